@@ -1,0 +1,1 @@
+"""The archive: MAST search and download, reference-star library, CRDS prefetch."""

@@ -1,0 +1,76 @@
+"""Exceptions of Lyot.
+
+Every error that a user can cause is a `LyotError`, says in one sentence what was wrong, where, and what to do, and also
+inherits the builtin that fits, so that plain ``except ValueError`` works. The command line prints the sentence without a
+traceback; anything that is not a `LyotError` is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LyotError(Exception):
+    """Base of all errors that Lyot raises on purpose."""
+
+
+class InputError(LyotError, ValueError):
+    """An input file or array is not what it must be: shape, dtype, units, keywords, truncated data."""
+
+
+class MissingInputError(InputError, FileNotFoundError):
+    """A file that was named, or that the reduction cannot do without, is not there."""
+
+
+class ConfigError(LyotError, ValueError):
+    """A configuration file or option holds a value that cannot be used."""
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A parameter, step, filter or other name is not known; the message offers the nearest ones."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0]) if self.args else ""
+
+
+class ReferenceFileError(LyotError, LookupError):
+    """A calibration reference file is missing or does not fit the exposure."""
+
+
+class OutputError(LyotError, OSError):
+    """A product cannot be written: no permission, no space, or it exists and must not be overwritten."""
+
+
+class ReductionError(LyotError, RuntimeError):
+    """The data do not allow the reduction that was asked for (no references, all pixels masked, ...)."""
+
+
+class ArchiveError(LyotError, ConnectionError):
+    """The archive or the reference-file server cannot be reached or refused the request."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownNameError:
+    """Build the error for a misspelt name, with the nearest known names.
+
+    Parameters
+    ----------
+    kind : str
+        What the name stands for, e.g. ``"parameter"`` or ``"filter"``.
+    name : str
+        The name that is not known.
+    known : iterable of str
+        The names that are.
+    where : str, optional
+        Where the name was found, e.g. ``"lyot.toml"``.
+
+    Returns
+    -------
+    UnknownNameError
+        To be raised by the caller.
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names)}."
+    place = f"{where}: " if where else ""
+    return UnknownNameError(f"{place}unknown {kind} {name!r}; {hint}")

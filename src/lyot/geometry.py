@@ -1,0 +1,134 @@
+"""Angles and positions, in one place.
+
+Conventions used throughout Lyot:
+
+- Arrays are indexed ``[y, x]``; positions are given as ``(x, y)`` in 0-based pixels, the centre of the first pixel being
+  ``(0, 0)``. FITS ``CRPIX`` is 1-based: ``x = CRPIX1 - 1``.
+- Position angle (PA) is measured on the sky from north toward east, in degrees, in [0, 360).
+- ``pa_y`` is the PA of the detector's +y axis. On JWST's coronagraphic imagers the detector's x grows to the west of y
+  (``VPARITY = -1``), so an offset (dx, dy) has ``PA = pa_y + atan2(-dx, dy)``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
+    """Position angle of the detector's +y axis, degrees east of north in [0, 360).
+
+    Parameters
+    ----------
+    roll_ref : float
+        ``ROLL_REF``: V3 roll angle at the reference point, degrees east of north.
+    v3i_yang : float
+        ``V3I_YANG``: angle from V3 to the ideal y axis, degrees.
+    """
+    return float((roll_ref + v3i_yang) % 360.0)
+
+
+def position_angle(dx: ArrayLike, dy: ArrayLike, pa_y: float) -> FloatArray:
+    """Position angle on the sky of a detector offset.
+
+    Parameters
+    ----------
+    dx, dy : array_like of float
+        Offset from the star along detector x and y, in pixels (equal scales) or arcsec.
+    pa_y : float
+        Position angle of the detector's +y axis, degrees; 0 for an image with north up and east left.
+
+    Returns
+    -------
+    ndarray of float64
+        Degrees east of north in [0, 360).
+    """
+    angle = np.degrees(np.arctan2(-np.asarray(dx, dtype=float), np.asarray(dy, dtype=float)))
+    return np.asarray((pa_y + angle) % 360.0)
+
+
+def detector_offset(separation: ArrayLike, pa: ArrayLike, pa_y: float) -> tuple[FloatArray, FloatArray]:
+    """Detector offset (dx, dy) of a sky position; the inverse of `position_angle`.
+
+    Parameters
+    ----------
+    separation : array_like of float
+        Angular separation from the star, arcsec (or pixels; the result has the same unit).
+    pa : array_like of float
+        Position angle on the sky, degrees east of north.
+    pa_y : float
+        Position angle of the detector's +y axis, degrees.
+    """
+    t = np.radians(np.asarray(pa, dtype=float) - pa_y)
+    r = np.asarray(separation, dtype=float)
+    return np.asarray(-r * np.sin(t)), np.asarray(r * np.cos(t))
+
+
+def sky_offset(separation: ArrayLike, pa: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Offsets (east, north) of a separation and position angle, in the unit of the separation."""
+    t = np.radians(np.asarray(pa, dtype=float))
+    r = np.asarray(separation, dtype=float)
+    return np.asarray(r * np.sin(t)), np.asarray(r * np.cos(t))
+
+
+def separation_and_pa(east: ArrayLike, north: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Separation and position angle (degrees in [0, 360)) of sky offsets (east, north)."""
+    e, n = np.asarray(east, dtype=float), np.asarray(north, dtype=float)
+    return np.hypot(e, n), np.asarray(np.degrees(np.arctan2(e, n)) % 360.0)
+
+
+def offset_grid(shape: tuple[int, int], center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Pixel offsets (dx, dy) of every pixel from `center`.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+        Image shape.
+    center : (x, y)
+        0-based pixel position.
+
+    Returns
+    -------
+    dx, dy : (ny, nx) ndarray of float64
+        Offsets in pixels.
+    """
+    y, x = np.indices(shape, dtype=float)
+    return x - center[0], y - center[1]
+
+
+def radius_map(shape: tuple[int, int], center: tuple[float, float]) -> FloatArray:
+    """Distance of every pixel from `center` (x, y), in pixels: (ny, nx) float64."""
+    dx, dy = offset_grid(shape, center)
+    return np.hypot(dx, dy)
+
+
+def quadrant_map(
+    shape: tuple[int, int], center: tuple[float, float], tilt: float
+) -> tuple[NDArray[np.int8], FloatArray]:
+    """Quadrants of a four-quadrant phase mask, with its true tilt.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+        Image shape.
+    center : (x, y)
+        0-based position of the crossing of the boundaries.
+    tilt : float
+        Rotation of the boundaries from the pixel axes, degrees, counter-clockwise from +x toward +y
+        (`lyot.instrument.Coronagraph.boundary_tilt`).
+
+    Returns
+    -------
+    quadrant : (ny, nx) int8 ndarray
+        1 to 4, counter-clockwise, 1 where both rotated coordinates are positive.
+    boundary_distance : (ny, nx) float64 ndarray
+        Distance to the nearest boundary, pixels.
+    """
+    dx, dy = offset_grid(shape, center)
+    t = np.radians(tilt)
+    u = dx * np.cos(t) + dy * np.sin(t)
+    v = -dx * np.sin(t) + dy * np.cos(t)
+    quadrant = np.where(v >= 0, np.where(u >= 0, 1, 2), np.where(u < 0, 3, 4)).astype(np.int8)
+    return quadrant, np.minimum(np.abs(u), np.abs(v))

@@ -1,0 +1,1 @@
+"""Measurement on arrays: noise, S/N and detection maps, contrast, injection, companions."""

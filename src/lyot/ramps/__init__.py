@@ -1,0 +1,1 @@
+"""Stage 1 on arrays: flags, corrections, jumps, slopes, and the engine that streams an exposure through them."""

@@ -1,0 +1,1 @@
+"""Stage 3 on arrays: registration, reference choice, zones, KLIP and its kin, roll combination."""
