@@ -1,0 +1,101 @@
+"""`LyotMixin`: what every step and pipeline of ours has in common beside the official class it derives from.
+
+It goes before the official class: ``class JumpStep(LyotMixin, jwst.jump.JumpStep)``. The class keeps the official name
+and ``class_alias``, so that keywords (``S_JUMP``), file suffixes and the tuned parameters of the official step
+(``pars-jumpstep`` from CRDS) all stay what they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, ClassVar
+
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+import lyot
+from lyot.errors import ReferenceFileError
+
+log = logging.getLogger(__name__)
+
+VERSION_KEYWORD = "LYOT_VER"
+"""FITS keyword of the primary header that holds the version of this package."""
+
+
+def _no_crds(name: str, error: SystemExit) -> ReferenceFileError:
+    return ReferenceFileError(
+        f"{name}: the reference file system (CRDS) gave up ({error}); set CRDS_PATH to a cache with a context, or "
+        "CRDS_SERVER_URL=https://jwst-crds.stsci.edu with a network."
+    )
+
+
+class LyotMixin:
+    """Mix-in of all steps and pipelines of ours; see the module."""
+
+    class_alias: ClassVar[str | None]
+    extra_suffixes: ClassVar[tuple[str, ...]] = ()
+    """File suffixes of our own that are stripped when the next product of the file is named."""
+
+    @classmethod
+    def official_class(cls) -> type:
+        """The class of the official package that this one derives from, or the class itself."""
+        return next((base for base in cls.__mro__ if base.__module__.startswith("jwst.")), cls)
+
+    @classmethod
+    def get_config_reftype(cls) -> str:
+        """Name of the CRDS parameter file: that of the official step, whose parameters are all ours too."""
+        return f"pars-{cls.official_class().__name__.lower()}"
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """Names of the loggers that stpipe shows and records: the official ones and ours."""
+        from jwst.stpipe import Step
+
+        return (*Step.get_stpipe_loggers(), "lyot")
+
+    @classmethod
+    def call(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the step with parameters from CRDS, a parameter file and keywords, as the official steps do.
+
+        Raises
+        ------
+        ReferenceFileError
+            If CRDS has neither a network nor a cache (it would end the process otherwise).
+        """
+        try:
+            return super().call(*args, **kwargs)  # type: ignore[misc]
+        except SystemExit as error:
+            raise _no_crds(cls.__name__, error) from error
+
+    def run(self, *args: Any) -> Any:
+        """Run the step on its input; see `call`."""
+        try:
+            result = super().run(*args)  # type: ignore[misc]
+        except SystemExit as error:
+            raise _no_crds(type(self).__name__, error) from error
+        if self.parent is None:  # type: ignore[attr-defined]
+            log.info("Results used lyot version: %s", lyot.__version__)
+        return result
+
+    def finalize_result(self, result: Any, reference_files_used: Any) -> None:
+        """Record software versions and reference files in the result, ours included."""
+        super().finalize_result(result, reference_files_used)  # type: ignore[misc]
+        if isinstance(result, JwstDataModel):
+            stamp_version(result)
+
+    def remove_suffix(self, name: str) -> tuple[str, str]:
+        """Strip a known product suffix from a file's base name; returns the rest and the separator."""
+        if self.extra_suffixes:
+            found = re.match(rf"^(.+?)([_-])({'|'.join(map(re.escape, self.extra_suffixes))})$", name)
+            if found:
+                return found.group(1), found.group(2)
+        stripped: tuple[str, str] = super().remove_suffix(name)  # type: ignore[misc]
+        return stripped
+
+
+def stamp_version(model: JwstDataModel) -> None:
+    """Write the version of this package into the primary header of a data model (keyword `VERSION_KEYWORD`)."""
+    card = [VERSION_KEYWORD, lyot.__version__, "Version of the Lyot package"]
+    extra = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
+    others = [c for c in extra.get("header", []) if c[0] != VERSION_KEYWORD]
+    extra["header"] = [*others, card]
