@@ -1,0 +1,218 @@
+"""Sources in star-subtracted images: peaks of the S/N map, merged over truncations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lyot.errors import InputError
+from lyot.geometry import offset_grid, position_angle
+from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, snr_map
+from lyot.params import param
+
+
+@dataclass(frozen=True)
+class DetectionParams:
+    """How sources are searched for."""
+
+    threshold: float = param(5.0, help="Least S/N of a detection (few-sample corrected)", min=0.0)
+    inner_radius: float | None = param(
+        None, help="Search outside this separation; default one FWHM", unit="arcsec", min=0
+    )
+    outer_radius: float | None = param(
+        None, help="Search inside this separation; default the whole image", unit="arcsec"
+    )
+    max_sources: int = param(20, help="Most sources to report", min=1)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One source.
+
+    Attributes
+    ----------
+    x, y : float
+        0-based pixel position in the image.
+    separation : float
+        From the star, arcsec.
+    position_angle : float
+        Degrees east of north.
+    snr : float
+        Few-sample corrected S/N at the peak.
+    significance : float
+        The same as Gaussian sigmas.
+    signal, noise : float
+        Aperture flux and its noise, unit of the image times pixels.
+    truncation : int
+        Number of KL modes (or other truncation) of the image in which it is most significant; -1 when not given.
+    images : int
+        In how many of the images it is above threshold.
+    """
+
+    x: float
+    y: float
+    separation: float
+    position_angle: float
+    snr: float
+    significance: float
+    signal: float
+    noise: float
+    truncation: int
+    images: int
+
+
+def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:
+    """Sub-pixel maximum of a parabola through the three points on each axis; the pixel itself where one is NaN."""
+    ny, nx = map_.shape
+    position = [float(ix), float(iy)]
+    for axis, (i, n) in enumerate(((ix, nx), (iy, ny))):
+        if not 0 < i < n - 1:
+            continue
+        a, b, c = (map_[iy, i - 1 : i + 2] if axis == 0 else map_[i - 1 : i + 2, ix]).tolist()
+        curvature = a - 2 * b + c
+        if np.isfinite(curvature) and curvature < 0:
+            position[axis] += float(np.clip(0.5 * (a - c) / curvature, -0.5, 0.5))
+    return position[0], position[1]
+
+
+def _peaks(snr: FloatArray, allowed: NDArray[np.bool_], threshold: float, size: int) -> list[tuple[int, int]]:
+    filled = np.where(np.isfinite(snr) & allowed, snr, -np.inf)
+    top = ndimage.maximum_filter(filled, size=size, mode="constant", cval=-np.inf)
+    iy, ix = np.nonzero((filled == top) & (filled >= threshold))
+    order = np.argsort(-filled[iy, ix], kind="stable")
+    return [(int(ix[k]), int(iy[k])) for k in order]
+
+
+def detect_sources(
+    images: NDArray[np.floating],
+    center: tuple[float, float],
+    fwhm: float,
+    pixel_scale: float,
+    *,
+    params: DetectionParams | None = None,
+    pa_y: float = 0.0,
+    truncations: Sequence[int] | None = None,
+    maps: Sequence[SignalToNoise] | None = None,
+) -> tuple[Detection, ...]:
+    """Find point sources, brightest (highest S/N) first.
+
+    Each source found masks its surroundings from the noise of the next, so that a bright companion does not hide a
+    fainter one at the same separation.
+
+    Parameters
+    ----------
+    images : (ny, nx) or (n, ny, nx) array of float
+        Star-subtracted images of one scene, e.g. at n truncations; NaN where there are no data.
+    center : (x, y)
+        0-based pixel position of the star.
+    fwhm : float
+        Resolution element, pixels.
+    pixel_scale : float
+        arcsec per pixel.
+    params : DetectionParams, optional
+        Threshold and search region.
+    pa_y : float
+        Position angle of +y, degrees; 0 for images with north up.
+    truncations : sequence of int, optional
+        What the images stand for; reported with each detection.
+    maps : sequence of SignalToNoise, optional
+        S/N maps of the images if they are there already.
+
+    Returns
+    -------
+    tuple of Detection
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit or nothing is finite.
+    """
+    p = params or DetectionParams()
+    cube = np.asarray(images, dtype=float)
+    cube = cube[None] if cube.ndim == 2 else cube
+    labels = list(truncations) if truncations is not None else [-1] * len(cube)
+    if cube.ndim != 3 or len(labels) != len(cube):
+        raise InputError(f"images: expected one image per truncation ({len(labels)}), got shape {np.shape(images)}.")
+    dx, dy = offset_grid(cube.shape[1:], center)
+    radius = np.hypot(dx, dy) * pixel_scale
+    inner = p.inner_radius if p.inner_radius is not None else fwhm * pixel_scale
+    allowed = (radius >= inner) & (radius <= (np.inf if p.outer_radius is None else p.outer_radius))
+
+    found: list[list[Detection]] = []
+    for k, image in enumerate(cube):
+        first = maps[k] if maps is not None else None
+        for d in _search_image(image, first, center, fwhm, allowed, p):
+            detection = _describe(d, center, pixel_scale, pa_y, labels[k])
+            near = [g for g in found if np.hypot(g[0].x - detection.x, g[0].y - detection.y) < fwhm]
+            if near:
+                near[0].append(detection)
+            else:
+                found.append([detection])
+    best = [max(group, key=lambda d: d.snr) for group in found]
+    counted = [Detection(**{**b.__dict__, "images": len(g)}) for b, g in zip(best, found, strict=True)]
+    return tuple(sorted(counted, key=lambda d: -d.snr)[: p.max_sources])
+
+
+@dataclass(frozen=True)
+class _Peak:
+    x: float
+    y: float
+    snr: float
+    significance: float
+    signal: float
+    noise: float
+
+
+def _search_image(
+    image: FloatArray,
+    first: SignalToNoise | None,
+    center: tuple[float, float],
+    fwhm: float,
+    allowed: NDArray[np.bool_],
+    p: DetectionParams,
+) -> list[_Peak]:
+    """Take the highest peak, mask it, look again, until nothing is above the threshold."""
+    peaks: list[_Peak] = []
+    excluded = np.zeros(image.shape, bool)
+    current = first or snr_map(image, center, fwhm)
+    sums = aperture_sums(np.where(np.isfinite(image), image, np.nan), fwhm)
+    while len(peaks) < p.max_sources:
+        candidates = _peaks(current.snr, allowed & ~excluded, p.threshold, 2 * int(np.ceil(fwhm)) + 1)
+        if not candidates:
+            break
+        ix, iy = candidates[0]
+        x, y = _refined_peak(sums, ix, iy)
+        peaks.append(
+            _Peak(
+                x,
+                y,
+                float(current.snr[iy, ix]),
+                float(current.significance()[iy, ix]),
+                float(current.signal[iy, ix]),
+                float(current.noise[iy, ix]),
+            )
+        )
+        dx, dy = offset_grid(image.shape, (ix, iy))
+        excluded |= np.hypot(dx, dy) <= 1.5 * fwhm
+        current = snr_map(image, center, fwhm, exclude=excluded)
+    return peaks
+
+
+def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y: float, label: int) -> Detection:
+    dx, dy = peak.x - center[0], peak.y - center[1]
+    return Detection(
+        x=peak.x,
+        y=peak.y,
+        separation=float(np.hypot(dx, dy) * pixel_scale),
+        position_angle=float(position_angle(dx, dy, pa_y)),
+        snr=peak.snr,
+        significance=peak.significance,
+        signal=peak.signal,
+        noise=peak.noise,
+        truncation=int(label),
+        images=1,
+    )

@@ -1,0 +1,220 @@
+"""Noise around the star, with the statistics of few samples.
+
+At a separation of r only about ``2 pi r / FWHM`` independent resolution elements exist, so their scatter is itself
+uncertain. Following Mawet et al. (2014, ApJ 792, 97, eq. 9), the signal-to-noise ratio of a source in one of them is
+
+    snr = (x - mean(others)) / (std(others, ddof=1) * sqrt(1 + 1/n)),
+
+which for Gaussian noise follows Student's t with n - 1 degrees of freedom, n being the number of other elements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+from lyot.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+MIN_ELEMENTS = 4
+"""Fewest other resolution elements from which a scatter is estimated; with fewer, noise and S/N are NaN."""
+
+
+def check_image(image: NDArray[np.floating], name: str = "image") -> FloatArray:
+    """Return `image` as float64 with NaN for all non-finite values; it must be 2-D with some finite pixel."""
+    array = np.array(image, dtype=np.float64)
+    if array.ndim != 2:
+        raise InputError(f"{name}: expected a 2-D image, got shape {array.shape}.")
+    array[~np.isfinite(array)] = np.nan
+    if np.isnan(array).all():
+        raise InputError(f"{name}: all pixels are NaN, nothing can be measured.")
+    return array
+
+
+def aperture_kernel(fwhm: float, *, oversample: int = 10) -> FloatArray:
+    """Circular aperture of diameter `fwhm` pixels, with fractional edge pixels; values in [0, 1].
+
+    Returns
+    -------
+    (n, n) float64 ndarray
+        n is odd; the aperture is centred on the middle pixel.
+    """
+    half = int(np.ceil(fwhm / 2 + 0.5))
+    n = 2 * half + 1
+    sub = (np.arange(n * oversample) + 0.5) / oversample - n / 2
+    inside = sub[:, None] ** 2 + sub[None, :] ** 2 <= (fwhm / 2) ** 2
+    return np.asarray(inside.reshape(n, oversample, n, oversample).mean(axis=(1, 3)))
+
+
+def aperture_sums(image: FloatArray, fwhm: float, *, min_coverage: float = 0.7) -> FloatArray:
+    """Flux in an aperture of diameter `fwhm` centred on every pixel.
+
+    NaN pixels are replaced by the mean of the rest of the aperture; where less than `min_coverage` of the aperture is
+    finite the result is NaN.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64 ndarray
+        Any linear unit; NaN marks pixels without data.
+    fwhm : float
+        Aperture diameter, pixels.
+    min_coverage : float
+        Fraction of the aperture's area that must be finite.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        Sum in the unit of the image.
+    """
+    kernel = aperture_kernel(fwhm)
+    finite = np.isfinite(image)
+    total = ndimage.convolve(np.where(finite, image, 0.0), kernel, mode="constant")
+    area = ndimage.convolve(finite.astype(float), kernel, mode="constant")
+    full = kernel.sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sums = total * full / area
+    return np.where(area >= min_coverage * full, sums, np.nan)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _bilinear(image, x, y):  # type: ignore[no-untyped-def]
+    ny, nx = image.shape
+    i, j = int(np.floor(y)), int(np.floor(x))
+    if i < 0 or j < 0 or i >= ny - 1 or j >= nx - 1:
+        return np.nan
+    fy, fx = y - i, x - j
+    return (image[i, j] * (1 - fx) + image[i, j + 1] * fx) * (1 - fy) + (
+        image[i + 1, j] * (1 - fx) + image[i + 1, j + 1] * fx
+    ) * fy
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _ring_statistics(sums, excluded, x0, y0, spacing, guard):  # type: ignore[no-untyped-def]
+    """Mean, scatter and number of the other elements on the ring through each pixel."""
+    ny, nx = sums.shape
+    mean = np.full((ny, nx), np.nan)
+    scatter = np.full((ny, nx), np.nan)
+    count = np.zeros((ny, nx), np.int32)
+    for iy in range(ny):
+        for ix in range(nx):
+            dx, dy = ix - x0, iy - y0
+            r = np.sqrt(dx * dx + dy * dy)
+            if not np.isfinite(sums[iy, ix]) or r < spacing:
+                continue
+            n_ring = int(np.floor(2 * np.pi * r / spacing))
+            theta0 = np.arctan2(dy, dx)
+            n, m, m2 = 0, 0.0, 0.0
+            for k in range(1, n_ring):
+                # the elements beside the source share its light: `guard` of them on each side are left out
+                if k <= guard or n_ring - k <= guard:
+                    continue
+                theta = theta0 + 2 * np.pi * k / n_ring
+                x, y = x0 + r * np.cos(theta), y0 + r * np.sin(theta)
+                j, i = int(np.rint(x)), int(np.rint(y))
+                if i < 0 or j < 0 or i >= ny or j >= nx or excluded[i, j]:
+                    continue
+                v = _bilinear(sums, x, y)
+                if np.isfinite(v):
+                    n += 1
+                    d = v - m
+                    m += d / n
+                    m2 += d * (v - m)
+            if n >= 2:
+                mean[iy, ix] = m
+                scatter[iy, ix] = np.sqrt(m2 / (n - 1))
+                count[iy, ix] = n
+    return mean, scatter, count
+
+
+@dataclass(frozen=True)
+class SignalToNoise:
+    """An S/N map and what it was made from; all maps (ny, nx), NaN where nothing can be said.
+
+    Attributes
+    ----------
+    snr : float64
+        Signal over noise, corrected for few samples (Mawet et al. 2014).
+    signal : float64
+        Aperture flux less the mean of the other elements at that separation, unit of the image times pixels.
+    noise : float64
+        Scatter of the other elements times sqrt(1 + 1/n), same unit.
+    elements : int32
+        Number n of other elements.
+    fwhm : float
+        Aperture diameter, pixels.
+    """
+
+    snr: FloatArray
+    signal: FloatArray
+    noise: FloatArray
+    elements: NDArray[np.int32]
+    fwhm: float
+
+    def significance(self) -> FloatArray:
+        """S/N as the equivalent number of Gaussian sigmas, from Student's t with n - 1 degrees of freedom."""
+        dof = np.maximum(self.elements - 1, 1)
+        return np.where(np.isfinite(self.snr), t_to_gaussian(self.snr, dof), np.nan)
+
+
+def t_to_gaussian(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
+    """Number of Gaussian sigmas with the same false-alarm probability as a Student t value."""
+    return np.asarray(-stats.norm.isf(stats.t.cdf(t, dof))) if np.isscalar(t) else _t_to_gaussian_array(t, dof)
+
+
+def _t_to_gaussian_array(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
+    # the upper tail keeps its precision where the distribution function rounds to one
+    magnitude = stats.norm.isf(stats.t.sf(np.abs(t), dof))
+    return np.asarray(np.sign(t) * magnitude)
+
+
+def snr_map(
+    image: NDArray[np.floating],
+    center: tuple[float, float],
+    fwhm: float,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+    guard: int = 1,
+) -> SignalToNoise:
+    """S/N of a point source at every pixel of a star-subtracted image.
+
+    Parameters
+    ----------
+    image : (ny, nx) array of float
+        Star-subtracted image, any linear unit; NaN where there are no data.
+    center : (x, y)
+        0-based pixel position of the star.
+    fwhm : float
+        Diameter of the apertures and their spacing on the ring, pixels; about lambda/D.
+    exclude : (ny, nx) bool array, optional
+        True where a known source must not count as noise.
+    guard : int
+        Elements on each side of the source that are left out of the noise, because they share its light.
+
+    Returns
+    -------
+    SignalToNoise
+
+    Raises
+    ------
+    InputError
+        If the image is not 2-D or holds no finite pixel, or `exclude` has another shape.
+    """
+    data = check_image(image)
+    if fwhm <= 0:
+        raise InputError(f"fwhm: expected a positive number of pixels, got {fwhm}.")
+    excluded = np.zeros(data.shape, bool) if exclude is None else np.asarray(exclude, bool)
+    if excluded.shape != data.shape:
+        raise InputError(f"exclude: expected shape {data.shape}, got {excluded.shape}.")
+    sums = aperture_sums(data, fwhm)
+    mean, scatter, count = _ring_statistics(sums, excluded, float(center[0]), float(center[1]), float(fwhm), guard)
+    enough = count >= MIN_ELEMENTS
+    with np.errstate(invalid="ignore", divide="ignore"):
+        noise = np.where(enough, scatter * np.sqrt(1 + 1 / np.maximum(count, 1)), np.nan)
+        noise[noise == 0] = np.nan
+        signal = sums - mean
+        return SignalToNoise(signal / noise, signal, noise, count, float(fwhm))

@@ -1,0 +1,124 @@
+"""S/N maps and detections on images whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from lyot.errors import InputError
+from lyot.geometry import detector_offset, offset_grid
+from lyot.measure import DetectionParams, detect_sources, snr_map
+from lyot.measure.noise import aperture_kernel, t_to_gaussian
+
+FWHM = 4.5
+CENTER = (60.3, 59.1)
+SCALE = 0.11
+
+
+def noise_image(seed, shape=(121, 121)):
+    # white noise smoothed over far less than an aperture, so that aperture sums one FWHM apart are independent
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def add_source(image, sep, pa, peak):
+    dx, dy = detector_offset(sep / SCALE, pa, 0.0)
+    gx, gy = offset_grid(image.shape, (CENTER[0] + dx, CENTER[1] + dy))
+    return image + peak * np.exp(-4 * np.log(2) * (gx**2 + gy**2) / FWHM**2)
+
+
+def test_aperture_area():
+    # sub-pixel sampling on a grid of 10: area to 1 %
+    assert aperture_kernel(FWHM).sum() == pytest.approx(np.pi * FWHM**2 / 4, rel=0.01)
+
+
+def test_snr_follows_students_t():
+    values, dof = [], []
+    for seed in range(30):
+        s = snr_map(noise_image(seed), CENTER, FWHM, guard=0)
+        # one pixel per resolution element, at small separation where the correction matters
+        for pa in np.arange(0, 360, 60):
+            dx, dy = detector_offset(2 * FWHM, pa, 0.0)
+            iy, ix = round(CENTER[1] + dy), round(CENTER[0] + dx)
+            values.append(s.snr[iy, ix])
+            dof.append(s.elements[iy, ix] - 1)
+    p = stats.t.cdf(values, dof)
+    # 180 draws of a uniform variable: the Kolmogorov-Smirnov test rejects wrong statistics at 0.1 %
+    assert stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_scaling_and_offset_do_not_change_snr():
+    image = noise_image(1)
+    a, b = snr_map(image, CENTER, FWHM), snr_map(7.0 * image + 100.0, CENTER, FWHM)
+    np.testing.assert_allclose(a.snr, b.snr, rtol=1e-6, atol=1e-6)  # float64 sums of offsets 100 times the scatter
+
+
+def test_source_is_found_where_it_is():
+    image = add_source(noise_image(3), 2.2, 210.0, 6.0)
+    (best, *_) = detect_sources(image, CENTER, FWHM, SCALE)
+    assert best.separation == pytest.approx(2.2, abs=0.03)  # centroid noise at this S/N: 0.2 pixel
+    assert best.position_angle == pytest.approx(210.0, abs=1.0)
+    assert best.snr > 5
+
+
+def test_bright_companion_does_not_hide_a_fainter_one():
+    image = add_source(add_source(noise_image(4), 2.2, 30.0, 200.0), 2.2, 150.0, 6.0)
+    found = detect_sources(image, CENTER, FWHM, SCALE)
+    assert any(abs(d.position_angle - 150) < 2 and abs(d.separation - 2.2) < 0.05 for d in found)
+
+
+def test_truncations_are_merged():
+    images = np.stack([add_source(noise_image(s), 3.0, 90.0, 10.0) for s in range(3)])
+    found = detect_sources(images, CENTER, FWHM, SCALE, truncations=[1, 5, 10])
+    assert found[0].images == 3
+    assert found[0].truncation in (1, 5, 10)
+    assert sum(abs(d.separation - 3.0) < 0.2 and abs(d.position_angle - 90) < 3 for d in found) == 1
+
+
+def test_false_alarms_are_as_rare_as_stated():
+    # beyond 4 FWHM (more than 21 elements, P(t > 5) < 4e-5) about 140 elements an image are searched; peaks are sampled
+    # on pixels, some 5 per element: 40 images have at most 40 * 140 * 5 * 4e-5 = 1.1 false alarms on average
+    params = DetectionParams(inner_radius=4 * FWHM * SCALE)
+    n = sum(len(detect_sources(noise_image(s), CENTER, FWHM, SCALE, params=params)) for s in range(40))
+    assert n <= 4  # chance of more: 1 %
+
+
+def test_nan_regions_are_left_out():
+    image = add_source(noise_image(5), 2.2, 210.0, 8.0)
+    image[:, :40] = np.nan
+    s = snr_map(image, CENTER, FWHM)
+    assert np.isnan(s.snr[:, :35]).all()
+    assert np.isfinite(s.snr[60, 80])
+    assert detect_sources(image, CENTER, FWHM, SCALE)[0].separation == pytest.approx(2.2, abs=0.05)
+
+
+def test_input_is_not_changed():
+    image = noise_image(6)
+    image[3, 3] = np.inf
+    before = image.copy()
+    snr_map(image, CENTER, FWHM)
+    detect_sources(image, CENTER, FWHM, SCALE, params=DetectionParams(threshold=4.0))
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(np.full((20, 20), np.nan), "all pixels are NaN"), (np.zeros(5), "2-D")],
+)
+def test_bad_images(image, message):
+    with pytest.raises(InputError, match=message):
+        snr_map(image, (10, 10), 3.0)
+
+
+def test_blank_image_has_no_detection():
+    assert detect_sources(np.zeros((50, 50)), (25, 25), 4.0, SCALE) == ()
+
+
+def test_t_to_gaussian_limits():
+    # many samples: the same; few: less significant
+    assert float(t_to_gaussian(np.array([3.0]), np.array([100000]))[0]) == pytest.approx(3.0, abs=1e-3)
+    assert float(t_to_gaussian(np.array([5.0]), np.array([6]))[0]) < 3.5
+
+
+def test_speed_class_of_convolution_is_used():
+    # the map of a smooth ramp is finite everywhere inside: guards against losing rings at image corners
+    s = snr_map(ndimage.gaussian_filter(noise_image(8, (200, 200)), 1), (100, 100), FWHM)
+    assert np.isfinite(s.snr[20:180, 20:180]).mean() > 0.99
