@@ -167,7 +167,9 @@ def _draw_defects(shape: tuple[int, int], rng: np.random.Generator) -> _Maps:
     light = ~reference
     dead = light & (u < 0.002)
     edge = np.zeros(shape, dtype=bool)
-    edge[:, REFERENCE_COLUMNS : REFERENCE_COLUMNS + 1] = rng.random((shape[0], 1)) < 0.3  # partly bad column at the left edge
+    edge[:, REFERENCE_COLUMNS : REFERENCE_COLUMNS + 1] = (
+        rng.random((shape[0], 1)) < 0.3
+    )  # partly bad column at the left edge
     hot = light & (((u >= 0.002) & (u < 0.006)) | edge) & ~dead
     warm = light & (u >= 0.006) & (u < 0.012)
     noisy = light & (u >= 0.012) & (u < 0.015)
