@@ -20,6 +20,11 @@ class DetectionParams:
     """How sources are searched for."""
 
     threshold: float = param(5.0, help="Least S/N of a detection (few-sample corrected)", min=0.0)
+    min_significance: float = param(
+        3.0,
+        help="Least significance as Gaussian sigmas: where few elements give the noise a high S/N means little",
+        min=0.0,
+    )
     inner_radius: float | None = param(
         None, help="Search outside this separation; default one FWHM", unit="arcsec", min=0
     )
@@ -181,7 +186,8 @@ def _search_image(
     current = first or snr_map(image, center, fwhm)
     sums = aperture_sums(np.where(np.isfinite(image), image, np.nan), fwhm)
     while len(peaks) < p.max_sources:
-        candidates = _peaks(current.snr, allowed & ~excluded, p.threshold, 2 * int(np.ceil(fwhm)) + 1)
+        significant = np.nan_to_num(current.significance(), nan=-np.inf) >= p.min_significance
+        candidates = _peaks(current.snr, allowed & significant & ~excluded, p.threshold, 2 * int(np.ceil(fwhm)) + 1)
         if not candidates:
             break
         ix, iy = candidates[0]
@@ -197,7 +203,7 @@ def _search_image(
             )
         )
         dx, dy = offset_grid(image.shape, (ix, iy))
-        excluded |= np.hypot(dx, dy) <= 1.5 * fwhm
+        excluded |= np.hypot(dx, dy) <= 2 * fwhm
         current = snr_map(image, center, fwhm, exclude=excluded)
     return peaks
 

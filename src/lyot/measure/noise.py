@@ -82,18 +82,6 @@ def aperture_sums(image: FloatArray, fwhm: float, *, min_coverage: float = 0.7) 
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _bilinear(image, x, y):  # type: ignore[no-untyped-def]
-    ny, nx = image.shape
-    i, j = int(np.floor(y)), int(np.floor(x))
-    if i < 0 or j < 0 or i >= ny - 1 or j >= nx - 1:
-        return np.nan
-    fy, fx = y - i, x - j
-    return (image[i, j] * (1 - fx) + image[i, j + 1] * fx) * (1 - fy) + (
-        image[i + 1, j] * (1 - fx) + image[i + 1, j + 1] * fx
-    ) * fy
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _ring_statistics(sums, excluded, x0, y0, spacing, guard):  # type: ignore[no-untyped-def]
     """Mean, scatter and number of the other elements on the ring through each pixel."""
     ny, nx = sums.shape
@@ -118,7 +106,9 @@ def _ring_statistics(sums, excluded, x0, y0, spacing, guard):  # type: ignore[no
                 j, i = int(np.rint(x)), int(np.rint(y))
                 if i < 0 or j < 0 or i >= ny or j >= nx or excluded[i, j]:
                     continue
-                v = _bilinear(sums, x, y)
+                # the nearest pixel's own aperture sum: interpolating between sums would average the noise down by
+                # up to 14 % at each axis and make every S/N too high
+                v = sums[i, j]
                 if np.isfinite(v):
                     n += 1
                     d = v - m
