@@ -62,6 +62,7 @@ def test_source_is_found_where_it_is():
 def test_bright_companion_does_not_hide_a_fainter_one():
     image = add_source(add_source(noise_image(4), 2.2, 30.0, 200.0), 2.2, 150.0, 6.0)
     found = detect_sources(image, CENTER, FWHM, SCALE)
+    assert found[0].position_angle == pytest.approx(30.0, abs=0.2)  # S/N of 200: a fiftieth of a pixel at this radius
     assert any(abs(d.position_angle - 150) < 2 and abs(d.separation - 2.2) < 0.05 for d in found)
 
 
@@ -74,8 +75,8 @@ def test_truncations_are_merged():
 
 
 def test_false_alarms_are_as_rare_as_stated():
-    # 40 images of 14641 pixels: at 4.5 Gaussian sigmas (3.4e-6) two pixels are expected above the threshold; more than 7
-    # peaks happen by chance once in 1000
+    # 40 images of 14641 pixels: at 4.5 Gaussian sigmas (3.4e-6) two pixels are expected above the threshold; more than
+    # 7 peaks happen by chance once in 1000
     params = DetectionParams(threshold=0.0, min_significance=4.5)
     n = sum(len(detect_sources(noise_image(s), CENTER, FWHM, SCALE, params=params)) for s in range(40))
     assert n <= 7

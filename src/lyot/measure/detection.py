@@ -84,12 +84,17 @@ def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:
     return position[0], position[1]
 
 
-def _peaks(snr: FloatArray, allowed: NDArray[np.bool_], threshold: float, size: int) -> list[tuple[int, int]]:
-    filled = np.where(np.isfinite(snr) & allowed, snr, -np.inf)
-    top = ndimage.maximum_filter(filled, size=size, mode="constant", cval=-np.inf)
-    iy, ix = np.nonzero((filled == top) & (filled >= threshold))
-    order = np.argsort(-filled[iy, ix], kind="stable")
-    return [(int(ix[k]), int(iy[k])) for k in order]
+def _best_peak(sums: FloatArray, snr: FloatArray, allowed: NDArray[np.bool_], size: int) -> tuple[int, int] | None:
+    """Pixel (ix, iy) of the highest S/N among the local maxima of the aperture flux, or None.
+
+    Maxima of the flux and not of the S/N: beside a bright source the noise falls faster than the flux, which would
+    move the peak away from it.
+    """
+    filled = np.where(np.isfinite(sums), sums, -np.inf)
+    maxima = filled == ndimage.maximum_filter(filled, size=size, mode="constant", cval=-np.inf)
+    ranked = np.where(maxima & allowed & np.isfinite(snr), snr, -np.inf)
+    iy, ix = np.unravel_index(int(np.argmax(ranked)), ranked.shape)
+    return (int(ix), int(iy)) if np.isfinite(ranked[iy, ix]) else None
 
 
 def detect_sources(
@@ -186,11 +191,12 @@ def _search_image(
     current = first or snr_map(image, center, fwhm)
     sums = aperture_sums(np.where(np.isfinite(image), image, np.nan), fwhm)
     while len(peaks) < p.max_sources:
-        significant = np.nan_to_num(current.significance(), nan=-np.inf) >= p.min_significance
-        candidates = _peaks(current.snr, allowed & significant & ~excluded, p.threshold, 2 * int(np.ceil(fwhm)) + 1)
-        if not candidates:
+        significance = np.nan_to_num(current.significance(), nan=-np.inf)
+        high = (np.nan_to_num(current.snr, nan=-np.inf) >= p.threshold) & (significance >= p.min_significance)
+        peak = _best_peak(sums, current.snr, allowed & high & ~excluded, int(np.ceil(fwhm)) | 1)
+        if peak is None:
             break
-        ix, iy = candidates[0]
+        ix, iy = peak
         x, y = _refined_peak(sums, ix, iy)
         peaks.append(
             _Peak(
