@@ -1,0 +1,300 @@
+"""Figures, each drawn into an Axes that the caller gives; used by the report, the notebooks and anybody's own scripts.
+
+Images are shown with the first row at the bottom. Offsets are in arcsec from the star. Every image function returns what
+it drew, so that colour limits and labels can be changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, BoundaryNorm, ListedColormap, Normalize
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from lyot import dq as dq_flags
+from lyot.geometry import detector_offset
+
+INK = "#f4f1e8"
+"""Colour of marks on dark images."""
+
+MARK = "#4fd1ff"
+"""Colour that circles a source."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How an image lies on the sky.
+
+    Attributes
+    ----------
+    center : (x, y)
+        0-based pixel position of the star.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+    pa_y : float
+        Position angle of +y, degrees east of north.
+    radius : float or None
+        Half width of what is shown, arcsec; None for all.
+    """
+
+    center: tuple[float, float]
+    pixel_scale: tuple[float, float]
+    pa_y: float
+    radius: float | None = None
+
+
+def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
+    """Percentiles of the finite pixels; (0, 1) when there is none or all are equal."""
+    values = np.asarray(image)[np.isfinite(image)]
+    if values.size == 0:
+        return 0.0, 1.0
+    a, b = np.percentile(values, [low, high])
+    return (float(a), float(b)) if b > a else (float(a) - 0.5, float(a) + 0.5)
+
+
+def symmetric_limits(image: NDArray[np.floating], percentile: float = 99.5) -> tuple[float, float]:
+    """Limits symmetric about zero that hold `percentile` of the finite pixels."""
+    values = np.abs(np.asarray(image)[np.isfinite(image)])
+    top = float(np.percentile(values, percentile)) if values.size else 1.0
+    return (-top, top) if top > 0 else (-1.0, 1.0)
+
+
+def draw_image(
+    ax: Axes,
+    image: NDArray[np.floating],
+    *,
+    view: View | None = None,
+    label: str = "",
+    limits: tuple[float, float] | None = None,
+    cmap: str = "inferno",
+    asinh: float | None = None,
+    colorbar: bool = True,
+) -> AxesImage:
+    """Draw an image in pixels, or in arcsec from the star when a `View` is given.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    image : (ny, nx) array of float
+        NaN is shown grey.
+    view : View, optional
+        Star position, scale and orientation; then axes are in arcsec, with scale bar and compass.
+    label : str
+        Of the colour bar: quantity and unit.
+    limits : (low, high), optional
+        Colour limits; percentiles by default.
+    cmap : str
+        Colour map.
+    asinh : float, optional
+        Linear width of an inverse hyperbolic sine stretch, in the unit of the image; linear when None.
+    colorbar : bool
+        Whether to add one.
+
+    Returns
+    -------
+    AxesImage
+    """
+    data = np.asarray(image, dtype=float)
+    low, high = limits or color_limits(data)
+    norm: Normalize = Normalize(low, high) if asinh is None else AsinhNorm(asinh, vmin=low, vmax=high)
+    drawn = ax.imshow(
+        data, origin="lower", norm=norm, cmap=cmap, interpolation="nearest", extent=_extent(data.shape, view)
+    )
+    ax.set_facecolor("#6b6b6b")
+    if colorbar and ax.figure is not None:
+        bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
+        bar.set_label(label, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    ax.tick_params(labelsize=7)
+    if view is None:
+        ax.set_xlabel("x [pixel]", fontsize=8)
+        ax.set_ylabel("y [pixel]", fontsize=8)
+        return drawn
+    ax.set_xlabel("offset along x [arcsec]", fontsize=8)
+    ax.set_ylabel("offset along y [arcsec]", fontsize=8)
+    if view.radius is not None:
+        ax.set_xlim(-view.radius, view.radius)
+        ax.set_ylim(-view.radius, view.radius)
+    draw_compass(ax, view.pa_y)
+    draw_scale_bar(ax)
+    return drawn
+
+
+def _extent(shape: tuple[int, ...], view: View | None) -> tuple[float, float, float, float]:
+    ny, nx = shape
+    if view is None:
+        return (-0.5, nx - 0.5, -0.5, ny - 0.5)
+    (x0, y0), (sx, sy) = view.center, view.pixel_scale
+    return ((-0.5 - x0) * sx, (nx - 0.5 - x0) * sx, (-0.5 - y0) * sy, (ny - 0.5 - y0) * sy)
+
+
+def draw_compass(ax: Axes, pa_y: float, *, color: str = INK) -> None:
+    """Draw north and east arrows in the lower left corner of an Axes whose axes are in arcsec."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    size = 0.11 * min(abs(x1 - x0), abs(y1 - y0))
+    origin = (x0 + 0.17 * (x1 - x0), y0 + 0.08 * (y1 - y0))
+    for name, pa in (("N", 0.0), ("E", 90.0)):
+        dx, dy = (float(v) for v in detector_offset(size, pa, pa_y))
+        ax.annotate(
+            "",
+            xy=(origin[0] + dx, origin[1] + dy),
+            xytext=origin,
+            arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.1, "mutation_scale": 8},
+        )
+        ax.text(origin[0] + 1.35 * dx, origin[1] + 1.35 * dy, name, color=color, fontsize=8, ha="center", va="center")
+
+
+def draw_scale_bar(ax: Axes, length: float | None = None, *, color: str = INK) -> None:
+    """Draw a bar of `length` arcsec (a round number by default) in the lower right corner."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    width = abs(x1 - x0)
+    if length is None:
+        length = max((v for v in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if v <= 0.3 * width), default=0.1)
+    right, y = x1 - 0.06 * (x1 - x0), y0 + 0.07 * (y1 - y0)
+    left = right - length * np.sign(x1 - x0)
+    ax.plot([left, right], [y, y], color=color, lw=2, solid_capstyle="butt")
+    ax.text((left + right) / 2, y + 0.02 * (y1 - y0), f'{length:g}"', color=color, fontsize=8, ha="center", va="bottom")
+
+
+def mark_star(ax: Axes, *, color: str = INK) -> None:
+    """Mark the star at the origin of an Axes in arcsec."""
+    ax.plot(0, 0, marker="*", ms=7, mfc="none", mec=color, mew=1.0)
+
+
+def mark_source(
+    ax: Axes, separation: float, position_angle: float, *, pa_y: float = 0.0, label: str = "", radius: float = 0.35
+) -> None:
+    """Circle a source.
+
+    Parameters
+    ----------
+    ax : Axes
+        Whose axes are in arcsec from the star.
+    separation, position_angle : float
+        arcsec, and degrees east of north.
+    pa_y : float
+        Position angle of the image's +y, degrees.
+    label : str
+        Written beside the circle.
+    radius : float
+        Of the circle, arcsec.
+    """
+    dx, dy = (float(v) for v in detector_offset(separation, position_angle, pa_y))
+    t = np.linspace(0, 2 * np.pi, 60)
+    ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.2)
+    if label:
+        ax.annotate(label, (dx, dy), xytext=(8, 8), textcoords="offset points", color=MARK, fontsize=8)
+
+
+def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImage:
+    """Draw which of the named flags each pixel holds, with a legend; a pixel with several shows the last named.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    dq : (ny, nx) integer array
+        Data-quality bits.
+    flags : sequence of str
+        Names from `lyot.dq.FLAGS`, least important first.
+    """
+    shown = np.zeros(np.shape(dq), int)
+    for k, name in enumerate(flags, start=1):
+        shown[(np.asarray(dq) & dq_flags.FLAGS[name]) > 0] = k
+    palette = ["#f3f3f0", "#0b6e99", "#d1495b", "#edae49", "#3d8361", "#7b4ea3", "#444444", "#b5838d"]
+    colors = [palette[k % len(palette)] for k in range(len(flags) + 1)]
+    cmap = ListedColormap(colors)
+    drawn = ax.imshow(
+        shown,
+        origin="lower",
+        cmap=cmap,
+        norm=BoundaryNorm(np.arange(-0.5, len(flags) + 1), cmap.N),
+        interpolation="nearest",
+    )
+    handles = [
+        ax.plot([], [], "s", color=colors[k], ms=6, label=f"{n} ({int((shown == k).sum())})")[0]
+        for k, n in enumerate(flags, 1)
+    ]
+    ax.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+    ax.tick_params(labelsize=7)
+    return drawn
+
+
+def draw_ramp(
+    ax: Axes,
+    ramp: NDArray[np.floating],
+    group_time: float,
+    *,
+    groupdq: NDArray[np.integer] | None = None,
+    label: str = "",
+    color: str = "#0b6e99",
+) -> None:
+    """Draw one pixel's ramp, with jumps, saturation and unused groups marked.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    ramp : (ngroups,) array of float
+        DN.
+    group_time : float
+        s.
+    groupdq : (ngroups,) integer array, optional
+        Group flags.
+    label, color : str
+        Of the line.
+    """
+    t = (np.arange(len(ramp)) + 1) * group_time
+    ax.plot(t, ramp, ".-", ms=3, lw=0.8, color=color, label=label or None)
+    if groupdq is not None:
+        marks = {"JUMP_DET": ("v", "#d1495b"), "SATURATED": ("s", "#edae49"), "DO_NOT_USE": ("x", "#777777")}
+        for name, (marker, edge) in marks.items():
+            hit = (np.asarray(groupdq) & dq_flags.FLAGS[name]) > 0
+            if hit.any():
+                ax.plot(t[hit], np.asarray(ramp)[hit], marker, ms=5, mfc="none", mec=edge, ls="none", label=name)
+    ax.set_xlabel("time since reset [s]", fontsize=8)
+    ax.set_ylabel("signal [DN]", fontsize=8)
+    ax.tick_params(labelsize=7)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7, frameon=False)
+
+
+def draw_contrast(
+    ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, companions: Sequence[tuple[float, float, str]] = ()
+) -> None:
+    """Draw 5-sigma contrast against separation.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    curves : mapping of str to (separation [arcsec], contrast)
+        One line each.
+    companions : sequence of (separation, contrast, name)
+        Drawn as stars.
+    """
+    for (name, (separation, contrast)), style in zip(curves.items(), ("-", "--", ":", "-.") * 3, strict=False):
+        ax.plot(separation, contrast, style, label=name, lw=1.5)
+    for separation, contrast, name in companions:
+        ax.plot(separation, contrast, "*", ms=11, color="#d1495b", label=name)
+    ax.set_yscale("log")
+    ax.set_xlabel("separation [arcsec]", fontsize=9)
+    ax.set_ylabel("contrast to the star", fontsize=9)
+    ax.grid(alpha=0.3, which="both", lw=0.4)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def draw_timings(ax: Axes, seconds: Mapping[str, float]) -> None:
+    """Draw how long each task took, as horizontal bars."""
+    names = list(seconds)
+    ax.barh(range(len(names)), [seconds[n] for n in names], color="#0b6e99", height=0.7)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.invert_yaxis()
+    ax.set_xlabel("wall time [s]", fontsize=8)
+    ax.tick_params(axis="x", labelsize=7)

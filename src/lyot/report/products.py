@@ -1,0 +1,133 @@
+"""Read the products of a run back from disk, for the report: arrays and how they lie on the sky."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from lyot.errors import MissingInputError
+from lyot.geometry import pa_of_detector_y
+from lyot.report.figures import View
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Product:
+    """One image product.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    image : (ny, nx) float ndarray
+        Mean over integrations or frames of SCI, NaN where no integration is usable.
+    unit : str
+        BUNIT of SCI.
+    view : View
+        Star position, scale and orientation.
+    header : dict
+        Primary and SCI keywords together.
+    """
+
+    path: Path
+    image: NDArray[np.float64]
+    unit: str
+    view: View
+    header: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """File name without extension."""
+        return self.path.stem
+
+
+def _pixel_scale(header: dict[str, Any]) -> tuple[float, float]:
+    """arcsec per pixel along x and y, from the linear WCS or the pixel area; (1, 1) when neither is there."""
+    if "CD1_1" in header:
+        columns = [(header["CD1_1"], header.get("CD2_1", 0.0)), (header.get("CD1_2", 0.0), header["CD2_2"])]
+        return (3600 * float(np.hypot(*columns[0])), 3600 * float(np.hypot(*columns[1])))
+    if "CDELT1" in header:
+        pc = [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
+        cd = np.array(pc) * np.array([[header["CDELT1"]], [header["CDELT2"]]])
+        return (3600 * float(np.hypot(*cd[:, 0])), 3600 * float(np.hypot(*cd[:, 1])))
+    side = float(np.sqrt(header.get("PIXAR_A2") or 1.0))
+    return (side, side)
+
+
+def _is_north_up(path: Path) -> bool:
+    return path.stem.endswith(("_i2d", "_klcube"))
+
+
+def view_of(header: dict[str, Any], shape: tuple[int, ...], *, north_up: bool) -> View:
+    """Star position, scale and orientation of an image from its keywords (CRPIX is 1-based)."""
+    ny, nx = shape[-2:]
+    center = (float(header.get("CRPIX1", (nx + 1) / 2)) - 1, float(header.get("CRPIX2", (ny + 1) / 2)) - 1)
+    pa_y = 0.0 if north_up else pa_of_detector_y(header.get("ROLL_REF") or 0.0, header.get("V3I_YANG") or 0.0)
+    return View(center, _pixel_scale(header), pa_y)
+
+
+def usable(data: NDArray[np.floating], dq: NDArray[np.integer] | None) -> NDArray[np.float64]:
+    """Return the data as float64 with NaN where DQ says DO_NOT_USE."""
+    values = np.array(data, dtype=float)
+    if dq is not None and dq.shape == values.shape:
+        values[(dq & 1) > 0] = np.nan
+    return values
+
+
+def nanmean(cube: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean over the first axis of the finite values; NaN where there is none."""
+    finite = np.isfinite(cube)
+    count = finite.sum(axis=0)
+    total = np.where(finite, cube, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def read_cube(path: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Read SCI of a product, NaN where DO_NOT_USE, with its keywords: (..., ny, nx) float64 and dict."""
+    with fits.open(path) as hdus:
+        header = {**dict(hdus[0].header), **dict(hdus["SCI"].header)}
+        dq = np.asarray(hdus["DQ"].data) if "DQ" in hdus else None
+        return usable(hdus["SCI"].data, dq), header
+
+
+def read_product(path: Path) -> Product:
+    """Read an image or cube product as its mean image."""
+    data, header = read_cube(path)
+    image = data if data.ndim == 2 else nanmean(data.reshape(-1, *data.shape[-2:]))
+    view = view_of(header, image.shape, north_up=_is_north_up(path))
+    return Product(path, image, str(header.get("BUNIT", "")), view, header)
+
+
+def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
+    """Products of one kind in a run's folder, e.g. ``products(out, "stage2", "calints")``, by name."""
+    for path in sorted((out / stage).glob(f"*_{suffix}.fits")):
+        yield read_product(path)
+
+
+def read_manifest(out: Path) -> list[dict[str, Any]]:
+    """Entries of ``manifest.jsonl``, oldest first.
+
+    Raises
+    ------
+    MissingInputError
+        If the folder holds no run.
+    """
+    path = out / "manifest.jsonl"
+    if not path.is_file():
+        raise MissingInputError(f"{out}: no manifest.jsonl here; give the folder that 'lyot run' wrote to.")
+    entries = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            log.warning("%s: line %d is not JSON and is left out", path, number)
+    return entries
