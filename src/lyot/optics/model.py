@@ -1,0 +1,246 @@
+"""The coronagraph model: images and throughput of a point source anywhere in the field."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+from lyot.geometry import offset_grid
+from lyot.instrument import Coronagraph, coronagraph
+from lyot.optics import field as _field
+from lyot.optics import propagate
+from lyot.optics.params import OpticsParams
+from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, Pupil, jwst_pupil, lyot_stop
+from lyot.optics.wavefront import Wavefront, realistic_wavefront
+
+log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+Operator = Callable[[ComplexArray], ComplexArray]
+
+
+@dataclass(frozen=True)
+class CoronagraphModel:
+    """One coronagraph of MIRI as physics; make it with `CoronagraphModel.build`.
+
+    Images are normalised so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over an infinite
+    aperture: ``flux_Jy * 1e-6 / pixel_area_sr * psf`` is an image in MJy/sr on the photometric scale of the products.
+    Matrices and images that do not depend on the source are computed on first use and kept.
+
+    Attributes
+    ----------
+    coronagraph : lyot.instrument.Coronagraph
+        The instrument's table entry.
+    params : OpticsParams
+        How it is modelled.
+    """
+
+    coronagraph: Coronagraph
+    params: OpticsParams = field(default_factory=OpticsParams)
+
+    @classmethod
+    def build(cls, filter_name: str | Coronagraph, params: OpticsParams | None = None) -> CoronagraphModel:
+        """Model the coronagraph of a filter (F1065C, F1140C, F1550C, F2300C).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such coronagraphic filter.
+        """
+        table = filter_name if isinstance(filter_name, Coronagraph) else coronagraph(filter_name)
+        return cls(table, params if params is not None else OpticsParams())
+
+    # What does not depend on the source -----------------------------------------------------------------------------
+
+    @cached_property
+    def pupil(self) -> Pupil:
+        """The telescope pupil."""
+        return jwst_pupil(self.params.pupil_pixels)
+
+    @cached_property
+    def lyot_stop(self) -> FloatArray:
+        """Transmission of the Lyot stop, sheared: (n, n) float64."""
+        p = self.params
+        fqpm = self.coronagraph.kind == "4QPM"
+        open_fraction = p.fqpm_stop_transmission if fqpm else p.lyot_stop_transmission
+        return lyot_stop(p.pupil_pixels, transmission=open_fraction, shear=(p.shear_x, p.shear_y))
+
+    @cached_property
+    def wavefront(self) -> Wavefront:
+        """The model's own wavefront error, used where none is given."""
+        p = self.params
+        if p.wavefront_rms == 0:
+            return Wavefront.flat(p.pupil_pixels)
+        return realistic_wavefront(p.wavefront_seed, p.wavefront_rms, npix=p.pupil_pixels)
+
+    @cached_property
+    def wavelengths(self) -> FloatArray:
+        """Wavelengths that sample the band (a top hat of the table's mean and width), m: (n,) float64."""
+        n, c = self.params.n_wavelengths, self.coronagraph
+        return np.asarray((c.wavelength + c.bandwidth * ((np.arange(n) + 0.5) / n - 0.5)) * 1e-6)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Share of the detected photons at each wavelength, for flux density ~ frequency ** spectral_index: (n,)."""
+        w = self.wavelengths ** -(self.params.spectral_index + 1.0)
+        return np.asarray(w / w.sum())
+
+    @cached_property
+    def _masks(self) -> list[Operator]:
+        """The focal-plane mask at each wavelength, as an operator from the pupil to the Lyot plane."""
+        c, xi = self.coronagraph, self.pupil.coordinates
+        half = _field.window_half_width(c)
+        if c.kind == "4QPM":
+            return [
+                propagate.phase_mask(xi, half_width=half, wavelength=w, design_wavelength=c.design_wavelength * 1e-6)
+                for w in self.wavelengths
+            ]
+        return [
+            propagate.opaque_spot(xi, half_width=half, wavelength=w, radius=c.spot_radius, bar_width=c.bar_width)
+            for w in self.wavelengths
+        ]
+
+    @cached_property
+    def full_energy(self) -> float:
+        """Energy that passes the Lyot stop without any mask (pupil units): the unit of all images."""
+        return float(((self.pupil.amplitude * self.lyot_stop) ** 2).sum())
+
+    @cached_property
+    def image_step(self) -> float:
+        """Spacing of image samples before integration over pixels, arcsec."""
+        resolution = self.wavelengths.min() / self.pupil_diameter / propagate.ARCSEC
+        return float(resolution / self.params.samples_per_resolution)
+
+    @property
+    def pupil_diameter(self) -> float:
+        """Circumscribed diameter of the pupil, m."""
+        return CIRCUMSCRIBED_DIAMETER
+
+    # Propagation --------------------------------------------------------------------------------------------------------
+
+    def _entrance(self, offset: tuple[float, float], k: int, wavefront: Wavefront | None) -> ComplexArray:
+        """Field in the pupil of a source at `offset` (dx, dy) arcsec along the detector's axes, at wavelength k."""
+        opd = (self.wavefront if wavefront is None else wavefront).opd
+        if opd.shape != self.pupil.amplitude.shape:
+            raise InputError(
+                f"wavefront: the map has {opd.shape[0]} samples across, the model's pupil {self.params.pupil_pixels}; "
+                "draw it with npix of the model."
+            )
+        u, v = _field.to_mask_frame(float(offset[0]), float(offset[1]), self.coronagraph.boundary_tilt)
+        xi, wave = self.pupil.coordinates, self.wavelengths[k]
+        tilt = 2j * np.pi * propagate.ARCSEC / wave * xi
+        phase = np.exp(tilt * v)[:, None] * np.exp(tilt * u)[None, :]
+        return np.asarray(self.pupil.amplitude * phase * np.exp(2j * np.pi / wave * opd))
+
+    def lyot_field(self, offset: tuple[float, float], k: int, *, wavefront: Wavefront | None = None) -> ComplexArray:
+        """Field behind the Lyot stop of a source at `offset` (dx, dy) arcsec, at wavelength number `k`.
+
+        Returns
+        -------
+        (n, n) complex128 ndarray
+            On the pupil grid, in the mask frame; amplitude 1 in an unobstructed pupil without mask.
+        """
+        return np.asarray(self._masks[k](self._entrance(offset, k, wavefront)) * self.lyot_stop)
+
+    def energy(self, offset: tuple[float, float], *, wavefront: Wavefront | None = None) -> float:
+        """Share of a source's light that passes mask and Lyot stop, over the band; 1 far from the mask's features."""
+        total = 0.0
+        for k, weight in enumerate(self.weights):
+            passed = self.lyot_field(offset, k, wavefront=wavefront)
+            total += weight * float((passed.real**2 + passed.imag**2).sum())
+        return total / self.full_energy
+
+    def _image(
+        self, offset: tuple[float, float], dx: FloatArray, dy: FloatArray, wavefront: Wavefront | None
+    ) -> FloatArray:
+        """Light on pixels centred at (dx, dy) arcsec from the mask centre."""
+        c = self.coronagraph
+        u, v = _field.to_mask_frame(dx, dy, c.boundary_tilt)
+        grid = _field.sample_grid(u, v, step=self.image_step)
+        image = np.zeros(grid.shape)
+        for k, (wave, weight) in enumerate(zip(self.wavelengths, self.weights, strict=True)):
+            lyot = self.lyot_field(offset, k, wavefront=wavefront)
+            to_v = propagate.fourier_matrix(grid.v, self.pupil.coordinates, wave)
+            to_u = propagate.fourier_matrix(grid.u, self.pupil.coordinates, wave)
+            amplitude = to_v @ lyot @ to_u.T
+            image += weight * self._pixel_solid_angle(wave) * (amplitude.real**2 + amplitude.imag**2)
+        response = _field.pixel_response(grid, c, self.params.charge_diffusion)
+        return _field.on_pixels(image / self.full_energy, response, grid, u, v)
+
+    def _pixel_solid_angle(self, wave: float) -> float:
+        """Pixel area in units of (wavelength / pupil step)^2: makes the sum over all pixels the energy in the pupil."""
+        sx, sy = self.coronagraph.pixel_scale
+        return float(sx * sy * (propagate.ARCSEC * self.pupil.step / wave) ** 2)
+
+    # Images -----------------------------------------------------------------------------------------------------------
+
+    def psf(
+        self,
+        offset: tuple[float, float],
+        *,
+        shape: tuple[int, int] | None = None,
+        center: tuple[float, float] | None = None,
+        wavefront: Wavefront | None = None,
+    ) -> FloatArray:
+        """Image of a point source behind the coronagraph.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask centre along the detector's x and y, arcsec.
+        shape : (ny, nx), optional
+            Of the image; the subarray's by default.
+        center : (x, y), optional
+            0-based pixel position of the mask centre; the instrument's reference point by default.
+        wavefront : Wavefront, optional
+            The model's own by default.
+
+        Returns
+        -------
+        (ny, nx) float64 ndarray
+            Light per pixel, as a fraction of what a source far off the mask gives in an infinite aperture. No NaN; the
+            field stop cuts the light in the mask's plane, its shadow on the detector is `field_stop_mask`.
+        """
+        c = self.coronagraph
+        dx, dy = offset_grid(shape or c.shape, center or c.reference_point)
+        return self._image(offset, dx * c.pixel_scale[0], dy * c.pixel_scale[1], wavefront)
+
+    def off_axis_psf(
+        self,
+        offset: tuple[float, float],
+        *,
+        size: int = 41,
+        phase: tuple[float, float] = (0.0, 0.0),
+        wavefront: Wavefront | None = None,
+    ) -> FloatArray:
+        """Small image centred on the source itself, with the mask where it then is.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask centre, arcsec along the detector's axes.
+        size : int
+            Side of the stamp, pixels, odd.
+        phase : (x, y)
+            Position of the source relative to the centre of the stamp's middle pixel, pixels. To inject at (x, y): take
+            ``phase = (x - round(x), y - round(y))`` and add the stamp centred on pixel (round(x), round(y)).
+        wavefront : Wavefront, optional
+            The model's own by default.
+
+        Returns
+        -------
+        (size, size) float64 ndarray
+            As for `psf`.
+        """
+        if size < 1 or size % 2 == 0:
+            raise InputError(f"off_axis_psf: size must be a positive odd number of pixels, got {size}.")
+        c, half = self.coronagraph, size // 2
+        dx, dy = offset_grid((size, size), (half + phase[0], half + phase[1]))
+        return self._image(offset, offset[0] + dx * c.pixel_scale[0], offset[1] + dy * c.pixel_scale[1], wavefront)

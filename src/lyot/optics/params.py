@@ -1,0 +1,34 @@
+"""Parameters of the coronagraph model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lyot.params import param
+
+
+@dataclass(frozen=True)
+class OpticsParams:
+    """How a coronagraph is modelled; see `lyot.optics.CoronagraphModel`."""
+
+    pupil_pixels: int = param(256, help="samples across the pupil array", min=64, max=2048)
+    n_wavelengths: int = param(7, help="wavelengths over the band", min=1, max=51)
+    spectral_index: float = param(2.0, help="exponent of the source's flux density per frequency, 2 for a hot star")
+    samples_per_resolution: float = param(
+        4.5, help="image samples per lambda/D before integration over detector pixels", min=3.0, max=20.0
+    )
+    fqpm_stop_transmission: float = param(
+        0.62, help="open fraction of the four-quadrant masks' Lyot stop", min=0.2, max=0.95
+    )
+    lyot_stop_transmission: float = param(0.72, help="open fraction of the Lyot spot's stop", min=0.2, max=0.95)
+    shear_x: float = param(
+        0.0106, help="shift of the Lyot stop along V2, fraction of the pupil diameter", min=-0.1, max=0.1
+    )
+    shear_y: float = param(
+        0.0106, help="shift of the Lyot stop along V3, fraction of the pupil diameter", min=-0.1, max=0.1
+    )
+    wavefront_rms: float = param(120.0, help="wavefront error, rms over the pupil", unit="nm", min=0.0, max=2000.0)
+    wavefront_seed: int = param(20220711, help="seed of the wavefront error map", min=0)
+    charge_diffusion: float = param(
+        0.02, help="Gaussian sigma of charge diffusion between pixels", unit="arcsec", min=0.0, max=1.0
+    )
