@@ -212,7 +212,7 @@ def build_detector(coronagraph: Coronagraph, seed: int, *, brighter_fatter: floa
     maps = _draw_defects(shape, rng)
     light = ~maps.reference
     gain = 3.1 * (1 + 0.003 * _smooth_noise(shape, rng, 20.0))
-    read_noise = 9.0 * np.exp(0.08 * rng.standard_normal(shape))  # DN, correlated double sample
+    read_noise = 6.0 * np.exp(0.08 * rng.standard_normal(shape))  # DN, correlated double sample
     read_noise[maps.noisy] *= rng.uniform(4.0, 10.0, maps.noisy.sum())
     dark = np.abs(0.06 * (1 + 0.25 * _smooth_noise(shape, rng, 30.0)) * np.exp(0.2 * rng.standard_normal(shape)))
     dark[maps.warm] += 10 ** rng.uniform(-0.5, 1.0, maps.warm.sum())
