@@ -1,1 +1,8 @@
 """Stage 3 on arrays: registration, reference choice, zones, KLIP and its kin, roll combination."""
+
+from lyot.subtract.parameters import ReductionParams
+from lyot.subtract.plan import ReductionPlan, plan_reduction
+from lyot.subtract.result import ReductionResult
+from lyot.subtract.sequence import CoronagraphicSequence
+
+__all__ = ["CoronagraphicSequence", "ReductionParams", "ReductionPlan", "ReductionResult", "plan_reduction"]

@@ -1,0 +1,245 @@
+"""Rolls turned north up and combined, with one interpolation from the detector to the final grid.
+
+The final image has square pixels with the area of the detector's, north up and east to the left, the star on the
+centre of its middle pixel. The interpolation is a quintic B-spline: for the images of MIRI, sampled at about lambda/2D
+or better, it moves a point source without changing its flux or its shape by more than a few 1e-4. Bad pixels are filled
+from their neighbours before the spline is made, and what depends mostly on them is NaN afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lyot import geometry
+from lyot.subtract.sequence import BoolArray, FloatArray
+
+TAPS = 6
+"""Support of the quintic B-spline, pixels."""
+
+
+@dataclass(frozen=True)
+class NorthUpGrid:
+    """Grid of the combined image.
+
+    Attributes
+    ----------
+    shape : (ny, nx)
+        Odd in both directions.
+    pixel_scale : float
+        arcsec per (square) pixel.
+    """
+
+    shape: tuple[int, int]
+    pixel_scale: float
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Position (x, y) of the star, 0-based pixels."""
+        return (self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2
+
+    def detector_positions(
+        self, star: FloatArray, pa_y: float, pixel_scale: tuple[float, float]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Detector position (x, y) of each pixel of the grid, each (ny, nx), 0-based pixels."""
+        dx, dy = geometry.offset_grid(self.shape, self.center)
+        separation = np.hypot(dx, dy) * self.pixel_scale
+        x, y = geometry.detector_offset(separation, geometry.position_angle(dx, dy, 0.0), pa_y)
+        return star[0] + x / pixel_scale[0], star[1] + y / pixel_scale[1]
+
+
+def grid_for(field: BoolArray, star: FloatArray, pixel_scale: tuple[float, float]) -> NorthUpGrid:
+    """Smallest grid that holds the field of every exposure at any roll.
+
+    Parameters
+    ----------
+    field : (ny, nx) bool ndarray
+        Pixels that hold data.
+    star : (nexposures, 2) float ndarray
+        Position (x, y) of the star in each exposure.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+    """
+    scale = float(np.sqrt(pixel_scale[0] * pixel_scale[1]))
+    y, x = np.nonzero(field)
+    far = max(
+        float(np.hypot((x - sx) * pixel_scale[0], (y - sy) * pixel_scale[1]).max()) if len(x) else 0.0
+        for sx, sy in star
+    )
+    half = int(np.ceil(far / scale)) + 1
+    return NorthUpGrid((2 * half + 1, 2 * half + 1), scale)
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """Interpolation of one exposure's images onto the north-up grid; linear for a given mask of bad pixels.
+
+    Attributes
+    ----------
+    x, y : (Ny, Nx) float64 ndarray
+        Detector position of each pixel of the grid, 0-based.
+    shape : (ny, nx)
+        Shape of the detector images.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    shape: tuple[int, int]
+
+    @cached_property
+    def inside(self) -> BoolArray:
+        """Pixels of the grid that lie on the detector image: (Ny, Nx) bool."""
+        ny, nx = self.shape
+        return np.asarray((self.x >= 0) & (self.x <= nx - 1) & (self.y >= 0) & (self.y <= ny - 1))
+
+    def coverage(self, good: BoolArray) -> FloatArray:
+        """Weight of good pixels in the bilinear neighbourhood of each pixel of the grid: (Ny, Nx), 0 to 1."""
+        cover = ndimage.map_coordinates(good.astype(float), [self.y, self.x], order=1, mode="constant", cval=0.0)
+        return np.asarray(np.where(self.inside, cover, 0.0))
+
+    def images(self, images: NDArray[np.floating[Any]], *, min_coverage: float = 0.5) -> FloatArray:
+        """Interpolate images.
+
+        Parameters
+        ----------
+        images : (n, ny, nx) float ndarray
+            Images on the detector, NaN where bad.
+        min_coverage : float, optional
+            Pixels of the grid that depend on good pixels by less than this are NaN.
+
+        Returns
+        -------
+        (n, Ny, Nx) float64 ndarray
+        """
+        out = np.empty((len(images), *self.x.shape))
+        masks: dict[bytes, tuple[BoolArray, BoolArray]] = {}
+        splines = np.empty((len(images), *self.shape))
+        covered = []
+        for i, image in enumerate(images):
+            good = np.isfinite(image)
+            key = good.tobytes()
+            if key not in masks:
+                masks[key] = (good, self.coverage(good) >= min_coverage)
+            covered.append(masks[key][1])
+            filled = fill_bad(image, good)
+            splines[i] = ndimage.spline_filter(filled, order=5, mode="mirror")
+        _interpolate(splines, self.x, self.y, out)
+        for i, keep in enumerate(covered):
+            out[i][~keep] = np.nan
+        return out
+
+    def variance(self, variance: NDArray[np.floating[Any]], *, min_coverage: float = 0.5) -> FloatArray:
+        """Interpolate variances, (n, ny, nx) to (n, Ny, Nx).
+
+        The variance of a pixel of the grid is that of the detector there (interpolated linearly): noise of neighbouring
+        pixels is correlated by the interpolation, and with this choice sums over apertures of more than a few pixels
+        have the right variance, while the scatter of single pixels is somewhat smaller.
+        """
+        out = np.empty((len(variance), *self.x.shape))
+        for i, image in enumerate(variance):
+            good = np.isfinite(image)
+            cover = self.coverage(good)
+            total = ndimage.map_coordinates(
+                np.where(good, image, 0.0), [self.y, self.x], order=1, mode="constant", cval=0.0
+            )
+            with np.errstate(invalid="ignore", divide="ignore"):
+                out[i] = np.where(cover >= min_coverage, total / cover, np.nan)
+        return out
+
+
+def resampler(
+    grid: NorthUpGrid, star: FloatArray, pa_y: float, pixel_scale: tuple[float, float], shape: tuple[int, int]
+) -> Resampler:
+    """Prepare the interpolation of one exposure: star (x, y) and roll `pa_y` as in `CoronagraphicSequence`."""
+    x, y = grid.detector_positions(star, pa_y, pixel_scale)
+    return Resampler(x, y, shape)
+
+
+def fill_bad(image: NDArray[np.floating[Any]], good: BoolArray | None = None) -> FloatArray:
+    """Fill NaN pixels from their surroundings: a Gaussian-weighted mean of near ones, else the nearest good pixel.
+
+    Parameters
+    ----------
+    image : (ny, nx) float ndarray
+        NaN where bad.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        A copy without NaN; 0 if no pixel is good.
+    """
+    out = np.array(image, dtype=np.float64)
+    good = np.isfinite(out) if good is None else good
+    if good.all():
+        return out
+    if not good.any():
+        return np.zeros_like(out)
+    out[~good] = 0.0
+    weight = ndimage.gaussian_filter(good.astype(float), 1.0, truncate=3.0)
+    near = ndimage.gaussian_filter(out, 1.0, truncate=3.0)
+    index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
+    nearest = out[index[0], index[1]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        local = np.where(weight > 0.05, near / weight, nearest)
+    out[~good] = local[~good]
+    return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
+def _weights(t: float, w: FloatArray) -> None:
+    """Quintic B-spline at t + 2, t + 1, t, t - 1, t - 2, t - 3 (t in [0, 1))."""
+    for j in range(TAPS):
+        u = abs(t + 2.0 - j)
+        if u < 1.0:
+            w[j] = 0.55 + u * u * (-0.5 + u * u * (0.25 - u / 12.0))
+        elif u < 2.0:
+            w[j] = 0.425 + u * (0.625 + u * (-1.75 + u * (1.25 + u * (-0.375 + u / 24.0))))
+        elif u < 3.0:
+            w[j] = (3.0 - u) ** 5 / 120.0
+        else:
+            w[j] = 0.0
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
+def _mirror(i: int, n: int) -> int:
+    if n == 1:
+        return 0
+    period = 2 * n - 2
+    i = abs(i) % period
+    return i if i < n else period - i
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
+def _interpolate(splines: FloatArray, x: FloatArray, y: FloatArray, out: FloatArray) -> None:
+    n, ny, nx = splines.shape
+    wx = np.empty(TAPS)
+    wy = np.empty(TAPS)
+    jx = np.empty(TAPS, np.int64)
+    jy = np.empty(TAPS, np.int64)
+    for r in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            px, py = x[r, c], y[r, c]
+            if px < 0 or py < 0 or px > nx - 1 or py > ny - 1:
+                for i in range(n):
+                    out[i, r, c] = np.nan
+                continue
+            fx, fy = int(np.floor(px)), int(np.floor(py))
+            _weights(px - fx, wx)
+            _weights(py - fy, wy)
+            for j in range(TAPS):
+                jx[j] = _mirror(fx - 2 + j, nx)
+                jy[j] = _mirror(fy - 2 + j, ny)
+            for i in range(n):
+                total = 0.0
+                for a in range(TAPS):
+                    row = 0.0
+                    for b in range(TAPS):
+                        row += wx[b] * splines[i, jy[a], jx[b]]
+                    total += wy[a] * row
+                out[i, r, c] = total

@@ -1,0 +1,274 @@
+"""KLIP: principal components of the reference frames, all truncations from one decomposition.
+
+The star's image in a science frame s is modelled in a zone as a combination of the first K Karhunen-Loeve modes of the
+reference frames (Soummer, Pueyo and Larkin 2012), ``model = Z_K^T Z_K s`` with orthonormal modes ``Z_K``. The modes
+come from the eigenvectors of the Gram matrix of the references, always in float64: in float32 the small eigenvalues
+drown and high truncations are wrong by tens of per cent.
+
+A constant may be fitted too. With references of zero mean it is one more mode, orthogonal to the others, which makes
+this the same as the subtraction of each frame's mean.
+
+Pixels that are NaN in a science frame are left out of that frame's fit: its coefficients are then the least-squares
+ones over its good pixels, not a projection of a frame filled with zeros.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from lyot.errors import ReductionError
+from lyot.subtract.sequence import BoolArray, FloatArray, IntArray
+
+log = logging.getLogger(__name__)
+
+SMALLEST_EIGENVALUE = 1e-13
+"""Modes whose eigenvalue is smaller than this times the largest are rounding noise and are not used."""
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Orthonormal modes of one zone, and how many of them each truncation uses.
+
+    Attributes
+    ----------
+    fit_modes : (m, nfit) float64 ndarray
+        Modes on the pixels of the fit, rows orthonormal.
+    subtract_modes : (m, nsubtract) float64 ndarray
+        The same modes on the pixels of subtraction.
+    columns : tuple of int
+        Number of leading modes of each truncation (the constant counts).
+    mixing : (m, nlibrary) float64 ndarray
+        Modes as combinations of library frames: a model with coefficients c takes frame r with weight ``c @ mixing``.
+    eigenvalues : (nmodes,) float64 ndarray
+        Of the Gram matrix, largest first (no entry for the constant).
+    """
+
+    fit_modes: FloatArray
+    subtract_modes: FloatArray
+    columns: tuple[int, ...]
+    mixing: FloatArray
+    eigenvalues: FloatArray
+
+
+def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tuple[FloatArray, BoolArray]:
+    """Fill bad pixels of reference frames from the other frames.
+
+    Parameters
+    ----------
+    library : (nlibrary, npix) float ndarray
+        Reference frames of a zone, NaN where bad.
+    min_good : float
+        Pixels good in a smaller part of the frames are not usable.
+
+    Returns
+    -------
+    filled : (nlibrary, npix) float64 ndarray
+        Bad pixels replaced by the median of the frames at that pixel times the brightness of the frame relative to it;
+        0 where not usable.
+    usable : (npix,) bool ndarray
+    """
+    filled = np.array(library, dtype=np.float64)
+    good = np.isfinite(filled)
+    count = good.sum(axis=0)
+    usable = (count >= max(1.0, min_good * len(filled))) & (count > 0)
+    filled[:, ~usable] = 0.0
+    holes = usable & (count < len(filled))
+    if holes.any():
+        index = np.flatnonzero(holes)
+        median = np.nanmedian(filled, axis=0)
+        for frame, mask in zip(filled, good, strict=True):
+            missing = index[~mask[index]]
+            if len(missing):
+                both = mask & usable
+                norm = float(median[both] @ median[both])
+                scale = float(frame[both] @ median[both]) / norm if norm > 0 else 1.0
+                frame[missing] = scale * median[missing]
+    return filled, np.asarray(usable)
+
+
+def klip_model(
+    library_fit: FloatArray,
+    library_subtract: FloatArray | None,
+    truncations: tuple[int, ...],
+    *,
+    subtract_mean: bool = True,
+) -> LinearModel:
+    """Karhunen-Loeve modes of a library of frames.
+
+    Parameters
+    ----------
+    library_fit : (nlibrary, nfit) float64 ndarray
+        Frames on the pixels of the fit, without NaN.
+    library_subtract : (nlibrary, nsubtract) float64 ndarray or None
+        The same frames on the pixels of subtraction; None if these are the same pixels.
+    truncations : tuple of int
+        Numbers of modes; those beyond the rank of the library use all modes there are.
+    subtract_mean : bool, optional
+        Take the mean (over the fit) off each frame and fit a constant as well.
+
+    Returns
+    -------
+    LinearModel
+    """
+    x = np.asarray(library_fit, dtype=np.float64)
+    mean = x.mean(axis=1, keepdims=True) if subtract_mean else np.zeros((len(x), 1))
+    x = x - mean
+    values, vectors = linalg.eigh(x @ x.T)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    rank = int(np.sum(values > SMALLEST_EIGENVALUE * max(values[0], 0.0))) if values[0] > 0 else 0
+    kept = min(rank, max(truncations))
+    if kept == 0 and not subtract_mean:
+        raise ReductionError("the reference frames hold no light in a zone: no mode can be made of them.")
+    mixing = (vectors[:, :kept] / np.sqrt(values[:kept])).T
+    fit_modes = mixing @ x
+    if library_subtract is None:
+        subtract_modes = fit_modes
+    else:
+        subtract_modes = mixing @ (np.asarray(library_subtract, dtype=np.float64) - mean)
+    extra = 0
+    if subtract_mean:
+        extra = 1
+        level = 1.0 / np.sqrt(x.shape[1])
+        same = subtract_modes is fit_modes
+        fit_modes = np.vstack([np.full((1, x.shape[1]), level), fit_modes])
+        subtract_modes = (
+            fit_modes if same else np.vstack([np.full((1, subtract_modes.shape[1]), level), subtract_modes])
+        )
+        mixing = np.vstack([np.zeros((1, len(x))), mixing])
+    columns = tuple(min(k, kept) + extra for k in truncations)
+    return LinearModel(fit_modes, subtract_modes, columns, mixing, values)
+
+
+def coefficients(model: LinearModel, frames: NDArray[np.floating[Any]]) -> FloatArray:
+    """Coefficients of the modes in each frame, for each truncation.
+
+    Parameters
+    ----------
+    model : LinearModel
+    frames : (n, nfit) float ndarray
+        Frames on the pixels of the fit; NaN pixels are left out of their frame's fit.
+
+    Returns
+    -------
+    (nK, n, m) float64 ndarray
+        0 beyond the truncation; NaN where too few pixels are good.
+    """
+    good = np.isfinite(frames)
+    whole = good.all(axis=1)
+    data = frames if whole.all() else np.where(good, frames, 0.0)
+    projection = np.asarray(data, dtype=np.float64) @ model.fit_modes.T
+    out = np.zeros((len(model.columns), *projection.shape))
+    for t, c in enumerate(model.columns):
+        out[t, :, :c] = projection[:, :c]
+    for i in np.flatnonzero(~whole):
+        bad = model.fit_modes[:, ~good[i]]
+        normal = np.eye(len(bad)) - bad @ bad.T
+        for t, c in enumerate(model.columns):
+            out[t, i, :c] = _solve(normal[:c, :c], projection[i, :c])
+    return out
+
+
+def _solve(normal: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve the normal equations of a frame with missing pixels; NaN when they do not determine the coefficients."""
+    values, vectors = linalg.eigh(normal)
+    if len(values) and values[0] < 1e-6:
+        return np.full(len(right), np.nan)
+    return np.asarray(vectors @ ((vectors.T @ right) / values))
+
+
+def subtract(
+    model: LinearModel, fit_frames: NDArray[np.floating[Any]], frames: NDArray[np.floating[Any]] | None = None
+) -> FloatArray:
+    """Subtract the modelled star from frames, at every truncation.
+
+    Parameters
+    ----------
+    model : LinearModel
+    fit_frames : (n, nfit) float ndarray
+        Frames on the pixels of the fit; NaN where bad.
+    frames : (n, nsubtract) float ndarray, optional
+        Frames on the pixels of subtraction; None if these are the same pixels.
+
+    Returns
+    -------
+    (nK, n, nsubtract) float64 ndarray
+        Residuals; NaN where `frames` are.
+    """
+    frames = fit_frames if frames is None else frames
+    coef = coefficients(model, fit_frames)
+    out = np.empty((len(model.columns), *frames.shape))
+    if np.isfinite(fit_frames).all():
+        return _subtract_nested(model, coef, frames, out)
+    for t, c in enumerate(model.columns):
+        np.matmul(coef[t, :, :c], model.subtract_modes[:c], out=out[t])
+        np.subtract(frames, out[t], out=out[t])
+    return out
+
+
+def _subtract_nested(
+    model: LinearModel, coef: FloatArray, frames: NDArray[np.floating[Any]], out: FloatArray
+) -> FloatArray:
+    """Frames without NaN share coefficients between truncations: each takes only its own modes off the one before."""
+    order = np.argsort(model.columns, kind="stable")
+    done, last = 0, np.asarray(frames, dtype=np.float64)
+    for t in order:
+        c = model.columns[t]
+        if c > done:
+            np.matmul(coef[t, :, done:c], model.subtract_modes[done:c], out=out[t])
+            np.subtract(last, out[t], out=out[t])
+        else:
+            out[t] = last
+        done, last = c, out[t]
+    return out
+
+
+def residual_variance(
+    model: LinearModel,
+    coef: FloatArray,
+    variance_fit: FloatArray,
+    variance: FloatArray,
+    same_pixels: IntArray | None,
+    library_variance: FloatArray | None,
+) -> FloatArray:
+    """Variance of the residuals of one frame, from the variances of its pixels and of the library's.
+
+    The residual is linear in the science frame, so its noise is carried exactly, including what the coefficients take
+    up; the noise of the library is carried through the coefficients of its frames, not the modes (first order).
+
+    Parameters
+    ----------
+    model : LinearModel
+    coef : (nK, m) float64 ndarray
+        Coefficients of the frame.
+    variance_fit, variance : (nfit,), (nsubtract,) float64 ndarray
+        Variances of the frame on the pixels of the fit (NaN: not fitted) and of subtraction.
+    same_pixels : (nsubtract,) int ndarray or None
+        Position of each subtracted pixel among those of the fit, -1 where it is not; None if they are the same.
+    library_variance : (nlibrary, nsubtract) float64 ndarray or None
+        Variances of the library frames; NaN counts as 0.
+
+    Returns
+    -------
+    (nK, nsubtract) float64 ndarray
+    """
+    v = np.where(np.isfinite(variance_fit), variance_fit, 0.0)
+    moment = (model.fit_modes * v) @ model.fit_modes.T
+    if same_pixels is None:
+        fitted = model.fit_modes
+    else:
+        fitted = np.where(same_pixels >= 0, model.fit_modes[:, np.maximum(same_pixels, 0)], 0.0)
+    out = np.empty((len(model.columns), len(variance)))
+    for t, c in enumerate(model.columns):
+        z = model.subtract_modes[:c]
+        cross = np.einsum("ij,ij->j", z, fitted[:c])
+        out[t] = variance * (1.0 - 2.0 * cross) + np.einsum("ij,ij->j", moment[:c, :c] @ z, z)
+        if library_variance is not None:
+            weight = coef[t, :c] @ model.mixing[:c]
+            out[t] += weight**2 @ np.where(np.isfinite(library_variance), library_variance, 0.0)
+    return out

@@ -1,0 +1,383 @@
+"""The reduction of a sequence: planned once, run on any science frames of the same shape and masks.
+
+`plan_reduction` does everything that does not depend on the values of the science pixels; `ReductionPlan.reduce` does
+the rest. The science product, forward models and injection tests all go through the same `reduce`: frames with an injected
+source of zero flux give the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import InputError, ReductionError
+from lyot.subtract import klip
+from lyot.subtract.combine import NorthUpGrid, Resampler, grid_for, resampler
+from lyot.subtract.parameters import ReductionParams
+from lyot.subtract.result import ReductionResult
+from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
+from lyot.subtract.zones import Zone, build_zones, field_mask
+
+log = logging.getLogger(__name__)
+
+
+def plan_reduction(sequence: CoronagraphicSequence, params: ReductionParams | None = None) -> ReductionPlan:
+    """Prepare the reduction of a sequence.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+        Science and reference frames; references registered to the science (see `lyot.subtract.register`).
+    params : ReductionParams, optional
+        Default parameters if not given.
+
+    Returns
+    -------
+    ReductionPlan
+
+    Raises
+    ------
+    ReductionError
+        If there are no references for a strategy that needs them, a single roll for one that needs two, or no pixel
+        left.
+    """
+    params = ReductionParams() if params is None else params
+    _check_strategy(sequence, params)
+    frame_exposure = np.arange(sequence.n_exposures) if params.science_frames == "exposure" else sequence.exposure
+    frames = _frames(sequence, params, sequence.science)
+    library, library_variance, usable = _library(sequence, params)
+    usable = usable & np.isfinite(frames).any(axis=0)
+    zones = build_zones(sequence, params, usable=usable)
+    truncations = _truncations(params, _library_size(params, len(library), frame_exposure))
+    models = _fixed_models(params, zones, library, truncations) if params.strategy == "rdi" else None
+    grid = grid_for(_subtracted(zones, sequence.shape), sequence.star, sequence.pixel_scale)
+    resamplers = tuple(
+        resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
+        for star, pa in zip(sequence.star, sequence.pa_y, strict=True)
+    )
+    weights, throughput = _roll_weights(sequence, params, resamplers)
+    return ReductionPlan(
+        sequence=sequence,
+        params=params,
+        zones=zones,
+        library=library,
+        library_variance=library_variance,
+        truncations=truncations,
+        frame_exposure=frame_exposure,
+        models=models,
+        grid=grid,
+        resamplers=resamplers,
+        exposure_weights=weights,
+        exposure_throughput=throughput,
+    )
+
+
+@dataclass(frozen=True)
+class ReductionPlan:
+    """A prepared reduction; made by `plan_reduction`.
+
+    Attributes
+    ----------
+    sequence, params
+        What it was made from.
+    zones : tuple of Zone
+    library : (nlibrary, ny * nx) float64 ndarray
+        Reference frames as used, bad pixels filled.
+    library_variance : (nlibrary, ny * nx) float64 ndarray or None
+    truncations : tuple of int
+    frame_exposure : (nframes,) int ndarray
+        Exposure of each frame that is subtracted.
+    models : tuple of LinearModel or None
+        One per zone for RDI; None where the model depends on the science frames.
+    grid : NorthUpGrid
+        Of the combined image.
+    resamplers : tuple of Resampler
+        One per exposure.
+    exposure_weights, exposure_throughput : (nexposures, Ny, Nx) float64 ndarray (or None)
+        Unnormalised weights, and throughput maps, on the grid.
+    """
+
+    sequence: CoronagraphicSequence
+    params: ReductionParams
+    zones: tuple[Zone, ...]
+    library: FloatArray
+    library_variance: FloatArray | None
+    truncations: tuple[int, ...]
+    frame_exposure: IntArray
+    models: tuple[klip.LinearModel, ...] | None
+    grid: NorthUpGrid
+    resamplers: tuple[Resampler, ...]
+    exposure_weights: FloatArray
+    exposure_throughput: FloatArray | None
+
+    def reduce(
+        self, science: NDArray[np.floating[Any]] | None = None, *, with_variance: bool = True
+    ) -> ReductionResult:
+        """Subtract the star and combine the rolls.
+
+        Parameters
+        ----------
+        science : (nframes, ny, nx) float ndarray, optional
+            Science frames in place of those of the sequence, e.g. with injected sources; NaN where bad. For RDI the
+            result is linear in them.
+        with_variance : bool, optional
+            Carry the variances of the sequence, where there are any.
+
+        Returns
+        -------
+        ReductionResult
+        """
+        frames = self.frames(science)
+        residuals, variance = self._residuals(frames, with_variance=with_variance)
+        rolls, combined, weights = self.combine(residuals)
+        combined_variance = None if variance is None else self._combine_variance(variance, weights)
+        throughput = None
+        if self.exposure_throughput is not None:
+            throughput = np.sum(weights * np.nan_to_num(self.exposure_throughput), axis=0)
+            throughput = np.where(weights.sum(axis=0) > 0, throughput, np.nan)
+        return ReductionResult(
+            truncations=self.truncations,
+            recommended=self.recommended,
+            residuals=residuals,
+            residual_variance=variance,
+            exposure=self.frame_exposure,
+            rolls=rolls,
+            combined=combined,
+            combined_variance=combined_variance,
+            weights=weights,
+            throughput=throughput,
+            center=self.grid.center,
+            pixel_scale=self.grid.pixel_scale,
+        )
+
+    @property
+    def recommended(self) -> int:
+        """Truncation of the main product: the largest not above `params.recommended`."""
+        limit = 9 if self.params.recommended is None else self.params.recommended
+        return max((k for k in self.truncations if k <= limit), default=min(self.truncations))
+
+    def frames(self, science: NDArray[np.floating[Any]] | None = None) -> FloatArray:
+        """Frames as they are subtracted: as given, or the mean of each exposure: (nframes, ny, nx) float64."""
+        data = self.sequence.science if science is None else np.asarray(science)
+        if data.shape != self.sequence.science.shape:
+            raise InputError(f"science has shape {data.shape}; the plan was made for {self.sequence.science.shape}.")
+        return _frames(self.sequence, self.params, data)
+
+    def combine(self, residuals: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Turn star-subtracted frames north up and combine them.
+
+        Parameters
+        ----------
+        residuals : (nK, nframes, ny, nx) float64 ndarray
+            On the detector, NaN where bad.
+
+        Returns
+        -------
+        rolls : (nK, nexposures, Ny, Nx) float64 ndarray
+        combined : (nK, Ny, Nx) float64 ndarray
+        weights : (nexposures, Ny, Nx) float64 ndarray
+            Normalised; those of the first truncation.
+        """
+        rolls = np.empty((len(residuals), len(self.resamplers), *self.grid.shape))
+        means = [mean_by_group(r, self.frame_exposure, len(self.resamplers)) for r in residuals]
+        for e, turn in enumerate(self.resamplers):
+            rolls[:, e] = turn.images(np.stack([m[e] for m in means]))
+        good = np.isfinite(rolls)
+        weight = np.where(good, self.exposure_weights, 0.0)
+        total = weight.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            combined = np.einsum("kerc,kerc->krc", weight, np.where(good, rolls, 0.0)) / total
+            weights = np.where(total[0] > 0, weight[0] / total[0], 0.0)
+        return rolls, combined, weights
+
+    def _combine_variance(self, variance: FloatArray, weights: FloatArray) -> FloatArray:
+        out = np.empty((len(variance), *self.grid.shape))
+        for t, frames in enumerate(variance):
+            means = mean_by_group(frames, self.frame_exposure, len(self.resamplers), variance=True)
+            turned = np.stack([r.variance(m[np.newaxis])[0] for r, m in zip(self.resamplers, means, strict=True)])
+            out[t] = np.sum(weights**2 * np.where(weights > 0, turned, 0.0), axis=0)
+        out[:, weights.sum(axis=0) == 0] = np.nan
+        return out
+
+    def _residuals(self, frames: FloatArray, *, with_variance: bool) -> tuple[FloatArray, FloatArray | None]:
+        flat = frames.reshape(len(frames), -1)
+        out = np.full((len(self.truncations), *flat.shape), np.nan)
+        variance = self._frame_variance() if with_variance else None
+        out_variance = None if variance is None else np.full_like(out, np.nan)
+        for rows, models, library_variance in self._jobs(flat):
+            for zone, model in zip(self.zones, models, strict=True):
+                fit = flat[np.ix_(rows, zone.fit)]
+                same = _same_pixels(zone)
+                wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
+                out[:, rows[:, None], zone.subtract] = klip.subtract(model, fit, wanted)
+                if out_variance is None or variance is None:
+                    continue
+                coef = klip.coefficients(model, fit)
+                noise = None if library_variance is None else library_variance[:, zone.subtract]
+                for i, row in enumerate(rows):
+                    v_fit = np.where(np.isfinite(fit[i]), variance[row, zone.fit], np.nan)
+                    out_variance[:, row, zone.subtract] = klip.residual_variance(
+                        model, coef[:, i], v_fit, variance[row, zone.subtract], same, noise
+                    )
+        shape = (len(self.truncations), *frames.shape)
+        if out_variance is not None:
+            out_variance[~np.isfinite(out)] = np.nan
+            out_variance = out_variance.reshape(shape)
+        return out.reshape(shape), out_variance
+
+    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[klip.LinearModel, ...], FloatArray | None]]:
+        """Frames that share models, with the models and the variances of their library."""
+        if self.models is not None:
+            return [(np.arange(len(flat)), self.models, self.library_variance)]
+        jobs: list[tuple[IntArray, tuple[klip.LinearModel, ...], FloatArray | None]] = []
+        for e in range(len(self.resamplers)):
+            mine = np.flatnonzero(self.frame_exposure == e)
+            others = flat[self.frame_exposure != e]
+            if len(mine):
+                jobs.append((mine, self._roll_models(others), None))
+        return jobs
+
+    def _roll_models(self, others: FloatArray) -> tuple[klip.LinearModel, ...]:
+        """Models of one exposure from the frames of the others, and from the references for ADI+RDI."""
+        filled, usable = klip.fill_library(others, min_good=0.0)
+        filled[:, ~usable] = 0.0
+        library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
+        return _fixed_models(self.params, self.zones, library, self.truncations)
+
+    def _frame_variance(self) -> FloatArray | None:
+        variance = self.sequence.science_variance
+        if variance is None:
+            return None
+        masked = np.where(np.isfinite(self.sequence.science), variance, np.nan)
+        return _frames(self.sequence, self.params, masked, variance=True).reshape(len(self.frame_exposure), -1)
+
+
+def _same_pixels(zone: Zone) -> IntArray | None:
+    """Position of each subtracted pixel among those of the fit (-1: not there); None if they are the same pixels."""
+    if np.array_equal(zone.fit, zone.subtract):
+        return None
+    position = np.minimum(np.searchsorted(zone.fit, zone.subtract), len(zone.fit) - 1)
+    return np.asarray(np.where(zone.fit[position] == zone.subtract, position, -1), dtype=np.intp)
+
+
+def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) -> None:
+    if params.strategy in ("rdi", "adi+rdi") and sequence.n_references == 0:
+        raise ReductionError(
+            f"strategy {params.strategy!r} needs reference frames, and there are none; with two rolls or more, "
+            "'adi' or 'roll' works without."
+        )
+    if params.strategy != "rdi" and sequence.n_exposures < 2:
+        raise ReductionError(
+            f"strategy {params.strategy!r} needs two rolls or more, and there is one exposure; "
+            "use 'rdi' with references."
+        )
+
+
+def _frames(
+    sequence: CoronagraphicSequence,
+    params: ReductionParams,
+    data: NDArray[np.floating[Any]],
+    *,
+    variance: bool = False,
+) -> FloatArray:
+    if params.science_frames == "integration":
+        return np.asarray(data, dtype=np.float64)
+    return mean_by_group(data, sequence.exposure, sequence.n_exposures, variance=variance)
+
+
+def _library(
+    sequence: CoronagraphicSequence, params: ReductionParams
+) -> tuple[FloatArray, FloatArray | None, BoolArray]:
+    """Reference frames as used (flat, filled), their variances, and which pixels are usable (ny, nx)."""
+    if params.strategy in ("adi", "roll"):
+        return np.empty((0, np.prod(sequence.shape))), None, np.ones(sequence.shape, dtype=bool)
+    frames, variance = sequence.references, sequence.reference_variance
+    assert frames is not None and sequence.reference_exposure is not None
+    if params.reference_frames == "exposure":
+        _, group = np.unique(sequence.reference_exposure, return_inverse=True)
+        n = int(group.max()) + 1
+        if variance is not None:
+            variance = mean_by_group(np.where(np.isfinite(frames), variance, np.nan), group, n, variance=True)
+        frames = mean_by_group(frames, group, n)
+    field = field_mask(sequence, params).ravel()
+    flat = np.where(field, frames.reshape(len(frames), -1), np.nan)
+    filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
+    flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)
+    return filled, flat_variance, usable.reshape(sequence.shape)
+
+
+def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:
+    if params.strategy == "rdi":
+        return n_references
+    counts = np.bincount(frame_exposure)
+    others = int(len(frame_exposure) - counts.max())
+    return others + (n_references if params.strategy == "adi+rdi" else 0)
+
+
+def _truncations(params: ReductionParams, library_size: int) -> tuple[int, ...]:
+    """Truncations that the library allows; the largest possible stands for those beyond."""
+    if params.method == "classical" or params.strategy == "roll":
+        return (1,)
+    wanted = sorted(set(params.truncations))
+    if not wanted:
+        raise ReductionError("truncations is empty; expected at least one number of modes.")
+    kept = tuple(k for k in wanted if k <= library_size)
+    if len(kept) == len(wanted):
+        return kept
+    level = logging.INFO if params.truncations == ReductionParams().truncations else logging.WARNING
+    log.log(level, "%d reference frames allow at most that many modes; truncations beyond are left out", library_size)
+    return kept if kept and kept[-1] == library_size else (*kept, library_size)
+
+
+def _fixed_models(
+    params: ReductionParams, zones: tuple[Zone, ...], library: FloatArray, truncations: tuple[int, ...]
+) -> tuple[klip.LinearModel, ...]:
+    if params.method == "classical" or params.strategy == "roll":
+        library = library.mean(axis=0, keepdims=True)
+    return tuple(
+        klip.klip_model(
+            library[:, zone.fit],
+            None if _same_pixels(zone) is None else library[:, zone.subtract],
+            truncations,
+            subtract_mean=params.subtract_mean,
+        )
+        for zone in zones
+    )
+
+
+def _subtracted(zones: tuple[Zone, ...], shape: tuple[int, int]) -> BoolArray:
+    mask = np.zeros(shape, dtype=bool)
+    for zone in zones:
+        mask.ravel()[zone.subtract] = True
+    return mask
+
+
+def _roll_weights(
+    sequence: CoronagraphicSequence, params: ReductionParams, resamplers: tuple[Resampler, ...]
+) -> tuple[FloatArray, FloatArray | None]:
+    """Unnormalised weight of each exposure on the grid, and its throughput there.
+
+    A source of flux f gives T_e f in exposure e with variance V_e; the weighted mean of the exposures has the best S/N
+    with weights T_e / V_e. V_e is one number per exposure, so that the weights do not follow the noise.
+    """
+    scalar = np.ones(sequence.n_exposures)
+    if params.roll_weights != "equal":
+        variance = sequence.science_variance
+        counts = np.bincount(sequence.exposure, minlength=sequence.n_exposures)
+        if variance is None:
+            scalar = counts.astype(float)
+        else:
+            typical = [float(np.nanmedian(variance[sequence.exposure == e])) for e in range(sequence.n_exposures)]
+            scalar = counts / np.array(typical)
+    scalar = scalar / scalar.sum()
+    weights = np.stack([np.full(r.x.shape, s) for r, s in zip(resamplers, scalar, strict=True)])
+    if sequence.throughput is None:
+        return weights, None
+    throughput = np.stack([r.variance(sequence.throughput[np.newaxis])[0] for r in resamplers])
+    if params.roll_weights == "throughput":
+        weights = weights * np.maximum(np.nan_to_num(throughput), 1e-3)
+    return weights, throughput

@@ -1,0 +1,72 @@
+"""What a reduction returns, whatever its strategy and method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lyot.errors import ReductionError
+from lyot.subtract.sequence import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ReductionResult:
+    """Star-subtracted frames and the combined image, for each truncation.
+
+    Attributes
+    ----------
+    truncations : tuple of int
+        Numbers of modes, in the order of the first axis of the arrays. 1 for methods without modes.
+    recommended : int
+        The truncation of the main product.
+    residuals : (nK, nframes, ny, nx) float64 ndarray
+        Star-subtracted frames on the detector, unit of the science; NaN where masked or bad.
+    residual_variance : (nK, nframes, ny, nx) float64 ndarray or None
+        Their variance; None if the sequence has no variances (or it was not asked for).
+    exposure : (nframes,) int ndarray
+        Exposure (roll) of each frame of `residuals`.
+    rolls : (nK, nexposures, Ny, Nx) float64 ndarray
+        Mean residual of each exposure, north up and east to the left.
+    combined : (nK, Ny, Nx) float64 ndarray
+        Weighted mean of `rolls`.
+    combined_variance : (nK, Ny, Nx) float64 ndarray or None
+        Its variance.
+    weights : (nexposures, Ny, Nx) float64 ndarray
+        Weight of each exposure at each pixel, sum 1 where there are data, 0 where an exposure has none.
+    throughput : (Ny, Nx) float64 ndarray or None
+        Light kept of an off-axis point source in `combined`: the weighted mean of the exposures' maps.
+    center : (x, y)
+        Position of the star in `combined`, 0-based pixels.
+    pixel_scale : float
+        arcsec per (square) pixel of `combined`.
+    """
+
+    truncations: tuple[int, ...]
+    recommended: int
+    residuals: FloatArray
+    residual_variance: FloatArray | None
+    exposure: IntArray
+    rolls: FloatArray
+    combined: FloatArray
+    combined_variance: FloatArray | None
+    weights: FloatArray
+    throughput: FloatArray | None
+    center: tuple[float, float]
+    pixel_scale: float
+
+    def index(self, modes: int | None = None) -> int:
+        """Position of a truncation (default: the recommended one) along the first axis of the arrays.
+
+        Raises
+        ------
+        ReductionError
+            If there is no such truncation.
+        """
+        wanted = self.recommended if modes is None else modes
+        if wanted not in self.truncations:
+            raise ReductionError(f"no truncation at {wanted} modes; there are {', '.join(map(str, self.truncations))}.")
+        return self.truncations.index(wanted)
+
+    @property
+    def image(self) -> FloatArray:
+        """Combined image at the recommended truncation: (Ny, Nx)."""
+        return self.combined[self.index()]

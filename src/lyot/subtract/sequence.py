@@ -1,0 +1,204 @@
+"""One coronagraphic observing sequence as arrays: science frames of one or more rolls, and reference frames.
+
+Bad pixels are NaN. Frames are on the detector, not rotated; all have the same shape and the same crop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CoronagraphicSequence:
+    """Science and reference frames of one target in one filter, validated on construction.
+
+    Attributes
+    ----------
+    science : (nframes, ny, nx) float ndarray
+        Science frames (integrations, or one mean per exposure), MJy/sr; bad pixels NaN.
+    exposure : (nframes,) int ndarray
+        Index of the exposure (roll) of each frame, 0 to nexposures - 1.
+    pa_y : (nexposures,) float ndarray
+        Position angle of the detector's +y axis in each exposure, degrees east of north.
+    star : (nexposures, 2) float ndarray
+        Position (x, y) of the star in each exposure, 0-based pixels.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+    references : (nreferences, ny, nx) float ndarray
+        Reference-star frames, any unit proportional to MJy/sr; bad pixels NaN. May have length 0.
+    reference_exposure : (nreferences,) int ndarray
+        Index of the exposure (dither) of each reference frame; default: each its own.
+    science_variance, reference_variance : ndarray or None
+        Variances of the pixels, (MJy/sr)^2, of the shape of the data.
+    mask_center : (x, y) or None
+        Crossing of the four-quadrant mask's boundaries, or centre of the spot, 0-based pixels; None: the star's.
+    throughput : (ny, nx) float ndarray or None
+        Light kept of an off-axis point source at each pixel, relative to far off axis; NaN outside the field stop.
+    boundary_tilt : float or None
+        Tilt of the quadrant boundaries, degrees counter-clockwise from +x; None where there are none.
+    """
+
+    science: NDArray[np.floating[Any]]
+    exposure: IntArray
+    pa_y: FloatArray
+    star: FloatArray
+    pixel_scale: tuple[float, float]
+    references: NDArray[np.floating[Any]] | None = None
+    reference_exposure: IntArray | None = None
+    science_variance: NDArray[np.floating[Any]] | None = None
+    reference_variance: NDArray[np.floating[Any]] | None = None
+    mask_center: tuple[float, float] | None = None
+    throughput: FloatArray | None = None
+    boundary_tilt: float | None = None
+
+    def __post_init__(self) -> None:
+        science = _cube("science", self.science)
+        references = np.empty((0, *science.shape[1:])) if self.references is None else self.references
+        references = np.asarray(references)
+        references = references if references.size == 0 and references.ndim == 3 else _cube("references", references)
+        exposure = np.atleast_1d(np.asarray(self.exposure, dtype=np.intp))
+        reference_exposure = (
+            np.arange(len(references))
+            if self.reference_exposure is None
+            else np.atleast_1d(np.asarray(self.reference_exposure, dtype=np.intp))
+        )
+        values: dict[str, Any] = {
+            "science": science,
+            "references": references,
+            "exposure": exposure,
+            "reference_exposure": reference_exposure,
+            "pa_y": np.atleast_1d(np.asarray(self.pa_y, dtype=float)),
+            "star": np.atleast_2d(np.asarray(self.star, dtype=float)),
+            "pixel_scale": _pair("pixel_scale", self.pixel_scale),
+        }
+        if self.mask_center is not None:
+            values["mask_center"] = _pair("mask_center", self.mask_center)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) of a frame."""
+        return self.science.shape[1], self.science.shape[2]
+
+    @property
+    def n_exposures(self) -> int:
+        """Number of science exposures (rolls)."""
+        return len(self.pa_y)
+
+    @property
+    def n_references(self) -> int:
+        """Number of reference frames."""
+        return 0 if self.references is None else len(self.references)
+
+    def replace(self, **changes: Any) -> CoronagraphicSequence:
+        """Return a copy with some attributes replaced, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    def _check(self) -> None:
+        assert self.references is not None and self.reference_exposure is not None
+        n, shape = len(self.science), self.shape
+        if self.references.shape[1:] != shape:
+            raise InputError(
+                f"references have frames of shape {self.references.shape[1:]}, science has {shape}; "
+                "crop or pad them to the same subarray."
+            )
+        _same_length("exposure", len(self.exposure), "science", n)
+        _same_length("reference_exposure", len(self.reference_exposure), "references", len(self.references))
+        if self.exposure.min() < 0 or self.exposure.max() >= self.n_exposures:
+            raise InputError(
+                f"exposure holds {self.exposure.min()} to {self.exposure.max()}, but pa_y names {self.n_exposures} "
+                "exposures; expected indices from 0."
+            )
+        if self.star.shape != (self.n_exposures, 2):
+            raise InputError(f"star has shape {self.star.shape}; expected ({self.n_exposures}, 2), one (x, y) each.")
+        for name, data in (("science_variance", self.science), ("reference_variance", self.references)):
+            variance = getattr(self, name)
+            if variance is not None and np.shape(variance) != data.shape:
+                raise InputError(f"{name} has shape {np.shape(variance)}; expected {data.shape}, as the data.")
+        if self.throughput is not None and np.shape(self.throughput) != shape:
+            raise InputError(f"throughput has shape {np.shape(self.throughput)}; expected {shape}, as a frame.")
+        if not (np.all(np.isfinite(self.pa_y)) and np.all(np.isfinite(self.star))):
+            raise InputError("pa_y and star must be finite for every exposure.")
+        if not np.isfinite(self.science).any():
+            raise InputError("science: every pixel of every frame is masked (NaN); nothing to reduce.")
+        if self.references.size and not np.isfinite(self.references).any():
+            raise InputError("references: every pixel of every frame is masked (NaN); leave them out or mend them.")
+
+
+def _cube(name: str, data: Any) -> NDArray[np.floating[Any]]:
+    cube = np.asarray(data)
+    if cube.ndim == 2:
+        cube = cube[np.newaxis]
+    if cube.ndim != 3 or 0 in cube.shape:
+        raise InputError(f"{name} has shape {cube.shape}; expected (frames, ny, nx), none of them 0.")
+    if cube.dtype.kind != "f":
+        cube = cube.astype(np.float64)
+    return cube
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    pair = np.ravel(np.asarray(value, dtype=float))
+    if pair.shape != (2,) or not np.all(np.isfinite(pair)):
+        raise InputError(f"{name}: expected two finite numbers (x, y), got {value!r}.")
+    if name == "pixel_scale" and pair.min() <= 0:
+        raise InputError(f"pixel_scale: expected positive arcsec per pixel, got {value!r}.")
+    return float(pair[0]), float(pair[1])
+
+
+def _same_length(name: str, got: int, other: str, expected: int) -> None:
+    if got != expected:
+        raise InputError(f"{name} has {got} entries, {other} has {expected} frames; expected one for each frame.")
+
+
+def mean_by_group(
+    data: NDArray[np.floating[Any]], group: IntArray, n_groups: int, *, variance: bool = False
+) -> FloatArray:
+    """Mean of the frames of each group, over those that are not NaN.
+
+    Parameters
+    ----------
+    data : (nframes, ny, nx) float ndarray
+        Frames, NaN where bad (any unit); or their variances.
+    group : (nframes,) int ndarray
+        Group of each frame.
+    n_groups : int
+        Number of groups.
+    variance : bool, optional
+        True if `data` are variances: the variance of the mean, sum / n^2, is returned.
+
+    Returns
+    -------
+    (n_groups, ny, nx) float64 ndarray
+        NaN where all frames of the group are.
+    """
+    out = np.full((n_groups, *data.shape[1:]), np.nan)
+    for g in range(n_groups):
+        index = np.flatnonzero(group == g)
+        if len(index) == 1:
+            out[g] = data[index[0]]
+            continue
+        total = np.zeros(data.shape[1:])
+        count = np.zeros(data.shape[1:])
+        for i in index:
+            good = np.isfinite(data[i])
+            total[good] += data[i][good]
+            count += good
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[g] = total / (count**2 if variance else count)
+    return out

@@ -1,0 +1,99 @@
+"""The reduction as a whole: the planet comes back, zero injection changes no bit, RDI is linear, odd inputs."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from lyot import geometry
+from lyot.errors import InputError, ReductionError
+from lyot.subtract import ReductionParams, plan_reduction
+from tests.subtract.conftest import planet_frames
+
+
+def centroid(image, center, guess, box=4):
+    x0, y0 = round(guess[0]), round(guess[1])
+    cut = image[y0 - box : y0 + box + 1, x0 - box : x0 + box + 1]
+    y, x = np.indices(cut.shape)
+    w = np.clip(cut, 0, None)
+    return x0 - box + (w * x).sum() / w.sum(), y0 - box + (w * y).sum() / w.sum()
+
+
+def test_planet_is_found_where_it_is(make_sequence):
+    plan = plan_reduction(make_sequence(flux=500.0))
+    result = plan.reduce()
+    dx, dy = geometry.detector_offset(0.8176 / result.pixel_scale, 149.36, 0.0)
+    x, y = result.center[0] + float(dx), result.center[1] + float(dy)
+    peak = np.unravel_index(np.nanargmax(result.image), result.image.shape)
+    # noise of 0.3 per pixel against a peak of 20: a pixel is generous for the peak
+    assert np.hypot(peak[1] - x, peak[0] - y) < 1.0
+
+
+def test_zero_injection_gives_the_same_bits(make_sequence):
+    sequence = make_sequence(flux=500.0)
+    plan = plan_reduction(sequence)
+    first, second = plan.reduce(), plan.reduce(sequence.science + 0.0 * planet_frames(1.5, 20.0))
+    assert np.array_equal(first.combined, second.combined, equal_nan=True)
+
+
+def test_rdi_is_linear(make_sequence):
+    sequence = make_sequence()
+    plan = plan_reduction(sequence)
+    extra = planet_frames(1.5, 20.0, 100.0)
+    both = plan.reduce(sequence.science + extra).combined
+    alone = plan.reduce(extra).combined
+    # rounding of numbers of up to 1e3
+    np.testing.assert_allclose(both, plan.reduce().combined + alone, atol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["rdi", "adi", "adi+rdi", "roll"])
+@pytest.mark.parametrize("method", ["klip", "classical"])
+def test_every_strategy_sees_the_planet(make_sequence, strategy, method):
+    params = ReductionParams(strategy=strategy, method=method)
+    result = plan_reduction(make_sequence(flux=3000.0, noise=0.1), params).reduce()
+    dx, dy = geometry.detector_offset(0.8176 / result.pixel_scale, 149.36, 0.0)
+    x, y = round(result.center[0] + float(dx)), round(result.center[1] + float(dy))
+    assert result.image[y, x] > 3 * np.nanstd(result.image)
+
+
+def test_more_modes_than_references_is_said(make_sequence, caplog):
+    with caplog.at_level(logging.WARNING):
+        plan = plan_reduction(make_sequence(n_refs=4), ReductionParams(truncations=(1, 20)))
+    assert plan.truncations == (1, 4)
+    assert "4 reference frames" in caplog.text
+
+
+def test_a_single_roll(make_sequence):
+    two = make_sequence()
+    one = two.replace(
+        science=two.science[:1], exposure=[0], pa_y=two.pa_y[:1], star=two.star[:1], science_variance=None
+    )
+    assert np.isfinite(plan_reduction(one).reduce().image).any()
+    with pytest.raises(ReductionError, match="two rolls"):
+        plan_reduction(one, ReductionParams(strategy="adi"))
+
+
+def test_no_references(make_sequence):
+    sequence = make_sequence(references=None)
+    with pytest.raises(ReductionError, match="there are none"):
+        plan_reduction(sequence)
+    assert np.isfinite(plan_reduction(sequence, ReductionParams(strategy="roll")).reduce().image).any()
+
+
+def test_mismatched_and_masked_input_is_refused(make_sequence):
+    with pytest.raises(InputError, match="same subarray"):
+        make_sequence(references=np.ones((3, 20, 20)))
+    with pytest.raises(InputError, match="masked"):
+        make_sequence(science=np.full((2, 61, 65), np.nan))
+    with pytest.raises(InputError, match="the plan was made for"):
+        plan_reduction(make_sequence()).reduce(np.ones((1, 61, 65)))
+
+
+def test_input_is_not_changed(make_sequence):
+    sequence = make_sequence()
+    science, references = sequence.science.copy(), sequence.references.copy()
+    plan_reduction(sequence).reduce()
+    assert np.array_equal(science, sequence.science)
+    assert np.array_equal(references, sequence.references)
