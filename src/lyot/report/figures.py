@@ -1,7 +1,7 @@
 """Figures, each drawn into an Axes that the caller gives; used by the report, the notebooks and anybody's own scripts.
 
-Images are shown with the first row at the bottom. Offsets are in arcsec from the star. Every image function returns what
-it drew, so that colour limits and labels can be changed afterwards.
+Images are shown with the first row at the bottom. Offsets are in arcsec from the star. Every image function returns
+what it drew, so that colour limits and labels can be changed afterwards.
 """
 
 from __future__ import annotations
