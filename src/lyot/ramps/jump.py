@@ -26,16 +26,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from lyot import dq
+from lyot.errors import InputError
 from lyot.params import param
+from lyot.ramps import _jump_kernels as kernels
 
 log = logging.getLogger(__name__)
 
-SKIP, SINGLE_PASS, ITERATIVE, CLIP_INTEGRATIONS, CLIP_ALL = range(5)
+SKIP, SINGLE_PASS, ITERATIVE, CLIP_INTEGRATIONS, CLIP_ALL, FLAGGED = range(6)
 """Branches of the method: see `JumpPlan.method`."""
 
 
@@ -88,7 +92,8 @@ class JumpPlan(NamedTuple):
 
     method: int
     """SKIP (too few usable groups), SINGLE_PASS, ITERATIVE (few differences: one jump at a time), CLIP_INTEGRATIONS
-    (each group over integrations) or CLIP_ALL (all differences of a pixel together)."""
+    (each group over integrations), CLIP_ALL (all differences of a pixel together), or FLAGGED (JUMP_DET is set already:
+    only look for seeds)."""
     threshold: float
     threshold_3diffs: float
     threshold_2diffs: float
@@ -159,7 +164,7 @@ def plan_jump(
     else:
         method = SINGLE_PASS if usable_groups - 1 >= params.min_diffs_single_pass else ITERATIVE
     after = params.after_jump_flag_time1 > 0 or params.after_jump_flag_time2 > 0
-    median_gain = float(np.nanmedian(gain)) if after else 1.0
+    median_gain = np.nanmedian(gain) if after else 1.0  # float32 like the gain: so are the thresholds, officially
     return JumpPlan(
         method=method,
         threshold=float(params.rejection_threshold),
@@ -169,9 +174,192 @@ def plan_jump(
         flag_neighbors=bool(params.flag_4_neighbors),
         min_neighbor=float(params.min_jump_to_flag_neighbors),
         max_neighbor=float(params.max_jump_to_flag_neighbors),
-        after_e1=params.after_jump_flag_dn1 * median_gain,
+        after_e1=float(params.after_jump_flag_dn1 * median_gain),
         after_n1=int(params.after_jump_flag_time1 // group_time),
-        after_e2=params.after_jump_flag_dn2 * median_gain,
+        after_e2=float(params.after_jump_flag_dn2 * median_gain),
         after_n2=int(params.after_jump_flag_time2 // group_time),
         needs_images=bool(params.expand_large_events or params.find_showers),
     )
+
+
+def detect_jumps(
+    data: npt.NDArray[np.float32],
+    groupdq: npt.NDArray[np.uint8],
+    pixeldq: npt.NDArray[np.uint32],
+    *,
+    gain: npt.NDArray[np.floating[Any]],
+    read_noise: npt.NDArray[np.floating[Any]],
+    group_time: float,
+    nframes: int = 1,
+    params: JumpParams | None = None,
+    threads: int = 1,
+) -> JumpResult:
+    """Flag cosmic-ray jumps in the ramps of one exposure.
+
+    Parameters
+    ----------
+    data : (nints, ngroups, ny, nx) float32 ndarray
+        Corrected ramps, DN. Not changed. NaN are left out.
+    groupdq : (nints, ngroups, ny, nx) uint8 ndarray
+        Group flags; groups with DO_NOT_USE or SATURATED are left out. Not changed.
+    pixeldq : (ny, nx) uint32 ndarray
+        Pixel flags. Not changed.
+    gain : (ny, nx) float ndarray
+        Gain, electrons/DN; pixels where it is NaN or not positive are flagged.
+    read_noise : (ny, nx) float ndarray
+        Noise of the difference of two reads (CDS, as in the reference file), DN.
+    group_time : float
+        Time between groups, s.
+    nframes : int, optional
+        Frames averaged in a group.
+    params : JumpParams, optional
+        Parameters.
+    threads : int, optional
+        Threads to use.
+
+    Returns
+    -------
+    JumpResult
+        New flags and counts.
+
+    Raises
+    ------
+    lyot.errors.InputError
+        If the arrays do not fit each other.
+    """
+    params = params or JumpParams()
+    _check(data, groupdq, pixeldq, gain, read_noise)
+    gain = np.ascontiguousarray(gain, dtype=np.float32)
+    read_noise = np.ascontiguousarray(read_noise, dtype=np.float32)
+    plan = plan_jump(params, all_dnu=all_do_not_use(groupdq), gain=gain, nframes=nframes, group_time=group_time)
+    flags = np.array(groupdq, dtype=np.uint8, order="C")
+    bad_gain = (gain <= 0) | np.isnan(gain)
+    pixel_flags = np.where(bad_gain, pixeldq | np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE), pixeldq)
+    primary = _detect(data, flags, gain, read_noise, plan, threads)
+    extended = 0
+    if plan.needs_images:
+        from lyot.ramps.jump_showers import flag_showers, flag_snowballs
+
+        exposure = (gain, read_noise, group_time, nframes)
+        if params.expand_large_events:
+            extended = flag_snowballs(flags, params=params, group_time=group_time)
+        if params.find_showers:
+            flags, extended = flag_showers(data, groupdq, flags, pixel_flags, exposure=exposure, params=params)
+    return JumpResult(flags, pixel_flags.astype(np.uint32, copy=False), primary, extended)
+
+
+def _check(
+    data: npt.NDArray[Any],
+    groupdq: npt.NDArray[Any],
+    pixeldq: npt.NDArray[Any],
+    gain: npt.NDArray[Any],
+    read_noise: npt.NDArray[Any],
+) -> None:
+    if data.ndim != 4 or groupdq.shape != data.shape:
+        raise InputError(
+            f"jump: ramps and group flags must both be (nints, ngroups, ny, nx), got {data.shape} and {groupdq.shape}."
+        )
+    if data.dtype.kind != "f":
+        raise InputError(f"jump: ramps must be floating point (DN after the corrections), got {data.dtype}.")
+    for name, image in (("pixel flags", pixeldq), ("gain", gain), ("read noise", read_noise)):
+        if image.shape != data.shape[2:]:
+            raise InputError(f"jump: {name} must have the detector shape {data.shape[2:]}, got {image.shape}.")
+
+
+def _detect(
+    data: npt.NDArray[np.float32],
+    flags: npt.NDArray[np.uint8],
+    gain: npt.NDArray[np.float32],
+    read_noise: npt.NDArray[np.float32],
+    plan: JumpPlan,
+    threads: int,
+) -> int:
+    """Flag jumps in `flags` in place, in bands of rows; return the number of flagged groups before neighbours."""
+    ny = data.shape[2]
+    edges = [int(e) for e in np.linspace(0, ny, max(1, min(threads, ny)) + 1)]
+    bands = list(zip(edges[:-1], edges[1:], strict=True))
+
+    def run(plan: JumpPlan) -> int:
+        original = flags.copy() if len(bands) > 1 else flags
+        exposure = _Exposure(data, original, gain, read_noise)
+        if len(bands) == 1:
+            return _detect_band(exposure, flags, plan, bands[0])
+        with ThreadPoolExecutor(len(bands)) as pool:
+            return sum(pool.map(lambda band: _detect_band(exposure, flags, plan, band), bands))
+
+    if plan.method in (CLIP_INTEGRATIONS, CLIP_ALL):
+        run(plan._replace(flag_neighbors=False))
+        _release_full_groups(flags)
+        return run(plan._replace(method=FLAGGED))
+    primary = run(plan)
+    return -99 if plan.method == SKIP else primary
+
+
+def _release_full_groups(flags: npt.NDArray[np.uint8]) -> None:
+    """Clear the jumps of a group in which every pixel is a jump or DO_NOT_USE: then it is the group, not cosmic rays."""
+    every = np.bitwise_and.reduce((flags & (dq.JUMP_DET | dq.DO_NOT_USE)) != 0, axis=(2, 3))
+    for integration, group in zip(*np.nonzero(every), strict=True):
+        plane = flags[integration, group]
+        plane[plane == dq.JUMP_DET] = 0
+
+
+class _Exposure(NamedTuple):
+    data: npt.NDArray[np.float32]
+    flags: npt.NDArray[np.uint8]
+    gain: npt.NDArray[np.float32]
+    read_noise: npt.NDArray[np.float32]
+
+
+class _Row:
+    """One detector row in pixel-major arrays, with its jumps detected."""
+
+    def __init__(self, exposure: _Exposure, plan: JumpPlan, work: kernels.Work) -> None:
+        nints, ngroups, _, nx = exposure.data.shape
+        self._exposure, self._plan, self._work = exposure, plan, work
+        self.ramps = np.empty((nx, nints, ngroups), np.float32)
+        self.flags = np.empty((nx, nints, ngroups), np.uint8)
+        self.medians = np.empty(nx, np.float64)
+        self._seeds = np.empty(nx * nints * ngroups, np.int64)
+        self.seeds = self._seeds[:0]
+
+    def load(self, row: int) -> int:
+        """Read a row, detect its jumps; return their number."""
+        exposure = self._exposure
+        kernels.gather_row(exposure.data, row, self.ramps)
+        kernels.gather_row(exposure.flags, row, self.flags)
+        count, primary = kernels.detect_row(
+            self.ramps,
+            self.flags,
+            exposure.gain[row],
+            exposure.read_noise[row],
+            self._plan,
+            self.medians,
+            self._seeds,
+            self._work,
+        )
+        self.seeds = self._seeds[:count]
+        return int(primary)
+
+
+def _detect_band(exposure: _Exposure, out: npt.NDArray[np.uint8], plan: JumpPlan, band: tuple[int, int]) -> int:
+    """Detect, flag neighbours and write rows band[0] to band[1] of `out`, with a ring of three rows."""
+    nints, ngroups, ny, _ = exposure.data.shape
+    first, last = band
+    work = kernels.work_arrays(nints, ngroups)
+    below, here, above = (_Row(exposure, plan, work) for _ in range(3))
+    none = here.seeds
+    if first > 0:
+        below.load(first - 1)
+    primary = here.load(first)
+    for row in range(first, last):
+        if row + 1 < ny:
+            more = above.load(row + 1)
+            primary += more if row + 1 < last else 0
+        if plan.flag_neighbors:
+            kernels.neighbours_row(here.flags, here.seeds, below.seeds)
+            kernels.neighbours_row(here.flags, none, above.seeds if row + 1 < ny else none)
+        if plan.method not in (CLIP_INTEGRATIONS, CLIP_ALL):  # these come back as FLAGGED
+            kernels.finish_row(here.ramps, here.flags, exposure.gain[row], here.medians, plan)
+        kernels.scatter_row(here.flags, row, out)
+        below, here, above = here, above, below
+    return primary

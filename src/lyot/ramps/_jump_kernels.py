@@ -1,0 +1,357 @@
+"""Kernels of the jump detection: one pixel, one detector row. No checks, no allocation, no Python objects.
+
+Arrays are pixel-major, one detector row at a time, so that everything of a pixel lies together in the cache:
+
+- ``ramps`` (nx, nints, ngroups) float32 - ramps, DN;
+- ``flags`` (nx, nints, ngroups) uint8 - group flags, changed in place;
+- ``gain`` (nx,) float32, electrons/DN; ``read_noise`` (nx,) float32, DN, of a difference of two reads (CDS);
+- ``seeds`` (capacity,) int64 - jumps that flag their neighbours, each ``column * nints * ngroups + integration * ngroups +
+  group``. A capacity of ``nx * nints * ngroups`` is always enough, and as `numpy.empty` touches no memory, costs nothing;
+- ``work``: see `work_arrays`, one per thread.
+
+The arithmetic repeats that of stcal 1.20, for identical flags at the threshold: charges are rounded to float32 after the gain,
+differences are float32, medians and noise float64. The order of the calls is in `lyot.ramps.jump`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from lyot.ramps._jump_clip import clip_all, clip_integrations
+from lyot.ramps._jump_median import SAMPLE, nan_median
+
+DNU_OR_SATURATED = np.uint8(3)
+JUMP = np.uint8(4)
+TILE = 32
+
+
+class Work(NamedTuple):
+    """Scratch of one thread."""
+
+    diffs: Any
+    """(nints * (ngroups - 1),) float32: differences of the current pixel, electrons; NaN where not usable."""
+    kept: Any
+    """(nints * ngroups + 1,) float32."""
+    sample: Any
+    """(SAMPLE + 1,) float32."""
+    wide: Any
+    """(nints * ngroups + 1,) float64."""
+
+
+def work_arrays(nints: int, ngroups: int) -> Work:
+    """Allocate the scratch of one thread for ramps of this size."""
+    total = nints * ngroups + 1
+    return Work(
+        np.empty(nints * max(ngroups - 1, 0), np.float32),
+        np.empty(total, np.float32),
+        np.empty(SAMPLE + 1, np.float32),
+        np.empty(total, np.float64),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather_row(cube, row, out):
+    """Copy one detector row of a (nints, ngroups, ny, nx) cube to pixel-major ``out`` (nx, nints, ngroups), in tiles."""
+    nints, ngroups, _, nx = cube.shape
+    for integration in range(nints):
+        for g0 in range(0, ngroups, TILE):
+            g1 = min(g0 + TILE, ngroups)
+            for x0 in range(0, nx, TILE):
+                for x in range(x0, min(x0 + TILE, nx)):
+                    for g in range(g0, g1):
+                        out[x, integration, g] = cube[integration, g, row, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scatter_row(values, row, cube):
+    """Copy pixel-major ``values`` (nx, nints, ngroups) back to one row of a (nints, ngroups, ny, nx) cube."""
+    nints, ngroups, _, nx = cube.shape
+    for integration in range(nints):
+        for g0 in range(0, ngroups, TILE):
+            g1 = min(g0 + TILE, ngroups)
+            for x0 in range(0, nx, TILE):
+                for g in range(g0, g1):
+                    for x in range(x0, min(x0 + TILE, nx)):
+                        cube[integration, g, row, x] = values[x, integration, g]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def flags_union(flags):
+    """Bitwise OR of one integration's flags (ngroups,) uint8."""
+    union = np.uint8(0)
+    for g in range(flags.size):
+        union |= flags[g]
+    return union
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def difference_pixel(ramp, flag, gain, diffs):
+    """Differences of adjacent groups in electrons, NaN where either group is DO_NOT_USE or SATURATED.
+
+    ``ramp``, ``flag`` (nints, ngroups); ``diffs`` (nints * (ngroups - 1),) float32 is filled.
+    """
+    nints, ngroups = ramp.shape
+    nd = ngroups - 1
+    for i in range(nints):
+        y = ramp[i]
+        d = diffs[i * nd : (i + 1) * nd]
+        for k in range(nd):
+            d[k] = y[k + 1] * gain - y[k] * gain
+        if flags_union(flag[i]) & DNU_OR_SATURATED:
+            f = flag[i]
+            for k in range(nd):
+                if (f[k] | f[k + 1]) & DNU_OR_SATURATED:
+                    d[k] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def noise_of(median, noise_squared, nframes):
+    """Standard deviation of a difference, electrons; NaN when it is zero (such pixels have no jumps)."""
+    sigma = np.sqrt(np.abs(np.float64(median)) + np.float64(noise_squared) / np.float64(nframes))
+    return sigma if sigma != 0.0 else np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flag_single_pass(diffs, flag, median, sigma, threshold):
+    """Flag every difference further than `threshold` sigma from the median."""
+    nints, ngroups = flag.shape
+    nd = ngroups - 1
+    if not (sigma > 0.0):
+        return
+    # float32 limits, a little inside the true ones: the exact test is only made beyond them
+    span = threshold * sigma
+    slack = 1e-5 * (np.abs(median) + span)
+    low = np.float32(median - span + slack)
+    high = np.float32(median + span - slack)
+    for i in range(nints):
+        d = diffs[i * nd : (i + 1) * nd]
+        beyond = 0
+        for k in range(nd):
+            beyond += (d[k] < low) | (d[k] > high)
+        if beyond == 0:
+            continue
+        for k in range(nd):
+            v = np.float64(d[k])
+            if np.isfinite(v) and np.abs(v - median) / sigma > threshold:
+                flag[i, k + 1] |= JUMP
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _clipped_median(diffs, usable, largest, work):
+    """Median after leaving out the largest value (4 or more usable), of all (3), or the smaller of two."""
+    n = diffs.size
+    if usable < 2:
+        return np.nan
+    if usable == 2:
+        smallest = np.float32(np.inf)
+        for k in range(n):
+            if diffs[k] < smallest:
+                smallest = diffs[k]
+        return np.float64(smallest)
+    if usable == 3:
+        return nan_median(diffs, n, work.kept, work.sample)
+    rest = work.wide[: n // 2 + 1].view(np.float32)
+    for k in range(n):
+        rest[k] = np.nan if diffs[k] == largest else diffs[k]
+    return nan_median(rest, n, work.kept, work.sample)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flag_iterative(flag, noise_squared, plan, work):
+    """Flag the largest outlier of a pixel, leave it out, and look again, until none is left. Spoils ``work.diffs``."""
+    nints, ngroups = flag.shape
+    nd = ngroups - 1
+    a = work.diffs
+    n = nints * nd
+    for k in range(n):
+        a[k] = np.abs(a[k])
+    for step in range(n):
+        usable = 0
+        largest = np.float32(-np.inf)
+        for k in range(n):
+            usable += a[k] == a[k]
+            if a[k] > largest:
+                largest = a[k]
+        if usable < 2:
+            return
+        median = _clipped_median(a, usable, largest, work)
+        if step > 0:
+            median = np.float64(np.float32(median))
+        sigma = noise_of(median, noise_squared, plan.nframes)
+        best = -1.0
+        for k in range(n):
+            ratio = np.float64(np.abs(np.float32(np.float64(a[k]) - median))) / sigma
+            if ratio > best:
+                best = ratio
+        threshold = plan.threshold
+        if usable == 3:
+            threshold = plan.threshold_3diffs
+        elif usable == 2:
+            threshold = plan.threshold_2diffs
+        if not (best > threshold):
+            return
+        for k in range(n):
+            if np.float64(np.abs(np.float32(np.float64(a[k]) - median))) / sigma == best:
+                flag[k // nd, k % nd + 1] |= JUMP
+                a[k] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def jump_pixel(ramp, flag, gain, read_noise, plan, work):
+    """Flag the jumps of one pixel.
+
+    Parameters
+    ----------
+    ramp : (nints, ngroups) float32 ndarray
+        Ramps, DN.
+    flag : (nints, ngroups) uint8 ndarray
+        Group flags; JUMP_DET is added.
+    gain, read_noise : float32
+        See the module.
+    plan : JumpPlan
+    work : Work
+
+    Returns
+    -------
+    median, sigma : float64
+        Median difference and its noise, electrons; NaN when no difference is usable.
+    """
+    difference_pixel(ramp, flag, gain, work.diffs)
+    median = nan_median(work.diffs, work.diffs.size, work.kept, work.sample)
+    noise = read_noise * gain
+    noise_squared = noise * noise
+    sigma = noise_of(median, noise_squared, plan.nframes)
+    if plan.method == 1:
+        _flag_single_pass(work.diffs, flag, median, sigma, plan.threshold)
+    elif plan.method == 2:
+        _flag_iterative(flag, noise_squared, plan, work)
+    elif plan.method == 3:
+        clip_integrations(work.diffs, flag, plan.threshold, work.wide)
+    elif plan.method == 4:
+        clip_all(work.diffs, flag, plan.threshold, work.wide)
+    return median, sigma
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _seeds_pixel(ramp, flag, gain, limits, column, seeds, count):
+    """Append the jumps of one pixel that flag neighbours; return (new count, number of flagged groups).
+
+    ``limits`` = (median, sigma, smallest, largest jump in sigma).
+    """
+    nints, ngroups = ramp.shape
+    median, sigma, smallest, largest = limits
+    primary = 0
+    for i in range(nints):
+        if not flags_union(flag[i]) & JUMP:
+            continue
+        for g in range(ngroups):
+            if not flag[i, g] & JUMP:
+                continue
+            primary += 1
+            if g == 0 or (flag[i, g] | flag[i, g - 1]) & DNU_OR_SATURATED:
+                continue
+            d = np.float32(ramp[i, g] * gain - ramp[i, g - 1] * gain)
+            ratio = np.abs(np.float64(d) - median) / sigma
+            if ratio < largest and ratio > smallest:
+                seeds[count] = (column * nints + i) * ngroups + g
+                count += 1
+    return count, primary
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def detect_row(ramps, flags, gain, read_noise, plan, medians, seeds, work):
+    """Flag the jumps of each pixel of one detector row, and list those that flag neighbours.
+
+    Parameters
+    ----------
+    ramps, flags, gain, read_noise, seeds, work
+        See the module; `flags` and `seeds` are written.
+    plan : JumpPlan
+    medians : (nx,) float64 ndarray
+        Filled with the median difference of each pixel, electrons, for `finish_row`.
+
+    Returns
+    -------
+    nseeds : int
+        Number of seeds written.
+    primary : int
+        Number of flagged groups.
+    """
+    count = 0
+    primary = 0
+    if plan.method == 0:
+        return count, primary
+    for x in range(ramps.shape[0]):
+        median, sigma = jump_pixel(ramps[x], flags[x], gain[x], read_noise[x], plan, work)
+        medians[x] = median
+        limits = (median, sigma, plan.min_neighbor, plan.max_neighbor)
+        count, more = _seeds_pixel(ramps[x], flags[x], gain[x], limits, x, seeds, count)
+        primary += more
+    return count, primary
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def neighbours_row(flags, seeds_here, seeds_beside):
+    """Flag the neighbours of seeds in one row.
+
+    Parameters
+    ----------
+    flags : (nx, nints, ngroups) uint8 ndarray
+        Flags of the row; JUMP_DET is added where neither SATURATED nor DO_NOT_USE is set.
+    seeds_here : (n,) int64 ndarray
+        Seeds of this row (sliced to their number): the pixels left and right are flagged.
+    seeds_beside : (n,) int64 ndarray
+        Seeds of the row above or below: the pixel in the same column is flagged. Call once for each.
+    """
+    nx, nints, ngroups = flags.shape
+    size = nints * ngroups
+    flat = flags.reshape(nx * size)
+    for s in range(seeds_here.size):
+        at = seeds_here[s]
+        if at >= size and not flat[at - size] & DNU_OR_SATURATED:
+            flat[at - size] |= JUMP
+        if at + size < flat.size and not flat[at + size] & DNU_OR_SATURATED:
+            flat[at + size] |= JUMP
+    for s in range(seeds_beside.size):
+        at = seeds_beside[s]
+        if not flat[at] & DNU_OR_SATURATED:
+            flat[at] |= JUMP
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _after_jumps(ramp, flag, gain, median, plan):
+    """Flag the groups that follow a strong jump in one integration: ``ramp``, ``flag`` (ngroups,)."""
+    ngroups = ramp.size
+    for g in range(ngroups - 1, 0, -1):  # backwards: flags added here must not count as jumps
+        if not flag[g] & JUMP or (flag[g] | flag[g - 1]) & DNU_OR_SATURATED:
+            continue
+        d = np.float64(np.float32(ramp[g] * gain - ramp[g - 1] * gain)) - median
+        last = g
+        if d >= plan.after_e1:
+            last = max(last, g + plan.after_n1)
+        if d >= plan.after_e2:
+            last = max(last, g + plan.after_n2)
+        for h in range(g + 1, min(last + 1, ngroups)):
+            if not flag[h] & DNU_OR_SATURATED:
+                flag[h] |= JUMP
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def finish_row(ramps, flags, gain, medians, plan):
+    """Flag the groups after strong jumps, if asked, and clear JUMP_DET where the group is not usable anyway."""
+    nx, nints, ngroups = flags.shape
+    after = plan.method != 0 and (plan.after_n1 > 0 or plan.after_n2 > 0)
+    for x in range(nx):
+        for i in range(nints):
+            union = flags_union(flags[x, i])
+            if not union & JUMP:
+                continue
+            if after:
+                _after_jumps(ramps[x, i], flags[x, i], gain[x], medians[x], plan)
+            if union & DNU_OR_SATURATED:
+                for g in range(ngroups):
+                    if flags[x, i, g] & DNU_OR_SATURATED:
+                        flags[x, i, g] &= ~JUMP
