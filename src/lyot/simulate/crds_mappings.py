@@ -30,10 +30,10 @@ PARKEYS: Final[dict[str, tuple[str, ...]]] = {
 """Parameters of the exposure that select a file, by reference type."""
 
 _OTHER_TYPES: Final = """
-abvegaoffset amplifier apcorr area bkg camera collimator cubepar dark dflat disperser distortion drizpars emicorr extract1d
+abvegaoffset amplifier apcorr area bkg camera chromcorr collimator cubepar dark dflat disperser distortion drizpars emicorr extract1d
 fflat filteroffset flat fore fpa fringe fringefreq gain ifufore ifupost ifuslicer ipc lastframe linearity mask
-mrsptcorr mrsxartcorr msa msaoper ote pathloss persat photom pictureframe psf psfmask readnoise refpix regions reset resol
-rscd saturation sflat sirskernel specwcs specprofile straymask superbias throughput trapdensity trappars tsophot v2v3
+mrsptcorr mrsxartcorr msa msaoper nrm ote pastasoss pathloss persat photom pictureframe psf psfmask readnoise refpix regions reset resol
+rscd saturation sflat sirskernel speckernel specwcs specprofile straymask superbias throughput trapdensity trappars tsophot v2v3
 wavecorr wavelengthrange wavemap wcsregions wfssbkg barshadow
 """.split()
 
@@ -87,7 +87,8 @@ def reference_map(name: str, kind: str, files: Mapping[tuple[str, ...], str]) ->
         "parkey": (PARKEYS[kind], ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME")),
     }
     rows = "".join(
-        f"    {key!r} : UseAfter({{\n        {USE_AFTER!r} : {file!r},\n    }}),\n" for key, file in sorted(files.items())
+        f"    {key!r} : UseAfter({{\n        {USE_AFTER!r} : {file!r},\n    }}),\n"
+        for key, file in sorted(files.items())
     )
     return _with_checksum(header, f"Match({{\n{rows}}})")
 

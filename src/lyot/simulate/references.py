@@ -203,23 +203,21 @@ def reset(detector: DetectorModel, *, ngroups: int) -> Reference:
 
 
 def dark(detector: DetectorModel, *, ngroups: int) -> Reference:
-    """Dark ramp (DARK), DN, and its mean current in electrons/s; one integration, which repeats."""
+    """Dark ramp (DARK), DN; one integration, which the official step repeats.
+
+    The mean current is given as a number (electrons/s), not as a map: the official step refuses the map, since it compares
+    its shape with that of an array not yet made.
+    """
     c = detector.coronagraph
-    extra = {"READPATT": READ_PATTERN, "NGROUPS": ngroups, "NFRAMES": 1, "GROUPGAP": 0, "NINTS": 1}
+    current = float(np.median(detector.dark_rate * detector.gain))
+    extra = {"READPATT": READ_PATTERN, "NGROUPS": ngroups, "NFRAMES": 1, "GROUPGAP": 0, "NINTS": 1, "AVDRKCUR": current}
     header = _header("dark", "DarkMIRIModel", c, extra)
 
     def hdus() -> list[Any]:
         ramp = detector.dark_ramp(ngroups, GROUP_TIME[c.kind])[None]
-        current = (detector.dark_rate * detector.gain).astype(np.float32)
-        return [
-            _image("SCI", ramp.astype(np.float32), "DN"),
-            _image("DQ", _flags((1, 1, *detector.shape))),
-            _image("AVDRKCUR", current),
-        ]
+        return [_image("SCI", ramp.astype(np.float32), "DN"), _image("DQ", _flags((1, 1, *detector.shape)))]
 
-    return Reference(
-        "dark", "fits", ("MIRIMAGE", READ_PATTERN, c.subarray), _fits_writer(header, hdus)
-    )
+    return Reference("dark", "fits", ("MIRIMAGE", READ_PATTERN, c.subarray), _fits_writer(header, hdus))
 
 
 def rscd(detectors: Iterable[DetectorModel]) -> Reference:
