@@ -1,8 +1,8 @@
 """The reduction of a sequence: planned once, run on any science frames of the same shape and masks.
 
 `plan_reduction` does everything that does not depend on the values of the science pixels; `ReductionPlan.reduce` does
-the rest. The science product, forward models and injection tests all go through the same `reduce`: frames with an injected
-source of zero flux give the same bits.
+the rest. The science product, forward models and injection tests all go through the same `reduce`: frames with an
+injected source of zero flux give the same bits.
 """
 
 from __future__ import annotations
