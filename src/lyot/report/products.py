@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot.errors import MissingInputError
 from lyot.geometry import pa_of_detector_y
 from lyot.report.figures import View
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,23 +106,3 @@ def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
     """Products of one kind in a run's folder, e.g. ``products(out, "stage2", "calints")``, by name."""
     for path in sorted((out / stage).glob(f"*_{suffix}.fits")):
         yield read_product(path)
-
-
-def read_manifest(out: Path) -> list[dict[str, Any]]:
-    """Entries of ``manifest.jsonl``, oldest first.
-
-    Raises
-    ------
-    MissingInputError
-        If the folder holds no run.
-    """
-    path = out / "manifest.jsonl"
-    if not path.is_file():
-        raise MissingInputError(f"{out}: no manifest.jsonl here; give the folder that 'lyot run' wrote to.")
-    entries = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            log.warning("%s: line %d is not JSON and is left out", path, number)
-    return entries

@@ -1,0 +1,242 @@
+"""The report of a run: one HTML page that holds its images, opens from disk and needs no network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from astropy.table import QTable
+
+import lyot
+from lyot.errors import LyotError, MissingInputError
+from lyot.report import figures
+from lyot.report.sections import Picture, Section, all_sections, grid, render
+from lyot.run.inputs import find_exposures
+from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
+from lyot.run.roles import Assigned, advice, sort_roles
+
+log = logging.getLogger(__name__)
+
+PAGE = Path("report") / "index.html"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table; numbers are set to the right."""
+
+    text: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the page."""
+
+    title: str
+    anchor: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    text: str = field(default="")
+
+
+def cell(value: Any, digits: int = 3) -> Cell:
+    """Format one value."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return Cell("" if value is None else str(value))
+    return Cell(f"{value:.{digits}f}" if isinstance(value, float) else str(value), True)
+
+
+def read_sources(out: Path) -> QTable | None:
+    """Detections of a run, brightest first; None if they were not searched for."""
+    path = out / "measure" / "detections.ecsv"
+    if not path.is_file():
+        return None
+    table = QTable.read(path, format="ascii.ecsv")
+    for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
+        if table[name].unit is None:
+            table[name].unit = unit
+    return table
+
+
+def _values(table: QTable, name: str, unit: str = "") -> list[float]:
+    column = table[name]
+    return [float(v) for v in (column.to_value(unit) if unit else column)]
+
+
+def sources_table(table: QTable | None) -> Table | None:
+    """Detections as a table of the page."""
+    if table is None or not len(table):
+        return None
+    separations = _values(table, "separation", "arcsec")
+    angles = _values(table, "position_angle", "deg")
+    rows = tuple(
+        (cell(n), cell(s), cell(a, 2), cell(v, 1))
+        for n, (s, a, v) in enumerate(zip(separations, angles, _values(table, "snr"), strict=True), start=1)
+    )
+    columns = ("#", "separation [arcsec]", "position angle [deg]", "S/N")
+    return Table("Detections", "sources", columns, rows, "Position angle from north toward east.")
+
+
+def exposures_table(assigned: Sequence[Assigned]) -> Table:
+    """The exposures and their roles as a table of the page."""
+    rows = []
+    for a in assigned:
+        e = a.exposure
+        role = f"{a.role.value}, roll {a.roll_number}" if a.roll_number else a.role.value
+        size = f"{e.n_integrations} x {e.n_groups}"
+        roll = None if e.roll is None else float(e.roll)
+        values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
+        rows.append(tuple(cell(v) for v in values))
+    columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
+    notes = " ".join(line[0].upper() + line[1:] for line in advice(assigned))
+    return Table("Exposures", "exposures", columns, tuple(rows), notes)
+
+
+def _inputs(records: Iterable[Record], out: Path) -> list[Path]:
+    """Input files that came from outside the run and are still there."""
+    paths = []
+    for record in records:
+        for item in record.inputs:
+            path = Path(item["path"])
+            if path.is_absolute() and path.is_file() and out.resolve() not in path.resolve().parents:
+                paths.append(path)
+    return sorted(set(paths))
+
+
+def timings_table(records: Sequence[Record]) -> Table:
+    """How long each task took and how much memory."""
+    rows = tuple((cell(r.kind), cell(r.name), cell(r.wall_time, 1), cell(r.peak_memory, 0)) for r in records)
+    total = sum(r.wall_time for r in records)
+    text = f"{len(records)} tasks, {total:.0f} s of work in all (tasks run side by side)."
+    return Table("Timings", "timings", ("stage", "task", "wall time [s]", "peak memory [MB]"), rows, text)
+
+
+def parameter_tables(records: Iterable[Record]) -> list[Table]:
+    """Every parameter of every step, once for each stage and distinct set of values."""
+    tables: list[Table] = []
+    seen: dict[tuple[str, str], None] = {}
+    for record in records:
+        key = (record.kind, json.dumps(record.parameters, sort_keys=True, default=str))
+        if key in seen:
+            continue
+        seen[key] = None
+        rows = tuple((Cell(n), Cell(v)) for n, v in _flat(record.parameters))
+        tables.append(Table(record.kind, f"parameters-{len(tables)}", ("parameter", "value"), rows))
+    return tables
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, default=str)
+
+
+def answer(table: QTable | None) -> tuple[str, list[str]]:
+    """The headline of the page: the brightest source, or that there is none."""
+    if table is None:
+        return "No measurement in this run.", ["Run stage 3 to see what is beside the star."]
+    if not len(table):
+        return "No source above the threshold.", []
+    sep = _values(table, "separation", "arcsec")[0]
+    pa = _values(table, "position_angle", "deg")[0]
+    snr = _values(table, "snr")[0]
+    more = [f"{len(table) - 1} more below."] if len(table) > 1 else []
+    return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
+
+
+def _timing_picture(records: Sequence[Record]) -> Picture:
+    figure, (ax,) = grid(1)
+    figure.set_size_inches(8, max(1.5, 0.22 * len(records) + 0.7))
+    figures.draw_timings(ax, {f"{r.kind} {r.name}": r.wall_time for r in records})
+    return render(figure, "Wall time of each task.", "Bar chart of the wall time of each task")
+
+
+def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
+    science = [a.exposure for a in assigned if a.roll_number]
+    if not science:
+        return "Lyot reduction", ""
+    first = science[0]
+    rolls = len({a.roll_number for a in assigned if a.roll_number})
+    subtitle = f"{first.instrument} {first.mask}, program {first.program}, {rolls} roll{'s' if rolls > 1 else ''}"
+    return f"{first.target} in {first.filter}", subtitle
+
+
+def write_report(out: str | Path) -> Path:
+    """Write ``report/index.html`` of a run.
+
+    Parameters
+    ----------
+    out : path
+        Folder that ``lyot run`` wrote to.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    MissingInputError
+        If the folder holds no run.
+    OutputError
+        If the page cannot be written.
+    """
+    out = Path(out)
+    if not (out / FILE_NAME).is_file():
+        raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
+    records = Manifest(out).records
+    sources = read_sources(out)
+    assigned = _assigned(records, out)
+    title, subtitle = _title(assigned)
+    headline, details = answer(sources)
+    sections = list(all_sections(out, sources))
+    sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
+    config = out / "lyot.toml"
+    page = _template().render(
+        title=title,
+        subtitle=subtitle,
+        answer=headline,
+        answer_details=details,
+        lead_tables=[t for t in (sources_table(sources),) if t],
+        sections=sections,
+        tables=[exposures_table(assigned), timings_table(records)],
+        parameters=parameter_tables(records),
+        config=config.read_text() if config.is_file() else "",
+        versions=_versions(records),
+        version=lyot.__version__,
+    )
+    path = out / PAGE
+    write_text(path, page)
+    return path
+
+
+def _assigned(records: Sequence[Record], out: Path) -> list[Assigned]:
+    paths = _inputs(records, out)
+    if not paths:
+        return []
+    try:
+        return sort_roles(find_exposures(paths))
+    except LyotError as error:
+        log.warning("the table of exposures is left out of the report: %s", error)
+        return []
+
+
+def _versions(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    last = records[-1]
+    lines = [f"{name} {version}" for name, version in sorted(last.versions.items())]
+    return "\n".join([*lines, f"CRDS context: {last.crds_context or 'not used'}"])
+
+
+def _template() -> jinja2.Template:
+    text = (Path(__file__).parent / "page.html").read_text()
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(text)
