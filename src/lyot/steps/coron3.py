@@ -1,0 +1,135 @@
+"""Stage 3 as a pipeline: calibrated exposures to the star-subtracted, combined image."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jwst.datamodels import ModelContainer
+from jwst.model_blender import ModelBlender
+from jwst.outlier_detection.outlier_detection_step import OutlierDetectionStep as OfficialOutlierDetectionStep
+from jwst.pipeline.calwebb_coron3 import Coron3Pipeline as OfficialCoron3Pipeline
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.errors import InputError
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.stage3_combine import CombineStep
+from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
+
+log = logging.getLogger(__name__)
+
+
+class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
+    """The official outlier detection, left out unless asked for.
+
+    It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
+    as outliers (https://github.com/spacetelescope/jwst/issues/4556).
+    """
+
+    spec = """
+        skip = boolean(default=True)  # Skip this step: it flags speckles
+    """
+
+
+class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
+    """Stack and register the references, subtract the star, combine the rolls north up.
+
+    Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
+    products, and beside them the combined image of every truncation (``klcube``) and of each roll.
+    """
+
+    class_alias = "calwebb_coron3"
+    extra_suffixes: ClassVar[tuple[str, ...]] = ("klcube",)
+
+    spec = """
+        suffix = string(default='i2d')
+        mode = option('lyot', 'official', default='lyot')  # our reduction, or the official algorithms
+    """
+
+    step_defs: ClassVar[dict[str, type]] = {
+        **OfficialCoron3Pipeline.step_defs,
+        "stack_refs": StackRefsStep,
+        "align_refs": AlignRefsStep,
+        "klip": KlipStep,
+        "outlier_detection": OutlierDetectionStep,
+        "combine": CombineStep,
+    }
+
+    def process(self, user_input: Any) -> None:
+        """Run stage 3 on an association.
+
+        Parameters
+        ----------
+        user_input : str, association or ModelContainer
+            Level-3 association with members of exptype science and psf.
+
+        Raises
+        ------
+        InputError
+            If there is no science member, or no reference for a strategy that needs one.
+        """
+        if self.mode == "official":
+            self.align_refs.mode = self.klip.mode = "official"
+            super().process(user_input)
+            return
+        log.info("Starting calwebb_coron3 (lyot) ...")
+        models = self.prepare_output(user_input, asn_exptypes=["science", "psf"])
+        if not hasattr(models, "asn_table") or not models.asn_table.get("products"):
+            raise InputError("stage 3 takes a level-3 association with science and psf members; got single exposures.")
+        self.asn_id = models.asn_table["asn_id"]
+        self.output_file = models.asn_table["products"][0]["name"]
+        members = defaultdict(list)
+        for model in models:
+            members[str(model.meta.asn.exptype).lower()].append(model)
+        if not members["science"]:
+            raise InputError("no science member in the association; expected at least one of exptype science.")
+        targets, aligned = self._prepare(members["science"], members["psf"])
+        subtracted = self.klip.run(targets, aligned)
+        for target, product in zip(targets, subtracted, strict=True):
+            self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
+        self._combine(targets, subtracted, models, user_input)
+        log.info("... ending calwebb_coron3 (lyot)")
+
+    def _prepare(
+        self, targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]
+    ) -> tuple[list[JwstDataModel], JwstDataModel | None]:
+        """Flag outliers if asked for, stack the references and register them."""
+        self.outlier_detection.suffix = "crfints"
+        self.outlier_detection.mode = "coron"
+        self.outlier_detection.save_results = self.save_results
+        if not self.outlier_detection.skip:
+            targets = [self.outlier_detection.run(m) for m in targets]
+            references = [self.outlier_detection.run(m) for m in references]
+        if not references:
+            return list(targets), None
+        stack = self.stack_refs.run(ModelContainer(list(references)))
+        self.save_model(stack, suffix="psfstack")
+        aligned = self.align_refs.run(targets[0], stack)
+        for target in targets:
+            self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
+        return list(targets), aligned
+
+    def _combine(
+        self,
+        targets: Sequence[JwstDataModel],
+        subtracted: Sequence[JwstDataModel],
+        models: Any,
+        user_input: Any,
+    ) -> None:
+        """Combine the rolls, blend the metadata and save the north-up products."""
+        self.combine.reduction = self.klip.result
+        result = self.combine.run(list(subtracted))
+        products = [(self.suffix, result), *self.combine.extra_products(subtracted, self.klip.result)]
+        blender = ModelBlender()
+        for target in targets:
+            blender.accumulate(target)
+        blender.finalize_model(result)
+        for suffix, product in products:
+            product.meta.asn.pool_name = getattr(models, "asn_pool_name", None)
+            if isinstance(user_input, (str, Path)):
+                product.meta.asn.table_name = Path(user_input).name
+            self.save_model(product, suffix=suffix)

@@ -1,0 +1,381 @@
+"""Reading data models into the arrays of stage 3, and the headers of its products.
+
+Files as users have them are read leniently where nothing is lost by it: cropped files whose ``VAR_*`` or ``INT_TIMES``
+still belong to the uncropped frame are used with ``ERR`` alone, and the position of the star comes from the header's
+``CRPIX`` (which cropping tools move) rather than from the gwcs (which they leave behind).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot import dq, geometry
+from lyot.errors import InputError, LyotError
+from lyot.instrument import CORONAGRAPHS
+from lyot.subtract.sequence import CoronagraphicSequence
+
+log = logging.getLogger(__name__)
+
+POINTING_TOLERANCE = 2.0
+"""Largest believable distance between the target's coordinates and the pointing of the reference point, arcsec."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The integrations of one exposure.
+
+    Attributes
+    ----------
+    name : str
+        File name, for messages.
+    data : (nints, ny, nx) float64 ndarray
+        Integrations in the file's unit; DO_NOT_USE and non-finite pixels are NaN.
+    variance : (nints, ny, nx) float64 ndarray
+        ERR squared; NaN where `data` is NaN or ERR is not a positive number.
+    dq : (nints, ny, nx) uint32 ndarray
+        Data-quality flags as in the file.
+    """
+
+    name: str
+    data: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    dq: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the star is in an exposure and how the detector lies on the sky.
+
+    Attributes
+    ----------
+    star : (x, y)
+        0-based pixel position of the star: the header's CRPIX - 1.
+    pa_y : float
+        Position angle of the detector's +y axis, degrees east of north.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+    sky : (ra, dec)
+        ICRS position of the star at the epoch of the exposure, degrees.
+    """
+
+    star: tuple[float, float]
+    pa_y: float
+    pixel_scale: tuple[float, float]
+    sky: tuple[float, float]
+
+
+def model_name(model: JwstDataModel) -> str:
+    """File name of a model for messages."""
+    return str(model.meta.filename or "in-memory exposure")
+
+
+def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
+    """An array of a model if the model holds one of the shape of its data; None (and a log line) otherwise.
+
+    Never creates a default array in the model, as plain attribute access would.
+    """
+    try:
+        array = model.getarray_noinit(name)
+    except AttributeError:
+        return None
+    if array is None or np.ndim(array) == 0:
+        return None
+    if np.shape(array) != np.shape(model.data):
+        log.warning(
+            "%s: %s has shape %s, the data %s; %s is left out.",
+            model_name(model), name.upper(), np.shape(array), np.shape(model.data), name.upper(),
+        )  # fmt: skip
+        return None
+    return np.asarray(array)
+
+
+def frames_of(model: JwstDataModel, *, name: str | None = None) -> Frames:
+    """Read the integrations of a ``calints`` (or ``cal``) model.
+
+    Parameters
+    ----------
+    model : CubeModel or ImageModel
+        Calibrated exposure. Not changed.
+    name : str, optional
+        Name for messages; the model's file name by default.
+
+    Returns
+    -------
+    Frames
+        Arrays, with bad pixels NaN.
+
+    Raises
+    ------
+    InputError
+        If there is no image or its dimensions are not 2 or 3.
+    """
+    name = name or model_name(model)
+    data = getattr(model, "data", None)
+    if data is None or np.ndim(data) not in (2, 3) or 0 in np.shape(data):
+        raise InputError(f"{name}: expected calibrated integrations (SCI with 2 or 3 axes), got {np.shape(data)}.")
+    cube = np.array(data, dtype=np.float64)
+    flags = own_array(model, "dq")
+    flags = np.zeros(cube.shape, np.uint32) if flags is None else flags.astype(np.uint32)
+    err = own_array(model, "err")
+    for part in ("var_poisson", "var_rnoise", "var_flat"):
+        own_array(model, part)  # only to tell the user what is left out; ERR holds their sum
+    with np.errstate(invalid="ignore"):
+        variance = np.full(cube.shape, np.nan) if err is None else np.asarray(err, np.float64) ** 2
+        bad = ((flags & dq.DO_NOT_USE) > 0) | ~np.isfinite(cube)
+        variance[bad | ~(variance > 0)] = np.nan
+    cube[bad] = np.nan
+    if cube.ndim == 2:
+        cube, variance, flags = cube[None], variance[None], flags[None]
+    return Frames(name, cube, variance, flags)
+
+
+def _required(value: Any, name: str, keyword: str) -> float:
+    if value is None:
+        raise InputError(f"{name}: the keyword {keyword} is missing; the file must have the archive's WCS keywords.")
+    return float(value)
+
+
+def geometry_of(model: JwstDataModel) -> Geometry:
+    """Read star position, orientation, scale and sky position of an exposure from its header.
+
+    Raises
+    ------
+    InputError
+        Naming the file and the keyword that is missing.
+    """
+    name, wcs = model_name(model), model.meta.wcsinfo
+    star = (_required(wcs.crpix1, name, "CRPIX1") - 1, _required(wcs.crpix2, name, "CRPIX2") - 1)
+    pa_y = geometry.pa_of_detector_y(
+        _required(wcs.roll_ref, name, "ROLL_REF"), _required(wcs.v3yangle, name, "V3I_YANG")
+    )
+    return Geometry(star, pa_y, _pixel_scale(model), sky_position(model))
+
+
+def _pixel_scale(model: JwstDataModel) -> tuple[float, float]:
+    """Pixel scale (x, y) in arcsec: from the CD matrix, CDELT, the instrument table, or the nominal pixel area."""
+    wcs = model.meta.wcsinfo
+    cd = [getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")]
+    if all(v is not None for v in cd):
+        c11, c12, c21, c22 = (float(v) for v in cd)
+        return 3600 * float(np.hypot(c11, c21)), 3600 * float(np.hypot(c12, c22))
+    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    if known is not None:
+        return known.pixel_scale
+    if wcs.cdelt1 is not None and wcs.cdelt2 is not None:
+        return 3600 * abs(float(wcs.cdelt1)), 3600 * abs(float(wcs.cdelt2))
+    area = model.meta.photometry.pixelarea_arcsecsq
+    if area:
+        return float(np.sqrt(area)), float(np.sqrt(area))
+    raise InputError(f"{model_name(model)}: no pixel scale; expected CD1_1 ... CD2_2 or PIXAR_A2 in the header.")
+
+
+def sky_position(model: JwstDataModel) -> tuple[float, float]:
+    """ICRS position (ra, dec) of the star at the epoch of the exposure, degrees.
+
+    TARG_RA and TARG_DEC hold it in the archive's files, but not in all reprocessed ones (the proper motion may be
+    missing). Of that position and the proposer's moved by the proper motion, the one nearer to the pointing of the
+    reference point is taken; if neither is within `POINTING_TOLERANCE`, the pointing itself.
+    """
+    target, wcs = model.meta.target, model.meta.wcsinfo
+    candidates = [(target.ra, target.dec), _moved_proposer_position(model)]
+    known = [(float(c[0]), float(c[1])) for c in candidates if c is not None and None not in c]
+    if wcs.ra_ref is None or wcs.dec_ref is None:
+        if not known:
+            raise InputError(f"{model_name(model)}: no sky position; expected RA_REF or TARG_RA in the header.")
+        return known[0]
+    pointing = (float(wcs.ra_ref), float(wcs.dec_ref))
+
+    def distance(position: tuple[float, float]) -> float:
+        east = (position[0] - pointing[0]) * np.cos(np.radians(pointing[1]))
+        return 3600 * float(np.hypot(east, position[1] - pointing[1]))
+
+    best = min(known, key=distance, default=pointing)
+    if distance(best) > POINTING_TOLERANCE:
+        log.warning(
+            "%s: the target's coordinates are %.1f arcsec from the pointing; the pointing is used as the star's.",
+            model_name(model), distance(best),
+        )  # fmt: skip
+        return pointing
+    return best
+
+
+def _moved_proposer_position(model: JwstDataModel) -> tuple[float, float] | None:
+    """Proposer's position moved by the proper motion (arcsec/yr, of epoch 2000 unless told) to the exposure."""
+    target = model.meta.target
+    start = model.meta.exposure.start_time
+    if None in (target.proposer_ra, target.proposer_dec, target.proper_motion_ra, target.proper_motion_dec, start):
+        return None
+    try:
+        epoch = float(str(target.proper_motion_epoch or "2000")[:4])
+    except ValueError:
+        epoch = 2000.0
+    years = 2000.0 + (float(start) - 51544.5) / 365.25 - epoch
+    dec = float(target.proposer_dec) + float(target.proper_motion_dec) * years / 3600
+    ra = float(target.proposer_ra) + float(target.proper_motion_ra) * years / 3600 / np.cos(np.radians(dec))
+    return float(ra), dec
+
+
+def check_same_setting(models: Sequence[JwstDataModel]) -> None:
+    """Refuse exposures of different filters or masks.
+
+    Raises
+    ------
+    InputError
+        Naming the two files and what differs.
+    """
+    first = models[0]
+    for model in models[1:]:
+        for keyword, attribute in (("FILTER", "filter"), ("CORONMSK", "coronagraph")):
+            a, b = (getattr(m.meta.instrument, attribute) for m in (first, model))
+            if a and b and a != b:
+                raise InputError(
+                    f"{model_name(model)} has {keyword} {b}, but {model_name(first)} has {a}; "
+                    "reduce one filter and mask at a time."
+                )
+
+
+@dataclass(frozen=True)
+class SequenceInput:
+    """A sequence and what is needed to write its products.
+
+    Attributes
+    ----------
+    sequence : CoronagraphicSequence
+        The arrays, all on the common pixels.
+    geometries : tuple of Geometry
+        Of the science exposures, in the uncut frames.
+    windows : tuple of (y slice, x slice)
+        Pixels of each science exposure that the sequence holds.
+    """
+
+    sequence: CoronagraphicSequence
+    geometries: tuple[Geometry, ...]
+    windows: tuple[tuple[slice, slice], ...]
+
+
+def build_sequence(
+    targets: Sequence[JwstDataModel],
+    references: Sequence[JwstDataModel],
+    *,
+    throughput: NDArray[np.float64] | None = None,
+) -> SequenceInput:
+    """Make the arrays of stage 3 from science and reference exposures.
+
+    Frames of different crops are cut to the pixels they have in common, told by the position of the star (CRPIX).
+
+    Parameters
+    ----------
+    targets, references : sequence of CubeModel
+        Calibrated exposures; references may be empty, and may be one stack.
+    throughput : (ny, nx) float64 ndarray, optional
+        Off-axis throughput on the pixels of the first science exposure.
+
+    Raises
+    ------
+    InputError
+        For mixed filters, missing keywords or frames without common pixels.
+    """
+    if not targets:
+        raise InputError("no science exposure; expected at least one member of exptype science.")
+    check_same_setting([*targets, *references])
+    geometries = [geometry_of(m) for m in targets]
+    science = [frames_of(m) for m in targets]
+    refs = [frames_of(m) for m in references]
+    stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
+    windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
+    n, x0, y0 = len(targets), windows[0][1].start, windows[0][0].start
+    star = [(g.star[0] - w[1].start, g.star[1] - w[0].start) for g, w in zip(geometries, windows, strict=False)]
+    exposure = np.repeat(np.arange(n), [len(f.data) for f in science])
+    reference_exposure = np.repeat(np.arange(len(refs)), [len(f.data) for f in refs]) if refs else None
+    sequence = CoronagraphicSequence(
+        science=_stack(science, windows[:n], "data"),
+        exposure=exposure,
+        pa_y=np.array([g.pa_y for g in geometries]),
+        star=np.array(star),
+        pixel_scale=geometries[0].pixel_scale,
+        references=_stack(refs, windows[n:], "data") if refs else None,
+        reference_exposure=reference_exposure,
+        science_variance=_variance(science, windows[:n]),
+        reference_variance=_variance(refs, windows[n:]) if refs else None,
+        mask_center=mask_center(targets[0], geometries[0], (x0, y0)),
+        throughput=None if throughput is None else throughput[windows[0]],
+        boundary_tilt=boundary_tilt(targets[0]),
+    )
+    return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
+
+
+def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.float64]:
+    return np.concatenate([getattr(f, name)[:, w[0], w[1]] for f, w in zip(frames, windows, strict=True)])
+
+
+def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) -> NDArray[np.float64] | None:
+    """Variances of all frames; None if any exposure has none at all."""
+    if any(not np.isfinite(f.variance).any() for f in frames):
+        return None
+    return _stack(frames, windows, "variance")
+
+
+def common_windows(
+    shapes: Sequence[tuple[int, ...]], stars: Sequence[tuple[float, float]]
+) -> list[tuple[slice, slice]]:
+    """Windows (y, x) of frames of any crop that show the same pixels about the star.
+
+    The crops must differ by whole pixels; star positions that differ by a fraction of a pixel are left as they are
+    (the frames are not shifted here).
+    """
+    left = min(int(round(s[0])) for s in stars)
+    below = min(int(round(s[1])) for s in stars)
+    right = min(shape[1] - int(round(s[0])) for shape, s in zip(shapes, stars, strict=True))
+    above = min(shape[0] - int(round(s[1])) for shape, s in zip(shapes, stars, strict=True))
+    if min(left + right, below + above) < 8:
+        raise InputError(
+            f"the frames have no common pixels about the star (shapes {sorted(set(shapes))}, CRPIX - 1 at {stars[0]} "
+            "and others); check CRPIX in the files."
+        )
+    if len(set(shapes)) > 1:
+        log.warning("frames of different crops %s: cut to the common %d x %d pixels",
+                    sorted(set(shapes)), below + above, left + right)  # fmt: skip
+    windows = []
+    for s in stars:
+        x, y = int(round(s[0])), int(round(s[1]))
+        windows.append((slice(y - below, y + above), slice(x - left, x + right)))
+    return windows
+
+
+def mask_center(model: JwstDataModel, where: Geometry, origin: tuple[int, int]) -> tuple[float, float]:
+    """Position (x, y) of the centre of the mask in a frame cut at `origin`: CRPIX marks the mask."""
+    return where.star[0] - origin[0], where.star[1] - origin[1]
+
+
+def boundary_tilt(model: JwstDataModel) -> float | None:
+    """Tilt of the quadrant boundaries if the exposure was taken with a four-quadrant phase mask."""
+    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    if known is None or known.kind != "4QPM" or str(model.meta.instrument.name).upper() != "MIRI":
+        return None
+    return known.boundary_tilt
+
+
+def open_exposure(source: Any) -> JwstDataModel:
+    """Open a file as a data model, with one clear sentence where that fails.
+
+    Raises
+    ------
+    InputError
+        If the file is no readable exposure.
+    """
+    if isinstance(source, JwstDataModel):
+        return source
+    try:
+        return datamodels.open(source)
+    except LyotError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{source}: not a readable JWST exposure ({error}).") from error

@@ -1,0 +1,256 @@
+"""Stage 2, the background: `BackgroundStep` subtracts dedicated background exposures and reports what glow is left."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jwst.background.background_step import BackgroundStep as OfficialBackgroundStep
+from numpy.typing import NDArray
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot import dq, geometry
+from lyot.calibrate.background import BackgroundExposure, BackgroundParams, BackgroundResult, subtract_background
+from lyot.errors import InputError
+from lyot.instrument import CORONAGRAPHS
+from lyot.params import from_step, spec_from
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure
+from lyot.steps.stage3_products import add_cards
+
+log = logging.getLogger(__name__)
+
+CORONAGRAPHIC = ("MIR_4QPM", "MIR_LYOT", "NRC_CORON")
+
+
+class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
+    """Subtract dedicated background exposures from a coronagraphic exposure (``bsubints``).
+
+    With the default method the subtracted background is the official sigma-clipped mean. Unlike the official step the
+    noise of the background goes into VAR_RNOISE and ERR, and the flags of the background stay out of the science,
+    except where no background exposure has a good pixel (DO_NOT_USE); ``propagate_dq`` brings them back.
+    Exposures that are not coronagraphic go to the official step.
+    """
+
+    class_alias = "bkg_subtract"
+
+    spec = spec_from(
+        BackgroundParams,
+        extra="""
+        propagate_dq = boolean(default=False)  # OR all flags of the backgrounds into all integrations, as the official step
+        propagate_error = boolean(default=True)  # add the variance of the background to VAR_RNOISE and ERR
+        report = boolean(default=True)  # write <name>_background.json with the residual of the glow sticks
+        """,
+    )
+
+    result: BackgroundResult | None = None
+
+    def process(self, step_input: Any, input_bkg_list: Any = None) -> JwstDataModel:
+        """Subtract the background.
+
+        Parameters
+        ----------
+        step_input : str, association or CubeModel
+            Science integrations (``rateints``).
+        input_bkg_list : list of str or CubeModel, optional
+            Background exposures.
+
+        Returns
+        -------
+        CubeModel
+            Science minus background.
+        """
+        model, members = self._asn_get_data(self.load_as_level2_asn(step_input))
+        if str(model.meta.exposure.type) not in CORONAGRAPHIC:
+            return super().process(step_input, input_bkg_list)
+        names = _background_list(members["background"] or input_bkg_list or self.bkg_list)
+        if not names:
+            log.warning("no background exposure given; the step is left out")
+            model.meta.cal_step.bkg_subtract = "SKIPPED"
+            return model
+        backgrounds = [open_exposure(n) for n in names]
+        check_same_setting([model, *backgrounds])
+        science = masked_cube(model)
+        exposures = [background_exposure(b, model) for b in backgrounds]
+        params = from_step(BackgroundParams, self)
+        region = fit_region(model, science.shape[1:], params.exclusion_radius)
+        self.result = result = subtract_background(science, exposures, params, fit_region=region)
+        self._write_back(model, result)
+        if self.propagate_dq:
+            _or_flags(model, backgrounds)
+        if self.save_combined_background:
+            self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
+        model.meta.cal_step.bkg_subtract = "COMPLETE"
+        self._report(model, science, result, [model_name(b) for b in backgrounds])
+        for name, background in zip(names, backgrounds, strict=True):
+            if background is not name:
+                background.close()
+        return model
+
+    def _write_back(self, model: JwstDataModel, result: BackgroundResult) -> None:
+        """Put the subtracted integrations, the errors and the flags into the model."""
+        shape = model.data.shape
+        lost = np.isnan(result.data).reshape(shape) & np.isfinite(model.data)
+        model.data = result.data.reshape(shape).astype(np.float32)
+        if lost.any():
+            model.dq[lost] |= dq.DO_NOT_USE
+        if self.propagate_error:
+            added = np.nan_to_num(result.variance).reshape(shape).astype(np.float32)
+            model.err = np.sqrt(model.err**2 + added)
+            if model.hasattr("var_rnoise") and np.shape(model.var_rnoise) == shape:
+                model.var_rnoise = model.var_rnoise + added
+
+    def _report(
+        self, model: JwstDataModel, before: NDArray[np.float64], result: BackgroundResult, names: Sequence[str]
+    ) -> None:
+        facts = background_facts(model, before, result, names)
+        facts["method"] = self.method
+        log.info(
+            "background of %d integrations subtracted (%s); glow sticks %s", result.n_integrations, self.method,
+            facts["glow_sticks"],
+        )  # fmt: skip
+        cards: list[tuple[str, Any, str]] = [
+            ("BKGMETH", self.method, "Method of the background subtraction"),
+            ("BKGNINT", result.n_integrations, "Background integrations used"),
+            ("BKGFIRST", result.first_matched, "First integration matched separately"),
+        ]
+        add_cards(model, cards)
+        if self.report and self._is_saving():
+            path = Path(self.make_output_path(basepath=model.meta.filename, suffix="background", ext=".json"))
+            path.write_text(json.dumps(facts, indent=1) + "\n")
+
+    def _is_saving(self) -> bool:
+        return bool(self.save_results or (self.parent is not None and self.parent.save_results))
+
+
+def _background_list(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    if isinstance(given, str):
+        given = given.split(",")
+    return [g for g in given if not (isinstance(g, str) and not g.strip())]
+
+
+def masked_cube(model: JwstDataModel) -> NDArray[np.float64]:
+    """Integrations of a slope model as (nints, ny, nx) float64 with DO_NOT_USE as NaN."""
+    data = np.array(model.data, dtype=np.float64)
+    if data.ndim not in (2, 3):
+        raise InputError(f"{model_name(model)}: expected slopes with 2 or 3 axes, got shape {data.shape}.")
+    if np.shape(model.dq) == data.shape:
+        data[(model.dq & dq.DO_NOT_USE) > 0] = np.nan
+    return data if data.ndim == 3 else data[None]
+
+
+def background_exposure(background: JwstDataModel, science: JwstDataModel) -> BackgroundExposure:
+    """Read a background exposure onto the pixels of the science exposure.
+
+    Different crops of the detector are matched by CRPIX where both frames have it, else by SUBSTRT.
+
+    Raises
+    ------
+    InputError
+        If the two do not overlap.
+    """
+    data = masked_cube(background)
+    err = np.asarray(background.err, dtype=np.float64)
+    err = err if err.ndim == 3 else err[None]
+    variance = err**2 if err.shape == data.shape else None
+    shape = (science.data.shape[-2], science.data.shape[-1])
+    shift = pixel_offset(background, science)
+    if shift == (0, 0) and data.shape[1:] == shape:
+        return BackgroundExposure(data, variance)
+    log.warning("%s is cropped differently from %s: shifted by (x, y) = %s", model_name(background),
+                model_name(science), shift)  # fmt: skip
+    placed = place(data, shape, shift)
+    if not np.isfinite(placed).any():
+        raise InputError(f"{model_name(background)} and {model_name(science)} show no common detector pixels.")
+    return BackgroundExposure(placed, None if variance is None else place(variance, shape, shift))
+
+
+def pixel_offset(background: JwstDataModel, science: JwstDataModel) -> tuple[int, int]:
+    """Position (x, y) of the background's first pixel on the pixels of the science."""
+    def difference(a: Any, b: Any) -> int | None:
+        return None if a is None or b is None else int(round(float(a) - float(b)))
+
+    own, other = science.meta.wcsinfo, background.meta.wcsinfo
+    x, y = difference(own.crpix1, other.crpix1), difference(own.crpix2, other.crpix2)
+    if x is None or y is None:
+        own, other = science.meta.subarray, background.meta.subarray
+        x, y = difference(other.xstart, own.xstart), difference(other.ystart, own.ystart)
+    return x or 0, y or 0
+
+
+def place(data: NDArray[np.float64], shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.float64]:
+    """Cut and pad (with NaN) images so that their first pixel comes to lie at `offset` (x, y) of frames of `shape`."""
+    out = np.full((len(data), *shape), np.nan)
+    x, y = offset
+    y0, y1 = max(y, 0), min(y + data.shape[1], shape[0])
+    x0, x1 = max(x, 0), min(x + data.shape[2], shape[1])
+    if y1 > y0 and x1 > x0:
+        out[:, y0:y1, x0:x1] = data[:, y0 - y : y1 - y, x0 - x : x1 - x]
+    return out
+
+
+def star_pixel(model: JwstDataModel) -> tuple[float, float] | None:
+    """0-based position (x, y) of the star: CRPIX - 1, else the aperture's reference point; None if unknown."""
+    wcs = model.meta.wcsinfo
+    if wcs.crpix1 is not None and wcs.crpix2 is not None:
+        return float(wcs.crpix1) - 1, float(wcs.crpix2) - 1
+    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    return None if known is None else known.reference_point
+
+
+def fit_region(model: JwstDataModel, shape: tuple[int, ...], radius: float) -> NDArray[np.bool_]:
+    """Pixels at least `radius` arcsec from the star: (ny, nx) bool."""
+    star = star_pixel(model)
+    if star is None:
+        return np.ones(shape, bool)
+    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    scale = float(np.mean(known.pixel_scale)) if known else 0.063
+    return np.asarray(geometry.radius_map((shape[0], shape[1]), star) * scale >= radius)
+
+
+def _or_flags(model: JwstDataModel, backgrounds: Sequence[JwstDataModel]) -> None:
+    for background in backgrounds:
+        flags = np.asarray(background.dq)
+        flags = np.bitwise_or.reduce(flags, axis=0) if flags.ndim == 3 else flags
+        if flags.shape == model.dq.shape[-2:]:
+            model.dq |= flags
+
+
+def combined_background(model: JwstDataModel, result: BackgroundResult) -> datamodels.ImageModel:
+    """The combined background as an image (``combinedbackground``)."""
+    bad = np.where(np.isfinite(result.image), 0, dq.DO_NOT_USE).astype(np.uint32)
+    image = datamodels.ImageModel(
+        data=result.image.astype(np.float32), err=np.sqrt(result.image_variance).astype(np.float32), dq=bad
+    )
+    image.update(model)
+    return image
+
+
+def background_facts(
+    model: JwstDataModel, before: NDArray[np.float64], result: BackgroundResult, names: Sequence[str]
+) -> dict[str, Any]:
+    """What is reported about a background subtraction (the contents of the JSON beside the product)."""
+    return {
+        "exposure": model_name(model),
+        "backgrounds": list(names),
+        "unit": str(model.meta.bunit_data or "DN/s"),
+        "n_integrations": result.n_integrations,
+        "level": _number(np.nanmedian(result.image)),
+        "scale": [_number(s) for s in result.scale],
+        "offset": [_number(c) for c in result.offset],
+        "first_integration_matched": result.first_matched,
+        "first_minus_later": [_number(result.first_difference), _number(result.first_difference_error)],
+        "rejected_pixels": result.rejected_pixels,
+        "glow_sticks": None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

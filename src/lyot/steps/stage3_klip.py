@@ -1,0 +1,139 @@
+"""Stage 3, the subtraction of the star: `KlipStep`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jwst.coron.klip_step import KlipStep as OfficialKlipStep
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.errors import ConfigError
+from lyot.params import describe, from_mapping, spec_from
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.sequence_io import SequenceInput, build_sequence, open_exposure
+from lyot.steps.stage3_products import add_cards, detector_cube, read_table, science_flags
+from lyot.steps.stage3_refs import REFERENCES_TABLE
+from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
+from lyot.subtract.sequence import mean_by_group
+
+log = logging.getLogger(__name__)
+
+
+class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
+    """Subtract the star from one science exposure, or from all rolls of a sequence together (``psfsub``).
+
+    ``plan`` and ``result`` hold the reduction after a run: all truncations, the rolls and the combined image.
+    """
+
+    class_alias = "klip"
+
+    spec = spec_from(
+        ReductionParams,
+        extra="""
+        truncate = force_list(default=None)  # official name: number of modes, or several; goes before truncations
+        use_throughput = boolean(default=True)  # use the off-axis throughput of the coronagraph: field stop, roll weights
+        mode = option('lyot', 'official', default='lyot')  # our reduction, or the official algorithm
+        """,
+    )
+
+    plan: ReductionPlan | None = None
+    result: ReductionResult | None = None
+    inputs: SequenceInput | None = None
+
+    def process(self, target: Any, psfrefs: Any) -> Any:
+        """Subtract the star.
+
+        Parameters
+        ----------
+        target : str, CubeModel, or list of CubeModel
+            Science exposures (rolls).
+        psfrefs : str or CubeModel
+            Registered reference stack.
+
+        Returns
+        -------
+        CubeModel or list of CubeModel
+            Star-subtracted integrations of each exposure, at the recommended truncation.
+        """
+        if self.mode == "official":
+            return self._official(target, psfrefs)
+        several = isinstance(target, (list, tuple)) or (isinstance(target, Sequence) and not isinstance(target, str))
+        targets = [open_exposure(t) for t in (target if several else [target])]
+        references = open_exposure(psfrefs)
+        self.inputs = build_sequence(targets, [references], throughput=self._throughput(targets[0]))
+        sequence = self.inputs.sequence
+        table = read_table(references, REFERENCES_TABLE)
+        if table is not None and len(table) == sequence.n_references:
+            sequence = sequence.replace(reference_exposure=np.asarray(table["EXPOSURE"], dtype=np.intp))
+        self.plan = plan_reduction(sequence, self.parameters())
+        self.result = self.plan.reduce()
+        log.info("star subtracted with %s modes; main product: %d",
+                 ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
+        products = [self._product(model, e) for e, model in enumerate(targets)]
+        return products if several else products[0]
+
+    def parameters(self) -> ReductionParams:
+        """Parameters of the reduction, with ``truncate`` taken into account."""
+        values = {info.name: getattr(self, info.name) for info in describe(ReductionParams)}
+        wanted = parse_truncate(self.truncate)
+        if wanted:
+            values["truncations"] = wanted
+            if len(wanted) == 1:
+                values["recommended"] = wanted[0]
+        return from_mapping(ReductionParams, values, where="klip: ")
+
+    def _official(self, target: Any, psfrefs: Any) -> JwstDataModel:
+        wanted = parse_truncate(self.truncate) or (50,)
+        if len(wanted) > 1:
+            raise ConfigError(f"klip.truncate: the official algorithm takes one number of modes, got {wanted}.")
+        given, self.truncate = self.truncate, wanted[0]
+        try:
+            return super().process(target, psfrefs)
+        finally:
+            self.truncate = given
+
+    def _throughput(self, model: JwstDataModel) -> Any:
+        return None
+
+    def _product(self, target: JwstDataModel, exposure: int) -> JwstDataModel:
+        """``psfsub`` of one exposure: each integration minus the star's model."""
+        assert self.inputs is not None and self.result is not None
+        sequence, result = self.inputs.sequence, self.result
+        k = result.index()
+        mine = sequence.exposure == exposure
+        frames = sequence.science[mine]
+        residuals = result.residuals[k][result.exposure == exposure]
+        if len(residuals) != len(frames):  # the mean of the exposure was subtracted: its star model serves all
+            mean = mean_by_group(frames, np.zeros(len(frames), np.intp), 1)[0]
+            residuals = frames - (mean - residuals[0])
+        variance = None if sequence.science_variance is None else sequence.science_variance[mine]
+        window = self.inputs.windows[exposure]
+        flags = science_flags(target)
+        product = detector_cube(
+            target, residuals, variance, flags=None if flags is None else flags[:, window[0], window[1]]
+        )
+        product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
+        product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
+        add_cards(product, [("KLMODES", result.recommended, "Number of modes subtracted")])
+        product.meta.cal_step.klip = "COMPLETE"
+        return product
+
+
+def parse_truncate(value: Any) -> tuple[int, ...]:
+    """Numbers of modes from the official parameter: None, a number, or a list of numbers or strings.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is not a whole number.
+    """
+    if value is None:
+        return ()
+    items = value if isinstance(value, (list, tuple)) else [value]
+    try:
+        return tuple(int(item) for item in items if str(item).strip() not in ("", "None"))
+    except ValueError:
+        raise ConfigError(f"klip.truncate: expected whole numbers, got {value!r}.") from None
