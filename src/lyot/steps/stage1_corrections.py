@@ -1,0 +1,303 @@
+"""The stage 1 steps before jump detection, as drop-in replacements of the official ones.
+
+Parameters, keywords, suffixes and results are those of jwst 3.0; the arithmetic is that of `lyot.ramps`. Exposures that
+`lyot.ramps` is not made for (see `is_plain_miri`) go to the official algorithm.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+from jwst.dark_current.dark_current_step import DarkCurrentStep as OfficialDarkCurrentStep
+from jwst.dq_init.dq_init_step import DQInitStep as OfficialDQInitStep
+from jwst.firstframe.firstframe_step import FirstFrameStep as OfficialFirstFrameStep
+from jwst.gain_scale.gain_scale_step import GainScaleStep as OfficialGainScaleStep
+from jwst.lastframe.lastframe_step import LastFrameStep as OfficialLastFrameStep
+from jwst.linearity.linearity_step import LinearityStep as OfficialLinearityStep
+from jwst.refpix.refpix_step import RefPixStep as OfficialRefPixStep
+from jwst.reset.reset_step import ResetStep as OfficialResetStep
+from jwst.rscd.rscd_step import RscdStep as OfficialRscdStep
+from jwst.saturation.saturation_step import SaturationStep as OfficialSaturationStep
+from stdatamodels.jwst import datamodels
+
+from lyot.params import from_step, spec_from
+from lyot.ramps.dark import DarkReference, GroupTiming, match_dark, subtract_dark
+from lyot.ramps.dq_init import Flags, initialize_flags
+from lyot.ramps.firstlast import MIN_GROUPS_FIRST, MIN_GROUPS_LAST, FirstFrameParams, flag_first_group, flag_last_group
+from lyot.ramps.gain_scale import scale_slopes
+from lyot.ramps.linearity import linearize
+from lyot.ramps.reset import subtract_reset
+from lyot.ramps.rscd import MIN_GROUPS, RscdResult, flag_rscd, integration_skips, rscd_skips
+from lyot.ramps.saturation import SaturationParams, flag_saturation
+from lyot.steps import references
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.stage1_common import (
+    first_integration_of,
+    group_flags_of,
+    is_plain_miri,
+    pixel_flags_of,
+    ramps_of,
+    skip,
+)
+
+log = logging.getLogger(__name__)
+
+
+class DQInitStep(LyotMixin, OfficialDQInitStep):  # type: ignore[misc]
+    """Put the bad-pixel mask into the flags."""
+
+    def process(self, step_input: Any) -> Any:
+        """Add the mask reference to PIXELDQ, and its DO_NOT_USE to GROUPDQ."""
+        model = self.prepare_output(step_input, open_as_ramp=True)
+        if not is_plain_miri(model):
+            return super().process(model)
+        file = self.get_reference_file(model, "mask")
+        log.info("Using MASK reference file %s", file)
+        if file == "N/A":
+            return skip(model, "dq_init", "DQ initialization", "No MASK reference file found")
+        mask = references.load_mask(model, file, self.user_supplied_dq)
+        flags = Flags(pixel_flags_of(model), group_flags_of(model))
+        initialize_flags(flags.pixel_dq, flags.group_dq, mask, out=flags)
+        model.meta.cal_step.dq_init = "COMPLETE"
+        return model
+
+
+class SaturationStep(LyotMixin, OfficialSaturationStep):  # type: ignore[misc]
+    """Flag saturated groups, their neighbours, and groups at the A/D floor."""
+
+    spec = spec_from(SaturationParams)
+
+    def process(self, step_input: Any) -> Any:
+        """Flag GROUPDQ with SATURATED, AD_FLOOR and DO_NOT_USE."""
+        model = self.prepare_output(step_input, open_as_ramp=True)
+        if not is_plain_miri(model):
+            return super().process(model)
+        file = self.get_reference_file(model, "saturation")
+        bias = self.get_reference_file(model, "superbias")
+        log.info("Using SATURATION reference file %s", file)
+        log.info("Using SUPERBIAS reference file %s", bias)
+        if file == "N/A":
+            return skip(model, "saturation", "Saturation", "No SATURATION reference file found")
+        reference = references.load_saturation(model, file)
+        groups = group_flags_of(model)
+        result = flag_saturation(ramps_of(model), groups, reference, from_step(SaturationParams, self), out=groups)
+        log.info("Detected %i saturated pixels", result.n_saturated)
+        log.info("Detected %i A/D floor pixels", result.n_floor)
+        model.pixeldq = pixel_flags_of(model) | reference.dq
+        model.meta.cal_step.saturation = "COMPLETE"
+        return model
+
+
+class FirstFrameStep(LyotMixin, OfficialFirstFrameStep):  # type: ignore[misc]
+    """Flag the first group (deprecated, skipped by default: RSCD does it)."""
+
+    spec = spec_from(FirstFrameParams)
+
+    def process(self, step_input: Any) -> Any:
+        """Set DO_NOT_USE in the first group of each ramp."""
+        message = (
+            "'FirstFrameStep' has been deprecated since 2.0.0 and will be removed in a future release. "
+            "Flagging the first group has been added to the RSCD step."
+        )
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        log.warning(message)
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if not model.meta.instrument.detector.upper().startswith("MIR"):
+            return skip(model, "firstframe", "First frame", "First Frame Correction is only for MIRI data")
+        if model.data.shape[1] < MIN_GROUPS_FIRST:
+            return skip(model, "firstframe", "First frame", "Too few groups to apply correction")
+        flags = Flags(pixel_flags_of(model), group_flags_of(model))
+        flag_first_group(flags.pixel_dq, flags.group_dq, from_step(FirstFrameParams, self), out=flags)
+        model.meta.cal_step.firstframe = "COMPLETE"
+        return model
+
+
+class LastFrameStep(LyotMixin, OfficialLastFrameStep):  # type: ignore[misc]
+    """Flag the last group."""
+
+    def process(self, step_input: Any) -> Any:
+        """Set DO_NOT_USE in the last group of each ramp."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if not model.meta.instrument.detector.upper().startswith("MIR"):
+            return skip(model, "lastframe", "Last frame", "Last Frame Correction is only for MIRI data")
+        if model.data.shape[1] < MIN_GROUPS_LAST:
+            return skip(model, "lastframe", "Last frame", "Too few groups to apply correction")
+        groups = group_flags_of(model)
+        flag_last_group(groups, out=groups)
+        model.meta.cal_step.lastframe = "COMPLETE"
+        return model
+
+
+class ResetStep(LyotMixin, OfficialResetStep):  # type: ignore[misc]
+    """Subtract the reset anomaly."""
+
+    def process(self, step_input: Any) -> Any:
+        """Subtract the reset reference from the first groups."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if not is_plain_miri(model):
+            return super().process(model)
+        file = self.get_reference_file(model, "reset")
+        log.info("Using RESET reference file %s", file)
+        if file == "N/A":
+            return skip(model, "reset", "Reset", "No RESET reference file found")
+        reference = references.load_reset(model, file)
+        ramps = ramps_of(model)
+        subtract_reset(ramps, reference, first_integration=first_integration_of(model), out=ramps)
+        model.pixeldq = pixel_flags_of(model) | reference.dq
+        model.meta.cal_step.reset = "COMPLETE"
+        return model
+
+
+class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
+    """Correct the non-linear response."""
+
+    def process(self, step_input: Any) -> Any:
+        """Apply each pixel's polynomial to its unsaturated groups."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if not is_plain_miri(model):
+            return super().process(model)
+        file = self.get_reference_file(model, "linearity")
+        log.info("Using Linearity reference file %s", file)
+        if file == "N/A":
+            return skip(model, "linearity", "Linearity", "No Linearity reference file found")
+        reference = references.load_linearity(model, file)
+        ramps = ramps_of(model)
+        linearize(ramps, group_flags_of(model), reference, out=ramps)
+        model.pixeldq = pixel_flags_of(model) | reference.dq
+        model.meta.cal_step.linearity = "COMPLETE"
+        return model
+
+
+class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
+    """Give up the first groups of an integration, which the reset switch disturbs."""
+
+    def process(self, step_input: Any) -> Any:
+        """Set DO_NOT_USE in the first groups, fewer where a pixel saturates early."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if not is_plain_miri(model):
+            return super().process(model)
+        file = self.get_reference_file(model, "rscd")
+        log.info("Using RSCD reference file %s", file)
+        if file == "N/A":
+            return skip(model, "rscd", "RSCD", "No RSCD reference file found")
+        skips = rscd_plan(model, references.load_rscd(model, file), model.data.shape[0])
+        if skips is None:
+            return model
+        flags = Flags(pixel_flags_of(model), group_flags_of(model))
+        first = first_integration_of(model)
+        result = flag_rscd(flags.pixel_dq, flags.group_dq, skips, first_integration=first, out=flags)
+        record_rscd(model, result)
+        return model
+
+
+def rscd_plan(model: Any, skips: tuple[int, int] | None, n_integrations: int) -> Any:
+    """Groups to give up in each integration of a file, or None, with the step marked skipped and the reason logged."""
+    exposure = model.meta.exposure
+    if skips is None:
+        skip(model, "rscd", "RSCD", "READPATT, SUBARRAY combination not found in ref file")
+        return None
+    if exposure.ngroups < MIN_GROUPS:
+        skip(model, "rscd", "RSCD", "Too few groups to apply RSCD correction")
+        return None
+    log.info("# groups from RSCD reference file for int 1 to flag: %d", skips[0])
+    log.info("# groups from RSCD reference file for int 2 and higher to flag: %d", skips[1])
+    limited = rscd_skips(*skips, exposure.ngroups, exposure.nints)
+    return integration_skips(
+        limited,
+        n_integrations,
+        first_integration=first_integration_of(model),
+        exposure_integrations=exposure.nints,
+    )
+
+
+def record_rscd(model: Any, result: RscdResult) -> None:
+    """Write the tallies of RSCD into the model's keywords."""
+    for tally, which in ((result.first, "int1"), (result.later, "int2p")):
+        if tally is None or (which == "int2p" and model.meta.exposure.nints <= 1):
+            continue
+        log.info("Number of usable bright pixels with rscd flag groups not set to DO_NOT_USE: %d", tally.n_lowered)
+        setattr(model.meta.rscd, f"keep_bright_firstgroup_{which}", tally.n_none)
+        setattr(model.meta.rscd, f"keep_groups_saturation_{which}", tally.n_lowered)
+        setattr(model.meta.rscd, f"ngroups_skip_{which}", tally.skip)
+    model.meta.cal_step.rscd = "COMPLETE"
+
+
+class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
+    """Subtract the dark ramp."""
+
+    def process(self, step_input: Any) -> Any:
+        """Subtract the dark, matched to the exposure's groups; save it if `dark_output` names a file."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if str(model.meta.instrument.name).upper() != "MIRI":
+            return super().process(model)
+        file = self.get_reference_file(model, "dark")
+        log.info("Using DARK reference file %s", file)
+        if file == "N/A":
+            return skip(model, "dark_sub", "Dark current", "No DARK reference file found")
+        dark = self.matched_dark(model, file, model.data.shape[1])
+        if dark is None:
+            return model
+        ramps = ramps_of(model)
+        subtract_dark(ramps, dark, first_integration=first_integration_of(model), out=ramps)
+        model.pixeldq = pixel_flags_of(model) | dark.dq
+        model.meta.cal_step.dark_sub = "COMPLETE"
+        return model
+
+    def matched_dark(self, model: Any, file: Any, n_groups: int) -> DarkReference | None:
+        """Dark for the exposure's groups, or None, with the step marked skipped; sets the average dark current."""
+        dark = references.load_dark(model, file)
+        with references.opened("dark", file, datamodels.DarkMIRIModel) as dark_model:
+            self.set_average_dark_current(model, dark_model)
+            timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
+            matched = match_dark(dark, n_groups, timing)
+            if matched is None:
+                reason = "The dark's groups hold more frames (NFRAMES, GROUPGAP) than the exposure's."
+                skip(model, "dark_sub", "Dark current", reason)
+            elif self.dark_output is not None:
+                self.save_dark(matched, dark_model)
+        return matched
+
+    def save_dark(self, dark: DarkReference, dark_model: Any) -> None:
+        """Write the dark that is subtracted to the file that `dark_output` names."""
+        out = datamodels.DarkMIRIModel(data=dark.data.astype(np.float32))
+        out.update(dark_model)
+        out.dq = np.broadcast_to(dark.dq, (dark.data.shape[0], 1, *dark.dq.shape)).copy()
+        out.meta.exposure.nframes = dark.timing.nframes
+        out.meta.exposure.ngroups = dark.data.shape[1]
+        out.meta.exposure.groupgap = dark.timing.groupgap
+        out.save(self.make_output_path(basepath=self.dark_output, suffix=False))
+        out.close()
+
+
+class RefPixStep(LyotMixin, OfficialRefPixStep):  # type: ignore[misc]
+    """Reference pixels: the official step, which leaves subarrays alone."""
+
+
+class GainScaleStep(LyotMixin, OfficialGainScaleStep):  # type: ignore[misc]
+    """Scale slopes taken with a non-standard gain setting."""
+
+    def process(self, step_input: Any) -> Any:
+        """Multiply slopes and errors by the gain factor, if there is one."""
+        model = self.prepare_output(step_input)
+        factor = model.meta.exposure.gain_factor
+        if factor is None:
+            file = self.get_reference_file(model, "gain")
+            if file != "N/A":
+                log.info("Using GAIN reference file: %s", file)
+                with references.opened("gain", file, datamodels.GainModel) as gain_model:
+                    factor = gain_model.meta.exposure.gain_factor
+        if factor is None:
+            log.info("GAINFACT not found in gain reference file")
+            log.info("Step will be skipped")
+            model.meta.cal_step.gain_scale = "SKIPPED"
+            return model
+        log.info("Rescaling by %s", factor)
+        scaled = scale_slopes(model.data, model.err, model.var_poisson, model.var_rnoise, factor)
+        model.data, model.err = scaled.slope, scaled.error
+        model.var_poisson, model.var_rnoise = scaled.variance_poisson, scaled.variance_read
+        model.meta.exposure.gain_factor = factor
+        model.meta.cal_step.gain_scale = "COMPLETE"
+        return model

@@ -1,0 +1,88 @@
+"""Jump detection and ramp fitting as drop-in replacements of the official steps, for all instruments."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from jwst.jump.jump_step import JumpStep as OfficialJumpStep
+from numpy.typing import NDArray
+from stdatamodels.jwst import datamodels
+
+from lyot import dq
+from lyot.params import from_step, spec_from
+from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
+from lyot.steps import references
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.stage1_common import group_flags_of, pixel_flags_of, ramps_of, skip
+
+log = logging.getLogger(__name__)
+
+MIN_GROUPS_JUMP = 3
+"""Fewest groups in a ramp for jump detection."""
+
+
+class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
+    """Flag the jumps of cosmic rays by two-point differences."""
+
+    spec = spec_from(JumpParams)
+
+    def process(self, step_input: Any) -> Any:
+        """Flag GROUPDQ with JUMP_DET."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        read_times = getattr(model.meta.exposure, "read_times", None)
+        if read_times is not None and len(read_times) > 0:
+            log.info("Unevenly sampled ramps: the official jump detection is used")
+            return super().process(model)
+        if model.data.shape[1] < MIN_GROUPS_JUMP:
+            return skip(model, "jump", "Jump", "Cannot apply jump detection when NGROUPS<=2;")
+        log.info("CR rejection threshold = %g sigma", self.rejection_threshold)
+        gain, _ = references.load_gain(model, self._file(model, "gain"))
+        read_noise = references.load_read_noise(model, self._file(model, "readnoise"))
+        result = detect_jumps(
+            ramps_of(model),
+            group_flags_of(model),
+            pixel_flags_of(model),
+            gain=gain,
+            read_noise=read_noise,
+            group_time=model.meta.exposure.group_time,
+            nframes=model.meta.exposure.nframes or 1,
+            params=from_step(JumpParams, self),
+        )
+        model.groupdq, model.pixeldq = result.groupdq, result.pixeldq
+        record_jumps(model, all_do_not_use(result.groupdq), result.primary, result.extended)
+        model.meta.cal_step.jump = "COMPLETE"
+        return model
+
+    def _file(self, model: Any, kind: str) -> Any:
+        file = self.get_reference_file(model, kind)
+        log.info("Using %s reference file: %s", kind.upper(), file)
+        return file
+
+
+def record_jumps(model: Any, all_unused: NDArray[np.bool_], primary: int, extended: int) -> None:
+    """Write the rates of cosmic rays into the model's keywords.
+
+    Parameters
+    ----------
+    model : RampModel
+        Exposure.
+    all_unused : (nints, ngroups) bool ndarray
+        Groups that are DO_NOT_USE in every pixel.
+    primary, extended : int
+        Numbers of jumps and of large events.
+    """
+    nints, ngroups = all_unused.shape
+    groups = nints * ngroups - int(all_unused.sum()) - nints
+    if groups >= 1:
+        sub = model.meta.subarray
+        pixel_time = model.meta.exposure.group_time * groups * sub.xsize * sub.ysize
+        model.meta.exposure.primary_cosmic_rays = 1000 * primary / pixel_time
+        model.meta.exposure.extended_emission_events = 1e6 * extended / pixel_time
+
+
+def bad_gain_flags(gain: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """NO_GAIN_VALUE and DO_NOT_USE (ny, nx) where the gain is not a positive number."""
+    bad = (gain <= 0) | np.isnan(gain)
+    return np.where(bad, dq.NO_GAIN_VALUE | dq.DO_NOT_USE, 0).astype(np.uint32)
