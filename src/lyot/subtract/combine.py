@@ -183,11 +183,12 @@ def fill_bad(image: NDArray[np.floating[Any]], good: BoolArray | None = None) ->
     out[~good] = 0.0
     weight = ndimage.gaussian_filter(good.astype(float), 1.0, truncate=3.0)
     near = ndimage.gaussian_filter(out, 1.0, truncate=3.0)
-    index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
-    nearest = out[index[0], index[1]]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        local = np.where(weight > 0.05, near / weight, nearest)
-    out[~good] = local[~good]
+    close = ~good & (weight > 0.05)
+    far = ~good & ~close
+    if far.any():
+        index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
+        out[far] = out[index[0][far], index[1][far]]
+    out[close] = near[close] / weight[close]
     return out
 
 

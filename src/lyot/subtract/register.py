@@ -33,7 +33,7 @@ class RegistrationParams:
     max_shift: float = param(
         15.0, help="largest shift that is looked for; 0 fits the scale only", unit="pixel", min=0.0
     )
-    tolerance: float = param(1e-6, help="change of the shift at which the fit has converged", unit="pixel", min=0.0)
+    tolerance: float = param(1e-5, help="change of the shift at which the fit has converged", unit="pixel", min=0.0)
     max_iterations: int = param(40, help="largest number of iterations of a fit", min=1)
     pad: int = param(
         24,
@@ -117,11 +117,11 @@ def register(
     template = _Template(np.asarray(science, dtype=np.float64), weight, params)
     fits = [template.fit(frame) for frame in frames]
     return Registration(
-        shift=np.array([f[0][:2] for f in fits]).reshape(-1, 2),
-        scale=np.array([f[0][2] for f in fits]),
-        covariance=np.array([f[1] for f in fits]).reshape(-1, 3, 3),
-        residual_rms=np.array([f[2] for f in fits]),
-        converged=np.array([f[3] for f in fits], dtype=bool),
+        shift=np.array([f.parameters[:2] for f in fits]).reshape(-1, 2),
+        scale=np.array([f.parameters[2] for f in fits]),
+        covariance=np.array([f.covariance for f in fits]).reshape(-1, 3, 3),
+        residual_rms=np.array([f.rms for f in fits]),
+        converged=np.array([f.converged for f in fits], dtype=bool),
     )
 
 
@@ -178,80 +178,92 @@ class _Template:
 
     def __init__(self, science: FloatArray, weight: FloatArray, params: RegistrationParams) -> None:
         self.params = params
-        self.good = np.isfinite(science)
-        self.filled = fill_bad(science, self.good)
-        self.weight = np.where(self.good, weight, 0.0)
+        good = np.isfinite(science)
+        self.filled = fill_bad(science, good)
+        self.weight = np.where(good, weight, 0.0)
         self.image: ShiftableImage = shiftable(self.filled, pad=params.pad)
         self.at_zero = self.image.shifted_with_gradient(0.0, 0.0)
 
-    def fit(self, frame: NDArray[np.floating[Any]]) -> tuple[FloatArray, FloatArray, float, bool]:
-        """Parameters (dx, dy, scale), covariance, residual rms and convergence for one frame."""
+    def fit(self, frame: NDArray[np.floating[Any]]) -> _Fit:
+        """Fit one frame: from no shift, and from the best whole-pixel shift if that does not explain the frame."""
         good = np.isfinite(frame)
         weight = self.weight * good
         if np.count_nonzero(weight) <= 3:
-            return np.full(3, np.nan), np.full((3, 3), np.nan), np.nan, False
-        data = fill_bad(frame, good)
+            return _Fit(np.full(3, np.nan), np.full((3, 3), np.nan), np.nan, False)
+        data = np.where(good, frame, 0.0)
         if self.params.max_shift == 0:
-            return self._finish(np.array([0.0, 0.0, self._scale(data, weight)]), data, weight, settled=True)
-        best: tuple[FloatArray, FloatArray, float, bool] | None = None
-        for start in self._starts(data, weight):
-            p, settled = self._descend(start, data, weight)
-            result = self._finish(p, data, weight, settled=settled)
-            if best is None or (result[3], -result[2]) > (best[3], -best[2]):
-                best = result
-        assert best is not None
-        return best
+            scale = _scale(self.filled, data, weight)
+            return _measure(np.array([0.0, 0.0, scale]), self.at_zero, data, weight, settled=True)
+        first = self._descend((0.0, 0.0), data, weight)
+        if first.converged and np.abs(first.parameters[:2]).max() < 2 and _explains(first, data, weight):
+            return first
+        start = self._coarse(data, weight)
+        second = self._descend(start, data, weight)
+        return max(first, second, key=lambda fit: (fit.converged, -fit.rms))
 
-    def _scale(self, data: FloatArray, weight: FloatArray) -> float:
-        t = self.filled * weight
-        return float(np.vdot(t, data * weight) / np.vdot(t, t))
-
-    def _starts(self, data: FloatArray, weight: FloatArray) -> list[tuple[float, float]]:
-        """No shift, and the best shift by whole pixels if that is another."""
+    def _coarse(self, data: FloatArray, weight: FloatArray) -> tuple[float, float]:
+        """Best shift by whole pixels."""
         reach = int(np.ceil(self.params.max_shift))
-        binary = (weight > 0).astype(float)
-        corr = masked_correlation(self.filled, data, (self.weight > 0).astype(float), binary, reach)
+        masks = (self.weight > 0).astype(float), (weight > 0).astype(float)
+        corr = masked_correlation(self.filled, data, *masks, reach)
         iy, ix = np.unravel_index(int(np.argmax(corr)), corr.shape)
-        dx, dy = float(ix - reach), float(iy - reach)
-        near = max(abs(dx), abs(dy)) <= 1
-        return [(0.0, 0.0)] if near else [(dx, dy), (0.0, 0.0)]
+        return float(ix - reach), float(iy - reach)
 
-    def _descend(self, start: tuple[float, float], data: FloatArray, weight: FloatArray) -> tuple[FloatArray, bool]:
-        """Gauss-Newton: gradient at the start, then again at each solution until it does not move any more."""
+    def _descend(self, start: tuple[float, float], data: FloatArray, weight: FloatArray) -> _Fit:
+        """Gauss-Newton with the gradient of the image where it stands."""
         s = np.array(start)
-        columns = self.at_zero if start == (0.0, 0.0) else self.image.shifted_with_gradient(*start)
         limit = self.params.max_shift + 1.0
-        for _ in range(self.params.max_iterations):
-            scale = _linear_scale(columns[0], data, weight)
+        columns = self.at_zero
+        for iteration in range(self.params.max_iterations):
+            if iteration or start != (0.0, 0.0):
+                columns = self.image.shifted_with_gradient(float(s[0]), float(s[1]))
+            scale = _scale(columns[0], data, weight)
             step, scale = _linear_step(columns, data, weight, scale)
             length = float(np.hypot(*step))
-            if length > 2.0:
-                step *= 2.0 / length
-            s = s + step
+            s = s + step * min(1.0, 2.0 / max(length, 1e-300))
             if not np.all(np.isfinite(s)) or np.abs(s).max() > limit:
-                return np.array([*s, scale]), False
+                break
             if length < self.params.tolerance:
-                return np.array([*s, scale]), True
-            columns = self.image.shifted_with_gradient(float(s[0]), float(s[1]))
-        return np.array([*s, scale]), False
-
-    def _finish(
-        self, p: FloatArray, data: FloatArray, weight: FloatArray, *, settled: bool
-    ) -> tuple[FloatArray, FloatArray, float, bool]:
-        if not np.all(np.isfinite(p)):
-            return p, np.full((3, 3), np.nan), np.inf, False
-        t, gx, gy = self.image.shifted_with_gradient(float(p[0]), float(p[1]))
-        used = weight > 0
-        w = weight[used]
-        jacobian = np.stack([p[2] * gx[used], p[2] * gy[used], t[used]]) * w
-        residual = (data[used] - p[2] * t[used]) * w
-        dof = max(len(w) - 3, 1)
-        variance = float(residual @ residual) / dof
-        covariance = np.asarray(variance * np.linalg.pinv(jacobian @ jacobian.T, hermitian=True), dtype=np.float64)
-        return p, covariance, float(np.sqrt(np.mean((residual / w) ** 2))), settled and bool(p[2] > 0)
+                return _measure(np.array([*s, scale]), columns, data, weight, settled=True)
+        return _Fit(np.array([*s, np.nan]), np.full((3, 3), np.nan), np.inf, False)
 
 
-def _linear_scale(model: FloatArray, data: FloatArray, weight: FloatArray) -> float:
+@dataclass(frozen=True)
+class _Fit:
+    """One frame's parameters (dx, dy, scale), covariance, rms of the residuals, and whether the fit settled."""
+
+    parameters: FloatArray
+    covariance: FloatArray
+    rms: float
+    converged: bool
+
+
+def _measure(
+    p: FloatArray,
+    columns: tuple[FloatArray, FloatArray, FloatArray],
+    data: FloatArray,
+    weight: FloatArray,
+    *,
+    settled: bool,
+) -> _Fit:
+    used = weight > 0
+    n = int(np.count_nonzero(used))
+    jacobian = np.stack([p[2] * columns[1], p[2] * columns[2], columns[0]]) * weight
+    flat = jacobian.reshape(3, -1)
+    difference = data - p[2] * columns[0]
+    residual = (difference * weight).ravel()
+    variance = float(residual @ residual) / max(n - 3, 1)
+    covariance = np.asarray(variance * np.linalg.pinv(flat @ flat.T, hermitian=True), dtype=np.float64)
+    rms = float(np.sqrt(np.sum(difference[used] ** 2) / n))
+    return _Fit(p, covariance, rms, settled and bool(p[2] > 0))
+
+
+def _explains(fit: _Fit, data: FloatArray, weight: FloatArray) -> bool:
+    """Whether the fit leaves less than a fifth of the variance of the frame."""
+    return fit.rms**2 < 0.2 * float(np.var(data[weight > 0]))
+
+
+def _scale(model: FloatArray, data: FloatArray, weight: FloatArray) -> float:
     m = model * weight
     norm = float(np.vdot(m, m))
     return float(np.vdot(m, data * weight)) / norm if norm > 0 else 1.0
@@ -261,9 +273,8 @@ def _linear_step(
     columns: tuple[FloatArray, FloatArray, FloatArray], data: FloatArray, weight: FloatArray, scale: float
 ) -> tuple[FloatArray, float]:
     """Step (dx, dy) of the linearised fit, and the new scale."""
-    used = weight > 0
-    w = weight[used]
-    a = np.stack([scale * columns[1][used], scale * columns[2][used], columns[0][used]]) * w
-    right = a @ ((data[used] - scale * columns[0][used]) * w)
+    a = (np.stack([columns[1], columns[2], columns[0]]) * weight).reshape(3, -1)
+    a[:2] *= scale
+    right = a @ ((data - scale * columns[0]) * weight).ravel()
     solution = np.linalg.lstsq(a @ a.T, right, rcond=1e-14)[0]
     return np.asarray(solution[:2], dtype=np.float64), scale + float(solution[2])
