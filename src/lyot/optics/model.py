@@ -17,6 +17,7 @@ from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.params import OpticsParams
 from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, Pupil, jwst_pupil, lyot_stop
+from lyot.optics.throughput import ThroughputTable, throughput_table
 from lyot.optics.wavefront import Wavefront, realistic_wavefront
 
 log = logging.getLogger(__name__)
@@ -244,3 +245,33 @@ class CoronagraphModel:
         c, half = self.coronagraph, size // 2
         dx, dy = offset_grid((size, size), (half + phase[0], half + phase[1]))
         return self._image(offset, offset[0] + dx * c.pixel_scale[0], offset[1] + dy * c.pixel_scale[1], wavefront)
+
+    # Throughput -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _throughput(self) -> ThroughputTable:
+        return throughput_table(self)
+
+    def throughput_at(self, offset: tuple[float, float]) -> float:
+        """Share of a source's light that is kept at `offset` (dx, dy) arcsec; read from the table of `throughput_map`."""
+        return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
+
+    def throughput_map(self, *, step: float | None = None) -> FloatArray:
+        """Throughput at every pixel of the subarray: light kept (over an infinite aperture), relative to far off the mask.
+
+        It is that of a perfect wavefront; a realistic one changes it by less than 0.01 outside the inner working angle. It may exceed
+        1 by a few percent: the mask also carries light into the open part of the stop.
+
+        Parameters
+        ----------
+        step : float, optional
+            Grid spacing near the mask's features, lambda/D. By default that of the table which the model keeps (0.33).
+
+        Returns
+        -------
+        (ny, nx) float64 ndarray
+            NaN outside the field stop.
+        """
+        table = self._throughput if step is None else throughput_table(self, step=step)
+        kept = table.at(*_field.detector_offsets(self.coronagraph))
+        return np.where(_field.field_stop_mask(self.coronagraph), kept, np.nan)

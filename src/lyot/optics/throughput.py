@@ -1,0 +1,142 @@
+"""Throughput of the coronagraph as a function of position: how much of an off-axis source's light is kept.
+
+Only energies in the Lyot plane are needed, no images. They are computed on a grid in the mask frame that is fine near the
+boundaries (or the spot) and coarse in the open field, for half the plane (a perfect pupil gives the same at opposite points),
+and interpolated with cubic splines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator, RectBivariateSpline
+
+from lyot.errors import ConfigError
+from lyot.optics import field as _field
+from lyot.optics import propagate
+from lyot.optics.propagate import OpaqueSpot, PhaseMask
+from lyot.optics.pupil import jwst_pupil, lyot_stop
+
+if TYPE_CHECKING:
+    from lyot.optics.model import CoronagraphModel
+
+FloatArray = NDArray[np.float64]
+
+_PIXELS = 128  # pupil samples: energies are within 0.003 of those with 256
+_BAND_SAMPLES = 3  # wavelengths over the band
+_MARGIN = 5.0  # arcsec by which the window of the map exceeds the field, so that its edge does not matter
+
+
+class ThroughputTable:
+    """Throughput in the mask frame as a smooth function, and the fall-off toward the field stop's edges.
+
+    Built by `throughput_table`; call `at` with offsets.
+    """
+
+    def __init__(self, mask: RectBivariateSpline, edge: PchipInterpolator, model: CoronagraphModel) -> None:
+        self._mask = mask
+        self._edge = edge
+        self._tilt = model.coronagraph.boundary_tilt
+        self._half = model.coronagraph.field_size / 2.0
+
+    def at(self, dx: FloatArray, dy: FloatArray) -> FloatArray:
+        """Throughput at offsets (dx, dy) from the mask centre (arcsec along the detector's axes, any equal shapes)."""
+        u, v = _field.to_mask_frame(dx, dy, self._tilt)
+        value = self._mask.ev(v, u)
+        edges = self._edge(self._half - np.abs(dx)) * self._edge(self._half - np.abs(dy))
+        return np.asarray(np.clip(value, 0.0, None) * edges)
+
+
+def throughput_table(model: CoronagraphModel, *, step: float = 0.33) -> ThroughputTable:
+    """Tabulate the throughput of a model for the perfect wavefront.
+
+    Parameters
+    ----------
+    model : CoronagraphModel
+        The coronagraph.
+    step : float
+        Grid spacing near the mask's features, in units of lambda/D; the time goes with its inverse square.
+    """
+    if not 0.05 <= step <= 2.0:
+        raise ConfigError(f"throughput: step must lie between 0.05 and 2 lambda/D, got {step}.")
+    nodes = _nodes(model, step)
+    n, c = _PIXELS, model.coronagraph
+    pupil = jwst_pupil(n)
+    p = model.params
+    fraction = p.fqpm_stop_transmission if c.kind == "4QPM" else p.lyot_stop_transmission
+    stop = lyot_stop(n, transmission=fraction, shear=(p.shear_x, p.shear_y))
+    waves = (c.wavelength + c.bandwidth * ((np.arange(_BAND_SAMPLES) + 0.5) / _BAND_SAMPLES - 0.5)) * 1e-6
+    weights = waves ** -(p.spectral_index + 1.0)
+    weights = weights / weights.sum() / ((pupil.amplitude * stop) ** 2).sum()
+    both = np.concatenate([-nodes[:0:-1], nodes])
+    table = np.zeros((both.size, nodes.size))  # [v, u >= 0]
+    half = c.field_size / 2.0 + _MARGIN
+    for wave, weight in zip(waves, weights, strict=True):
+        mask = _mask(model, pupil.coordinates, half, wave)
+        tilts = np.exp(2j * np.pi * propagate.ARCSEC / wave * np.outer(both, pupil.coordinates))
+        for j in range(nodes.size):
+            field = pupil.amplitude * tilts[nodes.size - 1 + j][None, :]
+            table[:, j] += weight * _energies(mask, field, tilts, stop)
+    full = np.concatenate([table[::-1, :0:-1], table], axis=1)  # T(-u, -v) = T(u, v)
+    return ThroughputTable(RectBivariateSpline(both, both, full, s=0), _edge(model, pupil.amplitude, stop), model)
+
+
+def _nodes(model: CoronagraphModel, step: float) -> FloatArray:
+    """Grid of |u| and |v|, arcsec, from 0 to the field's corner: fine, then medium, then coarse."""
+    c = model.coronagraph
+    unit = c.lambda_over_d
+    end = _field.window_half_width(c) / unit + 0.5
+    fine = 3.0 if c.kind == "4QPM" else 4.5
+    parts = [np.arange(0.0, fine, step), np.arange(fine, 8.0, 1.5 * step), np.arange(8.0, end, 9.0 * step), [end]]
+    return np.asarray(np.concatenate(parts) * unit)
+
+
+def _mask(model: CoronagraphModel, xi: FloatArray, half: float, wave: float) -> PhaseMask | OpaqueSpot:
+    c = model.coronagraph
+    if c.kind == "4QPM":
+        return propagate.phase_mask(xi, half_width=half, wavelength=wave, design_wavelength=c.design_wavelength * 1e-6)
+    return propagate.opaque_spot(
+        xi, half_width=half, wavelength=wave, radius=c.spot_radius, bar_width=c.bar_width, samples=64
+    )
+
+
+def _energies(
+    mask: PhaseMask | OpaqueSpot, field: NDArray[np.complex128], tilts: NDArray[np.complex128], stop: FloatArray
+) -> FloatArray:
+    """Energy behind the stop for one `field` (already tilted along u) times each of `tilts` along v: (len(tilts),)."""
+    if isinstance(mask, OpaqueSpot):
+        fields = (mask(field * tilt[:, None]) for tilt in tilts)
+    else:
+        # the product from the right does not depend on v: once for all
+        a, b = mask.weights
+        odd, even = b * (field @ mask.odd.T), a * (field @ mask.even.T)
+        fields = (_left(mask, odd, even, tilt) for tilt in tilts)
+    return np.array([float((np.abs(f * stop) ** 2).sum()) for f in fields])
+
+
+def _left(
+    mask: PhaseMask, odd: NDArray[np.complex128], even: NDArray[np.complex128], tilt: NDArray[np.complex128]
+) -> NDArray[np.complex128]:
+    n = tilt.size
+    o, e = tilt[:, None] * odd, tilt[:, None] * even
+    half = mask.odd @ np.concatenate([o.real, o.imag], axis=1) + mask.even @ np.concatenate([e.real, e.imag], axis=1)
+    return np.asarray(half[:, :n] + 1j * half[:, n:])
+
+
+def _edge(model: CoronagraphModel, amplitude: FloatArray, stop: FloatArray) -> PchipInterpolator:
+    """Light kept by one edge of the field stop as a function of the distance inside it (arcsec; negative outside)."""
+    c = model.coronagraph
+    xi = jwst_pupil(_PIXELS).coordinates
+    wave = c.wavelength * 1e-6
+    half = c.field_size / 2.0
+    distance = c.lambda_over_d * np.concatenate([[-8.0], np.arange(-3.0, 6.01, 0.25), [9.0, 14.0]])
+    kernel = propagate.window_kernel(xi, half, wave)
+    kept = []
+    for d in distance:
+        tilt = np.exp(2j * np.pi * propagate.ARCSEC / wave * (half - d) * xi)
+        passed = (amplitude * tilt[None, :]) @ kernel.T * stop
+        kept.append(float((np.abs(passed) ** 2).sum()))
+    kept_array = np.array(kept) / ((amplitude * stop) ** 2).sum()
+    return PchipInterpolator(np.append(distance, 60.0), np.append(kept_array, kept_array[-1]))
