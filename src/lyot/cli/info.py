@@ -1,0 +1,82 @@
+"""``lyot info``: what the exposures are for, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lyot.run.roles import Assigned
+
+
+def _role_text(item: Assigned) -> str:
+    return f"{item.role}, roll {item.roll_number}" if item.roll_number else str(item.role)
+
+
+def exposure_table(assigned: Sequence[Assigned]) -> Table:
+    """Table of exposures with their roles, for the terminal."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("role", "exposure", "stage", "target", "filter"):
+        table.add_column(name, overflow="fold")
+    for name in ("obs", "dither", "roll (deg)", "ints x groups", "time (s)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in assigned:
+        e = item.exposure
+        table.add_row(
+            _role_text(item), e.root, "" if e.is_acquisition else e.stage, e.target, e.filter, e.observation,
+            f"{e.dither}/{e.n_dithers}" if e.n_dithers > 1 else "",
+            "" if e.roll is None else f"{e.roll:.3f}",
+            f"{e.n_integrations} x {e.n_groups}", f"{e.integration_time * e.n_integrations:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
+    """Print the table of exposures and what is missing."""
+    from rich.console import Console
+
+    from lyot.run.roles import advice
+
+    console = Console(highlight=False, soft_wrap=False, width=width)
+    if not console.is_terminal and width is None:
+        console = Console(highlight=False, width=160)
+    console.print(exposure_table(assigned))
+    lines = advice(assigned)
+    for line in lines:
+        console.print(f"- {line}", style="yellow", soft_wrap=True)
+    if not lines:
+        console.print("Nothing is missing for stage 3.", soft_wrap=True)
+
+
+def info(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations.")],
+) -> None:
+    """Tell what every exposure is for, and what is missing for a reduction."""
+    from lyot.errors import InputError
+    from lyot.run.inputs import expand_paths, one_per_exposure, read_exposure
+    from lyot.run.roles import sort_roles
+
+    exposures, failures = [], []
+    for path in expand_paths(paths):
+        try:
+            exposures.append(read_exposure(path))
+        except InputError as error:
+            failures.append(error)
+    if exposures:
+        show(sort_roles(one_per_exposure(exposures)))
+    for failure in failures[1:]:
+        typer.echo(f"Error: {failure}", err=True)
+    if failures:
+        raise failures[0]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("info")(info)

@@ -1,0 +1,106 @@
+"""``lyot run`` and ``lyot config``: the whole reduction, and the template of its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lyot.run.config import Config
+    from lyot.run.execute import RunResult
+
+
+def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrite: bool = False) -> RunResult:
+    """Run the reduction with its progress shown, then write the report; prints what was found and where."""
+    from lyot.cli.progress import progress_display
+    from lyot.run.execute import run as run_pipeline
+
+    with progress_display() as listener:
+        result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
+    if result.done:
+        typer.echo(f"{result.done} tasks done, {result.current} up to date; products in {result.out}")
+    else:
+        typer.echo(f"everything is up to date; products in {result.out}")
+    _show_detections(result)
+    _write_report(result)
+    return result
+
+
+def _show_detections(result: RunResult) -> None:
+    from astropy.table import Table
+
+    for path in result.products("measure", "detections.ecsv"):
+        table = Table.read(path, format="ascii.ecsv")
+        if not len(table):
+            typer.echo("no source above the threshold")
+        for row in table[:3]:
+            typer.echo(
+                f'source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+                f"S/N {row['snr']:.1f} ({row['kl_modes']} KL modes)"
+            )
+
+
+def _write_report(result: RunResult) -> None:
+    """Write the report if anything is new or it is not there."""
+    from lyot import report
+
+    page = result.out / "report" / "index.html"
+    if result.done or not page.is_file():
+        page = report.write_report(result.out)
+    typer.echo(f"report: {page}")
+
+
+def run(
+    inputs: Annotated[list[Path], typer.Argument(help="Exposure files, folders or associations, at any stage.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the products.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (TOML).")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
+    ] = None,
+    stages: Annotated[str | None, typer.Option(help="Stages to run, e.g. 1-3, 2-3, 3.")] = None,
+    filter_name: Annotated[str | None, typer.Option("--filter", help="Filter, if the input has several.")] = None,
+    target: Annotated[str | None, typer.Option(help="Science target, if the input has several.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: by the machine.")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler to use, e.g. tcp://host:8786.")] = None,
+    crds: Annotated[Path | None, typer.Option(help="Calibration cache to use.")] = None,
+    context: Annotated[str | None, typer.Option(help="Calibration context (.pmap) to use.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
+) -> None:
+    """Reduce exposures to the star-subtracted image, measure what is beside the star, and write a report.
+
+    Run again, it does only what is not done or whose inputs, parameters or versions changed.
+    """
+    from lyot.run.config import load_config
+
+    options = {
+        "stages": stages, "filter": filter_name, "target": target, "jobs": jobs, "scheduler": scheduler,
+        "crds_path": str(crds) if crds else None, "crds_context": context,
+    }  # fmt: skip
+    reduce_and_report(inputs, out, load_config(config, settings or (), **options), overwrite=overwrite)
+
+
+def config(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; by default the terminal.")] = None,
+) -> None:
+    """Print a configuration file with every parameter of every step, its default and its meaning."""
+    from lyot.errors import OutputError
+    from lyot.run.config import template
+    from lyot.run.manifest import write_text
+
+    if out is None:
+        typer.echo(template(), nl=False)
+        return
+    if out.exists():
+        raise OutputError(f"{out}: exists already; choose another --out.")
+    write_text(out, template())
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run")(run)
+    app.command("config")(config)

@@ -1,0 +1,258 @@
+"""The configuration of a run: a TOML file, options of the command line, or a Python mapping, checked and merged.
+
+Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
+(``[stage1.jump]``), and ``[measure]`` (what `lyot.measure.detection.DetectionParams` declares). Any name that does not exist is refused, with the nearest ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lyot.errors import ConfigError, MissingInputError, unknown_name
+from lyot.measure.detection import DetectionParams
+from lyot.params import describe, from_mapping, param
+from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
+
+SECTIONS = ("run", *STAGE_NAMES, "measure")
+"""Sections of a configuration file."""
+
+
+@dataclass(frozen=True)
+class RunParams:
+    """What to reduce, and how the work is spread."""
+
+    filter: str | None = param(None, help="filter to reduce, needed if the input has several")
+    target: str | None = param(None, help="science target (TARGPROP) to reduce, needed if the input has several")
+    stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
+    background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
+    jobs: int = param(0, help="worker processes; 0: as many as cores and memory allow", min=0)
+    threads: int = param(0, help="threads per worker; 0: share the cores between the workers", min=0)
+    scheduler: str | None = param(None, help="address of a Dask scheduler that does the work instead of local workers")
+    crds_path: str | None = param(None, help="calibration cache; by default the environment's, or one beside the input")
+    crds_context: str | None = param(None, help="calibration context (.pmap); by default the environment's or cache's")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run can be told.
+
+    Attributes
+    ----------
+    run : RunParams
+    measure : DetectionParams
+    stages : mapping of str to mapping
+        For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
+    given : mapping
+        What was set, section by section, as it came (for the record).
+    """
+
+    run: RunParams = field(default_factory=RunParams)
+    measure: DetectionParams = field(default_factory=DetectionParams)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML configuration file.
+
+    Raises
+    ------
+    MissingInputError
+        If it is not there.
+    ConfigError
+        If it is not valid TOML; says where.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such configuration file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:
+    """Parse one ``--set`` option.
+
+    Parameters
+    ----------
+    text : str
+        ``section.step.parameter=value``; the value is written as in TOML, and a bare word is taken as text.
+
+    Returns
+    -------
+    (tuple of str, value)
+        The keys, outermost first, and the value.
+    """
+    name, equals, value = text.partition("=")
+    keys = tuple(key.strip() for key in name.split("."))
+    if not equals or len(keys) < 2 or not all(keys):
+        raise ConfigError(f"--set {text}: expected section.name=value, e.g. stage1.jump.rejection_threshold=5.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return keys, value.strip()
+    if set(parsed) != {"value"}:
+        raise ConfigError(f"--set {text}: expected one value.")
+    return keys, parsed["value"]
+
+
+def apply_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Return `table` with ``--set`` options put in; later ones win."""
+    result = copy.deepcopy(dict(table))
+    for text in settings:
+        keys, value = parse_setting(text)
+        place = result
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {text}: {key} is a parameter, not a section.")
+        place[keys[-1]] = value
+    return result
+
+
+def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
+    """Check a configuration given as a mapping of sections.
+
+    Parameters
+    ----------
+    table : mapping
+        As read from a configuration file.
+    where : str, optional
+        Where it came from, for messages.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    UnknownNameError
+        For a section, step or parameter that does not exist; offers the nearest names.
+    ConfigError
+        For a value of the wrong type or out of range.
+    """
+    for name, value in table.items():
+        if name not in SECTIONS:
+            raise unknown_name("section", name, SECTIONS, where=where)
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where + ': ' if where else ''}{name} is a section; write [{name}].")
+    prefix = f"{where} " if where else ""
+    section = dict(table.get("run", {}))
+    if type(section.get("stages")) is int:
+        section["stages"] = str(section["stages"])
+    run = from_mapping(RunParams, section, where=f"{prefix}[run] ")
+    parse_stages(run.stages)
+    measure = from_mapping(DetectionParams, table.get("measure", {}), where=f"{prefix}[measure] ")
+    stages: dict[str, Mapping[str, Any]] = {}
+    for stage in STAGE_NAMES:
+        steps = table.get(stage, {})
+        stages[stage] = check_stage(stage, steps, where=where) if steps else {"steps": {}}
+    return Config(run=run, measure=measure, stages=stages, given=copy.deepcopy(dict(table)))
+
+
+def load_config(path: str | Path | None = None, settings: Iterable[str] = (), **run: Any) -> Config:
+    """Configuration from a file, ``--set`` options and options of ``lyot run``, the later overriding the earlier.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        TOML file; None for the defaults.
+    settings : iterable of str, optional
+        ``section.name=value``, see `parse_setting`.
+    **run
+        Parameters of `RunParams`; those that are None are passed over.
+    """
+    table = read_toml(path) if path is not None else {}
+    table = apply_settings(table, settings)
+    given = {name: value for name, value in run.items() if value is not None}
+    if given:
+        section = table.setdefault("run", {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{path}: run is a section; write [run].")
+        section.update(given)
+    return build_config(table, where=str(path) if path is not None else "")
+
+
+def parse_stages(text: str) -> tuple[int, ...]:
+    """Stages named by ``1-3``, ``2``, ``1,2``: an unbroken series of 1, 2, 3.
+
+    Raises
+    ------
+    ConfigError
+        If it is anything else.
+    """
+    bad = ConfigError(f"stages: expected 1-3, 1-2, 2-3 or a single stage 1, 2 or 3, got {text!r}.")
+    numbers: set[int] = set()
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if len(ends) > 2 or not all(e.strip() in ("1", "2", "3") for e in ends):
+            raise bad
+        numbers |= set(range(int(ends[0]), int(ends[-1]) + 1))
+    if not numbers or numbers != set(range(min(numbers), max(numbers) + 1)):
+        raise bad
+    return tuple(sorted(numbers))
+
+
+def _toml_default(parameter: StepParameter) -> str | None:
+    """Default of a step parameter as TOML text; None if it is unset."""
+    text = parameter.default
+    if text in ("None", ""):
+        return None
+    if text.startswith("list("):
+        inner = text[len("list(") : -1].strip()
+        return f"[{inner}]"
+    if parameter.kind in ("boolean",):
+        return text.lower()
+    if parameter.kind in ("float", "integer"):
+        return text
+    return '"' + text.strip("'\"") + '"'
+
+
+def _template_line(parameter: StepParameter) -> str:
+    value = _toml_default(parameter)
+    notes = [parameter.help] if parameter.help else []
+    if parameter.choices:
+        notes.append(f"one of {parameter.choices}")
+    comment = f"  # {'; '.join(notes)}" if notes else ""
+    assignment = f"{parameter.name} = {value}" if value is not None else f"{parameter.name} ="
+    return f"# {assignment}{comment}"
+
+
+def _own_section(name: str, cls: type) -> list[str]:
+    lines = [f"[{name}]"]
+    for info in describe(cls):
+        default: object = info.default
+        if isinstance(default, bool):
+            default = str(default).lower()
+        elif isinstance(default, str):
+            default = f'"{default}"'
+        unit = f" [{info.unit}]" if info.unit else ""
+        lines.append(f"# {info.name} ={'' if default is None else f' {default}'}  # {info.help}{unit}")
+    return [*lines, ""]
+
+
+def template() -> str:
+    """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
+    lines = ["# Configuration of lyot. Every line that is commented out shows a default.", ""]
+    lines += _own_section("run", RunParams)
+    for stage in STAGE_NAMES:
+        for step, parameters in step_parameters(stage).items():
+            lines.append(f"[{stage}.{step}]" if step else f"[{stage}]")
+            lines += [_template_line(p) for p in parameters]
+            lines.append("")
+    lines += _own_section("measure", DetectionParams)
+    return "\n".join(lines)
+
+
+def run_arguments(config: Config) -> dict[str, Any]:
+    """The ``[run]`` parameters as a dict."""
+    return {f.name: getattr(config.run, f.name) for f in fields(config.run)}

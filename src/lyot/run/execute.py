@@ -1,0 +1,254 @@
+"""Do a run: check, plan, execute what is not up to date, record it. `run` is the whole; the command line only renders it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from lyot.errors import LyotError
+from lyot.run.checks import check_space, only_writer, prepare_output
+from lyot.run.config import Config, build_config, parse_stages, run_arguments
+from lyot.run.crds import choose_calibration
+from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
+from lyot.run.inputs import find_exposures
+from lyot.run.manifest import Manifest, Record, versions, write_text
+from lyot.run.plan import Plan, make_plan, preference
+from lyot.run.tasks import Task, TaskResult
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.2
+"""How often the progress is looked at, s."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run, for a progress display.
+
+    Attributes
+    ----------
+    kind : str
+        ``planned`` (detail: number of tasks), ``current`` (up to date, not done again), ``started``, ``step``
+        (detail: name of the step), ``finished`` (detail: wall time, s), ``failed`` (detail: the sentence).
+    task : Task or None
+    detail : str
+    plan : Plan or None
+        With ``planned``.
+    """
+
+    kind: Literal["planned", "current", "started", "step", "finished", "failed"]
+    task: Task | None = None
+    detail: str = ""
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes
+    ----------
+    out : Path
+        Output folder.
+    plan : Plan
+    records : tuple of Record
+        One for each task of the plan, done now or before.
+    done, current : int
+        Tasks done now, and tasks that were up to date.
+    """
+
+    out: Path
+    plan: Plan
+    records: tuple[Record, ...]
+    done: int
+    current: int
+
+    def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
+        """Products of one kind of task, e.g. ``products("stage3", "_i2d.fits")``."""
+        return tuple(
+            self.out / p.path for r in self.records if r.kind == kind for p in r.products if p.path.endswith(suffix)
+        )
+
+
+Listener = Callable[[Event], None]
+
+
+def run(
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    config: Config | None = None,
+    *,
+    overwrite: bool = False,
+    inline: bool = False,
+    on_event: Listener | None = None,
+) -> RunResult:
+    """Reduce exposures, from whatever stage they are at, and measure the result.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        Exposure files, folders, associations.
+    out : str or Path
+        Output folder. If it holds an earlier run, only what is not up to date is done.
+    config : Config, optional
+        From `lyot.run.config.load_config` or `build_config`; defaults if None.
+    overwrite : bool, optional
+        Do everything again, whatever is there.
+    inline : bool, optional
+        Work in this process, for debugging.
+    on_event : callable, optional
+        Called with an `Event` whenever something happens.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    LyotError
+        With one sentence; nothing half-written is left, and what was finished is kept and recorded.
+    """
+    config = config or build_config({})
+    out = Path(out).absolute()
+    notify: Listener = on_event or (lambda event: None)
+    stages = parse_stages(config.run.stages)
+    exposures = find_exposures(inputs, preference=preference(stages))
+    prepare_output(out, overwrite=overwrite)
+    with only_writer(out):
+        needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
+        calibration = choose_calibration(config.run, [e.path for e in exposures], out, needed=needed)
+        plan = make_plan(inputs, out, config, calibration=calibration, exposures=exposures)
+        check_space(out, plan.products_size)
+        manifest = Manifest(out)
+        for name, text in plan.associations.items():
+            write_text(out / name, text)
+        write_text(out / "lyot.toml", used_configuration(plan))
+        notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
+        done = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
+    records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)
+    return RunResult(out, plan, records, done, len(plan.tasks) - done)
+
+
+def used_configuration(plan: Plan) -> str:
+    """The configuration as it was used, every parameter of every step, as TOML that can be given to ``--config``."""
+    kinds = {t.kind: t.parameters for t in plan.tasks}
+    table: dict[str, Any] = {"run": _set_only(run_arguments(plan.config))}
+    for stage in ("stage1", "stage2", "stage3"):
+        given = plan.config.stages[stage]
+        values = kinds.get(stage) or {"": {k: v for k, v in given.items() if k != "steps"}, **given["steps"]}
+        table[stage] = _set_only(values.get("", {}))
+        table[stage] |= {step: _set_only(v) for step, v in values.items() if step and _set_only(v)}
+    table["measure"] = _set_only(vars(plan.config.measure))
+    lines = ["# Configuration of this run, every parameter that has a value. Versions:"]
+    lines += [f"#   {name} {version}" for name, version in versions().items()]
+    lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")
+    return "\n".join(lines) + "\n\n" + tomli_w.dumps(table)
+
+
+def _set_only(values: Any) -> dict[str, Any]:
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in dict(values).items()}
+    return {k: v for k, v in plain.items() if v is not None}
+
+
+def _choose_pool(plan: Plan, n_tasks: int, *, inline: bool) -> contextlib.AbstractContextManager[Pool]:
+    params = plan.config.run
+    if inline:
+        return inline_pool(plan.calibration.environment)
+    if params.scheduler:
+        workers = share_cores(1, params.threads or 1, n_tasks)
+        return dask_pool(params.scheduler, workers, plan.calibration.environment)
+    workers = share_cores(params.jobs, params.threads, n_tasks)
+    return local_pool(workers, plan.calibration.environment)
+
+
+def _execute(plan: Plan, manifest: Manifest, *, overwrite: bool, inline: bool, notify: Listener) -> int:
+    """Do the tasks that are not up to date; returns how many."""
+    todo: dict[str, Task] = {}
+    for task in plan.tasks:
+        stale = overwrite or any(d in todo for d in task.depends) or not manifest.is_current(task.id, task.key)
+        if stale:
+            todo[task.id] = task
+        else:
+            log.info("%s is up to date", task.id)
+            notify(Event("current", task))
+    if not todo:
+        return 0
+    widest = max(sum(t.kind == kind for t in todo.values()) for kind in {t.kind for t in todo.values()})
+    with _choose_pool(plan, widest, inline=inline) as pool:
+        _Scheduler(plan, manifest, pool, notify).do(todo)
+    return len(todo)
+
+
+class _Scheduler:
+    """Hands out tasks whose inputs are ready, largest first, and records what comes back."""
+
+    def __init__(self, plan: Plan, manifest: Manifest, pool: Pool, notify: Listener) -> None:
+        self._plan = plan
+        self._manifest = manifest
+        self._pool = pool
+        self._notify = notify
+        self._by_id = {t.id: t for t in plan.tasks}
+        self._running: dict[concurrent.futures.Future[TaskResult], Task] = {}
+        self._failure: Exception | None = None
+
+    def do(self, todo: dict[str, Task]) -> None:
+        """Do all of `todo`; after a failure, what is running is finished and the failure raised."""
+        waiting = dict(todo)
+        unfinished = set(todo)
+        while unfinished and not (self._failure and not self._running):
+            if self._failure is None:
+                for task in sorted(waiting.values(), key=lambda t: -t.weight):
+                    if not unfinished.intersection(task.depends):
+                        self._submit(waiting.pop(task.id))
+            done, _ = concurrent.futures.wait(
+                self._running, timeout=_POLL, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            self._report_steps()
+            for future in done:
+                task = self._running.pop(future)
+                if self._collect(task, future):
+                    unfinished.discard(task.id)
+        if self._failure is not None:
+            raise self._failure
+
+    def _submit(self, task: Task) -> None:
+        self._notify(Event("started", task))
+        self._running[self._pool.submit(task, str(self._plan.out))] = task
+
+    def _report_steps(self) -> None:
+        for task_id, step in self._pool.steps():
+            self._notify(Event("step", self._by_id.get(task_id), step))
+
+    def _collect(self, task: Task, future: concurrent.futures.Future[TaskResult]) -> bool:
+        """Take the result of a task; returns whether it succeeded."""
+        try:
+            result = future.result()
+            self._manifest.add(self._record(task, result))
+        except BrokenProcessPool:
+            failure: Exception = worker_lost(task)
+        except LyotError as error:
+            failure = error
+        else:
+            self._notify(Event("finished", task, f"{result.wall_time:.1f}"))
+            return True
+        self._failure = self._failure or failure
+        self._notify(Event("failed", task, str(failure)))
+        return False
+
+    def _record(self, task: Task, result: TaskResult) -> Record:
+        return Record(
+            task=task.id, kind=task.kind, name=task.name, key=task.key,
+            inputs=[{"path": path, "sha256": self._plan.source_key(path)} for path in task.inputs],
+            products=list(result.products), parameters=dict(task.parameters), versions=versions(),
+            crds_context=self._plan.calibration.context, started=result.started,
+            wall_time=round(result.wall_time, 3), peak_memory=round(result.peak_memory, 1),
+            association=task.association,
+        )  # fmt: skip

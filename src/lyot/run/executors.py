@@ -1,0 +1,194 @@
+"""Where tasks run: in this process, in worker processes, or on a Dask cluster; all look like `concurrent.futures`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import queue
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lyot.errors import ConfigError, ReductionError
+from lyot.run.tasks import THREAD_VARIABLES, Task, TaskResult, prepare_worker, run_task
+
+MEMORY_PER_JOB = 2.5e9
+"""Memory reckoned for one worker process, bytes."""
+
+
+class Pool(Protocol):
+    """What the scheduler of tasks needs."""
+
+    def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
+        """Start a task as soon as a worker is free."""
+
+    def steps(self) -> list[tuple[str, str]]:
+        """``(task id, step)`` for every step that began since the last call."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes, and how many threads in each."""
+
+    jobs: int
+    threads: int
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def share_cores(jobs: int, threads: int, n_tasks: int) -> Workers:
+    """Divide the cores so that jobs times threads does not exceed them.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes asked for; 0: as many as cores and memory allow.
+    threads : int
+        Threads per process asked for; 0: share the cores.
+    n_tasks : int
+        Most tasks that can run at the same time.
+    """
+    cores = available_cores()
+    if not jobs:
+        import psutil
+
+        by_memory = int(psutil.virtual_memory().available / MEMORY_PER_JOB)
+        jobs = max(1, min(cores, by_memory))
+    jobs = max(1, min(jobs, n_tasks))
+    return Workers(jobs, threads or max(1, cores // jobs))
+
+
+class _LocalPool:
+    def __init__(self, executor: concurrent.futures.Executor, events: Any) -> None:
+        self._executor = executor
+        self._events = events
+
+    def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
+        return self._executor.submit(run_task, task, out)
+
+    def steps(self) -> list[tuple[str, str]]:
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._events.get_nowait())
+        return found
+
+
+class _InlinePool:
+    """Runs each task at once in this process; for debugging and tests."""
+
+    def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
+        future: concurrent.futures.Future[TaskResult] = concurrent.futures.Future()
+        try:
+            future.set_result(run_task(task, out))
+        except Exception as error:  # noqa: BLE001 - handed on to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+    def steps(self) -> list[tuple[str, str]]:
+        return []
+
+
+class _DaskPool:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
+        future: concurrent.futures.Future[TaskResult] = concurrent.futures.Future()
+        remote = self._client.submit(run_task, task, out, key=f"{task.id}-{task.key[:12]}-{id(future)}", pure=False)
+
+        def finished(done: Any) -> None:
+            try:
+                future.set_result(done.result())
+            except Exception as error:  # noqa: BLE001 - handed on
+                future.set_exception(error)
+
+        remote.add_done_callback(finished)
+        return future
+
+    def steps(self) -> list[tuple[str, str]]:
+        return []
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    _set_environment(values)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def local_pool(workers: Workers, environment: Mapping[str, str | None]) -> Iterator[Pool]:
+    """Worker processes on this machine; each imports afresh, with its share of the threads."""
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    limits: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, str(workers.threads))
+    executor = concurrent.futures.ProcessPoolExecutor(
+        workers.jobs, mp_context=context, initializer=prepare_worker, initargs=(workers.threads, environment, events)
+    )
+    try:
+        with _environment({**limits, **environment}):  # the workers start with it, before they import anything
+            yield _LocalPool(executor, events)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in list((executor._processes or {}).values()):
+            process.terminate()
+        raise
+    else:
+        executor.shutdown()
+    finally:
+        events.close()
+        events.cancel_join_thread()
+
+
+@contextlib.contextmanager
+def inline_pool(environment: Mapping[str, str | None]) -> Iterator[Pool]:
+    """No workers: tasks run in this process, one after the other."""
+    with _environment(environment):
+        yield _InlinePool()
+
+
+@contextlib.contextmanager
+def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | None]) -> Iterator[Pool]:
+    """Workers of a Dask cluster, which must see the input and output folders under the same paths.
+
+    Raises
+    ------
+    ConfigError
+        If there is no scheduler at that address.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout="15s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--scheduler {address}: no Dask scheduler there ({error}).") from error
+    with client:
+        client.run(prepare_worker, workers.threads, dict(environment))
+        yield _DaskPool(client)
+
+
+def worker_lost(task: Task) -> ReductionError:
+    """The error for a worker process that was killed from outside."""
+    return ReductionError(
+        f"{task.kind} of {task.name}: its worker process was killed, most often for want of memory; use fewer --jobs."
+    )

@@ -1,0 +1,272 @@
+"""The record of a run: what was made, from what, with which parameters and versions, and is it still up to date.
+
+``manifest.jsonl`` holds one JSON object per finished task, in the order of finishing; the last one of a task counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import lyot
+from lyot.errors import OutputError
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "manifest.jsonl"
+SCHEMA = 1
+_CHUNK = 1 << 22
+_PACKAGES = ("jwst", "stcal", "stpipe", "stdatamodels", "numpy", "scipy", "numba", "crds")
+KEYED_PACKAGES = ("lyot", "jwst", "stcal")
+"""Packages whose version decides whether a product is up to date."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """One file that a task wrote.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the output folder.
+    size : int
+        Bytes.
+    modified : int
+        Modification time, ns.
+    sha256 : str
+        Checksum.
+    """
+
+    path: str
+    size: int
+    modified: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished task, as in the manifest.
+
+    Attributes
+    ----------
+    task, kind, name : str
+        Identifier, kind (stage1, stage2, stage3, measure) and product name.
+    key : str
+        Checksum of all that the products depend on: inputs, parameters, versions, calibration context.
+    inputs : list of dict
+        ``path`` and ``sha256`` (of the file, or the key of the task that made it).
+    products : list of Product
+    parameters : dict
+        All parameters of all steps, defaults included.
+    versions : dict
+        Package versions.
+    crds_context : str
+        Calibration context; empty if unknown.
+    started : str
+        UTC, ISO 8601.
+    wall_time : float
+        s.
+    peak_memory : float
+        Peak resident memory of the worker process during the task, MB.
+    """
+
+    task: str
+    kind: str
+    name: str
+    key: str
+    inputs: list[dict[str, str]]
+    products: list[Product]
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    crds_context: str
+    started: str
+    wall_time: float
+    peak_memory: float
+    schema: int = SCHEMA
+    association: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+    """Versions of lyot and of the packages it builds on."""
+    found = {"lyot": lyot.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def product_of(path: Path, out: Path) -> Product:
+    """Describe a file that was written below `out`."""
+    stat = path.stat()
+    return Product(path.relative_to(out).as_posix(), stat.st_size, stat.st_mtime_ns, file_checksum(path))
+
+
+def content_key(content: Mapping[str, Any]) -> str:
+    """Checksum of JSON-ready content; 5 and 5.0 are the same."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()
+
+
+class Checksums:
+    """Checksums of input files, remembered in the output folder by size and modification time.
+
+    Parameters
+    ----------
+    store : Path
+        JSON file that remembers them; made when `save` is called.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._known: dict[str, list[Any]] = {}
+        if store.is_file():
+            try:
+                self._known = json.loads(store.read_text())
+            except (ValueError, OSError) as error:
+                log.warning("%s cannot be read (%s); checksums are computed again", store, error)
+
+    def of(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """Checksums of files; those that did not change since the last time are not read."""
+        todo = [p for p in paths if not self._is_known(p)]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for path, digest in zip(todo, pool.map(file_checksum, todo), strict=True):
+                stat = path.stat()
+                self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        return {p: str(self._known[str(p)][2]) for p in paths}
+
+    def _is_known(self, path: Path) -> bool:
+        entry = self._known.get(str(path))
+        stat = path.stat()
+        return entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns]
+
+    def save(self) -> None:
+        """Write what is known, so that the next run need not read the inputs again."""
+        write_text(self._store, json.dumps(self._known))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is either complete or not there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+
+
+def output_error(path: Path | str, error: OSError) -> OutputError:
+    """The one sentence for a failure to write: what, where, and what to do."""
+    import errno
+
+    cures = {
+        errno.ENOSPC: "no space left on the disk; free some or choose another --out",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
+        errno.EFBIG: "the file would be larger than the limit for files here; raise it or choose another --out",
+        errno.EACCES: "no permission to write there; choose another --out",
+        errno.EPERM: "no permission to write there; choose another --out",
+        errno.EROFS: "the file system is read-only; choose another --out",
+    }
+    reason = cures.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(f"{path}: cannot be written: {reason}.")
+
+
+class Manifest:
+    """``manifest.jsonl`` of an output folder.
+
+    Parameters
+    ----------
+    out : Path
+        Output folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.path = out / FILE_NAME
+        self._records: dict[str, Record] = {}
+        if self.path.is_file():
+            for line in self.path.read_text().splitlines():
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        try:
+            values = json.loads(line)
+            values["products"] = [Product(**p) for p in values["products"]]
+            record = Record(**values)
+        except (ValueError, TypeError, KeyError):
+            log.warning("%s: a line cannot be read and is passed over", self.path)
+            return
+        self._records[record.task] = record
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The last record of every task."""
+        return tuple(self._records.values())
+
+    def record(self, task: str) -> Record | None:
+        """The last record of a task, if it ever finished."""
+        return self._records.get(task)
+
+    def is_current(self, task: str, key: str) -> bool:
+        """Whether the products of a task are there, unchanged, and made from what `key` stands for."""
+        record = self._records.get(task)
+        return record is not None and record.key == key and all(self._intact(p) for p in record.products)
+
+    def _intact(self, product: Product) -> bool:
+        path = self.out / product.path
+        try:
+            stat = path.stat()
+        except OSError:
+            return False
+        if stat.st_size != product.size:
+            return False
+        return stat.st_mtime_ns == product.modified or file_checksum(path) == product.sha256
+
+    def add(self, record: Record) -> None:
+        """Append the record of a finished task.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        try:
+            with self.path.open("a") as stream:
+                stream.write(json.dumps(asdict(record)) + "\n")
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self._records[record.task] = record

@@ -1,0 +1,184 @@
+"""After stage 3: the S/N map of the combined image and the sources in it, as files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+from lyot.instrument import CORONAGRAPHS
+from lyot.measure.detection import Detection, DetectionParams, detect_sources
+from lyot.measure.noise import SignalToNoise, snr_map
+
+log = logging.getLogger(__name__)
+
+DETECTIONS = "detections.ecsv"
+SNR_MAP = "snr_map.fits"
+
+NIRCAM_DIAMETER = 5.2
+"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
+
+
+@dataclass(frozen=True)
+class CombinedImage:
+    """A combined image of stage 3 with what the measurement needs of its header.
+
+    Attributes
+    ----------
+    data : (ny, nx) float64 ndarray
+        Unit of the product (MJy/sr); NaN where there are no data.
+    header : fits.Header
+        Of the extension SCI.
+    primary : fits.Header
+    center : (x, y)
+        0-based pixel position of the star.
+    pixel_scale : float
+        arcsec per pixel.
+    fwhm : float
+        Resolution element lambda/D, pixels.
+    """
+
+    data: NDArray[np.float64]
+    header: Any
+    primary: Any
+    center: tuple[float, float]
+    pixel_scale: float
+    fwhm: float
+
+
+def resolution(instrument: str, filter_name: str) -> float:
+    """lambda/D of a coronagraphic filter, arcsec.
+
+    Raises
+    ------
+    InputError
+        For a filter whose wavelength is not known.
+    """
+    if filter_name in CORONAGRAPHS:
+        return CORONAGRAPHS[filter_name].lambda_over_d
+    digits = filter_name[1:4]
+    if instrument == "NIRCAM" and digits.isdigit():
+        return int(digits) * 1e-8 / NIRCAM_DIAMETER * 206264.806
+    raise InputError(
+        f"filter {filter_name} of {instrument}: the wavelength is not known, so that nothing can be measured."
+    )
+
+
+def read_combined(path: Path) -> CombinedImage:
+    """Read a combined image (``i2d``).
+
+    Raises
+    ------
+    InputError
+        If it is no two-dimensional image or its instrument and filter are not known.
+    """
+    with fits.open(path) as hdus:
+        primary, header = hdus[0].header.copy(), hdus["SCI"].header.copy()
+        data = np.asarray(hdus["SCI"].data, dtype=float)
+    if data.ndim != 2:
+        raise InputError(f"{path}: expected an image, got {data.ndim} axes.")
+    wcs = WCS(header, naxis=2)
+    scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
+    star = (primary.get("STARX", header["CRPIX1"]) - 1, primary.get("STARY", header["CRPIX2"]) - 1)
+    fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
+    return CombinedImage(data, header, primary, (float(star[0]), float(star[1])), scale, fwhm)
+
+
+def read_truncations(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Read the images of all truncations (``klcube``) and their numbers of modes."""
+    with fits.open(path) as hdus:
+        cube = np.asarray(hdus["SCI"].data, dtype=float)
+        modes = tuple(int(k) for k in hdus["KLMODES"].data["MODES"])
+    return cube, modes
+
+
+def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
+    """Detections as a table, highest S/N first, with units and what the measurement was.
+
+    Parameters
+    ----------
+    detections : sequence of Detection
+    image : CombinedImage
+        The image they were found in.
+    """
+
+    def column(name: str, dtype: type = float) -> NDArray[Any]:
+        return np.array([getattr(d, name) for d in detections], dtype=dtype)
+
+    table = Table()
+    table["separation"] = column("separation") * u.arcsec
+    table["position_angle"] = column("position_angle") * u.deg
+    table["snr"] = column("snr")
+    table["significance"] = column("significance")
+    table["x"] = column("x") * u.pix
+    table["y"] = column("y") * u.pix
+    sky = WCS(image.header, naxis=2).pixel_to_world_values(column("x"), column("y"))
+    table["ra"], table["dec"] = np.asarray(sky[0]) * u.deg, np.asarray(sky[1]) * u.deg
+    table["signal"], table["noise"] = column("signal"), column("noise")
+    table["kl_modes"] = column("truncation", int)
+    table["images"] = column("images", int)
+    for name, text in {
+        "separation": "from the star", "position_angle": "east of north",
+        "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
+        "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
+        "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
+        "kl_modes": "KL modes of the image in which the S/N is highest; -1: the combined image",
+        "images": "number of truncations in which it is above the threshold",
+    }.items():  # fmt: skip
+        table[name].description = text
+    table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
+    table.meta["target"] = str(image.primary.get("TARGPROP", ""))
+    table.meta["filter"] = str(image.primary.get("FILTER", ""))
+    return table
+
+
+def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoise) -> None:
+    """Write the S/N map with the coordinates of the combined image; SIGNAL and NOISE follow as extensions."""
+    coordinates = WCS(image.header, naxis=2).to_header()
+    primary = fits.PrimaryHDU()
+    for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM", "KLMODES"):
+        if key in image.primary:
+            primary.header[key] = image.primary[key]
+    layers = {"SCI": signal_to_noise.snr, "SIGNAL": signal_to_noise.signal, "NOISE": signal_to_noise.noise}
+    hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
+    hdus[0].header["BUNIT"] = ("", "signal to noise, corrected for few samples")
+    hdus[0].header["FWHM"] = (signal_to_noise.fwhm, "[pixel] diameter of the apertures")
+    primary.header["STARX"] = (image.center[0] + 1, "[pixel] position of the star, 1-based")
+    primary.header["STARY"] = (image.center[1] + 1, "[pixel] position of the star, 1-based")
+    fits.HDUList([primary, *hdus]).writeto(path)
+
+
+def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[Detection, ...]:
+    """Search a combined image for sources; writes `DETECTIONS` and `SNR_MAP`.
+
+    Parameters
+    ----------
+    i2d : Path
+        Combined image of stage 3. If the images of all truncations are beside it (``klcube``), all are searched.
+    folder : Path
+        Where the two files go.
+    params : DetectionParams
+
+    Returns
+    -------
+    tuple of Detection
+        Highest S/N first.
+    """
+    image = read_combined(i2d)
+    cube = i2d.with_name(i2d.name.replace("_i2d", "_klcube"))
+    images, modes = read_truncations(cube) if cube.is_file() else (image.data[None], (-1,))
+    detections = detect_sources(images, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes)
+    log.info("%d sources above S/N %g in %s", len(detections), params.threshold, i2d.name)
+    write_snr_map(folder / SNR_MAP, image, snr_map(image.data, image.center, image.fwhm))
+    detection_table(detections, image).write(folder / DETECTIONS, format="ascii.ecsv")
+    return detections

@@ -1,0 +1,214 @@
+"""The pipelines of the three stages, and their parameters as their specifications declare them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lyot.errors import ConfigError, unknown_name
+
+STAGE_NAMES = ("stage1", "stage2", "stage3")
+"""Sections of the configuration that belong to the pipelines."""
+
+_CLASSES = {
+    "stage1": ("lyot.steps.detector1", "Detector1Pipeline"),
+    "stage2": ("lyot.steps.image2", "Image2Pipeline"),
+    "stage3": ("lyot.steps.coron3", "Coron3Pipeline"),
+}
+
+MANAGED = frozenset({"output_dir", "output_file", "output_ext", "output_use_model", "output_use_index", "input_dir",
+                     "search_output_file", "config_file", "name", "class", "suffix"})  # fmt: skip
+"""Parameters that the run itself sets, as it decides where products go and how they are named."""
+
+NEUTRAL = frozenset({"maximum_cores"})
+"""Parameters that change how fast a result comes and not the result."""
+
+_SPEC = re.compile(r"^\s*(?P<kind>\w+)\s*\((?P<body>.*)\)\s*$", re.DOTALL)
+_DEFAULT = re.compile(r"default\s*=\s*(?P<value>list\([^)]*\)|'[^']*'|\"[^\"]*\"|[^,)]+)")
+
+
+@dataclass(frozen=True)
+class StepParameter:
+    """One parameter of one step as declared in its specification.
+
+    Attributes
+    ----------
+    name, kind : str
+        Name, and type as in the specification: float, integer, boolean, string, option, float_list, ...
+    default : str
+        Default as text of the specification, e.g. ``"4.0"`` or ``"None"``.
+    help : str
+        What it does.
+    choices : str
+        For options, the allowed values as text.
+    """
+
+    name: str
+    kind: str
+    default: str
+    help: str
+    choices: str = ""
+
+
+@functools.cache
+def pipeline_classes() -> dict[str, type]:
+    """Pipeline class of each stage (``stage1``, ``stage2``, ``stage3``); imports jwst."""
+    classes = {}
+    for stage, (module, name) in _CLASSES.items():
+        try:
+            classes[stage] = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            classes[stage] = getattr(importlib.import_module("jwst.pipeline"), name)
+    return classes
+
+
+@functools.cache
+def specification(stage: str) -> Any:
+    """stpipe specification (ConfigObj) of the pipeline of a stage, with all its steps."""
+    return pipeline_classes()[stage].load_spec_file()  # type: ignore[attr-defined]
+
+
+def _parameters(section: Any) -> list[StepParameter]:
+    found = []
+    for name in section.scalars:
+        match = _SPEC.match(str(section[name]))
+        if match is None or name in MANAGED:
+            continue
+        body = match["body"]
+        default = _DEFAULT.search(body)
+        choices = body[: default.start()].strip(" ,") if match["kind"] == "option" and default else ""
+        help_text = str(section.inline_comments.get(name) or "").strip().lstrip("#").strip()
+        found.append(
+            StepParameter(name, match["kind"], default["value"].strip() if default else "", help_text, choices)
+        )
+    return found
+
+
+def step_parameters(stage: str) -> dict[str, list[StepParameter]]:
+    """Parameters of each step of a stage; those of the pipeline itself under the empty name."""
+    spec = specification(stage)
+    return {"": _parameters(spec), **{step: _parameters(spec["steps"][step]) for step in spec["steps"]}}
+
+
+def _items(table: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    for name, value in table.items():
+        yield name, value, isinstance(value, Mapping)
+
+
+def _checked_value(parameter: StepParameter, value: Any) -> Any:
+    """A number given for a text parameter (``maximum_cores = 2``) is taken as text."""
+    if parameter.kind in ("string", "option") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _checked_table(table: Mapping[str, Any], known: list[StepParameter], where: str) -> dict[str, Any]:
+    by_name = {p.name: p for p in known}
+    values = {}
+    for name, value in table.items():
+        if name in MANAGED:
+            raise ConfigError(f"{where}: {name} is set by the run and cannot be configured.")
+        if name not in by_name:
+            raise unknown_name("parameter", name, by_name, where=where)
+        if isinstance(value, Mapping):
+            raise ConfigError(f"{where}: {name} is a parameter, not a section.")
+        values[name] = _checked_value(by_name[name], value)
+    return values
+
+
+def check_stage(stage: str, table: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    """Check one stage's section of a configuration against the specification of its pipeline.
+
+    Parameters
+    ----------
+    stage : str
+        ``stage1``, ``stage2`` or ``stage3``.
+    table : mapping
+        Step names to tables of parameters, and parameters of the pipeline itself.
+    where : str, optional
+        Name of the configuration file, for messages.
+
+    Returns
+    -------
+    dict
+        The same, with values of the right type: ``{"steps": {...}, <pipeline parameters>}``.
+
+    Raises
+    ------
+    UnknownNameError
+        For a step or a parameter that does not exist; offers the nearest names.
+    ConfigError
+        For a value of the wrong type or out of range.
+    """
+    known = step_parameters(stage)
+    place = f"{where} " if where else ""
+    steps: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for name, value, is_table in _items(table):
+        if is_table:
+            if name not in known or not name:
+                raise unknown_name("step", name, [k for k in known if k], where=f"{place}[{stage}]")
+            steps[name] = _checked_table(value, known[name], f"{place}[{stage}.{name}]")
+        elif name in known:
+            raise ConfigError(f"{place}[{stage}]: {name} is a step; set its parameters in [{stage}.{name}].")
+        else:
+            own |= _checked_table({name: value}, known[""], f"{place}[{stage}]")
+    arguments = {**own, "steps": steps}
+    _validate(stage, arguments, place)
+    return arguments
+
+
+def _validate(stage: str, arguments: dict[str, Any], place: str) -> dict[str, Any]:
+    """Fill in the defaults and let the specification check types and ranges; returns the complete configuration."""
+    from stpipe.config_parser import config_from_dict
+    from stpipe.exceptions import ValidationError
+
+    try:
+        complete = config_from_dict(arguments, spec=specification(stage), allow_missing=True)
+    except ValidationError as error:
+        first = str(error).splitlines()[0].removeprefix("Config parameter ")
+        path, _, reason = first.partition(": ")
+        dotted = path.strip("'").removeprefix("steps/").replace("/", ".")
+        raise ConfigError(f"{place}[{stage}] {dotted}: {reason or first}") from None
+    result: dict[str, Any] = complete.dict()
+    return result
+
+
+def effective_parameters(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of all steps of a stage, defaults included, without those that do not change a result.
+
+    Parameters
+    ----------
+    stage : str
+        ``stage1``, ``stage2`` or ``stage3``.
+    arguments : mapping
+        From `check_stage`.
+
+    Returns
+    -------
+    dict
+        JSON-ready: step names to parameters, and the pipeline's own parameters under ``""``.
+    """
+    complete = _validate(stage, {**arguments, "steps": {k: dict(v) for k, v in arguments["steps"].items()}}, "")
+    ignored = MANAGED | NEUTRAL
+    steps = {step: {k: _plain(v) for k, v in values.items() if k not in ignored and not _unset(k, v)}
+             for step, values in complete["steps"].items()}  # fmt: skip
+    own = {k: _plain(v) for k, v in complete.items() if k != "steps" and k not in ignored and not _unset(k, v)}
+    return {"": own, **steps}
+
+
+def _unset(name: str, value: Any) -> bool:
+    """Empty hooks and reference overrides that were not given say nothing."""
+    return (name in ("pre_hooks", "post_hooks") and not value) or (name.startswith("override_") and value is None)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (bool, int, float, str)) or value is None else repr(value)

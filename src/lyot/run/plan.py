@@ -1,0 +1,282 @@
+"""From inputs and configuration to a list of tasks that depend on each other, each with the key of all it depends on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lyot.errors import InputError, unknown_name
+from lyot.params import describe
+from lyot.run import associations
+from lyot.run.checks import BYTES_PER_PIXEL
+from lyot.run.config import Config, parse_stages
+from lyot.run.crds import Calibration
+from lyot.run.inputs import STAGES, Exposure, Stage, find_exposures
+from lyot.run.manifest import KEYED_PACKAGES, Checksums, content_key, versions
+from lyot.run.pipelines import effective_parameters
+from lyot.run.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.run.tasks import Task
+
+log = logging.getLogger(__name__)
+
+_WEIGHTS = {"stage1": 1.0, "stage2": 0.4, "stage3": 2.0}
+_BACKGROUNDS = (Role.SCIENCE_BACKGROUND, Role.REFERENCE_BACKGROUND, Role.BACKGROUND)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do.
+
+    Attributes
+    ----------
+    out : Path
+        Output folder.
+    config : Config
+    exposures : tuple of Assigned
+        All exposures that were found, with their roles.
+    tasks : tuple of Task
+        In an order in which they can be done.
+    associations : mapping of str to str
+        Association files to write: path relative to `out`, and text.
+    calibration : Calibration
+    digests : mapping of str to str
+        Checksums of the input files.
+    """
+
+    out: Path
+    config: Config
+    exposures: tuple[Assigned, ...]
+    tasks: tuple[Task, ...]
+    associations: Mapping[str, str]
+    calibration: Calibration
+    digests: Mapping[str, str]
+
+    def source_key(self, path: str) -> str:
+        """Checksum of an input file; empty for a product of the run itself."""
+        return self.digests.get(path, "")
+
+    @property
+    def products_size(self) -> int:
+        """Rough size of all products, bytes."""
+        return int(sum(t.weight * BYTES_PER_PIXEL.get(t.kind, 0) / _WEIGHTS.get(t.kind, 1.0) for t in self.tasks))
+
+
+def _pixels(exposure: Exposure) -> float:
+    """Rough number of pixels of all integrations, from the file size (all but the ramps are about 20 bytes each)."""
+    if exposure.stage == "uncal":
+        return exposure.size / 2 / max(exposure.n_groups, 1)
+    return exposure.size / 20
+
+
+def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
+    """Kinds of file in the order of preference. Which product of an exposure to start from: the rawest that the first stage takes, then the others."""
+    first = STAGES[stages[0] - 1 :]
+    return (*first, *reversed(STAGES[: stages[0] - 1]))
+
+
+def _of_target(group: list[Assigned], target: str | None) -> list[Assigned]:
+    """Leave out the science exposures of other targets."""
+    targets = sorted({a.exposure.target for a in with_role(group, Role.SCIENCE)})
+    if target is None:
+        if len(targets) > 1:
+            raise InputError(f"there are several science targets, {', '.join(targets)}; choose one with --target.")
+        return group
+    match = [t for t in targets if t.upper() == target.upper()]
+    if not match:
+        raise unknown_name("science target", target, targets, where="--target")
+    return [a for a in group if a.role is not Role.SCIENCE or a.exposure.target == match[0]]
+
+
+class _Builder:
+    """Collects the tasks of a run."""
+
+    def __init__(self, out: Path, config: Config, calibration: Calibration, digests: Mapping[Path, str]) -> None:
+        self.out = out
+        self.config = config
+        self.calibration = calibration
+        self.digests = digests
+        self.tasks: dict[str, Task] = {}
+        self.associations: dict[str, str] = {}
+        found = versions()
+        self._versions = {name: found.get(name, "") for name in KEYED_PACKAGES}
+        self._parameters = {s: effective_parameters(s, config.stages[s]) for s in ("stage1", "stage2", "stage3")}
+
+    def add(self, kind: str, name: str, sources: Sequence[tuple[str, Path]], **more: Any) -> Task:
+        """Add a task that reads `sources`, pairs of (what the file is for, file), with the key of all that matters."""
+        depends = [t for t in (self._maker(path) for _, path in sources) if t is not None]
+        parameters = more.pop("parameters", self._parameters.get(kind, {}))
+        arguments = more.pop("arguments", self.config.stages.get(kind, {}))
+        content = {
+            "kind": kind, "name": name, "parameters": parameters, "versions": self._versions,
+            "crds_context": self.calibration.context,
+            "inputs": [(word, self.source_key(path)) for word, path in sources],
+        }  # fmt: skip
+        task = Task(
+            id=f"{kind}/{name}", kind=kind, name=name, inputs=tuple(str(p) for _, p in sources), arguments=arguments,
+            depends=tuple(dict.fromkeys(t.id for t in depends)), key=content_key(content), parameters=parameters, **more,
+        )  # fmt: skip
+        self.tasks[task.id] = task
+        return task
+
+    def product(self, kind: str, root: str, suffix: str) -> Path:
+        """Path of the product that a stage is going to make."""
+        return self.out / kind / f"{root}_{suffix}.fits"
+
+    def _maker(self, path: Path) -> Task | None:
+        kind = path.parent.name
+        if path.parent.parent != self.out:
+            return None
+        name = path.name.rpartition("_")[0]
+        return self.tasks.get(f"{kind}/{name}") or self.tasks.get(f"{kind}/{path.name}")
+
+    def source_key(self, path: Path) -> str:
+        """Checksum of a file, or the key of the task that makes it."""
+        maker = self._maker(path)
+        return maker.key if maker is not None else self.digests[path]
+
+
+def _stage1(builder: _Builder, group: Sequence[Assigned], run_it: bool) -> dict[str, Path]:
+    """Add stage 1 of every raw exposure; returns the slopes of each exposure root."""
+    slopes = {}
+    for item in group:
+        exposure = item.exposure
+        if exposure.stage == "rateints":
+            slopes[exposure.root] = exposure.path
+        elif exposure.stage == "uncal" and run_it:
+            weight = _WEIGHTS["stage1"] * _pixels(exposure)
+            builder.add("stage1", exposure.root, [("uncal", exposure.path)], weight=weight)
+            slopes[exposure.root] = builder.product("stage1", exposure.root, "rateints")
+    return slopes
+
+
+def _backgrounds_of(item: Assigned, slopes: Mapping[str, Path]) -> list[Path]:
+    found = [slopes[root] for root in item.backgrounds if root in slopes]
+    if len(found) < len(item.backgrounds):
+        log.warning(
+            "%s: %d of %d backgrounds are not available as slopes and are left out",
+            item.exposure.root, len(item.backgrounds) - len(found), len(item.backgrounds),
+        )  # fmt: skip
+    return found
+
+
+def _stage2(builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], run_it: bool) -> dict[str, Path]:
+    """Add stage 2 of every star exposure; returns the calibrated file of each exposure root."""
+    calibrated = {}
+    for item in with_role(group, Role.SCIENCE, Role.REFERENCE):
+        exposure = item.exposure
+        if exposure.stage == "calints":
+            calibrated[exposure.root] = exposure.path
+            continue
+        if not run_it or exposure.root not in slopes:
+            continue
+        own = slopes[exposure.root]
+        use = builder.config.run.background and not exposure.background_done
+        backgrounds = _backgrounds_of(item, slopes) if use else []
+        name = f"asn/{exposure.root}_image2_asn.json"
+        builder.associations[name] = associations.dump(associations.level2(item, own, backgrounds))
+        sources = [("science", own), *(("background", path) for path in backgrounds)]
+        weight = _WEIGHTS["stage2"] * _pixels(exposure)
+        builder.add("stage2", exposure.root, sources, association=name, weight=weight)
+        calibrated[exposure.root] = builder.product("stage2", exposure.root, "calints")
+    return calibrated
+
+
+def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[str, Path]) -> None:
+    """Add stage 3 and the measurement for the one science target of the group."""
+    stars = with_role(group, Role.SCIENCE, Role.REFERENCE)
+    usable = [a for a in stars if a.exposure.root in calibrated]
+    left_out = [a.exposure for a in stars if a.exposure.root not in calibrated]
+    if left_out:
+        raise InputError(
+            f"{left_out[0].path}: is {left_out[0].stage}, which the stages asked for do not take to calints; "
+            "include the earlier stages with --stages."
+        )
+    science = with_role(usable, Role.SCIENCE)
+    if not science:
+        raise InputError("there is no science exposure; stage 3 needs one (see lyot info).")
+    if not with_role(usable, Role.REFERENCE) and len({a.roll_number for a in science}) < 2:
+        raise InputError("there is neither a reference star nor a second roll, so that the star cannot be subtracted.")
+    association = associations.level3(usable, dict(calibrated))
+    name = association["products"][0]["name"]
+    file = f"asn/{name}_coron3_asn.json"
+    builder.associations[file] = associations.dump(association)
+    sources = [(m["exptype"], Path(m["expname"])) for m in association["products"][0]["members"]]
+    weight = _WEIGHTS["stage3"] * sum(_pixels(a.exposure) for a in usable)
+    stage3 = builder.add("stage3", name, sources, association=file, weight=weight)
+    measure = builder.config.measure
+    values = {info.name: getattr(measure, info.name) for info in describe(type(measure))}
+    builder.add(
+        "measure", name, [("i2d", builder.product("stage3", name, "i2d"))],
+        arguments=values, parameters={"": values}, weight=0.1 * stage3.weight,
+    )  # fmt: skip
+
+
+def _selected(found: Sequence[Assigned], config: Config, stages: tuple[int, ...]) -> list[Assigned]:
+    """The exposures to work on; only stage 3 needs a choice of filter and target."""
+    if 3 in stages or config.run.filter is not None:
+        group = choose_filter(found, config.run.filter)
+    else:
+        group = [a for a in found if a.role not in (Role.ACQUISITION, Role.OTHER)]
+    if 3 in stages or config.run.target is not None:
+        group = _of_target(group, config.run.target)
+    if not group:
+        raise InputError("there is no coronagraphic exposure among the inputs (see lyot info).")
+    return group
+
+
+def make_plan(
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    config: Config,
+    *,
+    calibration: Calibration | None = None,
+    exposures: Sequence[Exposure] | None = None,
+) -> Plan:
+    """Plan a run: read the headers, sort out roles, build associations and tasks.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        Exposure files, folders, associations.
+    out : str or Path
+        Output folder; must exist (checksums of the inputs are remembered there).
+    config : Config
+    calibration : Calibration, optional
+        Calibration references; those of the environment if None.
+    exposures : sequence of Exposure, optional
+        What `inputs` hold, if they were read already.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or the exposures do not allow what was asked for.
+    """
+    out = Path(out).absolute()
+    stages = parse_stages(config.run.stages)
+    found = list(exposures) if exposures is not None else find_exposures(inputs, preference=preference(stages))
+    assigned = sort_roles(found)
+    group = _selected(assigned, config, stages)
+    checksums = Checksums(out / ".checksums.json")
+    digests = checksums.of([a.exposure.path for a in group])
+    checksums.save()
+    builder = _Builder(out, config, calibration or Calibration(), digests)
+    slopes = _stage1(builder, group, 1 in stages)
+    if stages != (1,):
+        calibrated = _stage2(builder, group, slopes, 2 in stages)
+        if 3 in stages:
+            _stage3(builder, group, calibrated)
+    if not builder.tasks:
+        kinds = sorted({a.exposure.stage for a in group})
+        raise InputError(f"stage {config.run.stages} has nothing to do: the input is {' and '.join(kinds)}.")
+    return Plan(
+        out=out, config=config, exposures=tuple(assigned), tasks=tuple(builder.tasks.values()),
+        associations=builder.associations, calibration=builder.calibration,
+        digests={str(path): digest for path, digest in digests.items()},
+    )  # fmt: skip

@@ -1,0 +1,275 @@
+"""What a worker does: one task, from paths to paths, with its own log, and its products moved into place when all are there.
+
+Nothing heavy is imported before a task starts, so that the thread limits set in `prepare_worker` hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lyot.errors import LyotError, ReductionError, ReferenceFileError
+from lyot.run.manifest import Product, output_error, product_of
+
+log = logging.getLogger(__name__)
+
+PARTIAL = ".partial"
+"""Folder below the output folder where products are before they are complete."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+                    "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")  # fmt: skip
+"""Environment variables that limit the threads of a process."""
+
+_STEP_STARTS = re.compile(r"^Step (\w+) running with args")
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work, as sent to a worker.
+
+    Attributes
+    ----------
+    id : str
+        Unique, e.g. ``stage1/jw01386008001_04101_00001_mirimage``.
+    kind : str
+        stage1, stage2, stage3 or measure; the folder of its products.
+    name : str
+        Exposure root or product name.
+    inputs : tuple of str
+        Files it reads.
+    arguments : mapping
+        Arguments of the pipeline's ``call``, or the parameters of the measurement.
+    depends : tuple of str
+        Tasks whose products it reads.
+    key : str
+        See `lyot.run.manifest.Record`.
+    parameters : mapping
+        All parameters, defaults included, for the record.
+    association : str
+        Association file, where it reads one; relative to the output folder.
+    weight : float
+        Rough cost relative to other tasks, for the progress bar.
+    """
+
+    id: str
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    depends: tuple[str, ...] = ()
+    key: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    association: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a worker reports back.
+
+    Attributes
+    ----------
+    task : str
+    products : tuple of Product
+    started : str
+        UTC, ISO 8601.
+    wall_time : float
+        s.
+    peak_memory : float
+        MB.
+    """
+
+    task: str
+    products: tuple[Product, ...]
+    started: str
+    wall_time: float
+    peak_memory: float
+
+
+_events: Any = None
+"""Queue to the parent process, set by `prepare_worker`."""
+
+
+def prepare_worker(threads: int, environment: Mapping[str, str | None], events: Any = None) -> None:
+    """Set up a worker process before anything heavy is imported.
+
+    Parameters
+    ----------
+    threads : int
+        Threads each library may use.
+    environment : mapping of str to str or None
+        Variables to set, or to remove where None (the calibration cache).
+    events : queue, optional
+        Takes ``(task id, step name)`` when a step starts.
+    """
+    global _events
+    _events = events
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+class _StepEvents(logging.Handler):
+    """Tells the parent process which step is running."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(logging.INFO)
+        self._task = task
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = _STEP_STARTS.match(record.getMessage())
+        if found and _events is not None:
+            _events.put((self._task, found.group(1)))
+
+
+@contextlib.contextmanager
+def logged_to(path: Path, task: str) -> Iterator[None]:
+    """Send all log records and warnings to a file, and the names of the steps to the parent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handlers: list[logging.Handler] = [to_file, _StepEvents(task)]
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+
+
+def _reset_peak_memory() -> None:
+    """Start counting the peak memory anew, where the system allows it (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> float:
+    """Peak resident memory since the last reset, MB."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]
+    except (OSError, AttributeError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _run_stage(task: Task, folder: Path, out: Path) -> None:
+    from lyot.run.pipelines import pipeline_classes
+
+    pipeline = pipeline_classes()[task.kind]
+    source = str(out / task.association) if task.association else task.inputs[0]
+    arguments = {**task.arguments, "steps": {k: dict(v) for k, v in task.arguments["steps"].items()}}
+    pipeline.call(  # type: ignore[attr-defined]
+        source, output_dir=str(folder), save_results=True, configure_log=False, **arguments
+    )
+
+
+def _run_measure(task: Task, folder: Path) -> None:
+    from lyot.measure.detection import DetectionParams
+    from lyot.run.measuring import measure_products
+
+    measure_products(Path(task.inputs[0]), folder, DetectionParams(**task.arguments))
+
+
+def _publish(folder: Path, out: Path, task: Task) -> tuple[Product, ...]:
+    """Move the finished products into their place and describe them."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    if not files:
+        raise ReductionError(f"{task.kind} of {task.name} made no product; see {log_path(out, task)}.")
+    products = []
+    for file in files:
+        place = out / task.kind / file.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+        products.append(product_of(place, out))
+    return tuple(products)
+
+
+def log_path(out: Path, task: Task) -> Path:
+    """Log file of a task."""
+    return out / "logs" / f"{task.kind}_{task.name}.log"
+
+
+def _explained(error: BaseException, task: Task, out: Path) -> LyotError:
+    """Turn what a pipeline raised into one sentence that says where to look."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS and not isinstance(error, LyotError):
+        return output_error(error.filename or out, error)
+    if isinstance(error, LyotError):
+        return error
+    if isinstance(error, SystemExit):
+        return ReferenceFileError(
+            f"{task.kind} of {task.name}: no calibration references: set CRDS_PATH and CRDS_CONTEXT to a cache "
+            f"(or --crds), or CRDS_SERVER_URL to a server; see {log_path(out, task)}."
+        )
+    if isinstance(error, MemoryError):
+        return ReductionError(f"{task.kind} of {task.name}: not enough memory; use fewer --jobs.")
+    text = " ".join(str(error).split()) or type(error).__name__
+    return ReductionError(
+        f"{task.kind} of {task.name} failed: {type(error).__name__}: {text[:300]}; see {log_path(out, task)}."
+    )
+
+
+def run_task(task: Task, out: str) -> TaskResult:
+    """Do one task.
+
+    Parameters
+    ----------
+    task : Task
+    out : str
+        Output folder of the run.
+
+    Returns
+    -------
+    TaskResult
+
+    Raises
+    ------
+    LyotError
+        Whatever goes wrong, in one sentence; the log has the traceback. Nothing half-written is left.
+    """
+    root = Path(out)
+    folder = root / PARTIAL / task.id
+    started, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _reset_peak_memory()
+        with logged_to(log_path(root, task), task.id):
+            try:
+                if task.kind == "measure":
+                    _run_measure(task, folder)
+                else:
+                    _run_stage(task, folder, root)
+            except (Exception, SystemExit):
+                log.exception("%s failed", task.id)
+                raise
+        products = _publish(folder, root, task)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the pipelines may raise anything
+        raise _explained(error, task, root) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    wall = time.perf_counter() - clock
+    return TaskResult(task.id, products, started.isoformat(timespec="seconds"), wall, _peak_memory())
