@@ -108,7 +108,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             return list(targets), None
         stack = self.stack_refs.run(ModelContainer(list(references)))
         self.save_model(stack, suffix="psfstack")
-        aligned = self.align_refs.run(targets[0], stack)
+        aligned = self.align_refs.run(list(targets), stack)
         for target in targets:
             self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
         return list(targets), aligned

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jwst.coron.klip_step import KlipStep as OfficialKlipStep
+from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
@@ -15,7 +17,7 @@ from lyot.params import describe, from_mapping, spec_from
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import SequenceInput, build_sequence, open_exposure
 from lyot.steps.stage3_products import add_cards, detector_cube, read_table, science_flags
-from lyot.steps.stage3_refs import REFERENCES_TABLE
+from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
 from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
 from lyot.subtract.sequence import mean_by_group
 
@@ -60,15 +62,11 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         """
         if self.mode == "official":
             return self._official(target, psfrefs)
-        several = isinstance(target, (list, tuple)) or (isinstance(target, Sequence) and not isinstance(target, str))
+        several = is_list(target)
         targets = [open_exposure(t) for t in (target if several else [target])]
-        references = open_exposure(psfrefs)
-        self.inputs = build_sequence(targets, [references], throughput=self._throughput(targets[0]))
-        sequence = self.inputs.sequence
-        table = read_table(references, REFERENCES_TABLE)
-        if table is not None and len(table) == sequence.n_references:
-            sequence = sequence.replace(reference_exposure=np.asarray(table["EXPOSURE"], dtype=np.intp))
-        self.plan = plan_reduction(sequence, self.parameters())
+        references = None if psfrefs is None else open_exposure(psfrefs)
+        self.inputs = sequence_with_references(targets, references, throughput=self._throughput(targets[0]))
+        self.plan = plan_reduction(self.inputs.sequence, self.parameters())
         self.result = self.plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
@@ -120,6 +118,21 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         add_cards(product, [("KLMODES", result.recommended, "Number of modes subtracted")])
         product.meta.cal_step.klip = "COMPLETE"
         return product
+
+
+def sequence_with_references(
+    targets: Sequence[JwstDataModel],
+    references: JwstDataModel | None,
+    *,
+    throughput: NDArray[np.float64] | None = None,
+) -> SequenceInput:
+    """Arrays of the science exposures and of a reference stack, whose table tells the exposure of each plane."""
+    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput)
+    table = None if references is None else read_table(references, REFERENCES_TABLE)
+    if table is None or len(table) != inputs.sequence.n_references:
+        return inputs
+    exposure = np.asarray(table["EXPOSURE"], dtype=np.intp)
+    return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
 
 
 def parse_truncate(value: Any) -> tuple[int, ...]:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jwst.coron.align_refs_step import AlignRefsStep as OfficialAlignRefsStep
 from jwst.coron.stack_refs_step import StackRefsStep as OfficialStackRefsStep
+from jwst.datamodels import ModelContainer
+from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from lyot import geometry
+from lyot.calibrate.background import nanmean
 from lyot.errors import InputError
+from lyot.params import from_step, param, spec_from
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import check_same_setting, common_windows, frames_of, geometry_of, model_name
-from lyot.steps.stage3_products import add_table, detector_cube, reference_table
+from lyot.steps.sequence_io import (
+    boundary_tilt,
+    check_same_setting,
+    common_windows,
+    frames_of,
+    geometry_of,
+    model_name,
+    open_exposure,
+)
+from lyot.steps.stage3_products import add_table, detector_cube, read_table, reference_table
+from lyot.subtract.register import Registration, RegistrationParams, align, register
 
 log = logging.getLogger(__name__)
 
@@ -64,33 +79,125 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         return result
 
 
+@dataclass(frozen=True)
+class AlignParams:
+    """What is done with the measured shifts, beside `lyot.subtract.register.RegistrationParams`."""
+
+    apply: str = param(
+        "auto",
+        help="shift the references onto the science: always, never, or auto: not behind a four-quadrant phase mask, "
+        "where the star's image changes shape with its position and a shifted reference is no better",
+        choices=("auto", "always", "never"),
+    )
+    fit_radius: float = param(4.0, help="registration uses the pixels this near to the star", unit="arcsec", min=0.1)
+
+
 class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
-    """Bring the references onto the science (``psfalign``)."""
+    """Measure shift and brightness of each reference relative to the science, and shift them onto it (``psfalign``).
+
+    The shifts and their errors are written to the table extension ``REFS`` of the product.
+    """
 
     class_alias = "align_refs"
 
-    spec = """
+    spec = spec_from(RegistrationParams) + spec_from(
+        AlignParams,
+        extra="""
         mode = option('lyot', 'official', default='lyot')  # our registration, or the official algorithm
-    """
+        """,
+    )
 
     def process(self, target: Any, psf: Any) -> JwstDataModel:
         """Register the reference stack to the science.
 
         Parameters
         ----------
-        target : str or CubeModel
-            Science exposure.
+        target : str, CubeModel or list of CubeModel
+            Science exposure; of several, the mean of the shifts relative to each is used.
         psf : str or CubeModel
             Reference stack (``psfstack``).
 
         Returns
         -------
         CubeModel
-            The references as the subtraction takes them, (nrefs, ny, nx).
+            The references as the subtraction takes them, MJy/sr, (nrefs, ny, nx).
         """
         if self.mode == "official":
             return super().process(target, psf)
-        model = self.prepare_output(psf)
-        result = model.copy()
-        result.meta.cal_step.align_psfs = "SKIPPED"
+        targets = [open_exposure(t) for t in (target if is_list(target) else [target])]
+        stack = open_exposure(psf)
+        frames = frames_of(stack)
+        fits = [self._register(t, stack, frames.data) for t in targets]
+        shift = np.mean([f.shift for f in fits], axis=0)
+        usable = np.isfinite(shift).all(axis=1)
+        for plane in np.flatnonzero(~np.all([f.converged for f in fits], axis=0)):
+            log.warning("registration of reference frame %d did not converge; it is not shifted", plane)
+            usable[plane] = False
+        data, variance, flags = frames.data, frames.variance, frames.dq
+        shifting = self._shifting(stack)
+        if shifting:
+            moved = replace(fits[0], shift=np.where(usable[:, None], shift, 0.0))
+            data = align(data, moved, pad=self.pad)
+            variance = align(variance, moved, pad=self.pad, variance=True)
+            variance = np.where(np.isfinite(data) & (variance > 0), variance, np.nan)
+            flags = np.zeros_like(flags)
+        result = detector_cube(stack, data, variance, flags=flags)
+        table = _shift_table(read_table(stack, REFERENCES_TABLE), fits, shifting, usable)
+        add_table(result, REFERENCES_TABLE, table)
+        result.meta.cal_step.align_psfs = "COMPLETE"
+        log.info(
+            "references are %.3f px from the science in the median (largest %.3f); %s",
+            np.median(np.hypot(*shift[usable].T)) if usable.any() else np.nan,
+            np.max(np.hypot(*shift[usable].T)) if usable.any() else np.nan,
+            "shifted onto it" if shifting else "left where they are",
+        )
         return result
+
+    def _shifting(self, model: JwstDataModel) -> bool:
+        if self.apply != "auto":
+            return bool(self.apply == "always")
+        return boundary_tilt(model) is None
+
+    def _register(self, target: JwstDataModel, stack: JwstDataModel, references: NDArray[np.float64]) -> Registration:
+        science = frames_of(target)
+        where, other = geometry_of(target), geometry_of(stack)
+        a, b = common_windows([science.data.shape[1:], references.shape[1:]], [where.star, other.star])
+        image = nanmean(science.data[:, a[0], a[1]])
+        center = (where.star[0] - a[1].start, where.star[1] - a[0].start)
+        radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(where.pixel_scale))
+        params = from_step(RegistrationParams, self)
+        return register(
+            references[:, b[0], b[1]], image, weight=(radius <= self.fit_radius).astype(float), params=params
+        )
+
+
+def is_list(value: Any) -> bool:
+    """Whether a step's input is several exposures rather than a file name or one model."""
+    return isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str)
+
+
+def _shift_table(
+    planes: NDArray[Any] | None, fits: Sequence[Registration], shifted: bool, usable: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Table of the reference planes with their measured shifts (pixels), brightness ratio and errors."""
+    n = len(usable)
+    rows = np.zeros(n, dtype=[*_plane_columns(planes), *((name, "f8") for name in _SHIFT_COLUMNS), ("APPLIED", "?")])
+    rows["PLANE"], rows["EXPOSURE"] = np.arange(n), np.arange(n)
+    if planes is not None and len(planes) == n:
+        for name in ("EXPOSURE", "FILENAME"):
+            rows[name] = planes[name]
+    shift = np.mean([f.shift for f in fits], axis=0)
+    error = np.sqrt(np.mean([f.uncertainty**2 for f in fits], axis=0) / len(fits))
+    rows["DX"], rows["DY"] = shift.T
+    rows["SCALE"] = np.mean([f.scale for f in fits], axis=0)
+    rows["E_DX"], rows["E_DY"], rows["E_SCALE"] = error.T
+    rows["APPLIED"] = shifted & usable
+    return rows
+
+
+_SHIFT_COLUMNS = ("DX", "DY", "SCALE", "E_DX", "E_DY", "E_SCALE")
+
+
+def _plane_columns(planes: NDArray[Any] | None) -> list[tuple[str, str]]:
+    width = 1 if planes is None else planes["FILENAME"].dtype.itemsize
+    return [("PLANE", "i4"), ("EXPOSURE", "i4"), ("FILENAME", f"S{width}")]
