@@ -54,7 +54,7 @@ def measured(detector: DetectorModel, linear: np.ndarray) -> np.ndarray:
 
 
 def noiseless_ramp(detector: DetectorModel, rate: np.ndarray, nints: int, ngroups: int) -> np.ndarray:
-    """Ramp of a constant scene [DN/s] in the file's DN, without noise, as the simulator's convention says (not rounded)."""
+    """Ramp of a constant scene [DN/s] in the file's DN, without noise, by the simulator's convention; not rounded."""
     times = (np.arange(ngroups) + 1) * GROUP_TIME[detector.coronagraph.kind]
     linear = detector.pedestal + times[:, None, None] * (rate * detector.flat + detector.dark_rate)
     one = measured(detector, linear)

@@ -1,8 +1,8 @@
 """A calibration reference cache on disk, with which the official pipeline runs without a network.
 
-`write_crds_cache` writes the rules, the reference files and the server's configuration for a set of simulated detectors;
-`CrdsCache.environment` gives the variables that make the pipeline use it. `write_empty_cache` writes one that knows no
-reference file at all: enough for steps that need none.
+`write_crds_cache` writes the rules, the reference files and the server's configuration for a set of simulated
+detectors; `CrdsCache.environment` gives the variables that make the pipeline use it. `write_empty_cache` writes one
+that knows no reference file at all: enough for steps that need none.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _check(detectors: Mapping[str, DetectorModel], ngroups: int, psf_masks: Mapp
             raise InputError(f"A PSF mask is given for {name}, for which there is no detector.")
         if np.shape(mask) != detectors[name].shape:
             raise InputError(
-                f"The PSF mask of {name} has shape {np.shape(mask)}; expected that of the subarray, {detectors[name].shape}."
+                f"The PSF mask of {name} has shape {np.shape(mask)}; expected the subarray's, {detectors[name].shape}."
             )
 
 

@@ -1,7 +1,7 @@
 """The rule files of a calibration reference cache: which file is the right one for which exposure.
 
-Three levels, as the reference system defines them: one ``.pmap`` names the rules of each instrument, its ``.imap`` those of
-each reference type, and an ``.rmap`` the files by parameters of the exposure. Each holds the SHA-1 of its own text
+Three levels, as the reference system defines them: one ``.pmap`` names the rules of each instrument, its ``.imap``
+those of each reference type, and an ``.rmap`` the files by parameters of the exposure. Each holds the SHA-1 of its own text
 (without the line that says so), which the reference system verifies on reading.
 """
 
@@ -30,12 +30,12 @@ PARKEYS: Final[dict[str, tuple[str, ...]]] = {
 """Parameters of the exposure that select a file, by reference type."""
 
 _OTHER_TYPES: Final = """
-abvegaoffset amplifier apcorr area bkg camera chromcorr collimator cubepar dark dflat disperser distortion drizpars emicorr extract1d
-fflat filteroffset flat fore fpa fringe fringefreq gain ifufore ifupost ifuslicer ipc lastframe linearity mask
-mrsptcorr mrsxartcorr msa msaoper nrm ote pastasoss pathloss persat photom pictureframe psf psfmask readnoise refpix regions reset resol
-rscd saturation sflat sirskernel speckernel specwcs specprofile straymask superbias throughput trapdensity trappars tsophot v2v3
-wavecorr wavelengthrange wavemap wcsregions wfssbkg barshadow
-""".split()
+abvegaoffset amplifier apcorr area barshadow bkg camera chromcorr collimator cubepar dark dflat disperser distortion
+drizpars emicorr extract1d fflat filteroffset flat fore fpa fringe fringefreq gain ifufore ifupost ifuslicer ipc
+lastframe linearity mask mrsptcorr mrsxartcorr msa msaoper nrm ote pastasoss pathloss persat photom pictureframe psf
+psfmask readnoise refpix regions reset resol rscd saturation sflat sirskernel speckernel specprofile specwcs
+straymask superbias throughput trapdensity trappars tsophot v2v3 wavecorr wavelengthrange wavemap wcsregions wfssbkg
+"""
 
 _PARS_STEPS: Final = """
 adaptivetracemodelstep alignrefsstep ami3pipeline amianalyzestep amiaveragestep aminormalizestep assignmtwcsstep
@@ -44,14 +44,17 @@ coron3pipeline cubebuildstep cubeskymatchstep darkcurrentstep darkpipeline detec
 extract1dstep extract2dstep firstframestep flatfieldstep fringestep gainscalestep groupscalestep guidercdsstep
 guiderpipeline hlspstep image2pipeline image3pipeline imprintstep ipcstep jumpstep klipstep lastframestep
 linearitystep linearpipeline masterbackgroundmosstep masterbackgroundnrsslitsstep masterbackgroundstep mrsimatchstep
-msaflagopenstep outlierdetectionscaledstep outlierdetectionstackstep outlierdetectionstep pathlossstep persistencestep
-photomstep pictureframestep pixelreplacestep rampfitstep refpixstep resamplespecstep resamplestep resetstep
-residualfringestep rscdstep saturationstep skymatchstep sourcecatalogstep sourcetypestep spec2pipeline spec3pipeline
-spectralleakstep stackrefsstep straylightstep subtractimagesstep superbiasstep targcentroidstep tso3pipeline
-tsophotometrystep tweakregstep undersamplecorrectionstep wavecorrstep wfscombinestep wfsscontamstep whitelightstep
-""".split()
+msaflagopenstep outlierdetectionscaledstep outlierdetectionstackstep outlierdetectionstep pathlossstep
+persistencestep photomstep pictureframestep pixelreplacestep rampfitstep refpixstep resamplespecstep resamplestep
+resetstep residualfringestep rscdstep saturationstep skymatchstep sourcecatalogstep sourcetypestep spec2pipeline
+spec3pipeline spectralleakstep stackrefsstep straylightstep subtractimagesstep superbiasstep targcentroidstep
+tso3pipeline tsophotometrystep tweakregstep undersamplecorrectionstep wavecorrstep wfscombinestep wfsscontamstep
+whitelightstep
+"""
 
-REFERENCE_TYPES: Final = tuple(sorted({*_OTHER_TYPES, *PARKEYS, *(f"pars-{name}" for name in _PARS_STEPS)}))
+REFERENCE_TYPES: Final = tuple(
+    sorted({*_OTHER_TYPES.split(), *PARKEYS, *(f"pars-{name}" for name in _PARS_STEPS.split())})
+)
 """Every type that a step may ask for; those without a file are 'N/A', so that the step skips or goes on without."""
 
 

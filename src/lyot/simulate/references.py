@@ -17,8 +17,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot import dq
-from lyot.geometry import offset_grid
 from lyot.instrument import V3_IDEAL_Y_ANGLE, Coronagraph
+from lyot.optics.field import detector_offsets, field_stop_mask, to_mask_frame
 from lyot.simulate.detector import GROUP_TIME, DetectorModel
 
 DATE: Final = "2022-01-01T00:00:00"
@@ -162,7 +162,7 @@ def saturation(detector: DetectorModel) -> Reference:
 
 
 def linearity(detector: DetectorModel) -> Reference:
-    """Coefficients of the linearity correction (LINEARITY), with the two-dimensional DQ that the official step needs."""
+    """Coefficients of the linearity correction (LINEARITY), with the 2-D DQ that the official step needs."""
 
     def hdus() -> list[Any]:
         return [_image("COEFFS", detector.linearity.astype(np.float32)), _image("DQ", _flags(detector.shape))]
@@ -205,8 +205,8 @@ def reset(detector: DetectorModel, *, ngroups: int) -> Reference:
 def dark(detector: DetectorModel, *, ngroups: int) -> Reference:
     """Dark ramp (DARK), DN; one integration, which the official step repeats.
 
-    The mean current is given as a number (electrons/s), not as a map: the official step refuses the map, since it compares
-    its shape with that of an array not yet made.
+    The mean current is given as a number (electrons/s), not as a map: the official step refuses the map, since it
+    compares its shape with that of an array not yet made.
     """
     c = detector.coronagraph
     current = float(np.median(detector.dark_rate * detector.gain))
@@ -276,18 +276,13 @@ def subtraction_mask(coronagraph: Coronagraph) -> NDArray[np.float32]:
     (ny, nx) float32 ndarray
         1 to use, 0 to leave out.
     """
-    dx, dy = offset_grid(coronagraph.shape, coronagraph.reference_point)
-    tilt = np.radians(coronagraph.boundary_tilt)
-    scale_x, scale_y = coronagraph.pixel_scale
-    u = dx * scale_x * np.cos(tilt) + dy * scale_y * np.sin(tilt)
-    v = -dx * scale_x * np.sin(tilt) + dy * scale_y * np.cos(tilt)
-    inside = (np.abs(u) < coronagraph.field_size / 2) & (np.abs(v) < coronagraph.field_size / 2)
-    margin = BOUNDARY_HALF_WIDTH * scale_x
+    u, v = to_mask_frame(*detector_offsets(coronagraph), coronagraph.boundary_tilt)
+    margin = BOUNDARY_HALF_WIDTH * coronagraph.pixel_scale[0]
     if coronagraph.kind == "4QPM":
         clear = np.minimum(np.abs(u), np.abs(v)) > margin
     else:
         clear = (np.hypot(u, v) > coronagraph.spot_radius + margin) & (np.abs(u) > coronagraph.bar_width / 2 + margin)
-    return (inside & clear).astype(np.float32)
+    return np.asarray(field_stop_mask(coronagraph) & clear, dtype=np.float32)
 
 
 def psf_mask(detector: DetectorModel, mask_map: NDArray[Any] | None = None) -> Reference:
@@ -362,7 +357,7 @@ def filter_offset(filters: Iterable[str]) -> Reference:
 
 
 def detector1_parameters(exposure_type: str) -> Reference:
-    """Parameters of the official stage 1 (PARS-DETECTOR1PIPELINE): steps for effects that are not simulated are skipped."""
+    """Parameters of the official stage 1 (PARS-DETECTOR1PIPELINE): no step for effects that are not simulated."""
 
     def step(name: str, cls: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {"class": cls, "name": name, "parameters": dict(parameters)}

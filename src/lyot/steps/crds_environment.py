@@ -1,7 +1,7 @@
 """Where the calibration references come from: the environment decides, this module reads its decision.
 
-In this order: a cache that is named (an option), a cache that the environment names (CRDS_PATH), a ``crds_cache`` folder
-beside the input files (the simulator writes one), a server (CRDS_SERVER_URL). What is chosen is checked before
+In this order: a cache that is named (an option), a cache that the environment names (CRDS_PATH), a ``crds_cache``
+folder beside the input files (the simulator writes one), a server (CRDS_SERVER_URL). What is chosen is checked before
 the pipeline starts, because the reference system ends the whole process when it finds nothing.
 
 Nothing here imports jwst or crds: both read the environment, which must be set before.
@@ -33,7 +33,7 @@ SIMULATED_MARKER: Final = "config/jwst/lyot_context"
 
 _SYMBOLIC: Final = ("latest", "build", "jwst-latest", "jwst-operational", "jwst-build", "jwst-edit", "jwst-versions")
 
-_HOW: Final = f"set CRDS_PATH to a cache, or CRDS_SERVER_URL={DEFAULT_SERVER} (with CRDS_PATH=$HOME/crds_cache to keep what is fetched)"
+_HOW: Final = f"set CRDS_PATH to a filled cache, or both CRDS_PATH and CRDS_SERVER_URL={DEFAULT_SERVER}"
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def resolve_crds(
     found = find_caches(search)
     if len(found) > 1:
         raise ConfigError(
-            f"The inputs come with different calibration caches ({', '.join(str(p) for p in found)}); reduce them one by one, "
-            "or name one cache with CRDS_PATH."
+            f"The inputs come with different calibration caches ({', '.join(str(p) for p in found)}); "
+            "reduce them one by one, or name one cache with CRDS_PATH."
         )
     if found:
         simulated = (found[0] / SIMULATED_MARKER).is_file()
@@ -141,7 +141,7 @@ def resolve_crds(
 
 
 def find_caches(search: Iterable[str | Path]) -> list[Path]:
-    """Caches named ``crds_cache`` in the folders of `search` (files or folders) or in those above, each once, in order."""
+    """Caches named ``crds_cache`` in the folders of `search` (files or folders) or just above, each once, in order."""
     found: list[Path] = []
     for item in search:
         start = Path(item).resolve()
@@ -201,7 +201,8 @@ def check_cache(path: str | Path, context: str | None = None) -> str:
     if name.endswith(".pmap") and not os.access(mappings / name, os.R_OK):
         there = ", ".join(sorted(p.name for p in mappings.glob("*.pmap"))) or "none"
         raise ReferenceFileError(
-            f"The calibration cache {path} has no readable context {name} (it has: {there}); set CRDS_CONTEXT, or {_HOW}."
+            f"The calibration cache {path} has no readable context {name} (it has: {there}); "
+            f"set CRDS_CONTEXT, or {_HOW}."
         )
     return name
 
@@ -254,8 +255,8 @@ def _forget() -> None:
 def stop_system_exit(name: str) -> Iterator[None]:
     """Turn the reference system's end of the process into an error that can be reported.
 
-    Without a network and a usable cache it raises `SystemExit`, which ``except Exception`` does not catch and at which worker
-    pools hang.
+    Without a network and a usable cache it raises `SystemExit`, which ``except Exception`` does not catch and at which
+    worker pools hang.
 
     Parameters
     ----------
