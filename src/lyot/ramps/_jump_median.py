@@ -12,9 +12,11 @@ import numpy as np
 from numba import njit
 
 SAMPLE = 384
-"""Values drawn to bracket the median; 39 ranks either side are 4 standard deviations of the sample median."""
+"""Values drawn to bracket the median."""
 
-_HALF_WINDOW = 40
+HALF_WINDOW = 40
+"""Ranks of the sample on either side: 4 standard deviations of the sample median."""
+
 _SMALL = 1200
 
 
@@ -111,7 +113,7 @@ def median_near(values, n, low, high, kept):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def bracket(values, n, sample):
+def bracket(values, n, sample, half):
     """Two values between which the median of ``values[:n]`` most probably lies, from a strided sample.
 
     Parameters
@@ -120,6 +122,8 @@ def bracket(values, n, sample):
         NaN are left out.
     sample : (>= SAMPLE + 1,) float32 ndarray
         Scratch.
+    half : int
+        Ranks of the sample on either side of its median.
 
     Returns
     -------
@@ -136,13 +140,14 @@ def bracket(values, n, sample):
     if count < SAMPLE // 2:
         return np.float32(-np.inf), np.float32(np.inf)
     centre = count // 2
-    high = quickselect(sample, count, centre + _HALF_WINDOW)
-    low = quickselect(sample, centre + _HALF_WINDOW, centre - _HALF_WINDOW)
+    half = min(half, centre - 1)
+    high = quickselect(sample, count, centre + half)
+    low = quickselect(sample, centre + half, centre - half)
     return low, high
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def nan_median(values, n, kept, sample):
     """Exact median of ``values[:n]`` leaving out NaN; see `median_near` for the scratch arrays."""
-    low, high = bracket(values, n, sample)
+    low, high = bracket(values, n, sample, HALF_WINDOW)
     return median_near(values, n, low, high, kept)
