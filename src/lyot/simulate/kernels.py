@@ -23,7 +23,9 @@ def encode(value: Any) -> Any:  # pragma: no cover - compiled
 @njit(cache=True, nogil=True, inline="always")
 def measured_from_linear(linear: Any, c2: Any, c3: Any) -> Any:  # pragma: no cover - compiled
     """Solve ``m + c2 m^2 + c3 m^3 = linear`` for m >= 0: series and one Newton step, to 0.02 DN up to the full well."""
-    m = linear * (1.0 - linear * (c2 + linear * (c3 - 2.0 * c2 * c2 - linear * 5.0 * c2 * c3 - linear * linear * 3.0 * c3 * c3)))
+    m = linear * (
+        1.0 - linear * (c2 + linear * (c3 - 2.0 * c2 * c2 - linear * 5.0 * c2 * c3 - linear * linear * 3.0 * c3 * c3))
+    )
     return m - (m * (1.0 + m * (c2 + m * c3)) - linear) / (1.0 + m * (2.0 * c2 + 3.0 * m * c3))
 
 
@@ -94,8 +96,9 @@ def ramp_rows(
             reset, rscd = reset_profile[g], rscd_profile[g]
             for x in range(nx):
                 linear[x] += electrons[x] * maps[0, r, x]
-                value = measured_from_linear(min(linear[x], linear_limit), coefficients[0, r, x], coefficients[1, r, x])
-                value += reset * maps[3, r, x] - rscd * level[r, x] - pull * (linear[x] - maps[2, r, x])
+                limited = min(linear[x], linear_limit)
+                value = measured_from_linear(limited, coefficients[0, r, x], coefficients[1, r, x])
+                value += reset * maps[3, r, x] - rscd * level[r, x] - pull * (limited - maps[2, r, x])
                 noise[x] = value + maps[1, r, x] * noise[x]
             for x in range(nx):
                 out[g, r, x] = encode(np.int32(min(max(noise[x], 0.0), full_well) + 0.5))
