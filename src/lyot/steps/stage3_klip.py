@@ -18,6 +18,7 @@ from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import SequenceInput, build_sequence, open_exposure
 from lyot.steps.stage3_products import add_cards, detector_cube, read_table, science_flags
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
+from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
 from lyot.subtract.sequence import mean_by_group
 
@@ -93,8 +94,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         finally:
             self.truncate = given
 
-    def _throughput(self, model: JwstDataModel) -> Any:
-        return None
+    def _throughput(self, model: JwstDataModel) -> NDArray[np.float64] | None:
+        return throughput_of(model) if self.use_throughput else None
 
     def _product(self, target: JwstDataModel, exposure: int) -> JwstDataModel:
         """``psfsub`` of one exposure: each integration minus the star's model."""
