@@ -1,8 +1,8 @@
 """The rule files of a calibration reference cache: which file is the right one for which exposure.
 
 Three levels, as the reference system defines them: one ``.pmap`` names the rules of each instrument, its ``.imap``
-those of each reference type, and an ``.rmap`` the files by parameters of the exposure. Each holds the SHA-1 of its own text
-(without the line that says so), which the reference system verifies on reading.
+those of each reference type, and an ``.rmap`` the files by parameters of the exposure. Each holds the SHA-1 of its own
+text (without the line that says so), which the reference system verifies on reading.
 """
 
 from __future__ import annotations
