@@ -22,8 +22,13 @@ from lyot.geometry import detector_offset
 INK = "#f4f1e8"
 """Colour of marks on dark images."""
 
-MARK = "#4fd1ff"
+DARK_INK = "#1d2327"
+"""Colour of marks on the light middle of a diverging colour map."""
+
+MARK = "#0a8f3c"
 """Colour that circles a source."""
+
+DIVERGING = ("RdBu_r", "RdBu", "coolwarm", "seismic", "bwr", "PuOr", "BrBG")
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,9 @@ def draw_image(
     if view.radius is not None:
         ax.set_xlim(-view.radius, view.radius)
         ax.set_ylim(-view.radius, view.radius)
-    draw_compass(ax, view.pa_y)
-    draw_scale_bar(ax)
+    ink = DARK_INK if cmap in DIVERGING else INK
+    draw_compass(ax, view.pa_y, color=ink)
+    draw_scale_bar(ax, color=ink)
     return drawn
 
 
@@ -187,9 +193,9 @@ def mark_source(
     """
     dx, dy = (float(v) for v in detector_offset(separation, position_angle, pa_y))
     t = np.linspace(0, 2 * np.pi, 60)
-    ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.2)
+    ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.4)
     if label:
-        ax.annotate(label, (dx, dy), xytext=(8, 8), textcoords="offset points", color=MARK, fontsize=8)
+        ax.annotate(label, (dx + radius, dy + radius), color=MARK, fontsize=9, fontweight="bold")
 
 
 def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImage:

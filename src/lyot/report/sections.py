@@ -154,8 +154,8 @@ def stage3_subtraction(out: Path, sources: QTable | None) -> Section | None:
             limits=figures.symmetric_limits(shown),
         )
         axes[2 * row + 1].set_title("star subtracted", fontsize=8)
-        for ax in axes[2 * row : 2 * row + 2]:
-            figures.mark_star(ax)
+        figures.mark_star(axes[2 * row])
+        figures.mark_star(axes[2 * row + 1], color=figures.DARK_INK)
     caption = "Each roll before and after the subtraction of the star, detector orientation; star at the origin."
     picture = render(figure, caption, "Calibrated and star-subtracted image of each roll")
     return Section("Stage 3: the star subtracted", "stage3", f"{len(items)} science exposures.", (picture,))
@@ -188,12 +188,12 @@ def _within(image: NDArray[np.float64], view: figures.View, radius: float) -> ND
 
 
 def truncations_of(path: Path, count: int) -> list[int]:
-    """KL truncations of a cube product, from its table; 1..n when there is none."""
+    """KL truncations of a cube product, from its table (extension KLMODES); 1..n when there is none."""
     with fits.open(path) as hdus:
         for hdu in hdus:
             if not isinstance(hdu, fits.BinTableHDU):
                 continue
-            column = next((n for n in hdu.columns.names if n.lower() == "truncation"), None)
+            column = next((n for n in hdu.columns.names if n.lower() in ("modes", "truncation")), None)
             if column is not None:
                 return [int(v) for v in hdu.data[column]]
     return list(range(1, count + 1))
@@ -216,15 +216,15 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     for ax, k in zip(axes, chosen, strict=True):
         figures.draw_image(ax, cube[k], view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         _sky_axes(ax)
-        figures.mark_star(ax)
-        _mark_sources(ax, sources)
+        figures.mark_star(ax, color=figures.DARK_INK)
+        _mark_sources(ax, sources, 0.06 * radius)
         ax.set_title(f"{numbers[k]} KL mode{'s' if numbers[k] != 1 else ''}", fontsize=8)
     caption = "Rolls turned to north (up; east is left) and combined, at several truncations, same colour scale."
     picture = render(figure, caption, f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes")
     return Section("The subtraction at several truncations", "truncations", "", (picture,))
 
 
-def _mark_sources(ax: Axes, sources: QTable | None, most: int = 3) -> None:
+def _mark_sources(ax: Axes, sources: QTable | None, radius: float, most: int = 3) -> None:
     if sources is None:
         return
     for n, row in enumerate(sources[:most]):
@@ -233,6 +233,7 @@ def _mark_sources(ax: Axes, sources: QTable | None, most: int = 3) -> None:
             float(row["separation"].to_value("arcsec")),
             float(row["position_angle"].to_value("deg")),
             label=f"{n + 1}",
+            radius=radius,
         )
 
 
@@ -250,8 +251,8 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         limits = SIGMA_LIMITS if item is items[1] else figures.symmetric_limits(_within(item.image, view, radius), 99.7)
         figures.draw_image(ax, item.image, view=view, label=item.unit or "S/N", cmap=cmap, limits=limits)
         _sky_axes(ax)
-        figures.mark_star(ax)
-        _mark_sources(ax, sources)
+        figures.mark_star(ax, color=figures.DARK_INK)
+        _mark_sources(ax, sources, 0.06 * radius)
     axes[0].set_title("combined image", fontsize=9)
     axes[1].set_title("signal to noise", fontsize=9)
     picture = render(
