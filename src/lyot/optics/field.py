@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 
 def to_mask_frame(dx: FloatArray | float, dy: FloatArray | float, tilt: float) -> tuple[FloatArray, FloatArray]:
-    """Coordinates (u, v) along the mask's boundaries of offsets (dx, dy) along the detector's axes; `tilt` in degrees."""
+    """Turn offsets (dx, dy) along the detector's axes into (u, v) along the mask's boundaries; `tilt` in degrees."""
     c, s = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     return np.asarray(dx * c + dy * s), np.asarray(-dx * s + dy * c)
 
@@ -27,7 +27,7 @@ def detector_offsets(coronagraph: Coronagraph) -> tuple[FloatArray, FloatArray]:
 
 
 def field_stop_mask(coronagraph: Coronagraph) -> NDArray[np.bool_]:
-    """Pixels of the subarray inside the field stop, a square along the detector's axes (not the mask's) about the mask centre.
+    """Pixels of the subarray inside the field stop, a square along the detector's axes (not the mask's).
 
     Returns
     -------
@@ -71,7 +71,7 @@ class SampleGrid:
 
 
 def sample_grid(u: FloatArray, v: FloatArray, *, step: float, margin: int = 12) -> SampleGrid:
-    """Cover the points (u, v) (any shape, arcsec) with a grid of spacing `step` arcsec and `margin` samples around it."""
+    """Cover the points (u, v) (any shape, arcsec) with a grid of spacing `step` arcsec and `margin` samples around."""
 
     def axis(points: FloatArray) -> FloatArray:
         low, high = float(points.min()), float(points.max())

@@ -31,9 +31,9 @@ Operator = Callable[[ComplexArray], ComplexArray]
 class CoronagraphModel:
     """One coronagraph of MIRI as physics; make it with `CoronagraphModel.build`.
 
-    Images are normalised so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over an infinite
-    aperture: ``flux_Jy * 1e-6 / pixel_area_sr * psf`` is an image in MJy/sr on the photometric scale of the products.
-    Matrices and images that do not depend on the source are computed on first use and kept.
+    Images are normalised so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over
+    an infinite aperture: ``flux_Jy * 1e-6 / pixel_area_sr * psf`` is an image in MJy/sr on the photometric scale of
+    the products. Matrices and images that do not depend on the source are computed on first use and kept.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class CoronagraphModel:
         table = filter_name if isinstance(filter_name, Coronagraph) else coronagraph(filter_name)
         return cls(table, params if params is not None else OpticsParams())
 
-    # What does not depend on the source -----------------------------------------------------------------------------
+    # What does not depend on the source
 
     @cached_property
     def pupil(self) -> Pupil:
@@ -124,7 +124,7 @@ class CoronagraphModel:
         """Circumscribed diameter of the pupil, m."""
         return CIRCUMSCRIBED_DIAMETER
 
-    # Propagation --------------------------------------------------------------------------------------------------------
+    # Propagation
 
     def _entrance(self, offset: tuple[float, float], k: int, wavefront: Wavefront | None) -> ComplexArray:
         """Field in the pupil of a source at `offset` (dx, dy) arcsec along the detector's axes, at wavelength k."""
@@ -180,7 +180,7 @@ class CoronagraphModel:
         sx, sy = self.coronagraph.pixel_scale
         return float(sx * sy * (propagate.ARCSEC * self.pupil.step / wave) ** 2)
 
-    # Images -----------------------------------------------------------------------------------------------------------
+    # Images
 
     def psf(
         self,
@@ -246,21 +246,22 @@ class CoronagraphModel:
         dx, dy = offset_grid((size, size), (half + phase[0], half + phase[1]))
         return self._image(offset, offset[0] + dx * c.pixel_scale[0], offset[1] + dy * c.pixel_scale[1], wavefront)
 
-    # Throughput -------------------------------------------------------------------------------------------------------
+    # Throughput
 
     @cached_property
     def _throughput(self) -> ThroughputTable:
         return throughput_table(self)
 
     def throughput_at(self, offset: tuple[float, float]) -> float:
-        """Share of a source's light that is kept at `offset` (dx, dy) arcsec; read from the table of `throughput_map`."""
+        """Share of a source's light kept at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
         return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
 
     def throughput_map(self, *, step: float | None = None) -> FloatArray:
-        """Throughput at every pixel of the subarray: light kept (over an infinite aperture), relative to far off the mask.
+        """Throughput at every pixel of the subarray: light kept, over an infinite aperture, relative to no mask at all.
 
-        It is that of a perfect wavefront; a realistic one changes it by less than 0.01 outside the inner working angle. It may exceed
-        1 by a few percent: the mask also carries light into the open part of the stop.
+        It is that of a perfect wavefront; a realistic one changes it by less than 0.01 outside the inner working
+        angle. It exceeds 1 by a few percent in places: the mask also carries light from the stop's margin into its
+        opening.
 
         Parameters
         ----------

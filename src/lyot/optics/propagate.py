@@ -1,11 +1,11 @@
 """Propagation of one wavelength: pupil, focal-plane mask, Lyot plane, image.
 
-The four-quadrant mask is a field transmission ``a + b s(u) s(v)``, with ``s`` the sign and (u, v) the axes of the mask,
-``a = (1 + e^{i phi}) / 2``, ``b = (1 - e^{i phi}) / 2`` and ``phi = pi lambda0 / lambda``. Both terms, times the square window of
-the field stop, are products of a function of u and one of v, so their action on the pupil field is a matrix product from
-either side with a kernel known in closed form: no focal plane is ever sampled, the star may stand anywhere on the
-crosshair, and the only sampling is that of the pupil. The opaque bar is separable in the same way; the Lyot spot's disk alone is
-sampled, finely, on its own small patch.
+The four-quadrant mask is a field transmission ``a + b s(u) s(v)``, with ``s`` the sign and (u, v) the axes of the
+mask, ``a = (1 + e^{i phi}) / 2``, ``b = (1 - e^{i phi}) / 2`` and ``phi = pi lambda0 / lambda``. Both terms, times
+the square window of the field stop, are products of a function of u and one of v, so their action on the pupil field
+is a matrix product from either side with a kernel known in closed form: no focal plane is ever sampled, the star may
+stand anywhere on the crosshair, and the only sampling is that of the pupil. The opaque bar is separable in the same
+way; the Lyot spot's disk alone is sampled, finely, on its own small patch.
 """
 
 from __future__ import annotations
@@ -137,11 +137,17 @@ def phase_mask(coordinates: FloatArray, *, half_width: float, wavelength: float,
 
 
 def opaque_spot(
-    coordinates: FloatArray, *, half_width: float, wavelength: float, radius: float, bar_width: float, samples: int = 128
+    coordinates: FloatArray,
+    *,
+    half_width: float,
+    wavelength: float,
+    radius: float,
+    bar_width: float,
+    samples: int = 128,
 ) -> OpaqueSpot:
     """Build the Lyot spot for one wavelength (m); sizes in arcsec; `samples` across the disk."""
     step = 2.0 * radius / samples
-    angles = (np.arange(samples) - (samples - 1) / 2.0) * step
+    angles = np.asarray((np.arange(samples) - (samples - 1) / 2.0) * step, dtype=np.float64)
     fine = 8  # the disk's edge is averaged over this many points per sample and axis
     f = (np.arange(samples * fine) - (samples * fine - 1) / 2.0) * (step / fine)
     inside = (f[:, None] ** 2 + f[None, :] ** 2 <= radius**2) & (np.abs(f)[None, :] > bar_width / 2.0)

@@ -1,8 +1,9 @@
 """The JWST entrance pupil and the Lyot stops of MIRI's coronagraphs.
 
-Arrays are in the telescope's own frame: x along -V2 (to the west, as the detector's x when V3 is up) and y along V3. The
-boundaries of the four-quadrant masks are parallel to these axes, so the coronagraph is modelled in this *mask frame*; the
-detector is rotated from it by `Coronagraph.boundary_tilt`. Segments have flat tops, one strut points up.
+Arrays are in the telescope's own frame as projected on the sky: y along V3, x to the west of it, as the detector's
+axes but for the tilt. The boundaries of the four-quadrant masks are parallel to these axes, so the coronagraph is
+modelled in this *mask frame*; the detector is rotated from it by `Coronagraph.boundary_tilt`. Segments have flat
+tops, one strut points up.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Pupil:
 
 def pupil_coordinates(npix: int) -> FloatArray:
     """Sample positions along one axis of the pupil array, m: (npix,) float64, symmetric about 0."""
-    return (np.arange(npix) - (npix - 1) / 2.0) * (GRID_DIAMETER / npix)
+    return np.asarray((np.arange(npix) - (npix - 1) / 2.0) * (GRID_DIAMETER / npix), dtype=np.float64)
 
 
 def _segment_flat_to_flat() -> float:
@@ -121,7 +122,9 @@ def jwst_pupil(npix: int = 256) -> Pupil:
     """
     clear, _, centers = _fine_geometry(npix)
     xi = pupil_coordinates(npix)
-    distance = (xi[None, None, :] - centers[:, 0, None, None]) ** 2 + (xi[None, :, None] - centers[:, 1, None, None]) ** 2
+    distance = (xi[None, None, :] - centers[:, 0, None, None]) ** 2 + (
+        xi[None, :, None] - centers[:, 1, None, None]
+    ) ** 2
     amplitude = _bin(clear, _FINE)
     amplitude.setflags(write=False)
     return Pupil(amplitude, np.argmin(distance, axis=0) + 1, centers, xi)
@@ -131,8 +134,8 @@ def lyot_stop(npix: int, *, transmission: float, shear: tuple[float, float] = (0
     """Lyot stop shaped like the pupil with every edge but the segment gaps moved inward.
 
     The outline shrinks and the secondary and its supports grow by the same margin; the margin is the one that leaves
-    `transmission` of the clear pupil open, the published open fraction of the stop (62 % for the four-quadrant masks, 72 %
-    for the Lyot spot; Boccaletti et al. 2015). The true drawings are not public, this is their likeness.
+    `transmission` of the clear pupil open, the published open fraction of the stop (62 % for the four-quadrant masks,
+    72 % for the Lyot spot). The true drawings are not public, this is their likeness.
 
     Parameters
     ----------

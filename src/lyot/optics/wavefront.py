@@ -25,7 +25,8 @@ class Wavefront:
     Attributes
     ----------
     opd : (n, n) float64 ndarray
-        Path difference, m, [y, x] in the mask frame (see `lyot.optics.pupil`). No NaN; values outside the pupil have no effect.
+        Path difference, m, [y, x] in the mask frame (see `lyot.optics.pupil`). No NaN; values outside the pupil have no
+        effect.
     """
 
     opd: FloatArray
@@ -60,8 +61,8 @@ def realistic_wavefront(seed: int | np.random.Generator, rms_nm: float = 120.0, 
     """Draw a wavefront error map like that of JWST and MIRI together.
 
     Piston, tip and tilt of each segment, Zernike terms from defocus to the fourth order that fall off with order, and
-    polishing errors with a power-law spectrum from 4 to 40 cycles per pupil; 30, 45 and 25 % of the variance. Global tip and
-    tilt are removed: pointing is the source's offset.
+    polishing errors with a power-law spectrum from 4 to 40 cycles per pupil; 30, 45 and 25 % of the variance. Global
+    tip and tilt are removed: pointing is the source's offset.
 
     Parameters
     ----------
