@@ -18,6 +18,10 @@ from lyot.simulate.scene import Scene
 
 _BLOCK = 2880
 _TIME_COLUMNS = ("int_start_MJD_UTC", "int_mid_MJD_UTC", "int_end_MJD_UTC")
+_ASDF = (
+    "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n"
+    "--- !core/asdf-1.1.0\nmeta: {telescope: JWST}\n...\n"
+)
 _BARY_COLUMNS = ("int_start_BJD_TDB", "int_mid_BJD_TDB", "int_end_BJD_TDB")
 
 
@@ -81,11 +85,18 @@ def group_times(exposure: Exposure) -> fits.BinTableHDU:
     return fits.BinTableHDU.from_columns(columns, name="GROUP")
 
 
+def asdf_extension() -> fits.BinTableHDU:
+    """ASDF: present since the official readers look for it; all metadata are in the keywords."""
+    data = np.frombuffer(_ASDF.encode("ascii"), dtype=np.uint8)[None, :]
+    column = fits.Column("ASDF_METADATA", f"{data.size}B", array=data)
+    return fits.BinTableHDU.from_columns([column], name="ASDF")
+
+
 class Level1bWriter:
     """Context manager that writes one level-1b file.
 
-    The extensions are SCI (nints, ngroups, ny, nx) and REFOUT (nints, ngroups, ny / 4, nx), both uint16, DN; GROUP and
-    INT_TIMES. Everything but the samples is written on entering.
+    The extensions are SCI (nints, ngroups, ny, nx) and REFOUT (nints, ngroups, ny / 4, nx), both uint16, DN; GROUP,
+    INT_TIMES and ASDF. Everything but the samples is written on entering.
 
     Parameters
     ----------
@@ -130,7 +141,7 @@ class Level1bWriter:
         f.write(_image_header("REFOUT", (nints, ngroups, ny // 4, nx)).tostring().encode("ascii"))
         reference = f.tell()
         f.seek(reference + _padded(nints * ngroups * (ny // 4) * nx * 2))
-        for table in (group_times(self.exposure), integration_times(self.exposure)):
+        for table in (group_times(self.exposure), integration_times(self.exposure), asdf_extension()):
             f.write(table.header.tostring().encode("ascii"))
             data = table.data.tobytes()
             f.write(data + b"\0" * (_padded(len(data)) - len(data)))
