@@ -1,8 +1,8 @@
 """Thermal background as the detector sees it: field stop, mask boundaries and glow sticks.
 
-An analytic model whose profile and amplitudes were read off archival background exposures of MASK1140: light falls by a
-fifth along the steeper boundary, a bright line (the glow stick) runs along the flatter one, with two brighter lumps on either
-side of the centre and a faint vertical band through each of them, and the edges of the field are darker.
+An analytic model whose profile and amplitudes were read off archival background exposures of MASK1140: light falls by
+a fifth along the steeper boundary, a bright line (the glow stick) runs along the flatter one, with two brighter lumps
+on either side of the centre and a faint vertical band through each of them, and the edges of the field are darker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Cosmic rays: when and where they hit, and the charge they leave in each pixel.
 
-Hits arrive at random at `CosmicRays.rate` per cm2 and second (JWST at L2 sees about 5). Each crosses the 35 um of active layer
-at an isotropic angle, leaving 100 electrons per um with a long tail toward more (a log-normal stand-in for the Landau
-distribution), along the pixels it crosses; a tenth of the charge spreads to the neighbours.
+Hits arrive at random at `CosmicRays.rate` per cm2 and second (JWST at L2 sees about 5). Each crosses the 35 um of
+active layer at an isotropic angle, leaving 100 electrons per um with a long tail toward more (a log-normal stand-in for
+the Landau distribution), along the pixels it crosses; a tenth of the charge spreads to the neighbours.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _tracks(
     index, where = np.unique(index, return_inverse=True)
     total = np.bincount(where, weights=es[inside], minlength=index.size)
     keep = total >= _MINIMUM
-    return index[keep] // (ny * nx), index[keep] % (ny * nx), total[keep]
+    return index[keep] // (ny * nx), index[keep] % (ny * nx), np.asarray(total[keep], dtype=float)
 
 
 def draw_hits(

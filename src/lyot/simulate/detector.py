@@ -1,8 +1,8 @@
 """The simulated detector: every property of the subarray that shapes a ramp, and that calibration must undo.
 
-One `DetectorModel` is the truth for one coronagraph. The exposure maker draws ramps from it; the offline calibration cache is
-written from the same object, so that a perfect pipeline recovers the truth. Values are of the size of MIRI's imager in
-FASTR1 (gain and read noise agree with the variances of archival products), but the maps are random, not measured.
+One `DetectorModel` is the truth for one coronagraph. The exposure maker draws ramps from it; the offline calibration
+cache is written from the same object, so that a perfect pipeline recovers the truth. Values are of the size of MIRI's
+imager in FASTR1 (gain and read noise agree with the variances of archival products), but the maps are random.
 
 From photons to the numbers in the file, for one pixel of one integration::
 
@@ -10,7 +10,7 @@ From photons to the numbers in the file, for one pixel of one integration::
     measured(g) = inverse_linearity(linear(g)) + reset_anomaly(g) + rscd(g) + last_frame(g) + read noise [DN]
     file        = round(min(measured(g), full_well))                                                      [uint16]
 
-where ``rate = (scene / PHOTMJSR) * flat + dark_rate``. The stock pipeline's corrections undo this from the right to the left.
+where ``rate = (scene / PHOTMJSR) * flat + dark_rate``. The stock pipeline's corrections undo this from right to left.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ header; the others are plausible."""
 REFERENCE_COLUMNS: Final = 4
 """Number of light-insensitive reference columns at the left edge of a subarray that starts in detector column 1."""
 
-PIXEL_PITCH: Final = 25e-4
-"""Pixel pitch, cm."""
-
 GROUP_TIME: Final = {"4QPM": 0.23968, "LYOT": 0.324}
 """Time between groups by kind of mask, s (FASTR1, one frame per group)."""
+
+PIXEL_PITCH: Final = 25e-4
+"""Pixel pitch, cm."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class DetectorModel:
     dark_rate : (ny, nx) float32
         DN/s after linearity correction, hot pixels included; 0 on reference columns.
     saturation : (ny, nx) float32
-        DN as in the file (before any correction) above which the linearity correction is not valid: the SATURATION reference.
+        DN as in the file (before any correction) above which the linearity correction is not valid (SATURATION file).
     full_well : float
         DN; measured values are cut here (digitisation limit 65535).
     linearity : (ncoef, ny, nx) float64
@@ -84,8 +84,8 @@ class DetectorModel:
     reset_scale : tuple of float
         Factor of the reset anomaly by integration; the last value repeats.
     rscd_amplitude : float
-        Reset switch charge decay: in integrations after the first, the first groups are low by this fraction of the last
-        level of the integration before (above pedestal) times exp(-(g + 1) / rscd_tau), g counted from 0.
+        Reset switch charge decay: in integrations after the first, the first groups are low by this fraction of the
+        last level of the integration before (above pedestal) times exp(-(g + 1) / rscd_tau), g counted from 0.
     rscd_tau : float
         groups.
     rscd_skip : tuple of int
@@ -93,7 +93,8 @@ class DetectorModel:
     last_frame : tuple of float
         The last group is pulled down by these fractions of its level above pedestal, on (even, odd) rows.
     brighter_fatter : float
-        Fraction of the charge difference to each of the four neighbours, per full well of the pixel, that spills over; 0 off.
+        Strength of the spill to less filled neighbours: the fraction of newly arriving charge that a pixel filled to
+        the full well next to four empty ones gives away (`lyot.simulate.exposure.brighter_fatter_change`); 0 off.
     """
 
     coronagraph: Coronagraph
@@ -144,7 +145,7 @@ class DetectorModel:
         return self.reset_profile(ngroups, integration)[:, None, None] * self.reset_amplitude
 
     def dark_ramp(self, ngroups: int, group_time: float) -> Float32:
-        """Dark signal to subtract, (ngroups, ny, nx) float32, DN, after linearity correction; group g ends at (g+1) times."""
+        """Dark signal to subtract after linearity correction, DN: (ngroups, ny, nx) float32."""
         times = (np.arange(ngroups) + 1) * group_time
         return (times[:, None, None] * self.dark_rate).astype(np.float32)
 

@@ -66,9 +66,9 @@ def light_slope(image: FloatArray, detector: DetectorModel) -> FloatArray:
 
 
 def brighter_fatter_change(electrons: FloatArray, detector: DetectorModel) -> FloatArray:
-    """Change of the electrons per group from one group to the next, by spill to less filled neighbours: (ny, nx) float64.
+    """Change of the electrons per group from one group to the next, by spill to neighbours: (ny, nx) float64.
 
-    The pixel's charge pushes later charge away in proportion to its excess over each of four neighbours; charge is conserved.
+    A pixel's charge pushes later charge away in proportion to its excess over each of four neighbours; charge is kept.
     """
     change = np.zeros_like(electrons)
     if detector.brighter_fatter == 0.0:
@@ -126,7 +126,9 @@ class RampMaker:
         self._scalars = (detector.ktc_noise, float(limit), float(detector.full_well))
         self._level = np.zeros(electrons.shape, dtype=np.float32)
 
-    def _run(self, pool: ThreadPoolExecutor, number: int, science: NDArray[np.uint16], output: NDArray[np.uint16]) -> NDArray[np.void]:  # fmt: skip
+    def _run(
+        self, pool: ThreadPoolExecutor, number: int, science: NDArray[np.uint16], output: NDArray[np.uint16]
+    ) -> NDArray[np.void]:
         e, d = self.exposure, self.detector
         rng = np.random.default_rng([self.seed, 0xC05, e.index, number])
         hits = draw_hits(rng, self.cosmic_rays, science.shape, e.coronagraph.frame_time, number)

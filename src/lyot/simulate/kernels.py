@@ -1,5 +1,8 @@
 """Compiled ramp maker: one band of rows of one integration, straight to the bytes of the file."""
 
+# numba has no types: a decorated kernel is checked through its annotated caller
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
 import math
@@ -13,14 +16,14 @@ from lyot.simulate.random import fill_normal, fill_poisson, poisson_one, seed_st
 _U16 = np.uint16
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def encode(value: Any) -> Any:  # pragma: no cover - compiled
     """uint16 value as the two bytes of a FITS int16 with BZERO = 32768 (read as a little-endian uint16)."""
     v = _U16(value) ^ _U16(0x8000)
     return _U16((v >> _U16(8)) | (v << _U16(8)))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def measured_from_linear(linear: Any, c2: Any, c3: Any) -> Any:  # pragma: no cover - compiled
     """Solve ``m + c2 m^2 + c3 m^3 = linear`` for m >= 0: series and one Newton step, to 0.02 DN up to the full well."""
     m = linear * (
@@ -29,7 +32,7 @@ def measured_from_linear(linear: Any, c2: Any, c3: Any) -> Any:  # pragma: no co
     return m - (m * (1.0 + m * (c2 + m * c3)) - linear) / (1.0 + m * (2.0 * c2 + 3.0 * m * c3))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def ramp_rows(
     out: Any, level: Any, rows: Any, key: Any, light: Any, tables: Any, maps: Any, coefficients: Any, scalars: Any,
     reset_profile: Any, rscd_profile: Any, last_frame: Any, hit_start: Any, hits: Any,
@@ -106,11 +109,11 @@ def ramp_rows(
             level[r, x] = min(linear[x], linear_limit) - maps[2, r, x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def reference_rows(out: Any, rows: Any, key: Any, level: Any, noise: Any) -> None:  # pragma: no cover - compiled
     """Draw rows of the reference output of one integration: a level that differs by row, and Gaussian read noise.
 
-    out : (ngroups, ny // 4, nx) uint16; level, noise in DN; key as in `ramp_rows` (rows are offset to separate the streams).
+    out : (ngroups, ny // 4, nx) uint16; level, noise in DN; key as in `ramp_rows` (rows offset to separate streams).
     """
     ngroups, _, nx = out.shape
     state = np.empty(4, dtype=np.uint64)

@@ -151,7 +151,7 @@ class Level1bWriter:
     def write(self, number: int, science: NDArray[np.uint16], reference_output: NDArray[np.uint16]) -> None:
         """Write integration `number` (from 0), given as the file's bytes (see `lyot.simulate.exposure.Integration`)."""
         for array, offset in zip((science, reference_output), self._offsets, strict=True):
-            _write_all(self._file.fileno(), memoryview(array).cast("B"), offset + number * array.nbytes)
+            _write_all(self._file.fileno(), array.reshape(-1).view(np.uint8).data, offset + number * array.nbytes)
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,13 @@ from lyot.geometry import detector_offset, pa_of_detector_y
 from lyot.instrument import V3_IDEAL_Y_ANGLE
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.simulate.background import field_stop, thermal_background
-from lyot.simulate.plan import Exposure
+from lyot.simulate.plan import OBSERVATIONS, Exposure
 from lyot.simulate.scene import Disk, Scene
 
 FloatArray = NDArray[np.float64]
 
 _STAMP = 41  # pixels, of each point of the disk
+_COARSE = 128  # pupil samples of the one-wavelength model used for the disk
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class LightMaker:
         self.scene = scene
         self.model = model
         self.seed = seed
+        half = max(model.params.pupil_pixels // _COARSE, 1)
+        self._step = half
+        coarse = replace(model.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
+        self._coarse = CoronagraphModel.build(model.coronagraph, coarse)
 
     @classmethod
     def build(cls, scene: Scene, filter_name: str, seed: int, *, params: OpticsParams | None = None) -> LightMaker:
@@ -104,17 +109,12 @@ class LightMaker:
         """Wavefront of an exposure: the telescope's, its drift since the first roll, and a little of its own."""
         o = self.scene.optics
         wavefront = self.model.wavefront
+        first_roll = OBSERVATIONS[exposure.coronagraph.filter].science[0]
         if exposure.is_reference:
             wavefront = drifted(wavefront, o.drift_reference, self._rng(1))
-        elif exposure.observation != min(self._science_observations(exposure)):
+        elif exposure.observation != first_roll:
             wavefront = drifted(wavefront, o.drift_roll, self._rng(2))
         return drifted(wavefront, o.drift_exposure, self._rng(3, exposure.index))
-
-    @staticmethod
-    def _science_observations(exposure: Exposure) -> tuple[int, int]:
-        from lyot.simulate.plan import OBSERVATIONS
-
-        return OBSERVATIONS[exposure.coronagraph.filter].science
 
     def light(self, exposure: Exposure) -> Light:
         """Make the image of one exposure."""
@@ -161,22 +161,23 @@ class LightMaker:
         return tuple(out)
 
     def _disk(self, disk: Disk, flux: float, exposure: Exposure, pa_y: float, wavefront: Wavefront) -> FloatArray:
-        """Image of the disk, MJy/sr: off-axis images of points drawn from its brightness distribution."""
+        """Image of the disk, MJy/sr: coarse off-axis images of points drawn from its brightness distribution."""
         c = exposure.coronagraph
         separation, pa = disk_points(disk, self._rng(5))
         dx, dy = detector_offset(separation, pa, pa_y)
         image = np.zeros(c.shape)
+        wavefront = Wavefront(wavefront.opd[:: self._step, :: self._step])
         for x, y in zip(dx + exposure.star_offset[0], dy + exposure.star_offset[1], strict=True):
             px, py = c.reference_point[0] + x / c.pixel_scale[0], c.reference_point[1] + y / c.pixel_scale[1]
             corner = (round(px) - _STAMP // 2, round(py) - _STAMP // 2)
             phase = (float(px - round(px)), float(py - round(py)))
-            stamp = self.model.off_axis_psf((float(x), float(y)), size=_STAMP, phase=phase, wavefront=wavefront)
+            stamp = self._coarse.off_axis_psf((float(x), float(y)), size=_STAMP, phase=phase, wavefront=wavefront)
             _add_stamp(image, stamp, corner)
         return np.asarray(image * (flux / disk.sources * 1e-6 / c.pixel_area))
 
 
 def disk_points(disk: Disk, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Draw points from the brightness distribution of a disk: separation [arcsec] and position angle [deg], (n,) each."""
+    """Draw points from a disk's brightness distribution: separation [arcsec] and position angle [deg], (n,) each."""
     phi = (np.arange(disk.sources) + rng.random(disk.sources)) / disk.sources * 2 * np.pi
     r = np.abs(disk.radius + rng.standard_normal(disk.sources) * disk.width / 2.3548)
     major, minor = r * np.cos(phi), r * np.sin(phi) * np.cos(np.radians(disk.inclination))

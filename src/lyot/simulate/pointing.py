@@ -39,7 +39,7 @@ def _direction(longitude: float, latitude: float) -> FloatArray:
 
 
 def _axes(longitude: float, latitude: float, angle: float) -> FloatArray:
-    """Rows: the direction, and the unit vectors there toward `angle` (degrees from north toward east) and 90 deg east of it."""
+    """Rows: the direction, the unit vector there toward `angle` (from north toward east, deg), and that 90 deg east."""
     a, d, t = np.radians(longitude), np.radians(latitude), np.radians(angle)
     north = np.array([-np.sin(d) * np.cos(a), -np.sin(d) * np.sin(a), np.cos(d)])
     east = np.array([-np.sin(a), np.cos(a), 0.0])

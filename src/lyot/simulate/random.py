@@ -1,11 +1,15 @@
-"""Random numbers inside numba kernels: one independent, reproducible stream per (seed, exposure, integration, row).
+"""Random numbers inside numba kernels: one reproducible stream per (seed, exposure, integration, row).
 
-A stream is a xoshiro256++ generator (Blackman & Vigna 2021, doi:10.1145/3460772) whose state comes from a SplitMix64 hash
-of its key, so that results do not depend on how rows are shared among threads. Normal deviates use the ziggurat of Marsaglia
-and Tsang (2000, doi:10.18637/jss.v005.i08) with 256 layers; Poisson deviates come from Walker's alias method
-(one table per pixel, probabilities to 1e-9) up to a mean of `POISSON_EXACT_LIMIT`, and beyond it from the normal approximation
-with the first two Cornish-Fisher terms (right variance and skewness, cumulative distribution to better than 1e-3).
+A stream is a xoshiro256++ generator (Blackman & Vigna 2021, doi:10.1145/3460772) whose state comes from a SplitMix64
+hash of its key, so that results do not depend on how rows are shared among threads. Normal deviates use the ziggurat of
+Marsaglia and Tsang (2000, doi:10.18637/jss.v005.i08) with 256 layers. Poisson deviates come from Walker's alias method
+(one table per pixel, probabilities to 1e-9) up to a mean of `POISSON_EXACT_LIMIT`, and beyond it from the normal
+approximation with the first two Cornish-Fisher terms (right variance and skewness, cumulative distribution to better
+than 1e-3).
 """
+
+# numba has no types: a decorated kernel is checked through its annotated caller
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
@@ -41,12 +45,12 @@ ZIGGURAT_X, ZIGGURAT_F = _ziggurat_tables()
 _U64 = np.uint64
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _rotl(x: Any, k: Any) -> Any:  # pragma: no cover - compiled
     return (x << k) | (x >> (_U64(64) - k))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _splitmix(x: Any) -> Any:  # pragma: no cover - compiled
     z = x + _U64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
@@ -54,8 +58,10 @@ def _splitmix(x: Any) -> Any:  # pragma: no cover - compiled
     return z ^ (z >> _U64(31))
 
 
-@njit(cache=True, nogil=True)
-def seed_stream(state: Any, seed: Any, exposure: Any, integration: Any, row: Any) -> None:  # pragma: no cover - compiled
+@njit(cache=True, nogil=True, error_model="numpy")
+def seed_stream(
+    state: Any, seed: Any, exposure: Any, integration: Any, row: Any
+) -> None:  # pragma: no cover - compiled
     """Fill `state` (4,) uint64 for a key of four non-negative integers."""
     h = _splitmix(_U64(seed))
     h = _splitmix(h ^ _U64(exposure))
@@ -66,7 +72,7 @@ def seed_stream(state: Any, seed: Any, exposure: Any, integration: Any, row: Any
         state[i] = h
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fill_bits(state: Any, bits: Any) -> None:  # pragma: no cover - compiled
     """Fill `bits` (n,) uint64 with the next outputs of xoshiro256++ and advance `state` (4,)."""
     s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
@@ -82,7 +88,7 @@ def fill_bits(state: Any, bits: Any) -> None:  # pragma: no cover - compiled
     state[0], state[1], state[2], state[3] = s0, s1, s2, s3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def uniform(state: Any) -> Any:  # pragma: no cover - compiled
     """Uniform deviate in [0, 1), 53 bits."""
     one = np.empty(1, dtype=np.uint64)
@@ -90,7 +96,7 @@ def uniform(state: Any) -> Any:  # pragma: no cover - compiled
     return np.int64(one[0] >> _U64(11)) * 1.1102230246251565e-16
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _normal_slow(state: Any, layer: Any, x: Any) -> Any:  # pragma: no cover - compiled
     """Finish a ziggurat draw that fell outside the layer's core (about one in a hundred)."""
     one = np.empty(1, dtype=np.uint64)
@@ -111,7 +117,7 @@ def _normal_slow(state: Any, layer: Any, x: Any) -> Any:  # pragma: no cover - c
             return x
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fill_normal(state: Any, bits: Any, out: Any) -> None:  # pragma: no cover - compiled
     """Fill `out` (n,) float64 with standard normal deviates; `bits` (n,) uint64 is scratch."""
     fill_bits(state, bits)
@@ -123,7 +129,7 @@ def fill_normal(state: Any, bits: Any, out: Any) -> None:  # pragma: no cover - 
         out[i] = x
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _alias_table(mean: Any, table: Any, p: Any, small: Any, large: Any) -> None:  # pragma: no cover - compiled
     """Vose's alias table of a Poisson distribution on 0 .. 127; entry = threshold (24 bits) << 8 | alias."""
     log_mean = math.log(mean)
@@ -150,9 +156,9 @@ def _alias_table(mean: Any, table: Any, p: Any, small: Any, large: Any) -> None:
             n_small += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def poisson_tables(means: Any, tables: Any) -> None:  # pragma: no cover - compiled
-    """Fill alias tables (n, 128) uint32 for Poisson means (n,); rows outside (0, POISSON_EXACT_LIMIT) are left alone."""
+    """Fill alias tables (n, 128) uint32 for Poisson means (n,); means outside (0, POISSON_EXACT_LIMIT) have none."""
     p = np.empty(TABLE_SIZE)
     small = np.empty(TABLE_SIZE, dtype=np.int64)
     large = np.empty(TABLE_SIZE, dtype=np.int64)
@@ -161,7 +167,7 @@ def poisson_tables(means: Any, tables: Any) -> None:  # pragma: no cover - compi
             _alias_table(float(means[i]), tables[i], p, small, large)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fill_poisson(state: Any, bits: Any, means: Any, roots: Any, tables: Any, out: Any) -> None:  # pragma: no cover
     """Fill `out` (n,) float64 with Poisson deviates; `means` (n,), `roots` their square roots, `tables` (n, 128)."""
     fill_bits(state, bits)
@@ -182,13 +188,13 @@ def fill_poisson(state: Any, bits: Any, means: Any, roots: Any, tables: Any, out
             out[i] = _large(means[i], roots[i], z)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _large(mean: Any, root: Any, z: Any) -> Any:  # pragma: no cover - compiled
     """Poisson deviate of a large mean from a normal deviate z, with the Cornish-Fisher terms."""
     return max(math.floor(mean + root * z + (z * z - 1.0) / 6.0 + (z - z * z * z) / (72.0 * root) + 0.5), 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def poisson_one(state: Any, mean: Any) -> Any:  # pragma: no cover - compiled
     """One Poisson deviate of any mean, without a table: inversion from zero, or as `fill_poisson` for large means."""
     if mean <= 0.0:

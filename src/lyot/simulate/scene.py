@@ -1,8 +1,8 @@
 """What is in the sky and how the telescope points: read from a TOML scene file, or built in Python.
 
-Each table of the file is one of the dataclasses below; names that are not known are refused with the nearest ones. Values that
-are left out take the defaults, which describe HIP 65426. `example_scene` gives a complete file, `bundled_scene` those that
-come with Lyot.
+Each table of the file is one of the dataclasses below; names that are not known are refused with the nearest ones.
+Values that are left out take the defaults, which describe HIP 65426. `example_scene` gives a complete file,
+`bundled_scene` those that come with Lyot.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def bundled_scene(name: str) -> Scene:
 
 
 def load_scene(scene: Scene | str | Path | None) -> Scene:
-    """Turn what a user gives into a `Scene`: none (HIP 65426), a bundled scene's name, a TOML file's path, or a scene."""
+    """Turn what a user gives into a `Scene`: none (HIP 65426), a bundled scene's name, a TOML file, or a scene."""
     if scene is None:
         return Scene()
     if isinstance(scene, Scene):
