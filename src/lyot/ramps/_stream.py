@@ -1,0 +1,235 @@
+"""The state of a streamed exposure: what is known of it, what is counted, and the columns that one thread works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import dq
+from lyot.ramps import _jump_kernels as jumps
+from lyot.ramps import _kernels_stream as kernels
+from lyot.ramps import _ols_kernels as ols
+from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
+from lyot.ramps.ramp_fit import GroupTimes
+from lyot.ramps.sources import FloatFile, RampArray, RampFile
+
+
+class Plans(NamedTuple):
+    """Plans of jump detection and fit, and the groups [first, last) that the fit may use."""
+
+    jump: JumpPlan
+    fit: ols.FitPlan
+    limits: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Everything that is known before the first row, in the order in which rows are worked on.
+
+    Images are (ny, nx); `reset` (ny, nx, nr, ngr), `coefficients` (ny, nx, ncoef); `dark` is a file, or an array
+    (nd, ng, ny, nx), or None.
+    """
+
+    source: RampArray | RampFile
+    base: NDArray[np.uint8]
+    threshold: NDArray[np.float32]
+    grow: int
+    reset: NDArray[np.float32] | None
+    coefficients: NDArray[np.float32] | None
+    dark: FloatFile | NDArray[np.floating[Any]] | None
+    dark_nints: int
+    settings: kernels.RowSettings
+    gain: NDArray[np.float32]
+    read_noise: NDArray[np.float32]
+    group_noise: NDArray[np.float32]
+    dark_current: NDArray[np.float32]
+    times: GroupTimes
+    pixel_dq: NDArray[np.uint32]
+    first_integration: int
+
+    def dark_rows(self, y: int, columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
+        """Dark of one row: (columns, dark integrations, groups)."""
+        ngroups = self.source.shape[1]
+        width = columns[1] - columns[0]
+        if isinstance(self.dark, FloatFile):
+            return self.dark.rows((y, columns[0]), (1, width, self.dark_nints, ngroups))[0]
+        if self.dark is None:
+            return np.zeros((width, 1, 1), np.float32)
+        part = self.dark[:, :ngroups, y, columns[0] : columns[1]]
+        return np.ascontiguousarray(np.moveaxis(part, -1, 0))
+
+
+@dataclass
+class Counts:
+    """What one call of `Chunk.rows` found."""
+
+    common: NDArray[np.uint8]
+    common_fit: NDArray[np.uint8]
+    full: NDArray[np.bool_]
+    only_jump: NDArray[np.bool_]
+    primary: int = 0
+    any_unsaturated: bool = False
+
+    @classmethod
+    def empty(cls, nints: int, ngroups: int) -> Counts:
+        """Counts of no pixel at all."""
+        shape = (nints, ngroups)
+        return cls(
+            np.full(shape, 255, np.uint8), np.full(shape, 255, np.uint8), np.ones(shape, bool), np.zeros(shape, bool)
+        )
+
+    def add(self, other: Counts) -> None:
+        """Join the counts of other pixels."""
+        self.common &= other.common
+        self.common_fit &= other.common_fit
+        self.full &= other.full
+        self.only_jump |= other.only_jump
+        self.primary += other.primary
+        self.any_unsaturated |= other.any_unsaturated
+
+
+@dataclass
+class Tally:
+    """Counts of the whole exposure, and images that the chunks write their own columns of.
+
+    `first` (nints, ny, nx) int32: first saturated group; `pixel_dq`; `lowered` and `none` (2, ny, nx): pixels that give
+    up fewer groups than the rule for RSCD, or none, in the first and in later integrations.
+    """
+
+    counts: Counts
+    first: NDArray[np.int32]
+    pixel_dq: NDArray[np.uint32]
+    lowered: NDArray[np.bool_]
+    none: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, e: Exposure) -> Tally:
+        """Tally of an exposure of which nothing has been streamed."""
+        nints, ngroups, ny, nx = e.source.shape
+        return cls(
+            counts=Counts.empty(nints, ngroups),
+            first=np.full((nints, ny, nx), ngroups, np.int32),
+            pixel_dq=e.pixel_dq.copy(),
+            lowered=np.zeros((2, ny, nx), bool),
+            none=np.zeros((2, ny, nx), bool),
+        )
+
+
+class _Slot:
+    """One row of ramps in work."""
+
+    def __init__(self, nx: int, nints: int, ngroups: int) -> None:
+        self.ramps = np.empty((nx, nints, ngroups), np.float32)
+        self.flags = np.empty((nx, nints, ngroups), np.uint8)
+        self.medians = np.empty(nx, np.float64)
+        self.seed_room = np.empty(nx * nints * ngroups, np.int64)
+        self.seeds = self.seed_room[:0]
+        self.row = -1
+
+
+class Chunk:
+    """Columns [x0, x1) of an exposure, taken through all rows in order, with a ring of three rows."""
+
+    def __init__(self, e: Exposure, plans: Plans, columns: tuple[int, int]) -> None:
+        nints, ngroups, _, nx = e.source.shape
+        self.e, self.plans, self.columns = e, plans, columns
+        self.seen = (max(columns[0] - 1, 0), min(columns[1] + 1, nx))
+        width = self.seen[1] - self.seen[0]
+        self.own = slice(columns[0] - self.seen[0], columns[1] - self.seen[0])
+        self.ring = [_Slot(width, nints, ngroups) for _ in range(3)]
+        self.grown = np.empty((nints, width), np.int32)
+        self.kept = np.empty((nints, width), np.int64)
+        self.line = np.empty(ngroups, np.float32)
+        self.jump_work = jumps.work_arrays(nints, ngroups)
+        self.fit_work = ols.fit_work(nints, ngroups)
+        self.fitted = ols.fit_arrays(nints, 1, columns[1] - columns[0])
+
+    def rows(self, raw: NDArray[Any], rows: tuple[int, int], a0: int, tally: Tally, out: ols.FitArrays) -> Counts:
+        """Work on rows [first, last), whose raw ramps begin at ``raw[0]`` and at column `a0`; fit all but the last one,
+        and that too if it is the detector's last.
+        """
+        nints, ngroups, ny, _ = self.e.source.shape
+        counts = Counts.empty(nints, ngroups)
+        for y in range(*rows):
+            self._detect(raw[y - rows[0], self.seen[0] - a0 : self.seen[1] - a0], y, tally, counts)
+            if y > 0:
+                self._finish(y - 1, tally, out, counts)
+        if rows[1] == ny:
+            self._finish(ny - 1, tally, out, counts)
+        return counts
+
+    def _detect(self, raw: NDArray[Any], y: int, tally: Tally, counts: Counts) -> None:
+        """Correct row `y` and find its jumps."""
+        e, slot, seen = self.e, self.ring[y % 3], slice(*self.seen)
+        kernels.grow_first_row(tally.first, y, self.seen, e.grow, self.grown)
+        refs = kernels.RowReferences(
+            e.base[y, seen],
+            np.zeros((1, 1, 1), np.float32) if e.reset is None else e.reset[y, seen],
+            np.zeros((1, 2), np.float32) if e.coefficients is None else e.coefficients[y, seen],
+            e.dark_rows(y, self.seen),
+        )
+        kernels.correct_row(raw, self.grown, refs, e.settings, slot.ramps, slot.flags, self.kept, self.line)
+        if e.settings.rscd:
+            self._record_rscd(y, tally)
+        counts.any_unsaturated |= bool(np.any(self.grown[:, self.own] > self.plans.fit.first))
+        kernels.survey_row(slot.flags[self.own], counts.common)
+        n, _ = jumps.detect_row(
+            slot.ramps,
+            slot.flags,
+            e.gain[y, seen],
+            e.read_noise[y, seen],
+            self.plans.jump,
+            slot.medians,
+            slot.seed_room,
+            self.jump_work,
+        )
+        slot.seeds, slot.row = slot.seed_room[:n], y
+        counts.primary += kernels.count_jumps(slot.flags[self.own])
+        if self.plans.jump.method in (CLIP_INTEGRATIONS, CLIP_ALL):
+            kernels.survey_full_row(slot.flags[self.own], counts.full, counts.only_jump)
+
+    def _record_rscd(self, y: int, tally: Tally) -> None:
+        """Note the pixels of a row that give up fewer groups than the rule."""
+        kept, skip = self.kept[:, self.own], self.e.settings.skip[:, None]
+        lowered = kept < skip
+        at = (y, slice(*self.columns))
+        n_first = 1 if self.e.first_integration == 1 else 0
+        for k, part in enumerate((slice(0, n_first), slice(n_first, None))):
+            tally.lowered[k][at] = lowered[part].any(axis=0)
+            tally.none[k][at] = (kept[part] == 0).any(axis=0)
+        tally.pixel_dq[at] |= np.where(lowered.any(axis=0), np.uint32(dq.FLUX_ESTIMATED), np.uint32(0))
+
+    def _finish(self, y: int, tally: Tally, out: ols.FitArrays, counts: Counts) -> None:
+        """Flag the neighbours in row `y`, whose neighbours have had their jumps found, and fit it."""
+        e, slot = self.e, self.ring[y % 3]
+        none = slot.seed_room[:0]
+        if self.plans.jump.flag_neighbors:
+            beside = [self.ring[(y + k) % 3] for k in (-1, 1)]
+            below, above = (s.seeds if s.row == y + k else none for s, k in zip(beside, (-1, 1), strict=True))
+            jumps.neighbours_row(slot.flags, slot.seeds, below)
+            jumps.neighbours_row(slot.flags, none, above)
+        jumps.finish_row(slot.ramps, slot.flags, e.gain[y, slice(*self.seen)], slot.medians, self.plans.jump)
+        ramps, flags = slot.ramps[self.own], slot.flags[self.own]
+        first, last = self.plans.limits
+        if first > 0 or last < flags.shape[2]:
+            flags[:, :, :first] |= dq.DO_NOT_USE
+            flags[:, :, last:] |= dq.DO_NOT_USE
+        kernels.survey_fit_row(flags, self.plans.fit.suppress_one_group, counts.common_fit)
+        at = slice(*self.columns)
+        ols.fit_row(
+            ramps,
+            flags,
+            tally.pixel_dq[y, at],
+            e.gain[y, at],
+            e.group_noise[y, at],
+            e.dark_current[y, at],
+            self.plans.fit,
+            0,
+            self.fitted,
+            self.fit_work,
+        )
+        for whole, part in zip(out, self.fitted, strict=True):
+            whole[..., y, at] = part[..., 0, :]

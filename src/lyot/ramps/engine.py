@@ -1,0 +1,395 @@
+"""The streaming engine: a whole exposure from raw ramps to slopes, band by band, in little memory.
+
+A band of detector rows is read, for all integrations (the jump detection takes the median over all differences of a
+pixel), and each row goes through the same kernels that the functions of this room use on whole arrays: saturation,
+reset, linearity, RSCD, dark, jumps, slope. Only slopes, variances and flags are kept. Neighbours matter in two places:
+saturation spreads to the pixels around, so a row is corrected when the next has been looked at, and strong jumps are
+flagged in the four neighbours, so a row is fitted when the next has had its jumps found. The columns of a band are
+shared out over threads, one column of overlap on either side.
+
+Two decisions of the official steps look at the whole exposure before anything is fitted: the method of the jump
+detection, and which groups are unusable in every pixel. They are made from the first groups and checked at the end,
+when the flags of all pixels are known; in the odd case that they were wrong the exposure is streamed again with the
+right ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import dq
+from lyot.errors import InputError
+from lyot.ramps import _kernels_stream as kernels
+from lyot.ramps import _ols_kernels as ols
+from lyot.ramps._checks import check_image
+from lyot.ramps._stream import Chunk, Exposure, Plans, Tally
+from lyot.ramps._threads import row_ranges, usable_threads
+from lyot.ramps.dark import DarkReference, dark_planes
+from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpParams, JumpPlan, plan_jump
+from lyot.ramps.linearity import LinearityReference
+from lyot.ramps.ramp_fit import (
+    GroupTimes,
+    RampFitParams,
+    RampFitResult,
+    group_limits,
+    group_noise,
+    pack,
+    plan_fit,
+)
+from lyot.ramps.reset import ResetReference, reset_planes
+from lyot.ramps.rscd import RscdTally, rscd_tally
+from lyot.ramps.saturation import SaturationReference
+from lyot.ramps.sources import FloatFile, PlaneFile, RampArray, RampFile
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 16
+"""Rows of a band at most: more make reading no faster."""
+MIN_ROWS = 4
+"""Rows of a band at least; with less room the columns are taken in several passes."""
+NEVER = np.float32(np.inf)
+
+
+class NotStreamableError(Exception):
+    """The exposure cannot be streamed and must be reduced step by step; says why."""
+
+
+@dataclass(frozen=True)
+class DarkFile:
+    """A dark that is read while streaming: a file, its flags (ny, nx) uint32, and how much of it is used."""
+
+    file: FloatFile
+    dq: NDArray[np.uint32]
+    n_integrations: int
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is done to the ramps before jump detection; None leaves a correction out.
+
+    Attributes
+    ----------
+    mask : (ny, nx) uint32 ndarray, optional
+        From `lyot.ramps.dq_init.mask_flags`.
+    saturation, reset, linearity, dark : optional
+        References, prepared by the functions of their modules, the dark matched to the exposure's groups.
+    n_pix_grow_sat : int
+        Pixels by which saturation grows.
+    last_frame : bool
+        Give up the last group.
+    rscd : (nints,) int64 ndarray, optional
+        Groups given up in each integration, from `lyot.ramps.rscd.integration_skips`.
+    """
+
+    mask: NDArray[np.uint32] | None = None
+    saturation: SaturationReference | None = None
+    n_pix_grow_sat: int = 1
+    last_frame: bool = False
+    reset: ResetReference | None = None
+    linearity: LinearityReference | None = None
+    rscd: NDArray[np.int64] | None = None
+    dark: DarkReference | DarkFile | None = None
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Gain (ny, nx) float32, electrons/DN; read noise (ny, nx) float32, DN (CDS); mean dark current (ny, nx) float32 as
+    `lyot.ramps.ramp_fit.fit_ramps` takes it.
+    """
+
+    gain: NDArray[np.float32]
+    read_noise: NDArray[np.float32]
+    dark_current: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamParams:
+    """How an exposure is streamed; none of it changes the result.
+
+    Attributes
+    ----------
+    threads : int
+        0 takes every core.
+    memory : float
+        Room for the ramps in work, MB. The slopes come on top: 20 bytes per pixel and integration.
+    first_integration : int
+        Number of the file's first integration in its exposure, from 1.
+    """
+
+    threads: int = 0
+    memory: float = 320.0
+    first_integration: int = 1
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """Slopes, and what the steps have to tell: `all_unused` (nints, ngroups) bool, groups that are DO_NOT_USE in every
+    pixel; `primary`, number of jumps; tallies of RSCD; number of pixels that saturate.
+    """
+
+    slopes: RampFitResult
+    pixel_dq: NDArray[np.uint32]
+    all_unused: NDArray[np.bool_]
+    primary: int
+    rscd: tuple[RscdTally | None, RscdTally | None]
+    n_saturated: int
+
+
+def process_exposure(
+    ramps: NDArray[Any] | RampFile,
+    corrections: Corrections,
+    detector: Detector,
+    times: GroupTimes,
+    *,
+    jump: JumpParams | None,
+    fit: RampFitParams,
+    params: StreamParams | None = None,
+) -> StreamResult:
+    """Take an exposure from raw ramps to slopes in one pass.
+
+    Parameters
+    ----------
+    ramps : (nints, ngroups, ny, nx) uint16 or float32 ndarray, or RampFile
+        Raw ramps, DN.
+    corrections : Corrections
+        References and settings of the corrections.
+    detector : Detector
+        Gain and noise.
+    times : GroupTimes
+        Sampling of the exposure.
+    jump : JumpParams or None
+        None leaves out the jump detection.
+    fit : RampFitParams
+        Slope fit, algorithm OLS_C.
+    params : StreamParams, optional
+        Threads and memory.
+
+    Returns
+    -------
+    StreamResult
+        The same bits as the functions of this room give one after the other.
+
+    Raises
+    ------
+    NotStreamableError
+        If the parameters or the flags ask for the whole ramps at once; nothing has been changed then.
+    InputError, ReferenceFileError
+        If arrays do not fit each other, or the file is truncated.
+    """
+    params = params or StreamParams()
+    source = ramps if isinstance(ramps, RampFile) else RampArray(ramps)
+    if fit.algorithm != "OLS_C" or fit.save_opt:
+        raise NotStreamableError("the LIKELY fit and optional results of the fit need whole ramps")
+    if min(source.shape) == 0:
+        raise InputError(f"ramps of shape {source.shape} (integration, group, y, x) hold no samples.")
+    _check_references(source.shape, corrections, detector)
+    with ExitStack() as stack:
+        for file in (source, getattr(corrections.dark, "file", None)):
+            if isinstance(file, PlaneFile):
+                stack.enter_context(file)
+        exposure = _exposure(source, corrections, detector, times, params.first_integration)
+        guess = _guess_unused(exposure, corrections)
+        return _stream_until_sure(exposure, guess, jump, fit, params)
+
+
+def _check_references(shape: tuple[int, ...], c: Corrections, detector: Detector) -> None:
+    images: dict[str, Any] = {
+        "mask": c.mask,
+        "saturation": c.saturation and c.saturation.threshold,
+        "reset": c.reset and c.reset.data,
+        "linearity": c.linearity and c.linearity.dq,
+        "dark": c.dark and c.dark.dq,
+        "gain": detector.gain,
+        "readnoise": detector.read_noise,
+        "average dark current": detector.dark_current,
+    }
+    for name, image in images.items():
+        if image is not None:
+            check_image(name, image, shape)
+
+
+def _exposure(
+    source: RampArray | RampFile, c: Corrections, detector: Detector, times: GroupTimes, first_integration: int
+) -> Exposure:
+    nints, ngroups, ny, nx = source.shape
+    zero = np.zeros((ny, nx), np.uint32)
+    bad_gain = (detector.gain <= 0) | np.isnan(detector.gain)
+    pixel_dq = zero | np.where(bad_gain, np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE), np.uint32(0))
+    if c.mask is not None:
+        pixel_dq |= c.mask
+    for reference in (c.saturation, c.reset, c.linearity, c.dark):
+        if reference is not None:
+            pixel_dq |= reference.dq
+    dark_nints = 1
+    if c.dark is not None:
+        dark_nints = c.dark.n_integrations if isinstance(c.dark, DarkFile) else c.dark.data.shape[0]
+    settings = kernels.RowSettings(
+        saturation=c.saturation is not None,
+        last_frame=c.last_frame and ngroups > 2,
+        reset_groups=0 if c.reset is None else min(ngroups, c.reset.data.shape[1]),
+        linearity=c.linearity is not None,
+        rscd=c.rscd is not None,
+        dark=c.dark is not None,
+        reset_plane=reset_planes(nints, 1 if c.reset is None else c.reset.data.shape[0], first_integration),
+        dark_plane=dark_planes(nints, dark_nints, first_integration),
+        skip=np.zeros(nints, np.int64) if c.rscd is None else c.rscd.astype(np.int64),
+    )
+    return Exposure(
+        source=source,
+        base=(zero if c.mask is None else c.mask & np.uint32(dq.DO_NOT_USE)).astype(np.uint8),
+        threshold=np.full((ny, nx), NEVER) if c.saturation is None else c.saturation.threshold,
+        grow=max(c.n_pix_grow_sat, 0),
+        reset=None if c.reset is None else np.ascontiguousarray(np.moveaxis(c.reset.data, (0, 1), (2, 3))),
+        coefficients=None if c.linearity is None else c.linearity.coefficients,
+        dark=c.dark.file if isinstance(c.dark, DarkFile) else None if c.dark is None else c.dark.data,
+        dark_nints=dark_nints,
+        settings=settings,
+        gain=np.ascontiguousarray(detector.gain, np.float32),
+        read_noise=np.ascontiguousarray(detector.read_noise, np.float32),
+        group_noise=group_noise(detector.read_noise, detector.gain, times.nframes),
+        dark_current=np.ascontiguousarray(detector.dark_current, np.float32),
+        times=times,
+        pixel_dq=pixel_dq,
+        first_integration=first_integration,
+    )
+
+
+def _guess_unused(e: Exposure, c: Corrections) -> NDArray[np.bool_]:
+    """Groups that are unusable in every pixel, from the first groups alone and the last-frame flag."""
+    nints, ngroups, _, _ = e.source.shape
+    unused = np.zeros((nints, ngroups), bool)
+    if e.settings.last_frame:
+        unused[:, -1] = True
+    for i in range(nints) if c.rscd is not None else ():
+        skip = int(e.settings.skip[i])
+        m = min(skip + 2, ngroups)
+        common = np.ones(m, bool)
+        kernels.head_survey(e.source.head(i, m), e.threshold, e.base, e.grow, skip, common)
+        unused[i, :m] |= common
+    return unused
+
+
+def _plans(e: Exposure, unused: NDArray[np.bool_], fit_unused: NDArray[np.bool_], jump: JumpParams | None,
+           fit: RampFitParams) -> Plans:  # fmt: skip
+    """Plans of jump detection and fit for what is known of the flags."""
+    use_jump = jump is not None and unused.shape[1] > 2
+    times = e.times
+    jump_plan: JumpPlan = plan_jump(
+        jump or JumpParams(), all_dnu=unused, gain=e.gain, nframes=times.nframes, group_time=times.group_time
+    )
+    if use_jump and jump_plan.needs_images:
+        raise NotStreamableError("snowballs and showers need whole images")
+    first, last = group_limits(fit, unused.shape[1])
+    outside = np.zeros_like(unused)
+    outside[:, :first] = outside[:, last:] = True
+    fit_plan = plan_fit(fit, times, all_dnu=fit_unused | outside)
+    if fit_plan is None:
+        raise NotStreamableError("less than two groups seem usable")
+    return Plans(jump_plan if use_jump else jump_plan._replace(method=SKIP), fit_plan, (first, last))
+
+
+def _stream_until_sure(
+    e: Exposure, guess: NDArray[np.bool_], jump: JumpParams | None, fit: RampFitParams, params: StreamParams
+) -> StreamResult:
+    unused = fit_unused = guess
+    plans = _plans(e, unused, fit_unused, jump, fit)
+    for _ in range(3):
+        tally, out = _stream(e, plans, params)
+        unused = (tally.counts.common & dq.DO_NOT_USE).astype(bool)
+        fit_unused = (tally.counts.common_fit & dq.DO_NOT_USE).astype(bool)
+        right = _plans(e, unused, fit_unused, jump, fit)
+        if right == plans:
+            return _result(e, plans, tally, out)
+        log.info("Groups turned out otherwise than their beginning told; streaming again")
+        plans = right
+    raise NotStreamableError("the flags of the groups do not settle")
+
+
+def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays) -> StreamResult:
+    nints = e.source.shape[0]
+    if not tally.counts.any_unsaturated:
+        raise NotStreamableError("every ramp is saturated from its first group on")
+    clipped = plans.jump.method in (CLIP_INTEGRATIONS, CLIP_ALL)
+    if clipped and np.any(tally.counts.full & tally.counts.only_jump):
+        raise NotStreamableError("a group was flagged as a jump in every pixel")
+    n_first = 1 if e.first_integration == 1 else 0
+    rscd = (
+        rscd_tally(tally.lowered[0], tally.none[0], e.settings.skip[:n_first]),
+        rscd_tally(tally.lowered[1], tally.none[1], e.settings.skip[n_first:nints]),
+    )
+    unused = (tally.counts.common & dq.DO_NOT_USE).astype(bool)
+    saturated = int(np.any(tally.first < e.source.shape[1], axis=0).sum()) if e.settings.saturation else 0
+    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, saturated)
+
+
+def band_layout(shape: tuple[int, int, int, int], grow: int, memory: float) -> tuple[int, int]:
+    """Rows of a band, and number of passes over the columns, that fit into `memory` MB."""
+    nints, ngroups, ny, nx = shape
+    samples = nints * ngroups
+    passes = 1
+    while True:
+        width = -(-nx // passes) + 2 * (grow + 1) * (passes > 1)
+        room = memory * 1e6 - 3 * width * samples * 5  # the ring: float32 and flags
+        rows = int(room // (width * samples * 2)) - grow
+        if rows >= min(MIN_ROWS, ny) or passes >= nx // 8:
+            return max(1, min(rows, MAX_ROWS, ny)), passes
+        passes += 1
+
+
+def _stream(e: Exposure, plans: Plans, params: StreamParams) -> tuple[Tally, ols.FitArrays]:
+    """One run over the exposure."""
+    nints, _, ny, nx = e.source.shape
+    out = ols.fit_arrays(nints, ny, nx)
+    tally = Tally.of(e)
+    threads = usable_threads(params.threads)
+    rows, passes = band_layout(e.source.shape, e.grow, params.memory)
+    with ThreadPoolExecutor(threads) as pool:
+        for columns in row_ranges(nx, passes):
+            _stream_columns(e, plans, tally, out, columns, rows, pool, threads)
+    return tally, out
+
+
+def _stream_columns(
+    e: Exposure,
+    plans: Plans,
+    tally: Tally,
+    out: ols.FitArrays,
+    columns: tuple[int, int],
+    rows: int,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> None:
+    """Stream a range of columns from the first row to the last."""
+    nints, ngroups, ny, nx = e.source.shape
+    a0, a1 = max(columns[0] - 1 - e.grow, 0), min(columns[1] + 1 + e.grow, nx)
+    raw = np.empty((rows + e.grow, a1 - a0, nints, ngroups), e.source.dtype)
+    n_chunks = max(1, min(2 * threads, (columns[1] - columns[0]) // 16))
+    chunks = [
+        Chunk(e, plans, (columns[0] + x0, columns[0] + x1)) for x0, x1 in row_ranges(columns[1] - columns[0], n_chunks)
+    ]
+    parts = row_ranges(nints, 4 * threads)
+    kept = 0  # rows at the head of `raw` that wait for the rows after them
+    for y0 in range(0, ny, rows):
+        y1 = min(y0 + rows, ny)
+        new = raw[kept : kept + y1 - y0]
+
+        def read(part: tuple[int, int], new: NDArray[Any] = new, y0: int = y0) -> None:
+            e.source.read((y0, a0), part, new)
+            kernels.first_saturated(new, e.threshold, (y0, a0), part, tally.first)
+
+        list(pool.map(read, parts))
+        ready = y1 if y1 == ny else y1 - e.grow
+        start = y0 - kept
+        work = [pool.submit(chunk.rows, raw, (start, ready), a0, tally, out) for chunk in chunks]
+        for done in work:
+            tally.counts.add(done.result())
+        kept = y1 - ready
+        if kept:
+            raw[:kept] = raw[ready - start : y1 - start].copy()
