@@ -7,6 +7,11 @@ measured on empty sky with the same detector settings, a scale s and an offset c
   official pipeline has it; s = 1, c = 0.
 - ``mean``, ``median``: of all background integrations together.
 - ``scaled``: B as in ``clipped_mean``; s and c fitted for each science integration on the pixels away from the star.
+- ``scaled_glow``: as ``scaled``, and each glow stick with a scale of its own, ``D_k = A_k + s_k B + g_k G + c_k`` with
+  the glow G cut out of B (`lyot.calibrate.glow_sticks`): they do not follow the level of the background between visits.
+
+A background with noise makes an ordinary least-squares scale too small, by the ratio of its noise to its structure; the
+fits here subtract the noise's expected contribution from the normal equations.
 - ``pca``: B is the mean plus the leading principal components of the background integrations, whose coefficients (and
   c) are fitted for each science integration on the pixels away from the star.
 - ``integration_matched``: B_k is the mean over the exposures of their integration k; science integrations beyond the
@@ -30,6 +35,7 @@ import numpy as np
 from astropy.stats import sigma_clip
 from numpy.typing import NDArray
 
+from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_template
 from lyot.errors import InputError, ReductionError
 from lyot.params import param
 
@@ -38,7 +44,7 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-METHODS = ("clipped_mean", "mean", "median", "scaled", "pca", "integration_matched")
+METHODS = ("clipped_mean", "mean", "median", "scaled", "scaled_glow", "pca", "integration_matched")
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,8 @@ class BackgroundResult:
         Variance that the subtraction added.
     image, image_variance : (ny, nx) float64 ndarray
         Combined background of all but a first integration treated apart, and its variance; NaN where there is none.
-    scale, offset : (nints,) float64 ndarray
-        s and c of each science integration (1 and 0 where they are not fitted; s = 1 for ``pca``).
+    scale, offset, glow : (nints,) float64 ndarray
+        s, c and (mean over the strips) g of each science integration; 1, 0 and 0 where they are not fitted.
     first_matched : bool
         Whether the first integration got a background of its own.
     first_difference, first_difference_error : float
@@ -109,6 +115,7 @@ class BackgroundResult:
     image_variance: Float
     scale: Float
     offset: Float
+    glow: Float
     first_matched: bool
     first_difference: float
     first_difference_error: float
@@ -122,6 +129,7 @@ def subtract_background(
     params: BackgroundParams | None = None,
     *,
     fit_region: Bool | None = None,
+    strips: Sequence[GlowStrip] = (),
 ) -> BackgroundResult:
     """Subtract the background of dedicated exposures from the integrations of a science exposure.
 
@@ -135,6 +143,8 @@ def subtract_background(
         Parameters.
     fit_region : (ny, nx) bool ndarray, optional
         Pixels on which scale, offset and components may be fitted (True); all by default.
+    strips : sequence of GlowStrip, optional
+        Where the glow sticks are (method ``scaled_glow``).
 
     Returns
     -------
@@ -163,11 +173,14 @@ def subtract_background(
         first = [BackgroundExposure(b.data[:1], None if b.variance is None else b.variance[:1]) for b in backs]
         model[0], variance[0] = combine(first, p, scatter=_scatter_variance(rest))
     region = np.ones(cube.shape[1:], bool) if fit_region is None else fit_region
-    scale, offset = np.ones(cube.shape[0]), np.zeros(cube.shape[0])
-    if p.method == "scaled":
-        scale, offset = fit_scale(cube, model, region, p)
+    scale, offset, glow = np.ones(cube.shape[0]), np.zeros(cube.shape[0]), np.zeros(cube.shape[0])
+    if p.method in ("scaled", "scaled_glow"):
+        scale, offset = fit_scale(cube, model, variance, region, p)
         model = scale[:, None, None] * model + offset[:, None, None]
         variance *= scale[:, None, None] ** 2
+        if p.method == "scaled_glow":
+            added, glow = fit_glow(cube - model, image, strips)
+            model += added
     elif p.method == "pca":
         components = principal_components(rest, image, p.components)
         added, offset = fit_components(cube - model, components, region, p)
@@ -179,6 +192,7 @@ def subtract_background(
         image_variance=image_variance,
         scale=scale,
         offset=offset,
+        glow=glow,
         first_matched=matched,
         first_difference=difference,
         first_difference_error=error,
@@ -366,16 +380,70 @@ def _slice(exposure: BackgroundExposure, start: int, stop: int | None) -> Backgr
     return BackgroundExposure(exposure.data[start:stop], None if variance is None else variance[start:stop])
 
 
-def fit_scale(cube: Float, model: Float, region: Bool, params: BackgroundParams) -> tuple[Float, Float]:
-    """Fit ``cube_k = s_k model_k + c_k`` on `region`, clipping outliers; returns s and c, each (nints,)."""
-    scale, offset = np.ones(cube.shape[0]), np.zeros(cube.shape[0])
+def fit_scale(
+    cube: Float, model: Float, variance: Float, region: Bool, params: BackgroundParams
+) -> tuple[Float, Float]:
+    """Fit ``cube_k = s_k model_k + c_k`` on `region`, clipping outliers.
+
+    Parameters
+    ----------
+    cube, model, variance : (nints, ny, nx) float64 ndarray
+        Science, background and variance of the background.
+    region : (ny, nx) bool ndarray
+        Pixels of the fit.
+    params : BackgroundParams
+        `sigma`, `maxiters` and `fit_offset` are used.
+
+    Returns
+    -------
+    scale, offset : (nints,) float64 ndarray
+        s and c.
+    """
+    scale, offset = np.ones(len(cube)), np.zeros(len(cube))
     for k, frame in enumerate(cube):
-        columns = [model[k]] + ([np.ones_like(frame)] if params.fit_offset else [])
-        solution = _clipped_least_squares(frame, columns, region, params)
+        columns = [model[k], np.ones_like(frame)] if params.fit_offset else [model[k]]
+        noise = [variance[k], np.zeros_like(frame)][: len(columns)]
+        solution = _clipped_least_squares(frame, columns, region, params, noise=noise)
         scale[k] = solution[0]
-        if params.fit_offset:
-            offset[k] = solution[1]
+        offset[k] = solution[1] if params.fit_offset else 0.0
     return scale, offset
+
+
+def fit_glow(residual: Float, image: Float, strips: Sequence[GlowStrip]) -> tuple[Float, Float]:
+    """Scale the glow of the background so that no excess is left in each strip.
+
+    Means over a strip are compared, not pixels, so that noise in the background does not bias the scale.
+
+    Parameters
+    ----------
+    residual : (nints, ny, nx) float64 ndarray
+        Science minus scaled background.
+    image : (ny, nx) float64 ndarray
+        Background.
+    strips : sequence of GlowStrip
+        From `lyot.calibrate.glow_sticks.glow_strips`.
+
+    Returns
+    -------
+    added : (nints, ny, nx) float64 ndarray
+        Glow to subtract from `residual` as well.
+    glow : (nints,) float64 ndarray
+        Its scale, mean over the strips.
+    """
+    added, glow = np.zeros_like(residual), np.zeros(len(residual))
+    have = glow_excess(image, strips)
+    usable = [i for i, h in enumerate(have) if np.isfinite(h.value) and abs(h.value) > 3 * h.error]
+    if not usable:
+        log.warning("no glow stick is seen in the background; its scale is not fitted")
+        return added, glow
+    templates = [glow_template(image, [strips[i]]) for i in usable]
+    for k, frame in enumerate(residual):
+        left = glow_excess(frame, [strips[i] for i in usable])
+        factors = [e.value / have[i].value if np.isfinite(e.value) else 0.0 for e, i in zip(left, usable, strict=True)]
+        for factor, template in zip(factors, templates, strict=True):
+            added[k] += factor * template
+        glow[k] = float(np.mean(factors))
+    return added, glow
 
 
 def principal_components(exposures: Sequence[BackgroundExposure], image: Float, n: int) -> Float:
@@ -429,7 +497,15 @@ def fit_components(
     return added, offset
 
 
-def _clipped_least_squares(frame: Float, columns: list[Float], region: Bool, params: BackgroundParams) -> Float:
+def _clipped_least_squares(
+    frame: Float,
+    columns: list[Float],
+    region: Bool,
+    params: BackgroundParams,
+    *,
+    noise: list[Float] | None = None,
+) -> Float:
+    """Coefficients of `columns` in `frame`; `noise` holds the variances of the columns (errors in variables)."""
     design = np.stack([c.ravel() for c in columns], axis=1)
     target = frame.ravel()
     good = region.ravel() & np.isfinite(target) & np.isfinite(design).all(axis=1)
@@ -440,7 +516,10 @@ def _clipped_least_squares(frame: Float, columns: list[Float], region: Bool, par
                 f"the background fit has {int(good.sum())} good pixels for {len(columns)} unknowns; "
                 "lower exclusion_radius or use method clipped_mean."
             )
-        solution, *_ = np.linalg.lstsq(design[good], target[good], rcond=None)
+        normal = design[good].T @ design[good]
+        if noise is not None:
+            normal -= np.diag(_bounded_noise(normal, [float(np.nansum(n.ravel()[good])) for n in noise]))
+        solution = np.linalg.lstsq(normal, design[good].T @ target[good], rcond=None)[0]
         residual = target - design @ solution
         centre = np.median(residual[good])
         spread = 1.4826 * np.median(np.abs(residual[good] - centre))
@@ -449,6 +528,14 @@ def _clipped_least_squares(frame: Float, columns: list[Float], region: Bool, par
             break
         good = clipped
     return np.asarray(solution)
+
+
+def _bounded_noise(normal: Float, noise: list[float]) -> Float:
+    """Noise power to subtract from the normal matrix: at most half of what the first column has beside a constant."""
+    power = np.array(noise)
+    own = normal[0, 0] - (normal[0, 1] ** 2 / normal[1, 1] if len(normal) > 1 else 0.0)
+    power[0] = min(power[0], 0.5 * max(float(own), 0.0))
+    return power
 
 
 def reject_sources(

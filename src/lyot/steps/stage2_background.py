@@ -15,7 +15,14 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
-from lyot.calibrate.background import BackgroundExposure, BackgroundParams, BackgroundResult, subtract_background
+from lyot.calibrate.background import (
+    BackgroundExposure,
+    BackgroundParams,
+    BackgroundResult,
+    nanmean,
+    subtract_background,
+)
+from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.instrument import CORONAGRAPHS
 from lyot.params import from_step, spec_from
@@ -79,14 +86,17 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         exposures = [background_exposure(b, model) for b in backgrounds]
         params = from_step(BackgroundParams, self)
         region = fit_region(model, science.shape[1:], params.exclusion_radius)
-        self.result = result = subtract_background(science, exposures, params, fit_region=region)
+        strips = strips_of(model, science.shape[1:], params.exclusion_radius)
+        self.result = result = subtract_background(science, exposures, params, fit_region=region, strips=strips)
         self._write_back(model, result)
         if self.propagate_dq:
             _or_flags(model, backgrounds)
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
         model.meta.cal_step.bkg_subtract = "COMPLETE"
-        self._report(model, science, result, [model_name(b) for b in backgrounds])
+        facts = background_facts(model, result, [model_name(b) for b in backgrounds])
+        facts["glow_sticks"] = glow_facts(science, result, strips)
+        self._report(model, facts)
         for name, background in zip(names, backgrounds, strict=True):
             if background is not name:
                 background.close()
@@ -105,20 +115,26 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             if model.hasattr("var_rnoise") and np.shape(model.var_rnoise) == shape:
                 model.var_rnoise = model.var_rnoise + added
 
-    def _report(
-        self, model: JwstDataModel, before: NDArray[np.float64], result: BackgroundResult, names: Sequence[str]
-    ) -> None:
-        facts = background_facts(model, before, result, names)
+    def _report(self, model: JwstDataModel, facts: dict[str, Any]) -> None:
+        """Write the facts to the log, the header and (where products are saved) a JSON file."""
         facts["method"] = self.method
-        log.info(
-            "background of %d integrations subtracted (%s); glow sticks %s", result.n_integrations, self.method,
-            facts["glow_sticks"],
-        )  # fmt: skip
         cards: list[tuple[str, Any, str]] = [
             ("BKGMETH", self.method, "Method of the background subtraction"),
-            ("BKGNINT", result.n_integrations, "Background integrations used"),
-            ("BKGFIRST", result.first_matched, "First integration matched separately"),
+            ("BKGNINT", facts["n_integrations"], "Background integrations used"),
+            ("BKGFIRST", facts["first_integration_matched"], "First integration matched separately"),
         ]
+        log.info("background of %d integrations subtracted (%s)", facts["n_integrations"], self.method)
+        for i, strip in enumerate(facts["glow_sticks"], start=1):
+            log.info(
+                "glow stick %s: %.3f +- %.3f %s before, %.3f +- %.3f after",
+                strip["name"], *strip["before"], facts["unit"], *strip["after"],
+            )  # fmt: skip
+            cards += [
+                (f"GLOWN{i}", strip["name"], "Strip of the glow sticks"),
+                (f"GLOWB{i}", strip["before"][0], "Its excess before background subtraction"),
+                (f"GLOWA{i}", strip["after"][0], "Its excess after background subtraction"),
+                (f"GLOWE{i}", strip["after"][1], "Error of the excess after"),
+            ]
         add_cards(model, cards)
         if self.report and self._is_saving():
             path = Path(self.make_output_path(basepath=model.meta.filename, suffix="background", ext=".json"))
@@ -233,9 +249,29 @@ def combined_background(model: JwstDataModel, result: BackgroundResult) -> datam
     return image
 
 
-def background_facts(
-    model: JwstDataModel, before: NDArray[np.float64], result: BackgroundResult, names: Sequence[str]
-) -> dict[str, Any]:
+def strips_of(model: JwstDataModel, shape: tuple[int, ...], exclusion_radius: float) -> tuple[GlowStrip, ...]:
+    """The glow sticks on the pixels of an exposure; none for other instruments than MIRI."""
+    known, star = CORONAGRAPHS.get(str(model.meta.instrument.filter)), star_pixel(model)
+    if known is None or star is None or str(model.meta.instrument.name).upper() != "MIRI":
+        return ()
+    return glow_strips(known, (shape[0], shape[1]), star, exclusion_radius=exclusion_radius)
+
+
+def glow_facts(
+    before: NDArray[np.float64], result: BackgroundResult, strips: Sequence[GlowStrip]
+) -> list[dict[str, Any]]:
+    """Excess of each glow stick before and after, with errors, from the means over the integrations."""
+    if not strips:
+        return []
+    first, second = (glow_excess(nanmean(cube), strips) for cube in (before, result.data))
+    return [
+        {"name": a.name, "before": [a.value, a.error], "after": [b.value, b.error], "n_pixels": b.n_pixels}
+        for a, b in zip(first, second, strict=True)
+        if np.isfinite(a.value) and np.isfinite(b.value)
+    ]
+
+
+def background_facts(model: JwstDataModel, result: BackgroundResult, names: Sequence[str]) -> dict[str, Any]:
     """What is reported about a background subtraction (the contents of the JSON beside the product)."""
     return {
         "exposure": model_name(model),
@@ -245,10 +281,10 @@ def background_facts(
         "level": _number(np.nanmedian(result.image)),
         "scale": [_number(s) for s in result.scale],
         "offset": [_number(c) for c in result.offset],
+        "glow_scale": [_number(g) for g in result.glow],
         "first_integration_matched": result.first_matched,
         "first_minus_later": [_number(result.first_difference), _number(result.first_difference_error)],
         "rejected_pixels": result.rejected_pixels,
-        "glow_sticks": None,
     }
 
 
