@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from lyot.ramps._jump_clip import clip_all, clip_integrations
-from lyot.ramps._jump_median import SAMPLE, nan_median
+from lyot.ramps._jump_median import NONE, SAMPLE, first_guess, key_of, median_of_keys, nan_median, to_keys, value_of
 
 DNU_OR_SATURATED = np.uint8(3)
 JUMP = np.uint8(4)
@@ -32,11 +32,11 @@ class Work(NamedTuple):
     """Scratch of one thread."""
 
     diffs: Any
-    """(nints * (ngroups - 1),) float32: differences of the current pixel, electrons; NaN where not usable."""
+    """(nints * (ngroups - 1),) float32: differences of the current pixel, electrons, NaN where not usable; or their keys."""
     kept: Any
     """(nints * ngroups + 1,) float32."""
     sample: Any
-    """(SAMPLE + 1,) float32."""
+    """(SAMPLE + 1,) int32."""
     wide: Any
     """(nints * ngroups + 1,) float64."""
 
@@ -47,7 +47,7 @@ def work_arrays(nints: int, ngroups: int) -> Work:
     return Work(
         np.empty(nints * max(ngroups - 1, 0), np.float32),
         np.empty(total, np.float32),
-        np.empty(SAMPLE + 1, np.float32),
+        np.empty(SAMPLE + 1, np.int32),
         np.empty(total, np.float64),
     )
 
@@ -83,7 +83,7 @@ def flags_union(flags):
     """Bitwise OR of one integration's flags (ngroups,) uint8."""
     union = np.uint8(0)
     for g in range(flags.size):
-        union |= flags[g]
+        union = np.uint8(union | flags[g])  # the cast keeps the loop in bytes
     return union
 
 
@@ -103,8 +103,8 @@ def difference_pixel(ramp, flag, gain, diffs):
         if flags_union(flag[i]) & DNU_OR_SATURATED:
             f = flag[i]
             for k in range(nd):
-                if (f[k] | f[k + 1]) & DNU_OR_SATURATED:
-                    d[k] = np.nan
+                bad = np.uint8((f[k] | f[k + 1]) & DNU_OR_SATURATED)
+                d[k] = np.float32(np.nan) if bad else d[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -115,28 +115,29 @@ def noise_of(median, noise_squared, nframes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _flag_single_pass(diffs, flag, median, sigma, threshold):
-    """Flag every difference further than `threshold` sigma from the median."""
+def _flag_single_pass(keys, flag, median, sigma, threshold):
+    """Flag every difference further than `threshold` sigma from the median; ``keys`` are those of the differences."""
     nints, ngroups = flag.shape
     nd = ngroups - 1
     if not (sigma > 0.0):
         return
-    # float32 limits, a little inside the true ones: the exact test is only made beyond them
+    # limits a little inside the true ones: the exact test is made only beyond them
     span = threshold * sigma
     slack = 1e-5 * (np.abs(median) + span)
-    low = np.float32(median - span + slack)
-    high = np.float32(median + span - slack)
+    low = key_of(median - span + slack)
+    high = key_of(median + span - slack)
     for i in range(nints):
-        d = diffs[i * nd : (i + 1) * nd]
-        beyond = 0
+        row = keys[i * nd : (i + 1) * nd]
+        beyond = np.int32(0)
         for k in range(nd):
-            beyond += (d[k] < low) | (d[k] > high)
+            beyond = np.int32(beyond + np.int32((row[k] < low) | ((row[k] > high) & (row[k] != NONE))))
         if beyond == 0:
             continue
         for k in range(nd):
-            v = np.float64(d[k])
-            if np.isfinite(v) and np.abs(v - median) / sigma > threshold:
-                flag[i, k + 1] |= JUMP
+            if (row[k] < low or row[k] > high) and row[k] != NONE:
+                v = np.float64(value_of(row[k]))
+                if np.isfinite(v) and np.abs(v - median) / sigma > threshold:
+                    flag[i, k + 1] |= JUMP
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -152,11 +153,11 @@ def _clipped_median(diffs, usable, largest, work):
                 smallest = diffs[k]
         return np.float64(smallest)
     if usable == 3:
-        return nan_median(diffs, n, work.kept, work.sample)
-    rest = work.wide[: n // 2 + 1].view(np.float32)
+        return nan_median(diffs, work.kept)
+    rest = work.wide[: n // 2 + 1].view(np.float32)[:n]
     for k in range(n):
         rest[k] = np.nan if diffs[k] == largest else diffs[k]
-    return nan_median(rest, n, work.kept, work.sample)
+    return nan_median(rest, work.kept)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -220,12 +221,18 @@ def jump_pixel(ramp, flag, gain, read_noise, plan, work):
         Median difference and its noise, electrons; NaN when no difference is usable.
     """
     difference_pixel(ramp, flag, gain, work.diffs)
-    median = nan_median(work.diffs, work.diffs.size, work.kept, work.sample)
+    keys = work.diffs.view(np.int32)
+    if plan.method == 1 or plan.method == 5:
+        valid = to_keys(keys)
+        guess, density = first_guess(keys, work.sample)
+        median = median_of_keys(keys, valid, guess, density * valid, work.kept.view(np.int32))
+    else:
+        median = nan_median(work.diffs, work.kept)
     noise = read_noise * gain
     noise_squared = noise * noise
     sigma = noise_of(median, noise_squared, plan.nframes)
     if plan.method == 1:
-        _flag_single_pass(work.diffs, flag, median, sigma, plan.threshold)
+        _flag_single_pass(keys, flag, median, sigma, plan.threshold)
     elif plan.method == 2:
         _flag_iterative(flag, noise_squared, plan, work)
     elif plan.method == 3:

@@ -1,9 +1,12 @@
-"""Exact order statistics of one pixel's group differences, without allocation.
+"""Exact order statistics of one pixel's group differences, without allocation and almost without branches.
 
 The jump detection needs the exact median of all differences of a pixel (15 000 for 60 integrations of 250 groups), the ramp fit
-the median of each integration. A full quickselect touches every value several times, with unpredictable branches; here a
-small sample brackets the median, one branch-free pass keeps the values inside the bracket, and only those are selected from.
-If the bracket misses (a few times in 10 000), the plain quickselect answers. The result is always exact.
+the median of each integration. Quickselect mispredicts a branch for every second value it touches. Here the values are counted
+instead: a guess of the median is improved by Newton steps on the number of values below it, and the last few ranks are walked
+through, each step one vectorised pass. If that does not end in a few passes, quickselect answers. The result is always exact.
+
+Vector instructions for minima exist for integers only (NaN stands in the way), so values are compared by *keys*: the bits of a
+float32 as int32, reflected for negative numbers, which sort as the numbers do. Values to be left out have the key `NONE`.
 """
 
 from __future__ import annotations
@@ -11,13 +14,50 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-SAMPLE = 384
-"""Values drawn to bracket the median."""
+NONE = np.int32(2**31 - 1)
+"""Key of a value that is left out; larger than that of any number."""
 
-HALF_WINDOW = 40
-"""Ranks of the sample on either side: 4 standard deviations of the sample median."""
+SAMPLE = 128
+"""Values drawn for the first guess."""
 
-_SMALL = 1200
+_LOWEST = np.int32(-(2**31))
+_MAGNITUDE = np.int32(2**31 - 1)
+_FEW = 24
+_WALK = 3
+_STEPS = 9
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def key_of(value):
+    """Key of one float32 number."""
+    bits = np.float32(value).view(np.int32)
+    return np.int32(bits ^ ((bits >> np.int32(31)) & _MAGNITUDE))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def value_of(key):
+    """The float32 number of a key."""
+    return np.int32(key ^ ((key >> np.int32(31)) & _MAGNITUDE)).view(np.float32)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def to_keys(bits):
+    """Turn the bits (``values.view(int32)``) of float32 numbers into keys, in place; NaN become `NONE`.
+
+    Returns
+    -------
+    int
+        Number of keys that are not `NONE`.
+    """
+    valid = np.int32(0)
+    infinity = np.int32(0x7F800000)
+    for k in range(bits.size):
+        b = bits[k]
+        key = np.int32(b ^ ((b >> np.int32(31)) & _MAGNITUDE))
+        good = np.int32(b & _MAGNITUDE) <= infinity
+        bits[k] = key if good else NONE
+        valid = np.int32(valid + np.int32(good))
+    return valid
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -26,10 +66,8 @@ def quickselect(a, n, k):
     low = 0
     high = n - 1
     while low < high:
-        middle = (low + high) >> 1
-        # median of three as pivot: keeps sorted and constant input from being the worst case
-        x, y, z = a[low], a[middle], a[high]
-        if x > y:
+        x, y, z = a[low], a[(low + high) >> 1], a[high]
+        if x > y:  # median of three as pivot: sorted or constant input is not the worst case
             x, y = y, x
         if y > z:
             y = z if z > x else x
@@ -53,101 +91,169 @@ def quickselect(a, n, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _middle(a, n, below, total):
-    """Mean of the two middle values of `total` values, of which `below` are smaller than all of ``a[:n]``."""
-    upper_rank = total // 2 - below
-    upper = quickselect(a, n, upper_rank)
-    if total % 2 == 1:
-        return np.float64(upper)
-    lower = a[0]
-    for i in range(1, upper_rank):
-        if a[i] > lower:
-            lower = a[i]
-    return (np.float64(lower) + np.float64(upper)) / 2.0
+def _below(keys, limit):
+    """Number of keys below a limit."""
+    count = np.int32(0)
+    for k in range(keys.size):
+        count = np.int32(count + np.int32(keys[k] < limit))
+    return np.int64(count)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def count_within(values, n, low, high, kept):
-    """Copy the values in [low, high] to `kept`; return (number below low, number kept, number that are not NaN)."""
-    below = 0
-    inside = 0
-    valid = 0
-    for i in range(n):
-        v = values[i]
-        kept[inside] = v
-        inside += (v >= low) & (v <= high)
-        below += v < low
-        valid += v == v
-    return below, inside, valid
+def _smallest_from(keys, limit):
+    """Smallest key that is not below a limit."""
+    best = NONE
+    for k in range(keys.size):
+        key = keys[k] if keys[k] >= limit else NONE
+        best = np.int32(min(best, key))
+    return best
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def median_near(values, n, low, high, kept):
-    """Median of the values that are not NaN, if it lies in [low, high]; else fall back on selecting from all.
+def _largest_below(keys, limit):
+    """Largest key below a limit."""
+    best = _LOWEST
+    for k in range(keys.size):
+        key = keys[k] if keys[k] < limit else _LOWEST
+        best = np.int32(max(best, key))
+    return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean(lower, upper):
+    return (np.float64(value_of(lower)) + np.float64(value_of(upper))) / 2.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _selected(keys, valid, kept):
+    """Median of the keys that are not `NONE` by quickselect."""
+    n = 0
+    for k in range(keys.size):
+        kept[n] = keys[k]
+        n += np.int64(keys[k] != NONE)
+    upper = quickselect(kept, n, valid // 2)
+    if valid % 2 == 1:
+        return np.float64(value_of(upper))
+    lower = kept[0]
+    for k in range(1, valid // 2):
+        lower = max(lower, kept[k])
+    return _mean(lower, upper)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _walk_up(keys, limit, first, second):
+    """Mean of the keys of rank `first` and `second`, both a few ranks above a limit."""
+    key = _smallest_from(keys, limit)
+    while True:
+        count = _below(keys, np.int32(key + 1))
+        if count > first:
+            upper = key if count > second else _smallest_from(keys, np.int32(key + 1))
+            return _mean(key, upper)
+        key = _smallest_from(keys, np.int32(key + 1))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _walk_down(keys, limit, count, ranks):
+    """As `_walk_up`, from a limit with `count` keys below it; ``ranks`` = (first, second)."""
+    first, second = ranks
+    while True:
+        key = _largest_below(keys, limit)
+        fewer = _below(keys, key)
+        if fewer <= first:
+            upper = key if count > second else _smallest_from(keys, limit)
+            return _mean(key, upper)
+        limit = key
+        count = fewer
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def median_of_keys(keys, valid, guess, density, kept):
+    """Exact median of the numbers behind keys.
 
     Parameters
     ----------
-    values : (n,) float32 ndarray
-        Any values; NaN are left out. Not changed.
-    low, high : float32
-        Bracket in which the median is expected.
-    kept : (>= n + 1,) float32 ndarray
+    keys : (n,) int32 ndarray
+        Keys; those equal to `NONE` are left out. Not changed.
+    valid : int
+        Number of keys that are not `NONE`.
+    guess : float
+        Where the median probably is.
+    density : float
+        Number of values per unit there; not positive or not finite: no guess.
+    kept : (>= n + 1,) int32 ndarray
         Scratch.
 
     Returns
     -------
     float64
-        Median, the mean of the two middle values for an even number; NaN when all are NaN.
+        Median, the mean of the two middle values for an even number; NaN when there is no value.
     """
-    below, inside, valid = count_within(values, n, low, high, kept)
     if valid == 0:
         return np.nan
-    first = (valid - 1) // 2
-    if below <= first and valid // 2 < below + inside:
-        return _middle(kept, inside, below, valid)
-    inside = 0
-    for i in range(n):
-        kept[inside] = values[i]
-        inside += values[i] == values[i]
-    return _middle(kept, inside, 0, inside)
+    if valid < _FEW or not (density > 0.0 and density < np.inf):
+        return _selected(keys, valid, kept)
+    first = np.int64((valid - 1) // 2)
+    second = np.int64(valid // 2)
+    low, low_count, low_value = _LOWEST, np.int64(0), -np.inf
+    high, high_count, high_value = NONE, np.int64(valid), np.inf
+    value = np.float64(guess)
+    for _ in range(_STEPS):
+        limit = key_of(value)
+        if limit <= low or limit >= high:
+            break
+        count = _below(keys, limit)
+        if count <= first:
+            low, low_count, low_value = limit, count, value
+            if first - count <= _WALK:
+                return _walk_up(keys, low, first, second)
+        else:
+            high, high_count, high_value = limit, count, value
+            if count - second <= _WALK:
+                return _walk_down(keys, high, count, (first, second))
+        step = (0.5 * valid - count) / density
+        value += step
+        if not (value > low_value and value < high_value):
+            value = low_value + (high_value - low_value) * (0.5 * valid - low_count) / (high_count - low_count)
+    return _selected(keys, valid, kept)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def bracket(values, n, sample, half):
-    """Two values between which the median of ``values[:n]`` most probably lies, from a strided sample.
+def first_guess(keys, sample):
+    """Median and density of keys from a strided sample of them: (guess, density per unit and per value).
 
-    Parameters
-    ----------
-    values : (n,) float32 ndarray
-        NaN are left out.
-    sample : (>= SAMPLE + 1,) float32 ndarray
-        Scratch.
-    half : int
-        Ranks of the sample on either side of its median.
-
-    Returns
-    -------
-    low, high : float32
-        (-inf, inf) when the values are too few for sampling to pay.
+    ``sample`` (>= SAMPLE + 1,) int32 is scratch. Density 0 when there are too few values for sampling to pay.
     """
-    if n < _SMALL:
-        return np.float32(-np.inf), np.float32(np.inf)
+    n = keys.size
+    if n < 4 * SAMPLE:
+        return 0.0, 0.0
     count = 0
     for i in range(SAMPLE):
-        v = values[(i * n) // SAMPLE]
-        sample[count] = v
-        count += v == v
+        key = keys[(i * n) // SAMPLE]
+        sample[count] = key
+        count += np.int64(key != NONE)
     if count < SAMPLE // 2:
-        return np.float32(-np.inf), np.float32(np.inf)
-    centre = count // 2
-    half = min(half, centre - 1)
-    high = quickselect(sample, count, centre + half)
-    low = quickselect(sample, centre + half, centre - half)
-    return low, high
+        return 0.0, 0.0
+    quarter = count // 4
+    upper = np.float64(value_of(quickselect(sample, count, count - 1 - quarter)))
+    lower = np.float64(value_of(quickselect(sample, count - quarter, quarter)))
+    middle = np.float64(value_of(quickselect(sample, count - quarter, count // 2)))
+    # between the quartiles of a normal distribution lies half of it; at the peak it is denser by 1.077
+    return middle, 1.077 * (count - 1 - 2 * quarter) / count / (upper - lower)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def nan_median(values, n, kept, sample):
-    """Exact median of ``values[:n]`` leaving out NaN; see `median_near` for the scratch arrays."""
-    low, high = bracket(values, n, sample, HALF_WINDOW)
-    return median_near(values, n, low, high, kept)
+def nan_median(values, kept):
+    """Exact median of float32 values leaving out NaN, by quickselect; ``kept`` (>= n + 1,) float32 is scratch."""
+    n = 0
+    for k in range(values.size):
+        kept[n] = values[k]
+        n += np.int64(values[k] == values[k])
+    if n == 0:
+        return np.nan
+    upper = quickselect(kept, n, n // 2)
+    if n % 2 == 1:
+        return np.float64(upper)
+    lower = kept[0]
+    for k in range(1, n // 2):
+        lower = max(lower, kept[k])
+    return (np.float64(lower) + np.float64(upper)) / 2.0

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from lyot.ramps._jump_kernels import flags_union
-from lyot.ramps._jump_median import SAMPLE, bracket, median_near
+from lyot.ramps._jump_median import SAMPLE, first_guess, median_of_keys, to_keys
 
 DNU = np.uint8(1)
 SATURATED = np.uint8(2)
@@ -54,6 +54,8 @@ class FitWork(NamedTuple):
     diffs: Any
     kept: Any
     sample: Any
+    valid: Any
+    """(nints,) int32: number of usable differences."""
     original: Any
     """(nints, ngroups) uint8: flags before suppression."""
     only_first: Any
@@ -82,8 +84,9 @@ def fit_work(nints: int, ngroups: int) -> FitWork:
     total = nints * ngroups
     return FitWork(
         np.empty(total, np.float32),
-        np.empty(total + 1, np.float32),
-        np.empty(SAMPLE + 1, np.float32),
+        np.empty(total + 1, np.int32),
+        np.empty(SAMPLE + 1, np.int32),
+        np.empty(nints, np.int32),
         np.empty((nints, ngroups), np.uint8),
         np.empty(nints, np.uint8),
         _weights_table(ngroups),
@@ -303,8 +306,8 @@ def _differences(y, flag, union, diffs):
         diffs[k] = y[k + 1] - y[k]
     if union & np.uint8(7):
         for k in range(n):
-            if (flag[k] | flag[k + 1]) & np.uint8(3) or flag[k + 1] & JUMP:
-                diffs[k] = np.nan
+            bad = np.uint8((flag[k] | flag[k + 1]) & np.uint8(3)) | np.uint8(flag[k + 1] & JUMP)
+            diffs[k] = np.float32(np.nan) if bad else diffs[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -317,16 +320,17 @@ def median_rate(ramp, flag, plan, work):
             total += np.float64(np.nan if flag[i, 0] & SATURATED else ramp[i, 0]) / plan.one_group_time
         return total / nints
     nd = n - 1
+    keys = work.diffs[: nints * nd].view(np.int32)
     for i in range(nints):
         _differences(ramp[i], flag[i], flags_union(flag[i]), work.diffs[i * nd : (i + 1) * nd])
-    # ranks within which the median of one integration falls: 4 sigma of its own, and some for the sample
-    half = int(SAMPLE * min(0.45, 2.0 / np.sqrt(nd) + 0.05))
-    low, high = bracket(work.diffs, nints * nd, work.sample, half)
+        work.valid[i] = to_keys(keys[i * nd : (i + 1) * nd])
+    guess, density = first_guess(keys, work.sample)
     for i in range(nints):
         if work.only_first[i]:
             total += np.float64(ramp[i, 0]) / plan.one_group_time
             continue
-        middle = median_near(work.diffs[i * nd : (i + 1) * nd], nd, low, high, work.kept)
+        valid = work.valid[i]
+        middle = median_of_keys(keys[i * nd : (i + 1) * nd], valid, guess, density * valid, work.kept)
         if np.isnan(middle):
             middle = np.nan if flag[i, 0] & np.uint8(3) else np.float64(ramp[i, 0])
         if not np.isnan(middle):
