@@ -1,0 +1,223 @@
+"""Bad and outlying pixels of calibrated integrations: found in time and in space, repaired with uncertainty carried.
+
+*In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is the
+same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows the
+scatter of the pixel and of its neighbours.
+
+*In space*: a pixel of the time-median image that stands out of its eight neighbours in a way that no point source can. A
+point source at MIRI's sampling spreads over several pixels (full width at least 3): its brightest pixel is no more than
+twice as high above the surroundings as its brightest neighbour. A pixel is called bad only if it is at least
+`sharpness` times as high, and by `space_threshold` times the noise.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from lyot.errors import InputError
+from lyot.params import param
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+MIN_INTEGRATIONS = 4
+"""Fewer integrations than this are not compared in time."""
+
+
+@dataclass(frozen=True)
+class BadPixelParams:
+    """Parameters of `find_bad_pixels` and of what is done with what it finds."""
+
+    action: str = param(
+        "flag",
+        help="flag: set DO_NOT_USE; repair: fill in, flagged FLUX_ESTIMATED, with a larger error",
+        choices=("flag", "repair"),
+    )
+    time_threshold: float = param(
+        7.0, help="deviation from the pixel's median over the integrations; 0 turns this off", unit="sigma", min=0.0
+    )
+    space_threshold: float = param(
+        10.0, help="deviation from the neighbours in the median image; 0 turns this off", unit="sigma", min=0.0
+    )
+    sharpness: float = param(
+        4.0, help="how much further from its surroundings than its extreme neighbour a bad pixel must be", min=2.0
+    )
+
+
+@dataclass(frozen=True)
+class BadPixels:
+    """What `find_bad_pixels` found.
+
+    Attributes
+    ----------
+    in_time : (nints, ny, nx) bool ndarray
+        Outliers of single integrations.
+    in_space : (ny, nx) bool ndarray
+        Pixels bad in all integrations.
+    """
+
+    in_time: Bool
+    in_space: Bool
+
+    @property
+    def mask(self) -> Bool:
+        """Both together: (nints, ny, nx)."""
+        return self.in_time | self.in_space
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What `repair` returns.
+
+    Attributes
+    ----------
+    data, variance : (nints, ny, nx) float64 ndarray
+        With the bad pixels filled; NaN where nothing could be done.
+    filled : (nints, ny, nx) bool ndarray
+        Pixels that were filled.
+    """
+
+    data: Float
+    variance: Float
+    filled: Bool
+
+
+def find_bad_pixels(
+    data: NDArray[np.floating], variance: NDArray[np.floating], params: BadPixelParams | None = None
+) -> BadPixels:
+    """Find outliers in time and isolated bad pixels in space.
+
+    Parameters
+    ----------
+    data, variance : (nints, ny, nx) float ndarray
+        Integrations and their variances (same unit squared); NaN where known to be bad. Not changed.
+    params : BadPixelParams, optional
+        Thresholds.
+
+    Returns
+    -------
+    BadPixels
+        Pixels that are NaN already are not reported.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    p = params or BadPixelParams()
+    cube, var = _checked(data, variance)
+    in_time = np.zeros(cube.shape, bool)
+    if p.time_threshold > 0 and len(cube) >= MIN_INTEGRATIONS:
+        in_time = _outliers_in_time(cube, var, p.time_threshold)
+    in_space = np.zeros(cube.shape[1:], bool)
+    if p.space_threshold > 0:
+        clean = np.where(in_time, np.nan, cube)
+        count = np.maximum(np.isfinite(clean).sum(axis=0), 1)
+        noise = np.sqrt(_quiet(np.nanmean, var) / count)
+        in_space = isolated_pixels(_quiet(np.nanmedian, clean), noise, p)
+    return BadPixels(in_time, in_space)
+
+
+def _checked(data: NDArray[np.floating], variance: NDArray[np.floating]) -> tuple[Float, Float]:
+    cube, var = np.asarray(data, dtype=np.float64), np.asarray(variance, dtype=np.float64)
+    if cube.ndim != 3 or var.shape != cube.shape:
+        raise InputError(f"expected integrations and variances (nints, ny, nx), got {cube.shape} and {var.shape}.")
+    return cube, var
+
+
+def _quiet(function: object, array: Float) -> Float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN pixels give NaN, as meant
+        return np.asarray(function(array, axis=0))  # type: ignore[operator]
+
+
+def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
+    """Pixels further from their median in time than the noise, their own scatter and their neighbours' scatter allow."""
+    deviation = np.abs(cube - _quiet(np.nanmedian, cube))
+    scatter = 1.4826 * _quiet(np.nanmedian, deviation)
+    filled = np.where(np.isfinite(scatter), scatter, 0.0)
+    around = median_filter(filled, size=3, mode="nearest")
+    floor = np.sqrt(np.where(np.isfinite(var), var, 0.0))
+    sigma = np.maximum(floor, np.maximum(filled, around))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((deviation > threshold * sigma) & (sigma > 0))
+
+
+def _neighbours(image: Float) -> Float:
+    """The eight neighbours of every pixel, NaN beyond the edge: (8, ny, nx)."""
+    ny, nx = image.shape
+    padded = np.pad(image, 1, constant_values=np.nan)
+    steps = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
+    return np.stack([padded[dy : dy + ny, dx : dx + nx] for dy, dx in steps])
+
+
+def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
+    """Pixels that stand out of their neighbours more sharply than a point source can.
+
+    Parameters
+    ----------
+    image, noise : (ny, nx) float64 ndarray
+        Image and its standard deviation; NaN where bad.
+    params : BadPixelParams
+        `space_threshold` and `sharpness` are used.
+
+    Returns
+    -------
+    (ny, nx) bool ndarray
+        False where fewer than five neighbours are good.
+    """
+    around = _neighbours(image)
+    middle, highest, lowest = (_quiet(f, around) for f in (np.nanmedian, np.nanmax, np.nanmin))
+    enough = np.isfinite(around).sum(axis=0) >= 5
+    with np.errstate(invalid="ignore"):
+        height = np.where(image >= middle, image - middle, middle - image)
+        rival = np.where(image >= middle, highest - middle, middle - lowest)
+        sharp = height > params.sharpness * rival
+        return np.asarray(enough & sharp & (height > params.space_threshold * noise))
+
+
+def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool) -> Repaired:
+    """Fill bad pixels: from the other integrations where there are some, else from the neighbours.
+
+    A value from time is the mean of the good integrations m of the pixel; its variance is that of a fresh integration
+    plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is the mean of
+    the good neighbours; its variance is their scatter (at least their mean variance) times ``1 + 1/n``.
+
+    Parameters
+    ----------
+    data, variance : (nints, ny, nx) float ndarray
+        Integrations and variances; not changed.
+    bad : (nints, ny, nx) bool ndarray
+        Pixels to fill, e.g. ``BadPixels.mask``. NaN pixels that are not in it stay NaN.
+
+    Returns
+    -------
+    Repaired
+        Copies with the pixels filled.
+    """
+    cube, var = (a.copy() for a in _checked(data, variance))
+    usable = np.isfinite(cube) & ~bad
+    count = usable.sum(axis=0)
+    mean = np.where(usable, cube, 0.0).sum(axis=0) / np.maximum(count, 1)
+    single = np.where(usable, np.nan_to_num(var), 0.0).sum(axis=0) / np.maximum(count, 1)
+    from_time = bad & (count > 0)
+    cube = np.where(from_time, mean, cube)
+    var = np.where(from_time, single * (1.0 + 1.0 / np.maximum(count, 1)), var)
+    from_space = bad & (count == 0)
+    filled = from_time.copy()
+    for k in np.flatnonzero(from_space.any(axis=(1, 2))):
+        todo = from_space[k]
+        around = _neighbours(np.where(bad[k], np.nan, cube[k]))[:, todo]
+        noise = _neighbours(np.where(bad[k], np.nan, var[k]))[:, todo]
+        n = np.isfinite(around).sum(axis=0)
+        scatter = np.maximum(_quiet(np.nanvar, around), np.nan_to_num(_quiet(np.nanmean, noise)))
+        good = n >= 3
+        cube[k][todo] = np.where(good, _quiet(np.nanmean, around), np.nan)
+        var[k][todo] = np.where(good, scatter * (1.0 + 1.0 / np.maximum(n, 1)), np.nan)
+        filled[k][todo] = good
+    return Repaired(cube, var, filled)
