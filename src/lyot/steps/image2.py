@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipeline
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage2_background import BackgroundStep
+from lyot.steps.stage2_bad_pixels import BadPixelStep
+from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep
 
 
 class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
@@ -18,4 +20,25 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
     step_defs: ClassVar[dict[str, type]] = {
         **OfficialImage2Pipeline.step_defs,
         "bkg_subtract": BackgroundStep,
+        "bad_pixels": BadPixelStep,
     }
+
+    def process_exposure_product(self, exp_product: Any, pool_name: str = " ", asn_file: str = " ") -> JwstDataModel:
+        """Calibrate one exposure: the official steps in their order, then the bad pixels.
+
+        Parameters
+        ----------
+        exp_product : dict
+            Product of a level-2 association: one science member and its backgrounds.
+        pool_name, asn_file : str
+            For the record in the header.
+
+        Returns
+        -------
+        CubeModel or ImageModel
+            Calibrated exposure.
+        """
+        model = super().process_exposure_product(exp_product, pool_name, asn_file)
+        if str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip:
+            model = self.bad_pixels.run(model)
+        return model

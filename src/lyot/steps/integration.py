@@ -24,6 +24,7 @@ _STAGE1: tuple[tuple[str, str | None, bool], ...] = (
 _STAGE2: tuple[tuple[str, str | None, bool], ...] = (
     ("lyot.steps.image2.Image2Pipeline", "lyot_image2", True),
     ("lyot.steps.stage2_background.BackgroundStep", "lyot_bkg_subtract", False),
+    ("lyot.steps.stage2_bad_pixels.BadPixelStep", "lyot_bad_pixels", False),
 )
 
 _STAGE3: tuple[tuple[str, str | None, bool], ...] = (
