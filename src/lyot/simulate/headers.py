@@ -224,7 +224,7 @@ def primary_header(e: Exposure, scene: Scene, *, seed: int) -> fits.Header:
     header["NAXIS"] = (0, "number of array dimensions")
     header["EXTEND"] = True
     cards: list[Card] = [
-        ("DATE", Time(e.start + 1.0, format="mjd").isot, "UTC date file created (a day after the exposure)"),
+        ("DATE", Time(e.start + 1.0, format="mjd").isot, "UTC date file created"),
         ("ORIGIN", "STSCI", "Organization responsible for creating file"),
         ("TIMESYS", "UTC", "principal time system for time-related keywords"),
         ("TIMEUNIT", "s", "Default unit applicable to all time values"),

@@ -132,9 +132,9 @@ def fill_normal(state: Any, bits: Any, out: Any) -> None:  # pragma: no cover - 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _alias_table(mean: Any, table: Any, p: Any, small: Any, large: Any) -> None:  # pragma: no cover - compiled
     """Vose's alias table of a Poisson distribution on 0 .. 127; entry = threshold (24 bits) << 8 | alias."""
-    log_mean = math.log(mean)
-    for k in range(TABLE_SIZE):
-        p[k] = math.exp(k * log_mean - mean - math.lgamma(k + 1.0)) * TABLE_SIZE
+    p[0] = math.exp(-mean) * TABLE_SIZE
+    for k in range(1, TABLE_SIZE):
+        p[k] = p[k - 1] * mean / k
     n_small = n_large = 0
     for k in range(TABLE_SIZE):
         if p[k] < 1.0:
