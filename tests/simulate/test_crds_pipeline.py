@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from stdatamodels.jwst import datamodels
 
 from lyot import dq
 from lyot.geometry import pa_of_detector_y, position_angle
 from lyot.simulate.crds_cache import write_crds_cache
+from lyot.simulate.detector import DetectorModel
 from tests.simulate.crds_support import tiny_detector, write_uncal
 
 pytestmark = pytest.mark.slow
@@ -42,10 +44,11 @@ socket.getaddrinfo = refuse
 
 STAGES = """
 from jwst.pipeline import Coron3Pipeline, Detector1Pipeline, Image2Pipeline
-for name in ("ref", "bg"):
+for name in ("ref", "bg", "lyot"):
     Detector1Pipeline.call(FILES[name], save_results=True)
 for name in ("sci", "ref"):
     Image2Pipeline.call(f"{name}_asn.json", save_results=True)
+Image2Pipeline.call(FILES["lyot"].replace("uncal", "rateints"), save_results=True)
 Coron3Pipeline.call("coron3_asn.json", save_results=True)
 """
 
@@ -60,17 +63,20 @@ class Sequence:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.detector = tiny_detector()
-        c = self.detector.coronagraph
-        self.cache = write_crds_cache(folder / "crds_cache", {"F1550C": self.detector}, ngroups=GROUPS)
-        self.star = 6000.0 * gauss(c.shape, c.reference_point)
-        scenes = {"sci": self.star + BACKGROUND, "ref": 0.8 * self.star + BACKGROUND, "bg": 0 * self.star + BACKGROUND}
-        numbers = {"sci": 8, "ref": 7, "bg": 30}
+        self.detector, self.lyot = tiny_detector("F1550C"), tiny_detector("F2300C")
+        detectors = {"F1550C": self.detector, "F2300C": self.lyot}
+        self.cache = write_crds_cache(folder / "crds_cache", detectors, ngroups=GROUPS)
+        self.star = 6000.0 * gauss(self.detector.shape, self.detector.coronagraph.reference_point)
+        flat = np.full(self.detector.shape, BACKGROUND)
+
+        def write(role: str, scene: np.ndarray, detector: DetectorModel = self.detector) -> Path:
+            return write_uncal(folder, detector, scene, role, ngroups=GROUPS)
+
         self.files = {
-            name: write_uncal(
-                folder, self.detector, scenes[name], observation=numbers[name], psf=name == "ref", ngroups=GROUPS
-            )
-            for name in scenes
+            "sci": write("science", self.star + flat),
+            "ref": write("reference", 0.8 * self.star + flat),
+            "bg": write("science_background", flat),
+            "lyot": write("science", flat, self.lyot),
         }
         self.inputs = {name: path.read_bytes() for name, path in self.files.items()}
         self._associations()
@@ -150,21 +156,36 @@ def test_image2_gives_brightness_without_background(sequence):
         assert model.meta.cal_step.flat_field == "COMPLETE"
 
 
-def test_world_coordinates_agree_with_the_simulated_geometry(sequence):
-    c = sequence.detector.coronagraph
-    with datamodels.open(sequence.product("sci", "calints")) as model:
+def test_the_lyot_spot_gets_its_own_calibration(sequence):
+    d = sequence.lyot
+    with datamodels.open(sequence.product("lyot", "calints")) as model:
+        assert model.meta.exposure.type == "MIR_LYOT"
+        good = (model.dq & dq.DO_NOT_USE) == 0
+        assert good.mean() > 0.9
+        # rounding, 0.29 DN on 11 groups of 490 DN, five times over
+        np.testing.assert_allclose(model.data[good], BACKGROUND * d.photmjsr, rtol=5e-4)
+        info = model.meta.wcsinfo
+        assert model.meta.wcs.invert(info.ra_ref, info.dec_ref) == pytest.approx(
+            d.coronagraph.reference_point, abs=0.01
+        )
+
+
+@pytest.mark.parametrize("name", ["sci", "lyot"])
+def test_world_coordinates_agree_with_the_simulated_geometry(sequence, name):
+    c = {"sci": sequence.detector, "lyot": sequence.lyot}[name].coronagraph
+    with datamodels.open(sequence.product(name, "calints")) as model:
         wcs, info = model.meta.wcs, model.meta.wcsinfo
         x, y = wcs.invert(info.ra_ref, info.dec_ref)
         assert np.hypot(x - c.reference_point[0], y - c.reference_point[1]) < 0.01
-        # a source 8 px up the detector: position angle and separation as geometry.py has them
-        ra, dec = wcs(c.reference_point[0] + 3, c.reference_point[1] + 8)
-        east = (ra - info.ra_ref) * np.cos(np.radians(info.dec_ref)) * 3600
-        north = (dec - info.dec_ref) * 3600
+        assert (info.crpix1 - 1, info.crpix2 - 1) == pytest.approx(c.reference_point, abs=0.01)
+        # a source off the star: position angle and separation as geometry.py has them
         dx, dy = 3 * c.pixel_scale[0], 8 * c.pixel_scale[1]
-        pa = position_angle(dx, dy, pa_of_detector_y(info.roll_ref, info.v3yangle))
-    # flat-sky approximation and the header's roll, good to 1e-4 over an arcsec
-    assert np.hypot(east, north) == pytest.approx(np.hypot(dx, dy), rel=1e-4)
-    assert np.degrees(np.arctan2(east, north)) % 360 == pytest.approx(float(pa), abs=0.01)
+        ra, dec = wcs(c.reference_point[0] + 3, c.reference_point[1] + 8)
+        pa = float(position_angle(dx, dy, pa_of_detector_y(info.roll_ref, info.v3yangle)))
+    star, source = SkyCoord(info.ra_ref, info.dec_ref, unit="deg"), SkyCoord(ra, dec, unit="deg")
+    # rounding of the coordinates, 1e-14 of 200 deg, on 0.9 arcsec
+    assert star.separation(source).arcsec == pytest.approx(np.hypot(dx, dy), rel=1e-5)
+    assert star.position_angle(source).deg == pytest.approx(pa, abs=1e-3)
 
 
 def test_coron3_removes_the_star(sequence):
