@@ -472,9 +472,7 @@ def principal_components(exposures: Sequence[BackgroundExposure], image: Float, 
     return np.asarray(components.reshape(len(order), *image.shape))
 
 
-def fit_components(
-    residual: Float, components: Float, region: Bool, params: BackgroundParams
-) -> tuple[Float, Float]:
+def fit_components(residual: Float, components: Float, region: Bool, params: BackgroundParams) -> tuple[Float, Float]:
     """Fit components (and a constant) to each frame of `residual` on `region`.
 
     Returns
@@ -506,10 +504,10 @@ def _clipped_least_squares(
     noise: list[Float] | None = None,
 ) -> Float:
     """Coefficients of `columns` in `frame`; `noise` holds the variances of the columns (errors in variables)."""
-    design = np.stack([c.ravel() for c in columns], axis=1)
-    target = frame.ravel()
+    design: Float = np.stack([c.ravel() for c in columns], axis=1)
+    target: Float = frame.ravel()
     good = region.ravel() & np.isfinite(target) & np.isfinite(design).all(axis=1)
-    solution = np.zeros(len(columns))
+    solution: Float = np.zeros(len(columns))
     for _ in range(params.maxiters or 10):
         if good.sum() < 10 * len(columns):
             raise ReductionError(
@@ -519,7 +517,7 @@ def _clipped_least_squares(
         normal = design[good].T @ design[good]
         if noise is not None:
             normal -= np.diag(_bounded_noise(normal, [float(np.nansum(n.ravel()[good])) for n in noise]))
-        solution = np.linalg.lstsq(normal, design[good].T @ target[good], rcond=None)[0]
+        solution = np.asarray(np.linalg.lstsq(normal, design[good].T @ target[good], rcond=None)[0])
         residual = target - design @ solution
         centre = np.median(residual[good])
         spread = 1.4826 * np.median(np.abs(residual[good] - centre))

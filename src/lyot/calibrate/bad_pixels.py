@@ -1,12 +1,12 @@
 """Bad and outlying pixels of calibrated integrations: found in time and in space, repaired with uncertainty carried.
 
-*In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is the
-same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows the
-scatter of the pixel and of its neighbours.
+*In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is
+the same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows
+the scatter of the pixel and of its neighbours.
 
-*In space*: a pixel of the time-median image that stands out of its eight neighbours in a way that no point source can. A
-point source at MIRI's sampling spreads over several pixels (full width at least 3): its brightest pixel is no more than
-twice as high above the surroundings as its brightest neighbour. A pixel is called bad only if it is at least
+*In space*: a pixel of the time-median image that stands out of its eight neighbours in a way that no point source can.
+A point source at MIRI's sampling spreads over several pixels (full width at least 3): its brightest pixel is no more
+than twice as high above the surroundings as its brightest neighbour. A pixel is called bad only if it is at least
 `sharpness` times as high, and by `space_threshold` times the noise.
 """
 
@@ -137,7 +137,7 @@ def _quiet(function: object, array: Float) -> Float:
 
 
 def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
-    """Pixels further from their median in time than the noise, their own scatter and their neighbours' scatter allow."""
+    """Pixels further from their median in time than noise, own scatter and scatter of the neighbours allow."""
     deviation = np.abs(cube - _quiet(np.nanmedian, cube))
     scatter = 1.4826 * _quiet(np.nanmedian, deviation)
     filled = np.where(np.isfinite(scatter), scatter, 0.0)
@@ -185,8 +185,8 @@ def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool
     """Fill bad pixels: from the other integrations where there are some, else from the neighbours.
 
     A value from time is the mean of the good integrations m of the pixel; its variance is that of a fresh integration
-    plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is the mean of
-    the good neighbours; its variance is their scatter (at least their mean variance) times ``1 + 1/n``.
+    plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is
+    the mean of the good neighbours; its variance is their scatter (at least their mean variance) times ``1 + 1/n``.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The glow sticks of MIRI's coronagraphs: where they are, how bright, and what is left of them.
 
-Stray thermal light is scattered at the mask: along the flatter boundary of a four-quadrant phase mask, around the spot of
-the Lyot coronagraph and along the lower edge of its field. In archival backgrounds at 11.4 um the bright line spans -1.5
-to +3.5 pixels across the boundary, is 5 to 12 % of the background level, and does not scale with it from visit to visit:
-0.8 MJy/sr on 17.7 in one, 1.8 on 14.7 in another.
+Stray thermal light is scattered at the mask: along the flatter boundary of a four-quadrant phase mask, around the spot
+of the Lyot coronagraph and along the lower edge of its field. In archival backgrounds at 11.4 um the bright line spans
+-1.5 to +3.5 pixels across the boundary, is 5 to 12 % of the background level, and does not scale with it from visit to
+visit: 0.8 MJy/sr on 17.7 in one, 1.8 on 14.7 in another.
 
 What is measured is the excess of a strip over the field on both sides of it, so that a constant or a slope across the
 strip does not matter.
@@ -50,7 +50,7 @@ class GlowStrip:
 
 @dataclass(frozen=True)
 class GlowExcess:
-    """Brightness of a strip over its surroundings, in the unit of the image; NaN if it has fewer than 20 good pixels."""
+    """Brightness of a strip over its surroundings, unit of the image; NaN if it has fewer than 20 good pixels."""
 
     name: str
     value: float
@@ -100,9 +100,7 @@ def glow_strips(
         edge, off_bar = dy + 0.5 * coronagraph.field_size, np.abs(u) > coronagraph.bar_width
         rim = radius - coronagraph.spot_radius
         candidates = [
-            GlowStrip(
-                "ring", field & off_bar & _between(rim, _RING), field & off_bar & _any_between(rim, _RING_SIDES)
-            ),
+            GlowStrip("ring", field & off_bar & _between(rim, _RING), field & off_bar & _any_between(rim, _RING_SIDES)),
             GlowStrip(
                 "bottom", field & off_bar & _between(edge, _EDGE), field & off_bar & _any_between(edge, _EDGE_SIDES)
             ),
@@ -118,7 +116,9 @@ def _any_between(values: Float, limits: Sequence[tuple[float, float]]) -> Bool:
     return np.asarray(np.any([_between(values, pair) for pair in limits], axis=0))
 
 
-def glow_excess(image: NDArray[np.floating], strips: Sequence[GlowStrip], *, sigma: float = 4.0) -> tuple[GlowExcess, ...]:
+def glow_excess(
+    image: NDArray[np.floating], strips: Sequence[GlowStrip], *, sigma: float = 4.0
+) -> tuple[GlowExcess, ...]:
     """Measure each strip's excess over its comparison field.
 
     Parameters

@@ -8,8 +8,8 @@ from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipelin
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage2_bad_pixels import BadPixelStep
 from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep
+from lyot.steps.stage2_bad_pixels import BadPixelStep
 
 
 class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]

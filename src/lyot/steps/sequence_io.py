@@ -119,8 +119,9 @@ def frames_of(model: JwstDataModel, *, name: str | None = None) -> Frames:
     """
     name = name or model_name(model)
     data = getattr(model, "data", None)
-    if data is None or np.ndim(data) not in (2, 3) or 0 in np.shape(data):
-        raise InputError(f"{name}: expected calibrated integrations (SCI with 2 or 3 axes), got {np.shape(data)}.")
+    shape = () if data is None else np.shape(data)
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"{name}: expected calibrated integrations (SCI with 2 or 3 axes), got shape {shape}.")
     cube = np.array(data, dtype=np.float64)
     flags = own_array(model, "dq")
     flags = np.zeros(cube.shape, np.uint32) if flags is None else flags.astype(np.uint32)
@@ -164,7 +165,7 @@ def _pixel_scale(model: JwstDataModel) -> tuple[float, float]:
     wcs = model.meta.wcsinfo
     cd = [getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")]
     if all(v is not None for v in cd):
-        c11, c12, c21, c22 = (float(v) for v in cd)
+        c11, c12, c21, c22 = (float(v) for v in cd if v is not None)
         return 3600 * float(np.hypot(c11, c21)), 3600 * float(np.hypot(c12, c22))
     known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
     if known is not None:
@@ -331,10 +332,10 @@ def common_windows(
     The crops must differ by whole pixels; star positions that differ by a fraction of a pixel are left as they are
     (the frames are not shifted here).
     """
-    left = min(int(round(s[0])) for s in stars)
-    below = min(int(round(s[1])) for s in stars)
-    right = min(shape[1] - int(round(s[0])) for shape, s in zip(shapes, stars, strict=True))
-    above = min(shape[0] - int(round(s[1])) for shape, s in zip(shapes, stars, strict=True))
+    left = min(round(s[0]) for s in stars)
+    below = min(round(s[1]) for s in stars)
+    right = min(shape[1] - round(s[0]) for shape, s in zip(shapes, stars, strict=True))
+    above = min(shape[0] - round(s[1]) for shape, s in zip(shapes, stars, strict=True))
     if min(left + right, below + above) < 8:
         raise InputError(
             f"the frames have no common pixels about the star (shapes {sorted(set(shapes))}, CRPIX - 1 at {stars[0]} "
@@ -345,7 +346,7 @@ def common_windows(
                     sorted(set(shapes)), below + above, left + right)  # fmt: skip
     windows = []
     for s in stars:
-        x, y = int(round(s[0])), int(round(s[1]))
+        x, y = round(s[0]), round(s[1])
         windows.append((slice(y - below, y + above), slice(x - left, x + right)))
     return windows
 

@@ -49,7 +49,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
     spec = spec_from(
         BackgroundParams,
         extra="""
-        propagate_dq = boolean(default=False)  # OR all flags of the backgrounds into all integrations, as the official step
+        propagate_dq = boolean(default=False)  # OR the flags of the backgrounds into all integrations, as officially
         propagate_error = boolean(default=True)  # add the variance of the background to VAR_RNOISE and ERR
         report = boolean(default=True)  # write <name>_background.json with the residual of the glow sticks
         """,
@@ -190,8 +190,9 @@ def background_exposure(background: JwstDataModel, science: JwstDataModel) -> Ba
 
 def pixel_offset(background: JwstDataModel, science: JwstDataModel) -> tuple[int, int]:
     """Position (x, y) of the background's first pixel on the pixels of the science."""
+
     def difference(a: Any, b: Any) -> int | None:
-        return None if a is None or b is None else int(round(float(a) - float(b)))
+        return None if a is None or b is None else round(float(a) - float(b))
 
     own, other = science.meta.wcsinfo, background.meta.wcsinfo
     x, y = difference(own.crpix1, other.crpix1), difference(own.crpix2, other.crpix2)

@@ -99,9 +99,7 @@ def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
     return plan.reduce()
 
 
-def truncation_cube(
-    models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry
-) -> JwstDataModel:
+def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry) -> JwstDataModel:
     """Cube of the combined images, one plane per truncation, with a table of the truncations (``KLMODES``)."""
     cube = sky_cube(models[0], sky_grid(result, where), result.combined, result.combined_variance)
     add_table(cube, "KLMODES", truncation_table(result))

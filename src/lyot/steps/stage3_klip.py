@@ -37,11 +37,12 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         ReductionParams,
         extra="""
         truncate = force_list(default=None)  # official name: number of modes, or several; goes before truncations
-        use_throughput = boolean(default=True)  # use the off-axis throughput of the coronagraph: field stop, roll weights
+        use_throughput = boolean(default=True)  # use the coronagraph's off-axis throughput: field stop, roll weights
         mode = option('lyot', 'official', default='lyot')  # our reduction, or the official algorithm
         """,
     )
 
+    truncate: Any
     plan: ReductionPlan | None = None
     result: ReductionResult | None = None
     inputs: SequenceInput | None = None

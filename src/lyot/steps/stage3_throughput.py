@@ -41,8 +41,8 @@ def throughput_of(model: JwstDataModel) -> NDArray[np.float64] | None:
     if known is None or str(model.meta.instrument.name).upper() != "MIRI":
         return None
     star = geometry_of(model).star
-    x = int(round(known.reference_point[0] - star[0]))
-    y = int(round(known.reference_point[1] - star[1]))
+    x = round(known.reference_point[0] - star[0])
+    y = round(known.reference_point[1] - star[1])
     ny, nx = model.data.shape[-2:]
     out = np.full((ny, nx), np.nan)
     full = throughput_map(known.filter)
@@ -54,7 +54,7 @@ def throughput_of(model: JwstDataModel) -> NDArray[np.float64] | None:
 
 @lru_cache(maxsize=4)
 def throughput_map(filter_name: str) -> NDArray[np.float64]:
-    """Off-axis throughput over the subarray of a coronagraph, from the cache or computed: (ny, nx) float64, read-only."""
+    """Off-axis throughput over the subarray of a coronagraph, cached or computed: (ny, nx) float64, read-only."""
     coronagraph = CORONAGRAPHS[filter_name]
     path = _cache_folder() / f"throughput_{filter_name}_{_fingerprint(coronagraph)}.npy"
     try:
