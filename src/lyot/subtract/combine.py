@@ -23,6 +23,9 @@ from lyot.subtract.sequence import BoolArray, FloatArray
 TAPS = 6
 """Support of the quintic B-spline, pixels."""
 
+EDGE = 1e-6
+"""Positions this far (pixels) beyond the centres of the outermost pixels count as on them: rounding."""
+
 
 @dataclass(frozen=True)
 class NorthUpGrid:
@@ -96,11 +99,25 @@ class Resampler:
     def inside(self) -> BoolArray:
         """Pixels of the grid that lie on the detector image: (Ny, Nx) bool."""
         ny, nx = self.shape
-        return np.asarray((self.x >= 0) & (self.x <= nx - 1) & (self.y >= 0) & (self.y <= ny - 1))
+        x, y = self.x, self.y
+        return np.asarray((x >= -EDGE) & (x <= nx - 1 + EDGE) & (y >= -EDGE) & (y <= ny - 1 + EDGE))
+
+    def window(self, rows: slice, columns: slice) -> tuple[Resampler, slice, slice]:
+        """Resampler of a part of the grid alone, with the rows and columns of the detector image that it needs.
+
+        The spline of a part is that of the whole to 1e-8 of the brightest pixel.
+        """
+        if rows == slice(None) and columns == slice(None):
+            return self, rows, columns
+        x, y = self.x[rows, columns], self.y[rows, columns]
+        low_x, high_x = _span(x, self.shape[1])
+        low_y, high_y = _span(y, self.shape[0])
+        part = Resampler(x - low_x, y - low_y, (high_y - low_y, high_x - low_x))
+        return part, slice(low_y, high_y), slice(low_x, high_x)
 
     def coverage(self, good: BoolArray) -> FloatArray:
         """Weight of good pixels in the bilinear neighbourhood of each pixel of the grid: (Ny, Nx), 0 to 1."""
-        cover = ndimage.map_coordinates(good.astype(float), [self.y, self.x], order=1, mode="constant", cval=0.0)
+        cover = ndimage.map_coordinates(good.astype(float), [self.y, self.x], order=1, mode="nearest")
         return np.asarray(np.where(self.inside, cover, 0.0))
 
     def images(self, images: NDArray[np.floating[Any]], *, min_coverage: float = 0.5) -> FloatArray:
@@ -145,12 +162,17 @@ class Resampler:
         for i, image in enumerate(variance):
             good = np.isfinite(image)
             cover = self.coverage(good)
-            total = ndimage.map_coordinates(
-                np.where(good, image, 0.0), [self.y, self.x], order=1, mode="constant", cval=0.0
-            )
+            total = ndimage.map_coordinates(np.where(good, image, 0.0), [self.y, self.x], order=1, mode="nearest")
             with np.errstate(invalid="ignore", divide="ignore"):
                 out[i] = np.where(cover >= min_coverage, total / cover, np.nan)
         return out
+
+
+def _span(position: FloatArray, size: int, *, margin: int = 24) -> tuple[int, int]:
+    """Range of pixels around positions, with a margin in which the spline forgets where it was cut."""
+    low = min(max(int(np.floor(position.min())) - margin, 0), size - 2)
+    high = max(min(int(np.ceil(position.max())) + margin + 1, size), low + 2)
+    return low, high
 
 
 def resampler(
@@ -226,7 +248,7 @@ def _interpolate(splines: FloatArray, x: FloatArray, y: FloatArray, out: FloatAr
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             px, py = x[r, c], y[r, c]
-            if px < 0 or py < 0 or px > nx - 1 or py > ny - 1:
+            if px < -EDGE or py < -EDGE or px > nx - 1 + EDGE or py > ny - 1 + EDGE:
                 for i in range(n):
                     out[i, r, c] = np.nan
                 continue

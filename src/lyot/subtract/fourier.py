@@ -94,44 +94,142 @@ def shiftable(image: NDArray[np.floating[Any]], *, pad: int) -> ShiftableImage:
     return ShiftableImage(fft.rfft2(padded), (my, mx), (ny, nx), pad)
 
 
-def masked_correlation(
-    template: FloatArray, image: FloatArray, weight_template: FloatArray, weight_image: FloatArray, reach: int
-) -> FloatArray:
-    """Normalised correlation of two images with masks, for every shift by whole pixels up to `reach`.
+@dataclass(frozen=True)
+class ShiftSum:
+    """A sum over pixels of a fixed array times a shifted one, as a function of the shift, with its derivatives.
 
-    Only pixels that are good in both at a given shift count (Padfield 2012), so that neither masks nor the edges of the
-    field draw the maximum toward zero shift.
+    ``f(dx, dy) = sum_p g(p) t(p - (dx, dy))`` is a trigonometric sum of the product of two spectra, and its phases
+    separate in x and y: once the product is there, value, gradient and curvature at any shift cost a matrix product, no
+    transform.
+
+    Attributes
+    ----------
+    product : (ky, kx) complex128 ndarray
+        conj(g) t / number of pixels on a half plane of frequencies, the columns that stand for two counted twice.
+    fx, fy : (kx,), (ky,) float64 ndarray
+        Frequencies, cycles per pixel.
+    """
+
+    product: ComplexArray
+    fx: FloatArray
+    fy: FloatArray
+
+    def __call__(self, dx: float, dy: float) -> tuple[float, FloatArray, FloatArray]:
+        """Value, gradient (2,) and second derivatives (2, 2) at a shift."""
+        wx, wy = -2j * np.pi * self.fx, -2j * np.pi * self.fy
+        px, py = np.exp(wx * dx), np.exp(wy * dy)
+        columns = self.product @ np.stack([px, wx * px, wx * wx * px], axis=1)
+        s = (np.stack([py, wy * py, wy * wy * py]) @ columns).real
+        return float(s[0, 0]), np.array([s[0, 1], s[1, 0]]), np.array([[s[0, 2], s[1, 1]], [s[1, 1], s[2, 0]]])
+
+    def on_grid(self, ny: int, nx: int, *, period: int | None = None) -> tuple[FloatArray, float, float]:
+        """Values from low frequencies alone on a coarse grid of shifts (ny, nx), wrapped as in a Fourier transform, and
+        the steps of the grid in y and x; `period` in y, pixels (default: the number of rows).
+        """
+        period = len(self.product) if period is None else period
+        half = nx // 2 + 1
+        rows = np.rint(fft.fftfreq(ny) * ny).astype(int)
+        low = np.conj(self.product[rows % len(self.product), :half]) * (ny * nx)
+        low[:, 1:] /= 2
+        low[np.abs(rows) == ny // 2] = 0.0
+        return fft.irfft2(low, s=(ny, nx)), period / ny, 1.0 / (self.fx[1] * nx)
+
+
+class ShiftedFit:
+    """Least squares of a shifted and scaled template to frames: what does not depend on the frame.
 
     Parameters
     ----------
-    template, image : (ny, nx) float64 ndarray
-        Without NaN.
-    weight_template, weight_image : (ny, nx) float64 ndarray
-        1 where good, 0 where not.
-    reach : int
-        Largest shift, pixels.
-
-    Returns
-    -------
-    (2 reach + 1, 2 reach + 1) float64 ndarray
-        Correlation [dy + reach, dx + reach], -1 to 1, of the image with the template moved by (dx, dy).
+    template : ShiftableImage
+        Components at the Nyquist frequency, whose shift is ambiguous, are left out.
     """
-    ny, nx = template.shape
-    size = (fft.next_fast_len(ny + reach, True), fft.next_fast_len(nx + reach, True))
-    t, i = template * weight_template, image * weight_image
-    spectra = [fft.rfft2(a, size) for a in (weight_template, t, t * template)]
-    others = [fft.rfft2(a, size) for a in (weight_image, i, i * image)]
 
-    def cross(a: ComplexArray, b: ComplexArray) -> FloatArray:
-        full = fft.irfft2(np.conj(a) * b, s=size)
-        index = np.arange(-reach, reach + 1)
-        return np.asarray(full[np.ix_(index, index)])
+    def __init__(self, template: ShiftableImage) -> None:
+        my, mx = template.padded_shape
+        self.template = template
+        spectrum = template.spectrum.copy()
+        spectrum[np.abs(fft.fftfreq(my)) == 0.5] = 0.0
+        spectrum[:, fft.rfftfreq(mx) == 0.5] = 0.0
+        self._spectrum = spectrum
+        fine = np.zeros((2 * my, mx + 1), dtype=np.complex128)
+        rows = np.rint(fft.fftfreq(my) * my).astype(int)
+        fine[rows % (2 * my), : spectrum.shape[1]] = spectrum
+        self._squared = fft.rfft2((4 * fft.irfft2(fine, s=(2 * my, 2 * mx))) ** 2) / 4.0
+        self._rows = np.rint(fft.fftfreq(2 * my) * 2 * my).astype(int)
+        self._norm = np.full(mx + 1, 2.0 / (my * mx))
+        self._norm[[0, -1]] = 1.0 / (my * mx)
 
-    count = np.maximum(cross(spectra[0], others[0]), 1.0)
-    sum_t, sum_i = cross(spectra[1], others[0]), cross(spectra[0], others[1])
-    covariance = cross(spectra[1], others[1]) - sum_t * sum_i / count
-    var_t = cross(spectra[2], others[0]) - sum_t**2 / count
-    var_i = cross(spectra[0], others[2]) - sum_i**2 / count
-    norm = np.sqrt(np.maximum(var_t, 0) * np.maximum(var_i, 0))
-    enough = (norm > 1e-9 * np.nanmax(norm)) & (count > 0.2 * weight_template.sum()) if norm.max() > 0 else norm > 0
-    return np.where(enough, covariance / np.where(norm > 0, norm, 1.0), -1.0)
+    def frame(self, data: FloatArray, weight: FloatArray) -> FrameSums:
+        """Sums of one frame; `data` and `weight` (ny, nx), without NaN, weight 0 where bad."""
+        my, mx = self.template.padded_shape
+        w2 = weight * weight
+        half = mx // 2 + 1
+        product = np.conj(fft.rfft2(self._padded(w2 * data))) * (self._spectrum * self._norm[0] * 2)
+        product[:, 0] /= 2
+        whole = np.conj(fft.fft2(self._padded(w2)))
+        beyond = np.concatenate([whole, whole[:, :1]], axis=1)
+        square = np.concatenate([beyond, beyond], axis=0) * (self._squared * self._norm)
+        return FrameSums(
+            ShiftSum(product, fft.rfftfreq(mx)[:half], fft.fftfreq(my)),
+            ShiftSum(square, np.arange(mx + 1) / mx, self._rows / my),
+        )
+
+    def _padded(self, image: FloatArray) -> FloatArray:
+        pad, (ny, nx) = self.template.pad, self.template.shape
+        out = np.zeros(self.template.padded_shape)
+        out[pad : pad + ny, pad : pad + nx] = image
+        return out
+
+
+@dataclass(frozen=True)
+class FrameSums:
+    """``sum w^2 d t(shift)`` and ``sum w^2 t(shift)^2`` of one frame, as functions of the shift.
+
+    The square of the template has frequencies of up to twice Nyquist, and is taken on a finer grid that holds them.
+    """
+
+    product: ShiftSum
+    square: ShiftSum
+
+    def gain(self, s: FloatArray) -> Gain:
+        """What the best scale explains at shift (dx, dy)."""
+        n, gn, hn = self.product(float(s[0]), float(s[1]))
+        d, gd, hd = self.square(float(s[0]), float(s[1]))
+        b = n / d
+        gb = (gn - b * gd) / d
+        hb = (hn - b * hd - np.outer(gb, gd) - np.outer(gd, gb)) / d
+        return Gain(
+            value=n * b,
+            gradient=gn * b + n * gb,
+            hessian=hn * b + np.outer(gn, gb) + np.outer(gb, gn) + n * hb,
+            scale=b,
+            scale_slope=gb,
+            square=d,
+        )
+
+    def coarse(self, reach: float) -> tuple[float, float]:
+        """Shift (dx, dy), each up to `reach`, on a grid of about two pixels, that explains most of the frame."""
+        shape = self.product.product.shape
+        ny, nx = 2 * (shape[0] // 4), 2 * (shape[1] // 2)
+        n, step_y, step_x = self.product.on_grid(ny, nx)
+        d = self.square.on_grid(ny, nx, period=shape[0])[0]
+        gain = np.where((n > 0) & (d > 0), n * n / np.where(d > 0, d, 1.0), -1.0)
+        dy, dx = fft.fftfreq(ny) * ny * step_y, fft.fftfreq(nx) * nx * step_x
+        gain[np.abs(dy) > reach] = -2.0
+        gain[:, np.abs(dx) > reach] = -2.0
+        iy, ix = np.unravel_index(int(np.argmax(gain)), gain.shape)
+        return float(dx[ix]), float(dy[iy])
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Part of the weighted sum of squares that the best scale explains, N^2 / D, with gradient and second derivatives;
+    the scale N / D and its gradient; and D.
+    """
+
+    value: float
+    gradient: FloatArray
+    hessian: FloatArray
+    scale: float
+    scale_slope: FloatArray
+    square: float

@@ -47,6 +47,8 @@ class LinearModel:
         Modes as combinations of library frames: a model with coefficients c takes frame r with weight ``c @ mixing``.
     eigenvalues : (nmodes,) float64 ndarray
         Of the Gram matrix, largest first (no entry for the constant).
+    ridge : (m,) float64 ndarray
+        Damping of each coefficient, relative to the weight of the data; 0 for KLIP.
     """
 
     fit_modes: FloatArray
@@ -54,6 +56,7 @@ class LinearModel:
     columns: tuple[int, ...]
     mixing: FloatArray
     eigenvalues: FloatArray
+    ridge: FloatArray
 
 
 def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tuple[FloatArray, BoolArray]:
@@ -69,7 +72,7 @@ def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tupl
     Returns
     -------
     filled : (nlibrary, npix) float64 ndarray
-        Bad pixels replaced by the median of the frames at that pixel times the brightness of the frame relative to it;
+        Bad pixels replaced by the median of the other frames at that pixel, all scaled to the brightness of the frame;
         0 where not usable.
     usable : (npix,) bool ndarray
     """
@@ -81,15 +84,23 @@ def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tupl
     holes = usable & (count < len(filled))
     if holes.any():
         index = np.flatnonzero(holes)
-        median = np.nanmedian(filled, axis=0)
-        for frame, mask in zip(filled, good, strict=True):
-            missing = index[~mask[index]]
-            if len(missing):
-                both = mask & usable
-                norm = float(median[both] @ median[both])
-                scale = float(frame[both] @ median[both]) / norm if norm > 0 else 1.0
-                frame[missing] = scale * median[missing]
+        scale = _brightness(filled, usable & ~holes)
+        typical = np.nanmedian(filled[:, index] / scale[:, None], axis=0)
+        for frame, mask, bright in zip(filled, good, scale, strict=True):
+            missing = ~mask[index]
+            frame[index[missing]] = bright * typical[missing]
     return filled, np.asarray(usable)
+
+
+def _brightness(frames: FloatArray, whole: BoolArray) -> FloatArray:
+    """Brightness of each frame relative to the median frame, from pixels good in all; 1 where it cannot be told."""
+    if not whole.any():
+        return np.ones(len(frames))
+    part = frames[:, whole]
+    median = np.median(part, axis=0)
+    norm = float(median @ median)
+    scale = part @ median / norm if norm > 0 else np.ones(len(frames))
+    return np.where(scale > 0, scale, 1.0)
 
 
 def klip_model(
@@ -98,6 +109,7 @@ def klip_model(
     truncations: tuple[int, ...],
     *,
     subtract_mean: bool = True,
+    damping: float = 0.0,
 ) -> LinearModel:
     """Karhunen-Loeve modes of a library of frames.
 
@@ -111,6 +123,8 @@ def klip_model(
         Numbers of modes; those beyond the rank of the library use all modes there are.
     subtract_mean : bool, optional
         Take the mean (over the fit) off each frame and fit a constant as well.
+    damping : float, optional
+        Damping of the coefficients of the library's frames, in units of the mean power of a frame.
 
     Returns
     -------
@@ -142,7 +156,8 @@ def klip_model(
         )
         mixing = np.vstack([np.zeros((1, len(x))), mixing])
     columns = tuple(min(k, kept) + extra for k in truncations)
-    return LinearModel(fit_modes, subtract_modes, columns, mixing, values)
+    ridge = np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]])
+    return LinearModel(fit_modes, subtract_modes, columns, mixing, values, ridge)
 
 
 def coefficients(model: LinearModel, frames: NDArray[np.floating[Any]]) -> FloatArray:
@@ -165,10 +180,10 @@ def coefficients(model: LinearModel, frames: NDArray[np.floating[Any]]) -> Float
     projection = np.asarray(data, dtype=np.float64) @ model.fit_modes.T
     out = np.zeros((len(model.columns), *projection.shape))
     for t, c in enumerate(model.columns):
-        out[t, :, :c] = projection[:, :c]
+        out[t, :, :c] = projection[:, :c] / (1.0 + model.ridge[:c])
     for i in np.flatnonzero(~whole):
         bad = model.fit_modes[:, ~good[i]]
-        normal = np.eye(len(bad)) - bad @ bad.T
+        normal = np.diag(1.0 + model.ridge) - bad @ bad.T
         for t, c in enumerate(model.columns):
             out[t, i, :c] = _solve(normal[:c, :c], projection[i, :c])
     return out
@@ -258,7 +273,8 @@ def residual_variance(
     (nK, nsubtract) float64 ndarray
     """
     v = np.where(np.isfinite(variance_fit), variance_fit, 0.0)
-    moment = (model.fit_modes * v) @ model.fit_modes.T
+    shrink = 1.0 / (1.0 + model.ridge)
+    moment = ((model.fit_modes * v) @ model.fit_modes.T) * np.outer(shrink, shrink)
     if same_pixels is None:
         fitted = model.fit_modes
     else:
@@ -266,7 +282,7 @@ def residual_variance(
     out = np.empty((len(model.columns), len(variance)))
     for t, c in enumerate(model.columns):
         z = model.subtract_modes[:c]
-        cross = np.einsum("ij,ij->j", z, fitted[:c])
+        cross = np.einsum("ij,ij->j", z * shrink[:c, None], fitted[:c])
         out[t] = variance * (1.0 - 2.0 * cross) + np.einsum("ij,ij->j", moment[:c, :c] @ z, z)
         if library_variance is not None:
             weight = coef[t, :c] @ model.mixing[:c]

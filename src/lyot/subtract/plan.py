@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError, ReductionError
 from lyot.subtract import klip
 from lyot.subtract.combine import NorthUpGrid, Resampler, grid_for, resampler
+from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, subtract, zone_models
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
@@ -25,7 +26,9 @@ from lyot.subtract.zones import Zone, build_zones, field_mask
 log = logging.getLogger(__name__)
 
 
-def plan_reduction(sequence: CoronagraphicSequence, params: ReductionParams | None = None) -> ReductionPlan:
+def plan_reduction(
+    sequence: CoronagraphicSequence, params: ReductionParams | None = None, *, exclude: BoolArray | None = None
+) -> ReductionPlan:
     """Prepare the reduction of a sequence.
 
     Parameters
@@ -34,6 +37,8 @@ def plan_reduction(sequence: CoronagraphicSequence, params: ReductionParams | No
         Science and reference frames; references registered to the science (see `lyot.subtract.register`).
     params : ReductionParams, optional
         Default parameters if not given.
+    exclude : (ny, nx) bool ndarray, optional
+        True for pixels to leave out of the fit but subtract all the same, e.g. those of a disk.
 
     Returns
     -------
@@ -51,9 +56,9 @@ def plan_reduction(sequence: CoronagraphicSequence, params: ReductionParams | No
     frames = _frames(sequence, params, sequence.science)
     library, library_variance, usable = _library(sequence, params)
     usable = usable & np.isfinite(frames).any(axis=0)
-    zones = build_zones(sequence, params, usable=usable)
-    truncations = _truncations(params, _library_size(params, len(library), frame_exposure))
-    models = _fixed_models(params, zones, library, truncations) if params.strategy == "rdi" else None
+    zones = build_zones(sequence, params, usable=usable, exclude=exclude)
+    truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
+    models = zone_models(params, zones, library, truncations) if params.strategy == "rdi" else None
     grid = grid_for(_subtracted(zones, sequence.shape), sequence.star, sequence.pixel_scale)
     resamplers = tuple(
         resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
@@ -91,7 +96,7 @@ class ReductionPlan:
     truncations : tuple of int
     frame_exposure : (nframes,) int ndarray
         Exposure of each frame that is subtracted.
-    models : tuple of LinearModel or None
+    models : tuple of ZoneModel or None
         One per zone for RDI; None where the model depends on the science frames.
     grid : NorthUpGrid
         Of the combined image.
@@ -108,7 +113,7 @@ class ReductionPlan:
     library_variance: FloatArray | None
     truncations: tuple[int, ...]
     frame_exposure: IntArray
-    models: tuple[klip.LinearModel, ...] | None
+    models: tuple[ZoneModel, ...] | None
     grid: NorthUpGrid
     resamplers: tuple[Resampler, ...]
     exposure_weights: FloatArray
@@ -154,6 +159,46 @@ class ReductionPlan:
             pixel_scale=self.grid.pixel_scale,
         )
 
+    def reduce_many(
+        self, signals: NDArray[np.floating[Any]], *, window: tuple[slice, slice] | None = None
+    ) -> FloatArray:
+        """Combined images of many signals at once, without the star: the linear part of RDI.
+
+        ``reduce(science + signal).combined = reduce(science).combined + reduce_many(signal)`` to rounding (about 1e-13
+        of the brightest science pixel), as the fit leaves out the same bad pixels; with `window`, to 1e-8 of the
+        signal.
+
+        Parameters
+        ----------
+        signals : (nsignals, nframes, ny, nx) float ndarray
+            Signals as they would be added to the science frames; no NaN.
+        window : (rows, columns) of slices, optional
+            Part of the combined image that is wanted.
+
+        Returns
+        -------
+        (nsignals, nK, Ny, Nx) float64 ndarray
+            Or of the window. NaN where the combined image is.
+
+        Raises
+        ------
+        ReductionError
+            If the strategy or method is not linear in the science frames.
+        """
+        if self.models is None or self.params.method == "nmf":
+            raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
+        signals = np.asarray(signals, dtype=np.float64)
+        if signals.ndim != 4 or signals.shape[1:] != self.sequence.science.shape:
+            raise InputError(f"signals have shape {signals.shape}; expected (n, *{self.sequence.science.shape}).")
+        masked = np.where(np.isfinite(self.sequence.science), signals, np.nan)
+        frames = np.concatenate([_frames(self.sequence, self.params, m) for m in masked])
+        residuals, _ = self._residuals(frames, with_variance=False)
+        n, n_frames = len(signals), len(self.frame_exposure)
+        shape = (len(self.truncations), n, n_frames, *self.sequence.shape)
+        by_signal = np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
+        combined = self.combine(by_signal, window=window)[1]
+        return combined.reshape(n, len(self.truncations), *combined.shape[1:])
+
     @property
     def recommended(self) -> int:
         """Truncation of the main product: the largest not above `params.recommended`."""
@@ -167,13 +212,17 @@ class ReductionPlan:
             raise InputError(f"science has shape {data.shape}; the plan was made for {self.sequence.science.shape}.")
         return _frames(self.sequence, self.params, data)
 
-    def combine(self, residuals: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def combine(
+        self, residuals: FloatArray, *, window: tuple[slice, slice] | None = None
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Turn star-subtracted frames north up and combine them.
 
         Parameters
         ----------
         residuals : (nK, nframes, ny, nx) float64 ndarray
             On the detector, NaN where bad.
+        window : (rows, columns) of slices, optional
+            Part of the grid that is wanted; the returned arrays have its shape.
 
         Returns
         -------
@@ -182,12 +231,15 @@ class ReductionPlan:
         weights : (nexposures, Ny, Nx) float64 ndarray
             Normalised; those of the first truncation.
         """
-        rolls = np.empty((len(residuals), len(self.resamplers), *self.grid.shape))
+        window = (slice(None), slice(None)) if window is None else window
+        wanted = self.exposure_weights[:, *window]
+        rolls = np.empty((len(residuals), *wanted.shape))
         means = [mean_by_group(r, self.frame_exposure, len(self.resamplers)) for r in residuals]
-        for e, turn in enumerate(self.resamplers):
-            rolls[:, e] = turn.images(np.stack([m[e] for m in means]))
+        for e, whole in enumerate(self.resamplers):
+            turn, rows, columns = whole.window(*window)
+            rolls[:, e] = turn.images(np.stack([m[e, rows, columns] for m in means]))
         good = np.isfinite(rolls)
-        weight = np.where(good, self.exposure_weights, 0.0)
+        weight = np.where(good, wanted, 0.0)
         total = weight.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             combined = np.einsum("kerc,kerc->krc", weight, np.where(good, rolls, 0.0)) / total
@@ -211,10 +263,10 @@ class ReductionPlan:
         for rows, models, library_variance in self._jobs(flat):
             for zone, model in zip(self.zones, models, strict=True):
                 fit = flat[np.ix_(rows, zone.fit)]
-                same = _same_pixels(zone)
+                same = same_pixels(zone)
                 wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
-                out[:, rows[:, None], zone.subtract] = klip.subtract(model, fit, wanted)
-                if out_variance is None or variance is None:
+                out[:, rows[:, None], zone.subtract] = subtract(model, fit, wanted)
+                if out_variance is None or variance is None or not isinstance(model, klip.LinearModel):
                     continue
                 coef = klip.coefficients(model, fit)
                 noise = None if library_variance is None else library_variance[:, zone.subtract]
@@ -229,11 +281,11 @@ class ReductionPlan:
             out_variance = out_variance.reshape(shape)
         return out.reshape(shape), out_variance
 
-    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[klip.LinearModel, ...], FloatArray | None]]:
+    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]]:
         """Frames that share models, with the models and the variances of their library."""
         if self.models is not None:
             return [(np.arange(len(flat)), self.models, self.library_variance)]
-        jobs: list[tuple[IntArray, tuple[klip.LinearModel, ...], FloatArray | None]] = []
+        jobs: list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]] = []
         for e in range(len(self.resamplers)):
             mine = np.flatnonzero(self.frame_exposure == e)
             others = flat[self.frame_exposure != e]
@@ -241,12 +293,12 @@ class ReductionPlan:
                 jobs.append((mine, self._roll_models(others), None))
         return jobs
 
-    def _roll_models(self, others: FloatArray) -> tuple[klip.LinearModel, ...]:
+    def _roll_models(self, others: FloatArray) -> tuple[ZoneModel, ...]:
         """Models of one exposure from the frames of the others, and from the references for ADI+RDI."""
         filled, usable = klip.fill_library(others, min_good=0.0)
         filled[:, ~usable] = 0.0
         library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
-        return _fixed_models(self.params, self.zones, library, self.truncations)
+        return zone_models(self.params, self.zones, library, self.truncations)
 
     def _frame_variance(self) -> FloatArray | None:
         variance = self.sequence.science_variance
@@ -254,14 +306,6 @@ class ReductionPlan:
             return None
         masked = np.where(np.isfinite(self.sequence.science), variance, np.nan)
         return _frames(self.sequence, self.params, masked, variance=True).reshape(len(self.frame_exposure), -1)
-
-
-def _same_pixels(zone: Zone) -> IntArray | None:
-    """Position of each subtracted pixel among those of the fit (-1: not there); None if they are the same pixels."""
-    if np.array_equal(zone.fit, zone.subtract):
-        return None
-    position = np.minimum(np.searchsorted(zone.fit, zone.subtract), len(zone.fit) - 1)
-    return np.asarray(np.where(zone.fit[position] == zone.subtract, position, -1), dtype=np.intp)
 
 
 def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) -> None:
@@ -307,6 +351,8 @@ def _library(
     flat = np.where(field, frames.reshape(len(frames), -1), np.nan)
     filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
     flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)
+    if flat_variance is not None and params.method == "classical":
+        flat_variance = np.nansum(flat_variance, axis=0, keepdims=True) / len(flat_variance) ** 2
     return filled, flat_variance, usable.reshape(sequence.shape)
 
 
@@ -316,37 +362,6 @@ def _library_size(params: ReductionParams, n_references: int, frame_exposure: In
     counts = np.bincount(frame_exposure)
     others = int(len(frame_exposure) - counts.max())
     return others + (n_references if params.strategy == "adi+rdi" else 0)
-
-
-def _truncations(params: ReductionParams, library_size: int) -> tuple[int, ...]:
-    """Truncations that the library allows; the largest possible stands for those beyond."""
-    if params.method == "classical" or params.strategy == "roll":
-        return (1,)
-    wanted = sorted(set(params.truncations))
-    if not wanted:
-        raise ReductionError("truncations is empty; expected at least one number of modes.")
-    kept = tuple(k for k in wanted if k <= library_size)
-    if len(kept) == len(wanted):
-        return kept
-    level = logging.INFO if params.truncations == ReductionParams().truncations else logging.WARNING
-    log.log(level, "%d reference frames allow at most that many modes; truncations beyond are left out", library_size)
-    return kept if kept and kept[-1] == library_size else (*kept, library_size)
-
-
-def _fixed_models(
-    params: ReductionParams, zones: tuple[Zone, ...], library: FloatArray, truncations: tuple[int, ...]
-) -> tuple[klip.LinearModel, ...]:
-    if params.method == "classical" or params.strategy == "roll":
-        library = library.mean(axis=0, keepdims=True)
-    return tuple(
-        klip.klip_model(
-            library[:, zone.fit],
-            None if _same_pixels(zone) is None else library[:, zone.subtract],
-            truncations,
-            subtract_mean=params.subtract_mean,
-        )
-        for zone in zones
-    )
 
 
 def _subtracted(zones: tuple[Zone, ...], shape: tuple[int, int]) -> BoolArray:

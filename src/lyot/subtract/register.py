@@ -1,8 +1,9 @@
 """Registration of the reference frames: shift and brightness of each relative to the science image.
 
 A reference r is modelled as the science image t, moved and scaled, ``r(x, y) = scale t(x - dx, y - dy)``, by weighted
-least squares over the good pixels: Gauss-Newton with the analytic (Fourier) gradient of the science image. A masked
-correlation over whole pixels comes first, so that shifts of many pixels are found.
+least squares over the good pixels. The sum of squares is a trigonometric sum of the shift, so that after two transforms
+of each frame its value, gradient and curvature cost next to nothing at any shift: the best shift on a coarse grid is
+looked up first (so that shifts of many pixels are found), Newton steps do the rest.
 
 Behind a four-quadrant phase mask the image of the star changes its shape, not only its place, when the star moves by
 a hundredth of an arcsec. Registration by images is then a matter of taste: see `RegistrationParams.max_shift`.
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError, ReductionError
 from lyot.params import param
 from lyot.subtract.combine import fill_bad
-from lyot.subtract.fourier import ShiftableImage, masked_correlation, shiftable
+from lyot.subtract.fourier import FrameSums, Gain, ShiftableImage, ShiftedFit, shiftable
 from lyot.subtract.sequence import BoolArray, FloatArray
 
 log = logging.getLogger(__name__)
@@ -182,50 +183,54 @@ class _Template:
         self.filled = fill_bad(science, good)
         self.weight = np.where(good, weight, 0.0)
         self.image: ShiftableImage = shiftable(self.filled, pad=params.pad)
-        self.at_zero = self.image.shifted_with_gradient(0.0, 0.0)
+        self.sums = ShiftedFit(self.image)
 
     def fit(self, frame: NDArray[np.floating[Any]]) -> _Fit:
-        """Fit one frame: from no shift, and from the best whole-pixel shift if that does not explain the frame."""
+        """Fit one frame: best whole-pixel shift, then Newton steps."""
         good = np.isfinite(frame)
         weight = self.weight * good
         if np.count_nonzero(weight) <= 3:
             return _Fit(np.full(3, np.nan), np.full((3, 3), np.nan), np.nan, False)
         data = np.where(good, frame, 0.0)
-        if self.params.max_shift == 0:
-            scale = _scale(self.filled, data, weight)
-            return _measure(np.array([0.0, 0.0, scale]), self.at_zero, data, weight, settled=True)
-        first = self._descend((0.0, 0.0), data, weight)
-        if first.converged and np.abs(first.parameters[:2]).max() < 2 and _explains(first, data, weight):
-            return first
-        start = self._coarse(data, weight)
-        second = self._descend(start, data, weight)
-        return max(first, second, key=lambda fit: (fit.converged, -fit.rms))
+        sums = self.sums.frame(data, weight)
+        s, gain, settled = np.array([0.0, 0.0]), sums.gain(np.zeros(2)), True
+        if self.params.max_shift > 0:
+            s, gain, settled = self._newton(sums)
+            if self.params.pad == 0:
+                s, settled = self._polish(s, data, weight)
+                gain = sums.gain(s)
+        return _measure(s, gain, data, weight, settled=settled)
 
-    def _coarse(self, data: FloatArray, weight: FloatArray) -> tuple[float, float]:
-        """Best shift by whole pixels."""
-        reach = int(np.ceil(self.params.max_shift))
-        masks = (self.weight > 0).astype(float), (weight > 0).astype(float)
-        corr = masked_correlation(self.filled, data, *masks, reach)
-        iy, ix = np.unravel_index(int(np.argmax(corr)), corr.shape)
-        return float(ix - reach), float(iy - reach)
-
-    def _descend(self, start: tuple[float, float], data: FloatArray, weight: FloatArray) -> _Fit:
-        """Gauss-Newton with the gradient of the image where it stands."""
-        s = np.array(start)
-        limit = self.params.max_shift + 1.0
-        columns = self.at_zero
-        for iteration in range(self.params.max_iterations):
-            if iteration or start != (0.0, 0.0):
-                columns = self.image.shifted_with_gradient(float(s[0]), float(s[1]))
-            scale = _scale(columns[0], data, weight)
-            step, scale = _linear_step(columns, data, weight, scale)
+    def _newton(self, sums: FrameSums) -> tuple[FloatArray, Gain, bool]:
+        """Shift that explains most; whether it was found near the best one on a coarse grid."""
+        start = np.array(sums.coarse(self.params.max_shift))
+        s = start.copy()
+        for _ in range(self.params.max_iterations):
+            gain = sums.gain(s)
+            values, vectors = np.linalg.eigh(-gain.hessian)
+            floor = max(1e-3 * float(np.abs(values).max()), 1e-300)
+            step = vectors @ ((vectors.T @ gain.gradient) / np.maximum(np.abs(values), floor))
             length = float(np.hypot(*step))
-            s = s + step * min(1.0, 2.0 / max(length, 1e-300))
-            if not np.all(np.isfinite(s)) or np.abs(s).max() > limit:
-                break
+            s = s + step * min(1.0, 0.7 / max(length, 1e-300))
             if length < self.params.tolerance:
-                return _measure(np.array([*s, scale]), columns, data, weight, settled=True)
-        return _Fit(np.array([*s, np.nan]), np.full((3, 3), np.nan), np.inf, False)
+                return s, gain, bool(values[0] > 0)
+            if not np.all(np.isfinite(s)) or np.abs(s - start).max() > 4:
+                break
+        return s, gain, False
+
+    def _polish(self, s: FloatArray, data: FloatArray, weight: FloatArray) -> tuple[FloatArray, bool]:
+        """Gauss-Newton on the images themselves, the components at the Nyquist frequency included."""
+        for _ in range(self.params.max_iterations):
+            columns = self.image.shifted_with_gradient(float(s[0]), float(s[1]))
+            a = (np.stack(columns) * weight).reshape(3, -1)
+            target = (data * weight).ravel()
+            scale = float(a[0] @ target) / float(a[0] @ a[0])
+            a[1:] *= scale
+            step = np.linalg.lstsq(a @ a.T, a @ (target - scale * a[0]), rcond=1e-14)[0][1:]
+            s = s + step
+            if float(np.hypot(*step)) < self.params.tolerance:
+                return s, True
+        return s, False
 
 
 @dataclass(frozen=True)
@@ -238,43 +243,15 @@ class _Fit:
     converged: bool
 
 
-def _measure(
-    p: FloatArray,
-    columns: tuple[FloatArray, FloatArray, FloatArray],
-    data: FloatArray,
-    weight: FloatArray,
-    *,
-    settled: bool,
-) -> _Fit:
-    used = weight > 0
-    n = int(np.count_nonzero(used))
-    jacobian = np.stack([p[2] * columns[1], p[2] * columns[2], columns[0]]) * weight
-    flat = jacobian.reshape(3, -1)
-    difference = data - p[2] * columns[0]
-    residual = (difference * weight).ravel()
-    variance = float(residual @ residual) / max(n - 3, 1)
-    covariance = np.asarray(variance * np.linalg.pinv(flat @ flat.T, hermitian=True), dtype=np.float64)
-    rms = float(np.sqrt(np.sum(difference[used] ** 2) / n))
-    return _Fit(p, covariance, rms, settled and bool(p[2] > 0))
-
-
-def _explains(fit: _Fit, data: FloatArray, weight: FloatArray) -> bool:
-    """Whether the fit leaves less than a fifth of the variance of the frame."""
-    return fit.rms**2 < 0.2 * float(np.var(data[weight > 0]))
-
-
-def _scale(model: FloatArray, data: FloatArray, weight: FloatArray) -> float:
-    m = model * weight
-    norm = float(np.vdot(m, m))
-    return float(np.vdot(m, data * weight)) / norm if norm > 0 else 1.0
-
-
-def _linear_step(
-    columns: tuple[FloatArray, FloatArray, FloatArray], data: FloatArray, weight: FloatArray, scale: float
-) -> tuple[FloatArray, float]:
-    """Step (dx, dy) of the linearised fit, and the new scale."""
-    a = (np.stack([columns[1], columns[2], columns[0]]) * weight).reshape(3, -1)
-    a[:2] *= scale
-    right = a @ ((data - scale * columns[0]) * weight).ravel()
-    solution = np.linalg.lstsq(a @ a.T, right, rcond=1e-14)[0]
-    return np.asarray(solution[:2], dtype=np.float64), scale + float(solution[2])
+def _measure(s: FloatArray, gain: Gain, data: FloatArray, weight: FloatArray, *, settled: bool) -> _Fit:
+    """Scale, covariance and rms at the solution; the covariance from the curvature of the sum of squares."""
+    left = max(float(np.sum((weight * data) ** 2)) - gain.value, 0.0)
+    variance = left / max(int(np.count_nonzero(weight)) - 3, 1)
+    covariance = np.empty((3, 3))
+    shift_covariance = 2 * variance * np.linalg.pinv(-gain.hessian, hermitian=True)
+    cross = shift_covariance @ gain.scale_slope
+    covariance[:2, :2], covariance[:2, 2], covariance[2, :2] = shift_covariance, cross, cross
+    covariance[2, 2] = variance / gain.square + float(gain.scale_slope @ cross)
+    rms = float(np.sqrt(left / np.sum(weight**2)))
+    good = settled and bool(np.all(np.isfinite(s))) and gain.scale > 0
+    return _Fit(np.array([*s, gain.scale]), covariance, rms, good)

@@ -77,7 +77,13 @@ def mask_quadrants(sequence: CoronagraphicSequence) -> tuple[IntArray, FloatArra
     return quadrant.astype(np.intp), distance * float(np.mean(sequence.pixel_scale))
 
 
-def build_zones(sequence: CoronagraphicSequence, params: ReductionParams, *, usable: BoolArray) -> tuple[Zone, ...]:
+def build_zones(
+    sequence: CoronagraphicSequence,
+    params: ReductionParams,
+    *,
+    usable: BoolArray,
+    exclude: BoolArray | None = None,
+) -> tuple[Zone, ...]:
     """Divide the field into annuli, sectors and quadrants.
 
     Parameters
@@ -88,6 +94,8 @@ def build_zones(sequence: CoronagraphicSequence, params: ReductionParams, *, usa
         `zone_edges`, `sectors`, `quadrants`, `fit_margin`, `boundary_buffer` and the radii are used.
     usable : (ny, nx) bool ndarray
         Pixels good enough in science and references to be used at all.
+    exclude : (ny, nx) bool ndarray, optional
+        Pixels that are left out of the fit only.
 
     Returns
     -------
@@ -102,6 +110,8 @@ def build_zones(sequence: CoronagraphicSequence, params: ReductionParams, *, usa
     radius = radius_arcsec(sequence)
     field = field_mask(sequence, params) & usable
     fit_field = field & _off_boundaries(sequence, params)
+    if exclude is not None:
+        fit_field &= ~np.asarray(exclude, dtype=bool)
     angular = _angular_cells(sequence, params)
     edges = _edges(params, float(radius[field].max()) if field.any() else 0.0)
     zones = []

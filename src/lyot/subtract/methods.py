@@ -1,0 +1,88 @@
+"""The methods of subtraction behind one door: each makes a model of a zone, and each model subtracts.
+
+``klip``, ``classical`` (the scaled mean reference) and ``loci`` (damped least squares on the frames themselves) are
+linear in the science frame and share one representation, `lyot.subtract.klip.LinearModel`; ``nmf`` is not.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import ReductionError
+from lyot.subtract import klip, nmf
+from lyot.subtract.parameters import ReductionParams
+from lyot.subtract.sequence import FloatArray, IntArray
+from lyot.subtract.zones import Zone
+
+log = logging.getLogger(__name__)
+
+ZoneModel: TypeAlias = klip.LinearModel | nmf.NonNegativeModel
+
+
+def possible_truncations(params: ReductionParams, library_size: int) -> tuple[int, ...]:
+    """Truncations that a library allows, increasing; the largest possible stands for those beyond.
+
+    Methods without modes (classical, loci, roll subtraction) have one, which is called 1.
+    """
+    if params.method in ("classical", "loci") or params.strategy == "roll":
+        return (1,)
+    wanted = sorted(set(params.truncations))
+    if not wanted:
+        raise ReductionError("truncations is empty; expected at least one number of modes.")
+    kept = tuple(k for k in wanted if k <= library_size)
+    if len(kept) == len(wanted):
+        return kept
+    level = logging.INFO if params.truncations == ReductionParams().truncations else logging.WARNING
+    log.log(level, "%d reference frames allow at most that many modes; truncations beyond are left out", library_size)
+    return kept if kept and kept[-1] == library_size else (*kept, library_size)
+
+
+def zone_models(
+    params: ReductionParams, zones: tuple[Zone, ...], library: FloatArray, truncations: tuple[int, ...]
+) -> tuple[ZoneModel, ...]:
+    """Model of each zone from a library of frames.
+
+    Parameters
+    ----------
+    params : ReductionParams
+    zones : tuple of Zone
+    library : (nlibrary, ny * nx) float64 ndarray
+        Frames, bad pixels filled.
+    truncations : tuple of int
+        From `possible_truncations`.
+    """
+    damping = 0.0
+    if params.strategy == "roll" or params.method == "classical":
+        library = library.mean(axis=0, keepdims=True)
+    elif params.method == "loci":
+        truncations, damping = (len(library),), params.damping
+    models: list[ZoneModel] = []
+    for zone in zones:
+        fit = library[:, zone.fit]
+        rest = None if same_pixels(zone) is None else library[:, zone.subtract]
+        if params.method == "nmf" and params.strategy != "roll":
+            models.append(nmf.nmf_model(fit, rest, truncations, subtract_mean=params.subtract_mean))
+        else:
+            models.append(klip.klip_model(fit, rest, truncations, subtract_mean=params.subtract_mean, damping=damping))
+    return tuple(models)
+
+
+def subtract(
+    model: ZoneModel, fit_frames: NDArray[np.floating[Any]], frames: NDArray[np.floating[Any]] | None
+) -> FloatArray:
+    """Subtract a model from frames, at every truncation; as `lyot.subtract.klip.subtract`."""
+    if isinstance(model, nmf.NonNegativeModel):
+        return nmf.subtract(model, fit_frames, frames)
+    return klip.subtract(model, fit_frames, frames)
+
+
+def same_pixels(zone: Zone) -> IntArray | None:
+    """Position of each subtracted pixel among those of the fit (-1: not there); None if they are the same pixels."""
+    if np.array_equal(zone.fit, zone.subtract):
+        return None
+    position = np.minimum(np.searchsorted(zone.fit, zone.subtract), len(zone.fit) - 1)
+    return np.asarray(np.where(zone.fit[position] == zone.subtract, position, -1), dtype=np.intp)
