@@ -58,6 +58,18 @@ def test_the_environment_goes_before_what_lies_beside(simulated, tmp_path, monke
     assert (found.source, found.path, found.server) == ("environment", mine.path, URL)
 
 
+def test_a_simulation_calibrated_with_other_references_is_told(simulated, tmp_path, monkeypatch, caplog):
+    mine = as_real(write_empty_cache(tmp_path / "mine"))
+    monkeypatch.setenv("CRDS_PATH", str(mine.path))
+    found = resolve_crds(search=[simulated.path.parent])
+    assert found.ignored == (simulated.path.resolve(),)
+    assert "unset CRDS_PATH" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("CRDS_PATH", str(simulated.path))
+    assert resolve_crds(search=[simulated.path.parent]).ignored == ()
+    assert caplog.text == ""
+
+
 def test_an_option_goes_before_the_environment(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("CRDS_CONTEXT", "jwst_1464.pmap")

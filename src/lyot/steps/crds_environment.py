@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -52,6 +52,9 @@ class CrdsEnvironment:
         Server to ask; None for a cache that is used without a network.
     variables : mapping of str to str or None
         Environment variables that make the reference system follow this choice; None removes one.
+    ignored : tuple of Path
+        Simulated caches beside the input files that the environment overrules: the files were simulated with other
+        references than those they will be calibrated with.
     """
 
     source: Literal["given", "environment", "beside", "server"]
@@ -59,6 +62,7 @@ class CrdsEnvironment:
     context: str | None
     server: str | None
     variables: Mapping[str, str | None]
+    ignored: tuple[Path, ...] = ()
 
     def apply(self) -> None:
         """Set the environment variables of this process; best before jwst or crds is imported.
@@ -124,7 +128,8 @@ def resolve_crds(
         same = os.environ.get("CRDS_PATH") and Path(os.environ["CRDS_PATH"]).expanduser().resolve() == path.resolve()
         return _cache("given", path, wanted if same else context, server)
     if os.environ.get("CRDS_PATH"):
-        return _cache("environment", Path(os.environ["CRDS_PATH"]).expanduser(), wanted, server)
+        choice = _cache("environment", Path(os.environ["CRDS_PATH"]).expanduser(), wanted, server)
+        return _with_ignored(choice, search)
     found = find_caches(search)
     if len(found) > 1:
         raise ConfigError(
@@ -138,6 +143,19 @@ def resolve_crds(
         path = Path.home() / FOLDER
         return CrdsEnvironment("server", path, wanted, server, _variables(path, wanted, server))
     raise ReferenceFileError(f"No calibration references: there is no {FOLDER} beside the input files; {_HOW}.")
+
+
+def _with_ignored(choice: CrdsEnvironment, search: Iterable[str | Path]) -> CrdsEnvironment:
+    """Note, and warn of, simulated caches that were made for the inputs but are not used."""
+    beside = tuple(p for p in find_caches(search) if p != choice.path.resolve() and (p / SIMULATED_MARKER).is_file())
+    for path in beside:
+        log.warning(
+            "CRDS_PATH is set to %s, so the references in %s, with which the input was simulated, are not used; "
+            "unset CRDS_PATH (and CRDS_CONTEXT) to use them.",
+            choice.path,
+            path,
+        )
+    return replace(choice, ignored=beside)
 
 
 def find_caches(search: Iterable[str | Path]) -> list[Path]:
