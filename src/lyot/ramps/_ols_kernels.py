@@ -312,27 +312,33 @@ def _differences(y, flag, union, diffs):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def median_rate(ramp, flag, plan, work):
-    """Mean over the integrations of the median rate of each, DN/s: the rate of the photon noise."""
-    nints, n = ramp.shape
+    """Mean over the integrations of the median rate of each, DN/s: the rate of the photon noise.
+
+    ``ramp``, ``flag`` (nints, ngroups) with all groups: slices of single integrations stay contiguous, which vector loops need.
+    """
+    nints = ramp.shape[0]
+    a, b = plan.first, plan.last
+    n = b - a
     total = 0.0
     if n == 1:
         for i in range(nints):
-            total += np.float64(np.nan if flag[i, 0] & SATURATED else ramp[i, 0]) / plan.one_group_time
+            total += np.float64(np.nan if flag[i, a] & SATURATED else ramp[i, a]) / plan.one_group_time
         return total / nints
     nd = n - 1
     keys = work.diffs[: nints * nd].view(np.int32)
     for i in range(nints):
-        _differences(ramp[i], flag[i], flags_union(flag[i]), work.diffs[i * nd : (i + 1) * nd])
+        union = flags_union(flag[i, a:b])
+        _differences(ramp[i, a:b], flag[i, a:b], union, work.diffs[i * nd : (i + 1) * nd])
         work.valid[i] = to_keys(keys[i * nd : (i + 1) * nd])
     guess, density = first_guess(keys, work.sample)
     for i in range(nints):
         if work.only_first[i]:
-            total += np.float64(ramp[i, 0]) / plan.one_group_time
+            total += np.float64(ramp[i, a]) / plan.one_group_time
             continue
         valid = work.valid[i]
         middle = median_of_keys(keys[i * nd : (i + 1) * nd], valid, guess, density * valid, work.kept)
         if np.isnan(middle):
-            middle = np.nan if flag[i, 0] & np.uint8(3) else np.float64(ramp[i, 0])
+            middle = np.nan if flag[i, a] & np.uint8(3) else np.float64(ramp[i, a])
         if not np.isnan(middle):
             total += middle / plan.group_time
     return total / nints
@@ -375,6 +381,65 @@ def _small(variance):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _prepare(flag, plan, work):
+    """Change flags as the official step does before the fit, and note the ramps of which only the first group is good."""
+    if plan.chargeloss:
+        work.original[:] = flag
+    if plan.suppress_one_group:
+        suppress_one_group(flag)
+    first = plan.first
+    for i in range(flag.shape[0]):
+        if plan.clear_first_jump:
+            flag[i, first] &= ~JUMP
+        work.only_first[i] = 0
+        if not plan.suppress_one_group and flag[i, first] == 0:
+            used = flag[i, first : plan.last]
+            work.only_first[i] = _count(used, flags_union(used))[2] == 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _integration_flags(used, union, pixeldq):
+    """Flags of one integration before partial saturation, and its numbers of saturated and of unusable groups."""
+    saturated, unusable, _ = _count(used, union)
+    flags = pixeldq | np.uint32(union & np.uint8(4 | 32))
+    if used[0] & SATURATED:
+        flags |= np.uint32(3)
+    if unusable == used.size:
+        flags |= np.uint32(1)
+        if saturated == used.size:
+            flags |= np.uint32(2)
+    return flags, saturated, unusable
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average(inv_read, inv_poisson, inv_total, weighted):
+    """Slope, variances and error of one integration from the sums of `fit_integration`."""
+    if inv_total == 0.0:
+        return 0.0, 0.0, 0.0, 0.0
+    var_poisson = _small(1.0 / inv_poisson) if inv_poisson > 0.0 else 0.0
+    var_read = _small(1.0 / inv_read)
+    err = 0.0 if 1.0 / inv_total > LARGE_VARIANCE else np.sqrt(1.0 / inv_total)
+    return weighted * var_read, var_poisson, var_read, err
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write_rate(sums, flags, partly_saturated, at, out):
+    """Average the integrations; ``sums`` = (inverse read variance, inverse photon variance, slope over read variance)."""
+    row, x = at
+    sum_read, sum_poisson, sum_weighted = sums
+    var_poisson = 1.0 / sum_poisson if sum_poisson > 0.0 else sum_poisson
+    if var_poisson >= LARGE_VARIANCE or var_poisson < 0.0:
+        var_poisson = 0.0
+    var_read = _small(1.0 / sum_read if sum_read > 0.0 else sum_read)
+    valid = not flags & INVALID
+    out.slope[row, x] = sum_weighted * var_read if valid else np.nan
+    out.var_poisson[row, x] = var_poisson if valid else 0.0
+    out.var_rnoise[row, x] = var_read if valid else 0.0
+    out.err[row, x] = np.sqrt(var_poisson + var_read) if valid else 0.0
+    out.dq[row, x] = flags | np.uint32(2) if partly_saturated else flags
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit_pixel(ramp, flag, pixeldq, pixel, plan, at, out, work):
     """Fit the ramps of one pixel and write rate and rateints.
 
@@ -397,97 +462,50 @@ def fit_pixel(ramp, flag, pixeldq, pixel, plan, at, out, work):
     row, x = at
     gain, noise, dark = pixel
     nints = ramp.shape[0]
-    if plan.chargeloss:
-        work.original[:] = flag
-    if plan.suppress_one_group:
-        suppress_one_group(flag)
-    ramp = ramp[:, plan.first : plan.last]
-    flag = flag[:, plan.first : plan.last]
-    n = ramp.shape[1]
+    a, b = plan.first, plan.last
+    _prepare(flag, plan, work)
     if gain <= 0.0 or np.isnan(gain):
         pixeldq |= NO_GAIN
-    rate_dq = pixeldq
-    for i in range(nints):
-        if plan.clear_first_jump:
-            flag[i, 0] &= ~JUMP
-        work.only_first[i] = 0
-        if not plan.suppress_one_group and flag[i, 0] == 0:
-            work.only_first[i] = _count(flag[i], flags_union(flag[i]))[2] == 1
     rate = median_rate(ramp, flag, plan, work)
     photons = (gain, noise, rate + dark if rate > 0.0 else dark)
 
+    rate_dq = pixeldq
     sum_read = 0.0
     sum_poisson = 0.0
     sum_weighted = 0.0
     unusable_ints = 0
     saturated_ints = 0
-    any_saturated = False
+    partly_saturated = False
     for i in range(nints):
-        union = flags_union(flag[i])
-        saturated, unusable, _ = _count(flag[i], union)
-        flags = pixeldq | np.uint32(union & np.uint8(4 | 32))
+        used = flag[i, a:b]
+        union = flags_union(used)
         rate_dq |= np.uint32(union & np.uint8(4 | 32))
-        if flag[i, 0] & SATURATED:
-            flags |= np.uint32(3)
-        slope = 0.0
-        var_poisson = 0.0
-        var_read = 0.0
-        err = 0.0
-        if unusable == n:
-            flags |= np.uint32(1)
-            if saturated == n:
-                flags |= np.uint32(2)
-        else:
+        flags, saturated, unusable = _integration_flags(used, union, pixeldq)
+        slope, var_poisson, var_read, err = 0.0, 0.0, 0.0, 0.0
+        if unusable < b - a:
             timing = plan.one_group_time if work.only_first[i] else plan.group_time
-            sums = fit_integration(ramp[i], flag[i], union, photons, plan, timing, work.weights)
-            inv_read, inv_poisson, inv_total, weighted = sums
-            if inv_total != 0.0:
-                sum_read += inv_read
-                sum_weighted += weighted
-                if inv_poisson > 0.0:
-                    sum_poisson += inv_poisson
-                if not flags & INVALID:
-                    var_poisson = _small(1.0 / inv_poisson) if inv_poisson > 0.0 else 0.0
-                    var_read = _small(1.0 / inv_read)
-                    slope = weighted * var_read
-                    err = 0.0 if 1.0 / inv_total > LARGE_VARIANCE else np.sqrt(1.0 / inv_total)
-        if flags & np.uint32(1):
-            unusable_ints += 1
-            slope = np.nan
-        if flags & np.uint32(2):
-            saturated_ints += 1
-            slope = np.nan
-        if saturated > 0:
-            flags |= np.uint32(2)
-            any_saturated = True
-        out.slope_ints[i, row, x] = slope
-        out.dq_ints[i, row, x] = flags
+            sums = fit_integration(ramp[i, a:b], used, union, photons, plan, timing, work.weights)
+            sum_read += sums[0]
+            sum_poisson += sums[1]
+            sum_weighted += sums[3]
+            if not flags & INVALID:
+                slope, var_poisson, var_read, err = _average(sums[0], sums[1], sums[2], sums[3])
+        unusable_ints += np.int64(flags & np.uint32(1) != 0)
+        saturated_ints += np.int64(flags & np.uint32(2) != 0)
+        out.slope_ints[i, row, x] = np.nan if flags & INVALID else slope
         out.var_poisson_ints[i, row, x] = var_poisson
         out.var_rnoise_ints[i, row, x] = var_read
         out.err_ints[i, row, x] = err
+        if saturated > 0:
+            flags |= np.uint32(2)
+            partly_saturated = True
+        out.dq_ints[i, row, x] = flags
 
     if unusable_ints == nints:
         rate_dq |= np.uint32(1)
     if saturated_ints == nints:
         rate_dq |= np.uint32(2)
-    var_poisson = 1.0 / sum_poisson if sum_poisson > 0.0 else sum_poisson
-    if var_poisson >= LARGE_VARIANCE or var_poisson < 0.0:
-        var_poisson = 0.0
-    var_read = _small(1.0 / sum_read if sum_read > 0.0 else sum_read)
-    err = np.sqrt(var_poisson + var_read)
-    slope = sum_weighted * var_read
-    if rate_dq & INVALID:
-        slope = np.nan
-        var_poisson = 0.0
-        var_read = 0.0
-        err = 0.0
-    if any_saturated:
-        rate_dq |= np.uint32(2)
-    out.slope[row, x] = slope
-    out.dq[row, x] = rate_dq
-    out.var_poisson[row, x] = var_poisson
-    out.var_rnoise[row, x] = var_read
-    out.err[row, x] = err
+    _write_rate((sum_read, sum_poisson, sum_weighted), rate_dq, partly_saturated, at, out)
     if plan.chargeloss:
         _chargeloss_pixel(flag, photons, plan, at, out, work)
 
@@ -500,7 +518,7 @@ def _chargeloss_pixel(flag, pixel, plan, at, out, work):
     affected = False
     total = 0.0
     for i in range(flag.shape[0]):
-        if not flags_union(flag[i]) & CHARGELOSS:
+        if not flags_union(flag[i, plan.first : plan.last]) & CHARGELOSS:
             variance = np.float64(out.var_rnoise_ints[i, row, x])
             if variance > 0.0:
                 total += 1.0 / variance
