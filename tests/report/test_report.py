@@ -1,0 +1,165 @@
+"""The report, made from a small run folder written by hand."""
+
+import re
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable
+from matplotlib.figure import Figure
+
+from lyot import dq
+from lyot.errors import MissingInputError
+from lyot.report import figures, write_report
+from lyot.report.products import nanmean, read_product, view_of
+from lyot.run.manifest import Manifest, Record
+
+SCALE = 0.11
+
+
+def sky_header(north_up=True):
+    header = fits.Header()
+    header["CRPIX1"], header["CRPIX2"] = 31.0, 29.0
+    header["CDELT1"] = header["CDELT2"] = SCALE / 3600
+    header["PC1_1"], header["PC2_2"] = -1.0, 1.0
+    header["BUNIT"] = "MJy/sr"
+    if not north_up:
+        header["ROLL_REF"], header["V3I_YANG"] = 100.0, 4.8
+    return header
+
+
+def write(path, data, header, extra=(), dq_plane=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    primary = fits.PrimaryHDU()
+    primary.header["TARGPROP"], primary.header["OBSERVTN"] = "HIP-65426 <b>", "008"
+    hdus = [primary, fits.ImageHDU(np.asarray(data, np.float32), header, name="SCI")]
+    if dq_plane is not None:
+        hdus.append(fits.ImageHDU(dq_plane.astype(np.uint32), name="DQ"))
+    fits.HDUList([*hdus, *extra]).writeto(path)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    rng = np.random.default_rng(1)
+    cube = rng.normal(size=(3, 60, 60))
+    modes = fits.BinTableHDU.from_columns([fits.Column("MODES", "J", array=[1, 4, 9])], name="KLMODES")
+    write(tmp_path / "stage3" / "x_klcube.fits", cube, sky_header(), [modes])
+    write(tmp_path / "stage3" / "x_i2d.fits", cube[2], sky_header())
+    write(tmp_path / "stage3" / "jw1_a3001_psfsub.fits", cube, sky_header(north_up=False))
+    write(tmp_path / "stage2" / "jw1_calints.fits", cube, sky_header(north_up=False))
+    write(tmp_path / "stage1" / "jw1_rate.fits", cube[0], sky_header(north_up=False))
+    write(tmp_path / "measure" / "snr_map.fits", cube[2], sky_header())
+    table = QTable(
+        {
+            "separation": [0.82, 2.0] * u.arcsec,
+            "position_angle": [149.4, 20.0] * u.deg,
+            "snr": [7.3, 5.1],
+        }
+    )
+    table.write(tmp_path / "measure" / "detections.ecsv", format="ascii.ecsv")
+    (tmp_path / "lyot.toml").write_text("[stage1.jump]\nrejection_threshold = 5\n")
+    parameters = {"jump": {"rejection_threshold": 5.0, "note": "<script>alert(1)</script>"}}
+    manifest = Manifest(tmp_path)
+    for kind in ("stage1", "stage2", "stage3", "measure"):
+        manifest.add(
+            Record(
+                f"{kind}/jw1", kind, "jw1", "key", [{"path": "/nowhere/jw1_uncal.fits", "sha256": "0"}], [], parameters,
+                {"lyot": "0.1.0", "jwst": "3.0.0"}, "jwst_0001.pmap", "2026-01-01T00:00:00", 1.5, 300.0,
+            )
+        )  # fmt: skip
+    return tmp_path
+
+
+def test_report_holds_everything(run_folder):
+    page = write_report(run_folder).read_text()
+    assert 'separation 0.820"' in page.replace("&#34;", '"')
+    assert "149.4 deg, S/N 7.3" in page
+    for heading in ("Detections", "What is beside the star", "several truncations", "Stage 1", "Stage 2", "Timings"):
+        assert heading in page
+    assert "1, 4, 9 KL modes" in page
+    assert "rejection_threshold" in page and "jwst_0001.pmap" in page
+
+
+def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
+    page = write_report(run_folder).read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)[^"]*"', page)
+    assert "<script>" not in page
+    assert "HIP-65426 <b>" not in page
+
+
+def test_report_is_overwritten_not_half_written(run_folder):
+    first = write_report(run_folder)
+    again = write_report(run_folder)
+    assert first == again
+    assert [p.name for p in first.parent.iterdir()] == ["index.html"]
+
+
+def test_report_without_detection(run_folder):
+    (run_folder / "measure" / "detections.ecsv").unlink()
+    assert "No measurement in this run" in write_report(run_folder).read_text()
+
+
+def test_report_of_a_folder_without_run(tmp_path):
+    with pytest.raises(MissingInputError, match=r"manifest\.jsonl"):
+        write_report(tmp_path)
+
+
+def test_product_reads_orientation_and_flags(tmp_path):
+    data = np.ones((2, 10, 12))
+    data[1] = 3.0
+    flags = np.zeros((2, 10, 12), np.uint32)
+    flags[1, 4, 5] = dq.DO_NOT_USE
+    flags[:, 0, 0] = dq.DO_NOT_USE
+    flags[:, 2, 2] = dq.JUMP_DET
+    write(tmp_path / "a_psfsub.fits", data, sky_header(north_up=False), dq_plane=flags)
+    product = read_product(tmp_path / "a_psfsub.fits")
+    assert product.image[4, 5] == 1.0
+    assert np.isnan(product.image[0, 0])
+    assert product.image[2, 2] == 2.0
+    assert product.view.center == (30.0, 28.0)
+    assert product.view.pa_y == pytest.approx(104.8)
+    assert product.view.pixel_scale == pytest.approx((SCALE, SCALE))
+
+
+def test_view_from_cd_matrix():
+    h = {"CD1_1": -1.0684508e-05, "CD1_2": 2.8785487e-05, "CD2_1": 2.8698684e-05, "CD2_2": 1.0777406e-05}
+    # of the real MIRI file: 0.1102 and 0.1107 arcsec
+    assert view_of(h, (10, 10), north_up=False).pixel_scale == pytest.approx((0.11025, 0.11065), abs=5e-5)
+
+
+def test_compass_points_north_and_east():
+    ax = Figure().subplots()
+    view = figures.View((5.0, 5.0), (1.0, 1.0), 0.0)
+    figures.draw_image(ax, np.zeros((11, 11)), view=view)
+    where = {t.get_text(): t.get_position() for t in ax.texts}
+    assert where["N"][1] > where["E"][1] and where["E"][0] < where["N"][0]
+
+
+def test_mark_source_goes_to_the_position_angle():
+    ax = Figure().subplots()
+    figures.mark_source(ax, 2.0, 90.0, label="b")
+    x, y = ax.lines[0].get_data()
+    assert np.mean(x[:-1]) == pytest.approx(-2.0, abs=1e-6) and np.mean(y[:-1]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_other_figures_draw():
+    figure = Figure()
+    axes = figure.subplots(2, 2).ravel()
+    flags = np.zeros((5, 5), int)
+    flags[1, 1] = dq.JUMP_DET
+    figures.draw_dq(axes[0], flags, ["JUMP_DET", "SATURATED"])
+    assert "JUMP_DET (1)" in [t.get_text() for t in axes[0].get_legend().get_texts()]
+    figures.draw_ramp(axes[1], np.arange(5.0), 0.24, groupdq=np.array([0, 0, dq.JUMP_DET, 0, 0]))
+    figures.draw_contrast(axes[2], {"5 sigma": ([0.5, 1.0], [1e-3, 1e-4])}, companions=[(0.82, 6e-4, "b")])
+    figures.draw_timings(axes[3], {"stage1": 3.0})
+    assert all(ax.has_data() for ax in axes)
+
+
+def test_limits_of_blank_images():
+    assert figures.color_limits(np.full((3, 3), np.nan)) == (0.0, 1.0)
+    assert figures.symmetric_limits(np.zeros((3, 3))) == (-1.0, 1.0)
+
+
+def test_nanmean_needs_no_warning():
+    assert np.isnan(nanmean(np.full((2, 2, 2), np.nan))).all()
