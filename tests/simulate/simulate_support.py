@@ -24,12 +24,18 @@ def plan(filter_name: str = "F1550C", size: Size = TINY, scene: Scene | None = N
 
 
 def ramps(
-    slope: float, *, nints: int = 1, ngroups: int = 20, rays: float = 0.0, threads: int = 2, detector: DetectorModel | None = None
-) -> np.ndarray:  # fmt: skip
+    slope: float | np.ndarray,
+    *,
+    nints: int = 1,
+    ngroups: int = 20,
+    rays: float = 0.0,
+    threads: int = 2,
+    detector: DetectorModel | None = None,
+) -> np.ndarray:
     """Ramps (nints, ngroups, ny, nx) float64, DN, of a uniform light [DN/s, flat not applied]."""
     exposure = plan(size=Size((nints, ngroups), (1, 5)))[9]
     detector = detector or build_detector(exposure.coronagraph, 1)
-    light = np.full(detector.shape, slope)
+    light = np.broadcast_to(np.asarray(slope, dtype=float), detector.shape).copy()
     light[:, :4] = 0.0
     maker = RampMaker(exposure, light, detector, seed=11, cosmic_rays=CosmicRays(rays))
     with ThreadPoolExecutor(threads) as pool:

@@ -250,7 +250,8 @@ def primary_header(e: Exposure, scene: Scene, *, seed: int) -> fits.Header:
 def science_cards(e: Exposure, scene: Scene) -> list[Card]:
     """Keywords of the SCI extension: times, ephemeris, pointing, WCS."""
     c, a = e.coronagraph, exposure_attitude(e, scene)
-    pc = pc_matrix(e.roll)
+    sx, sy = c.pixel_scale
+    pc = pc_matrix(e.roll) * [[1.0, sy / sx], [sx / sy, 1.0]]  # CDELT scales the sky's axes, not the pixels'
     middle, end = e.start + 0.5 * e.duration / 86400.0, e.start + e.duration / 86400.0
     delay = _BARYCENTRIC_DELAY / 86400.0
     return [
