@@ -41,7 +41,8 @@ def prepare_output(out: Path, *, overwrite: bool = False) -> None:
         foreign = [p.name for p in out.iterdir() if not p.name.startswith(".")]
         if foreign and not (out / FILE_NAME).exists() and not overwrite:
             raise OutputError(
-                f"{out}: is not empty and holds no earlier run (no {FILE_NAME}); choose another --out or add --overwrite."
+                f"{out}: is not empty and holds no earlier run (no {FILE_NAME}); "
+                "choose another --out or add --overwrite."
             )
         probe = out / f".probe.{os.getpid()}"
         probe.write_bytes(b"lyot")

@@ -1,7 +1,8 @@
 """The configuration of a run: a TOML file, options of the command line, or a Python mapping, checked and merged.
 
 Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
-(``[stage1.jump]``), and ``[measure]`` (what `lyot.measure.detection.DetectionParams` declares). Any name that does not exist is refused, with the nearest ones.
+(``[stage1.jump]``), and ``[measure]`` (what `lyot.measure.detection.DetectionParams` declares). Any name that does not
+exist is refused, with the nearest ones.
 """
 
 from __future__ import annotations

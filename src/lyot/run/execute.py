@@ -1,4 +1,7 @@
-"""Do a run: check, plan, execute what is not up to date, record it. `run` is the whole; the command line only renders it."""
+"""Do a run: check, plan, execute what is not up to date, record it.
+
+`run` is the whole; the command line only renders it.
+"""
 
 from __future__ import annotations
 
@@ -205,9 +208,10 @@ class _Scheduler:
         unfinished = set(todo)
         while unfinished and not (self._failure and not self._running):
             if self._failure is None:
-                for task in sorted(waiting.values(), key=lambda t: -t.weight):
-                    if not unfinished.intersection(task.depends):
-                        self._submit(waiting.pop(task.id))
+                ready = [t for t in waiting.values() if not unfinished.intersection(t.depends)]
+                free = self._pool.slots - len(self._running)
+                for task in sorted(ready, key=lambda t: (-t.weight, t.id))[: max(0, free)]:
+                    self._submit(waiting.pop(task.id))
             done, _ = concurrent.futures.wait(
                 self._running, timeout=_POLL, return_when=concurrent.futures.FIRST_COMPLETED
             )

@@ -24,6 +24,10 @@ class Pool(Protocol):
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
         """Start a task as soon as a worker is free."""
 
+    @property
+    def slots(self) -> int:
+        """Tasks that run at the same time."""
+
     def steps(self) -> list[tuple[str, str]]:
         """``(task id, step)`` for every step that began since the last call."""
 
@@ -67,7 +71,8 @@ def share_cores(jobs: int, threads: int, n_tasks: int) -> Workers:
 
 
 class _LocalPool:
-    def __init__(self, executor: concurrent.futures.Executor, events: Any) -> None:
+    def __init__(self, executor: concurrent.futures.Executor, events: Any, slots: int) -> None:
+        self.slots = slots
         self._executor = executor
         self._events = events
 
@@ -85,6 +90,8 @@ class _LocalPool:
 class _InlinePool:
     """Runs each task at once in this process; for debugging and tests."""
 
+    slots = 1
+
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
         future: concurrent.futures.Future[TaskResult] = concurrent.futures.Future()
         try:
@@ -99,6 +106,7 @@ class _InlinePool:
 
 class _DaskPool:
     def __init__(self, client: Any) -> None:
+        self.slots = max(1, sum(client.nthreads().values()))
         self._client = client
 
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
@@ -147,7 +155,7 @@ def local_pool(workers: Workers, environment: Mapping[str, str | None]) -> Itera
     )
     try:
         with _environment({**limits, **environment}):  # the workers start with it, before they import anything
-            yield _LocalPool(executor, events)
+            yield _LocalPool(executor, events, workers.jobs)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in list((executor._processes or {}).values()):
@@ -179,7 +187,7 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
     from distributed import Client
 
     try:
-        client = Client(address, timeout="15s", set_as_default=False)
+        client: Any = Client(address, timeout="15s", set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(f"--scheduler {address}: no Dask scheduler there ({error}).") from error
     with client:

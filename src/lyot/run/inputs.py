@@ -1,7 +1,7 @@
 """Find the exposures a user points to, and read what their headers say (no pixels, no jwst import).
 
-`read_exposure` turns one FITS file into an `Exposure`; `find_exposures` expands files, folders and associations into a list
-with one file per exposure. What role each plays is decided in `lyot.run.roles`.
+`read_exposure` turns one FITS file into an `Exposure`; `find_exposures` expands files, folders and associations into
+a list with one file per exposure. What role each plays is decided in `lyot.run.roles`.
 """
 
 from __future__ import annotations

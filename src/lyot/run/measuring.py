@@ -94,14 +94,6 @@ def read_combined(path: Path) -> CombinedImage:
     return CombinedImage(data, header, primary, (float(star[0]), float(star[1])), scale, fwhm)
 
 
-def read_truncations(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...]]:
-    """Read the images of all truncations (``klcube``) and their numbers of modes."""
-    with fits.open(path) as hdus:
-        cube = np.asarray(hdus["SCI"].data, dtype=float)
-        modes = tuple(int(k) for k in hdus["KLMODES"].data["MODES"])
-    return cube, modes
-
-
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
     """Detections as a table, highest S/N first, with units and what the measurement was.
 
@@ -126,14 +118,12 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["ra"], table["dec"] = np.asarray(sky[0]) * u.deg, np.asarray(sky[1]) * u.deg
     table["signal"], table["noise"] = column("signal"), column("noise")
     table["kl_modes"] = column("truncation", int)
-    table["images"] = column("images", int)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north",
         "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
         "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
-        "kl_modes": "KL modes of the image in which the S/N is highest; -1: the combined image",
-        "images": "number of truncations in which it is above the threshold",
+        "kl_modes": "KL modes subtracted; -1: not known",
     }.items():  # fmt: skip
         table[name].description = text
     table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
@@ -164,7 +154,7 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
     Parameters
     ----------
     i2d : Path
-        Combined image of stage 3. If the images of all truncations are beside it (``klcube``), all are searched.
+        Combined image of stage 3.
     folder : Path
         Where the two files go.
     params : DetectionParams
@@ -175,10 +165,12 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
         Highest S/N first.
     """
     image = read_combined(i2d)
-    cube = i2d.with_name(i2d.name.replace("_i2d", "_klcube"))
-    images, modes = read_truncations(cube) if cube.is_file() else (image.data[None], (-1,))
-    detections = detect_sources(images, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes)
+    whole = snr_map(image.data, image.center, image.fwhm)
+    modes = (int(image.primary.get("KLMODES", -1)),)
+    detections = detect_sources(
+        image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,)
+    )
     log.info("%d sources above S/N %g in %s", len(detections), params.threshold, i2d.name)
-    write_snr_map(folder / SNR_MAP, image, snr_map(image.data, image.center, image.fwhm))
+    write_snr_map(folder / SNR_MAP, image, whole)
     detection_table(detections, image).write(folder / DETECTIONS, format="ascii.ecsv")
     return detections

@@ -1,4 +1,4 @@
-"""From inputs and configuration to a list of tasks that depend on each other, each with the key of all it depends on."""
+"""From inputs and configuration to tasks that depend on each other, each with the key of all it depends on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class Plan:
     @property
     def products_size(self) -> int:
         """Rough size of all products, bytes."""
-        return int(sum(t.weight * BYTES_PER_PIXEL.get(t.kind, 0) / _WEIGHTS.get(t.kind, 1.0) for t in self.tasks))
+        pixels = ((t.kind, t.weight / _WEIGHTS[t.kind]) for t in self.tasks if t.kind in _WEIGHTS)
+        return int(sum(count * BYTES_PER_PIXEL[kind] for kind, count in pixels))
 
 
 def _pixels(exposure: Exposure) -> float:
@@ -72,7 +73,7 @@ def _pixels(exposure: Exposure) -> float:
 
 
 def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
-    """Kinds of file in the order of preference. Which product of an exposure to start from: the rawest that the first stage takes, then the others."""
+    """Which product of an exposure to start from: the rawest that the first stage takes, then the others."""
     first = STAGES[stages[0] - 1 :]
     return (*first, *reversed(STAGES[: stages[0] - 1]))
 

@@ -1,6 +1,7 @@
 """What every exposure is for, told from its metadata: science, reference, their backgrounds, target acquisition.
 
-`sort_roles` gives each exposure its role and each star its backgrounds; `advice` says in one sentence each what is missing.
+`sort_roles` gives each exposure its role and each star its backgrounds; `advice` says in one sentence each what is
+missing.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
             star = owners[exposure.root]
             role = Role.REFERENCE_BACKGROUND if star.is_psf else Role.SCIENCE_BACKGROUND
         own = tuple(owned.get(exposure.root, ()))
-        borrowed = ()
+        borrowed: tuple[str, ...] = ()
         if role in (Role.SCIENCE, Role.REFERENCE) and not own:
             borrowed = tuple(b.root for b in backgrounds if b.configuration == exposure.configuration)
         result.append(Assigned(exposure, role, rolls.get(exposure.root, 0), own or borrowed, bool(borrowed)))

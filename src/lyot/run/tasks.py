@@ -1,4 +1,6 @@
-"""What a worker does: one task, from paths to paths, with its own log, and its products moved into place when all are there.
+"""What a worker does: one task, from paths to paths, with its own log.
+
+Products are moved into place when all of a task are there.
 
 Nothing heavy is imported before a task starts, so that the thread limits set in `prepare_worker` hold.
 """
@@ -12,6 +14,7 @@ import os
 import re
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,9 +143,13 @@ class _StepEvents(logging.Handler):
 
 @contextlib.contextmanager
 def logged_to(path: Path, task: str) -> Iterator[None]:
-    """Send all log records and warnings to a file, and the names of the steps to the parent."""
+    """Send all log records and warnings to a file, and the names of the steps to the parent.
+
+    In a worker process all that is printed goes there too: some libraries print on their own account.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
+    path.unlink(missing_ok=True)
+    to_file = logging.FileHandler(path, mode="a", encoding="utf-8", delay=True)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handlers: list[logging.Handler] = [to_file, _StepEvents(task)]
     root = logging.getLogger()
@@ -152,13 +159,33 @@ def logged_to(path: Path, task: str) -> Iterator[None]:
     for handler in handlers:
         root.addHandler(handler)
     try:
-        yield
+        with _printed_to(path) if _events is not None else contextlib.nullcontext():
+            yield
     finally:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
         logging.captureWarnings(capture=False)
+
+
+@contextlib.contextmanager
+def _printed_to(path: Path) -> Iterator[None]:
+    """Send what this process writes to its standard output and error to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(fd) for fd in (1, 2)]
+    with path.open("ab") as stream:
+        for fd in (1, 2):
+            os.dup2(stream.fileno(), fd)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for fd, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, fd)
+            os.close(original)
 
 
 def _reset_peak_memory() -> None:

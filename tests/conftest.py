@@ -1,0 +1,81 @@
+"""What all tests share: no network, no display, the real data if they are there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+_LOCAL = ("127.0.0.1", "::1", "localhost", "")
+
+
+def _is_local(address: object) -> bool:
+    """Whether a socket address stays on this machine (unix sockets, loopback)."""
+    return not isinstance(address, tuple) or str(address[0]) in _LOCAL
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves this machine, and every look-up of a name."""
+    connect, connect_ex, look_up = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def refuse(address: object) -> None:
+        raise OSError(f"a test tried to reach the network: {address!r}")
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        if not _is_local(address):
+            refuse(address)
+        return connect(self, address)  # type: ignore[arg-type]
+
+    def guarded_connect_ex(self: socket.socket, address: object) -> int:
+        if not _is_local(address):
+            refuse(address)
+        return connect_ex(self, address)  # type: ignore[arg-type]
+
+    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
+        if isinstance(host, bytes):
+            host = host.decode()
+        if host is not None and str(host) not in (*_LOCAL, socket.gethostname()):
+            refuse(host)
+        return look_up(host, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of the real observations; skips where the environment variable LYOT_TEST_DATA does not name one."""
+    folder = os.environ.get("LYOT_TEST_DATA")
+    if not folder:
+        pytest.skip("LYOT_TEST_DATA is not set: no real observations to test with")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"LYOT_TEST_DATA names {path}, which is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def hd106906(test_data: Path) -> Path:
+    """Real MIRI observations of HD 106906 (F1140C, calints)."""
+    return _folder(test_data / "miri_hd106906_f1140c")
+
+
+@pytest.fixture(scope="session")
+def aumic(test_data: Path) -> Path:
+    """Real NIRCam observations of AU Mic (F444W, calints)."""
+    return _folder(test_data / "nircam_aumic_f444w")
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        pytest.skip(f"{path} is not there")
+    return path
