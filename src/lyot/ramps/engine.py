@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lyot import dq
 from lyot.errors import InputError
@@ -325,8 +326,9 @@ def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays) -> Stre
         rscd_tally(tally.lowered[1], tally.none[1], e.settings.skip[n_first:nints]),
     )
     unused = (tally.counts.common & dq.DO_NOT_USE).astype(bool)
-    saturated = int(np.any(tally.first < e.source.shape[1], axis=0).sum()) if e.settings.saturation else 0
-    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, saturated)
+    saturated = np.any(tally.first < e.source.shape[1], axis=0)
+    grown = ndimage.maximum_filter(saturated, size=2 * e.grow + 1, mode="nearest")
+    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, int(grown.sum()))
 
 
 def band_layout(shape: tuple[int, int, int, int], grow: int, memory: float) -> tuple[int, int]:

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 from jwst.pipeline.calwebb_detector1 import Detector1Pipeline as OfficialDetector1Pipeline
 
+from lyot.params import param, spec_from
 from lyot.steps import stage1_corrections as corrections
+from lyot.steps.exposure_io import Level1bFile, inspect_level1b
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage1_slopes import JumpStep
+from lyot.steps.stage1_slopes import JumpStep, RampFitStep
+from lyot.steps.stage1_stream import Streamed, stream, why_not
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Detector1Params:
+    """Parameters of the pipeline beside the official ones; none of them changes the result."""
+
+    fuse: bool = param(True, help="Stream the exposure through all steps in one pass where possible")
+    threads: int = param(0, help="Threads; 0 takes every core", min=0)
+    memory: float = param(320.0, help="Room for the ramps in work when streaming", unit="MB", min=10)
 
 
 class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[misc]
-    """Raw ramps (``uncal``) to slopes per integration (``rateints``) and per exposure (``rate``)."""
+    """Raw ramps (``uncal``) to slopes per integration (``rateints``) and per exposure (``rate``).
+
+    When nothing asks for ramps in between, an exposure of MIRI is streamed from its file through all steps in one pass,
+    in little memory; otherwise the steps run one after the other. The products are the same.
+    """
+
+    spec = spec_from(Detector1Params)
 
     step_defs = {  # noqa: RUF012 - stpipe reads a plain dict
         **OfficialDetector1Pipeline.step_defs,
@@ -24,5 +49,47 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         "dark_current": corrections.DarkCurrentStep,
         "refpix": corrections.RefPixStep,
         "jump": JumpStep,
+        "ramp_fit": RampFitStep,
         "gain_scale": corrections.GainScaleStep,
     }
+
+    def process(self, input_data: Any) -> Any:
+        """Run stage 1 on a file or a data model; returns the ``rate`` product.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used; nothing has been written then.
+        """
+        file = _level1b(input_data)
+        reason = self._why_step_by_step(file)
+        if reason is None and file is not None:
+            products = stream(self, file)
+            if isinstance(products, Streamed):
+                return self._finish(products)
+            reason = products
+        log.info("Stage 1 goes step by step: %s", reason)
+        return super().process(input_data)
+
+    def _why_step_by_step(self, file: Level1bFile | None) -> str | None:
+        if not self.fuse:
+            return "fuse is off"
+        return "the input is not a level-1b file" if file is None else why_not(self, file)
+
+    def _finish(self, products: Streamed) -> Any:
+        """Gain scale, and names of the products, as the official pipeline does."""
+        self.gain_scale.suffix = "gain_scale"
+        rate = self.gain_scale.run(products.rate)
+        self.gain_scale.suffix = "gain_scaleints"
+        rateints = self.gain_scale.run(products.rateints)
+        self.save_model(rateints, "rateints")
+        self.setup_output(rate)
+        log.info("... ending calwebb_detector1")
+        return rate
+
+
+def _level1b(input_data: Any) -> Level1bFile | None:
+    """The file, looked at, if the input is the path of a FITS file that holds raw ramps."""
+    if not isinstance(input_data, (str, Path)) or not str(input_data).endswith(".fits"):
+        return None
+    return inspect_level1b(input_data)

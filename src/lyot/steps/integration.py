@@ -18,6 +18,7 @@ _STAGE1: tuple[tuple[str, str | None, bool], ...] = (
     ("lyot.steps.stage1_corrections.DarkCurrentStep", "lyot_dark_current", False),
     ("lyot.steps.stage1_corrections.RefPixStep", "lyot_refpix", False),
     ("lyot.steps.stage1_slopes.JumpStep", "lyot_jump", False),
+    ("lyot.steps.stage1_slopes.RampFitStep", "lyot_ramp_fit", False),
     ("lyot.steps.stage1_corrections.GainScaleStep", "lyot_gain_scale", False),
 )
 

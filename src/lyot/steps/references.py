@@ -128,13 +128,12 @@ def load_linearity(exposure: Any, file: Any) -> LinearityReference:
         return linearity_reference(native(coefficients, np.float32), native(flags, np.uint32))
 
 
-def load_dark(exposure: Any, file: Any) -> DarkReference:
-    """Dark ramps of MIRI, as they are in the file; see `lyot.ramps.dark.dark_reference` and `match_dark`."""
-    with opened("dark", file, datamodels.DarkMIRIModel) as model:
-        timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
-        data = cut("dark", exposure, model, model.data)
-        flags = cut("dark", exposure, model, model.dq)
-        return dark_reference(native(data, np.float32), native(flags, np.uint32), timing)
+def dark_of(exposure: Any, model: Any) -> DarkReference:
+    """Dark ramps of an open MIRI dark, as they are in it; see `lyot.ramps.dark.dark_reference` and `match_dark`."""
+    timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
+    data = cut("dark", exposure, model, model.data)
+    flags = cut("dark", exposure, model, model.dq)
+    return dark_reference(native(data, np.float32), native(flags, np.uint32), timing)
 
 
 def load_rscd(exposure: Any, file: Any) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from jwst.refpix.refpix_step import RefPixStep as OfficialRefPixStep
 from jwst.reset.reset_step import ResetStep as OfficialResetStep
 from jwst.rscd.rscd_step import RscdStep as OfficialRscdStep
 from jwst.saturation.saturation_step import SaturationStep as OfficialSaturationStep
+from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot.params import from_step, spec_from
@@ -30,7 +31,7 @@ from lyot.ramps.firstlast import MIN_GROUPS_FIRST, MIN_GROUPS_LAST, FirstFramePa
 from lyot.ramps.gain_scale import scale_slopes
 from lyot.ramps.linearity import linearize
 from lyot.ramps.reset import subtract_reset
-from lyot.ramps.rscd import MIN_GROUPS, RscdResult, flag_rscd, integration_skips, rscd_skips
+from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation
 from lyot.steps import references
 from lyot.steps.mixin import LyotMixin
@@ -189,7 +190,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         flags = Flags(pixel_flags_of(model), group_flags_of(model))
         first = first_integration_of(model)
         result = flag_rscd(flags.pixel_dq, flags.group_dq, skips, first_integration=first, out=flags)
-        record_rscd(model, result)
+        record_rscd(model, result.first, result.later)
         return model
 
 
@@ -213,9 +214,9 @@ def rscd_plan(model: Any, skips: tuple[int, int] | None, n_integrations: int) ->
     )
 
 
-def record_rscd(model: Any, result: RscdResult) -> None:
-    """Write the tallies of RSCD into the model's keywords."""
-    for tally, which in ((result.first, "int1"), (result.later, "int2p")):
+def record_rscd(model: Any, first: RscdTally | None, later: RscdTally | None) -> None:
+    """Write the tallies of RSCD, for the first and the later integrations, into the model's keywords."""
+    for tally, which in ((first, "int1"), (later, "int2p")):
         if tally is None or (which == "int2p" and model.meta.exposure.nints <= 1):
             continue
         log.info("Number of usable bright pixels with rscd flag groups not set to DO_NOT_USE: %d", tally.n_lowered)
@@ -237,7 +238,11 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         log.info("Using DARK reference file %s", file)
         if file == "N/A":
             return skip(model, "dark_sub", "Dark current", "No DARK reference file found")
-        dark = self.matched_dark(model, file, model.data.shape[1])
+        with references.opened("dark", file, datamodels.DarkMIRIModel) as dark_model:
+            model.average_dark_current = average_dark_current(self, dark_model, model.data.shape[-2:])
+            dark = self.matched_dark(model, dark_model, model.data.shape[1])
+            if dark is not None and self.dark_output is not None:
+                self.save_dark(dark, dark_model)
         if dark is None:
             return model
         ramps = ramps_of(model)
@@ -246,18 +251,14 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         model.meta.cal_step.dark_sub = "COMPLETE"
         return model
 
-    def matched_dark(self, model: Any, file: Any, n_groups: int) -> DarkReference | None:
-        """Dark for the exposure's groups, or None, with the step marked skipped; sets the average dark current."""
-        dark = references.load_dark(model, file)
-        with references.opened("dark", file, datamodels.DarkMIRIModel) as dark_model:
-            self.set_average_dark_current(model, dark_model)
-            timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
-            matched = match_dark(dark, n_groups, timing)
-            if matched is None:
-                reason = "The dark's groups hold more frames (NFRAMES, GROUPGAP) than the exposure's."
-                skip(model, "dark_sub", "Dark current", reason)
-            elif self.dark_output is not None:
-                self.save_dark(matched, dark_model)
+    @staticmethod
+    def matched_dark(model: Any, dark_model: Any, n_groups: int) -> DarkReference | None:
+        """Dark for the exposure's groups, or None, with the step marked skipped."""
+        timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
+        matched = match_dark(references.dark_of(model, dark_model), n_groups, timing)
+        if matched is None:
+            reason = "The dark's groups hold more frames (NFRAMES, GROUPGAP) than the exposure's."
+            skip(model, "dark_sub", "Dark current", reason)
         return matched
 
     def save_dark(self, dark: DarkReference, dark_model: Any) -> None:
@@ -270,6 +271,24 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         out.meta.exposure.groupgap = dark.timing.groupgap
         out.save(self.make_output_path(basepath=self.dark_output, suffix=False))
         out.close()
+
+
+def average_dark_current(step: Any, dark_model: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Mean dark current (ny, nx) float32, electrons/s, for the photon noise of the fit.
+
+    From the step's parameter, else from the dark's image, else from its keyword, else zero.
+    """
+    if step.average_dark_current is not None:
+        log.info("Using Poisson noise from average dark current %s e-/sec", step.average_dark_current)
+        return np.full(shape, step.average_dark_current, np.float32)
+    image = dark_model.average_dark_current
+    if image is None or np.sum(image) == 0.0:
+        return np.full(shape, dark_model.meta.exposure.average_dark_current or 0.0, np.float32)
+    if image.shape != tuple(shape):
+        log.warning("DarkModel average_dark_current does not match shape of data.")
+        log.warning("Dark current from reference file cannot be applied.")
+        return np.zeros(shape, np.float32)
+    return references.native(image, np.float32)
 
 
 class RefPixStep(LyotMixin, OfficialRefPixStep):  # type: ignore[misc]

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 from jwst.jump.jump_step import JumpStep as OfficialJumpStep
+from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
+from jwst.ramp_fitting.ramp_fit_step import create_image_model, create_integration_model
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot import dq
 from lyot.params import from_step, spec_from
+from lyot.ramps._threads import usable_threads
 from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
+from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, GroupTimes, RampFitParams, SlopeImage, fit_ramps
 from lyot.steps import references
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage1_common import group_flags_of, pixel_flags_of, ramps_of, skip
@@ -31,8 +35,7 @@ class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
     def process(self, step_input: Any) -> Any:
         """Flag GROUPDQ with JUMP_DET."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
-        read_times = getattr(model.meta.exposure, "read_times", None)
-        if read_times is not None and len(read_times) > 0:
+        if unevenly_sampled(model):
             log.info("Unevenly sampled ramps: the official jump detection is used")
             return super().process(model)
         if model.data.shape[1] < MIN_GROUPS_JUMP:
@@ -49,6 +52,7 @@ class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
             group_time=model.meta.exposure.group_time,
             nframes=model.meta.exposure.nframes or 1,
             params=from_step(JumpParams, self),
+            threads=threads_of(self),
         )
         model.groupdq, model.pixeldq = result.groupdq, result.pixeldq
         record_jumps(model, all_do_not_use(result.groupdq), result.primary, result.extended)
@@ -86,3 +90,84 @@ def bad_gain_flags(gain: NDArray[np.float32]) -> NDArray[np.uint32]:
     """NO_GAIN_VALUE and DO_NOT_USE (ny, nx) where the gain is not a positive number."""
     bad = (gain <= 0) | np.isnan(gain)
     return np.where(bad, dq.NO_GAIN_VALUE | dq.DO_NOT_USE, 0).astype(np.uint32)
+
+
+def threads_of(step: Any) -> int:
+    """Threads of the pipeline that a step is in; every core for a step by itself."""
+    return usable_threads(step.search_attr("threads", default=0))
+
+
+def unevenly_sampled(model: Any) -> bool:
+    """Whether the groups of an exposure are unevenly spaced in time."""
+    read_times = getattr(model.meta.exposure, "read_times", None)
+    return read_times is not None and len(read_times) > 0
+
+
+class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
+    """Fit a slope to each ramp."""
+
+    spec = spec_from(RampFitParams)
+
+    def process(self, step_input: Any) -> Any:
+        """Fit the ramps; returns slopes of the exposure and of each integration."""
+        model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
+        if self.save_opt or unevenly_sampled(model) or model.meta.exposure.zero_frame:
+            log.info("Optional results, zero frames and unevenly sampled ramps: the official ramp fit is used")
+            return super().process(model)
+        gain, factor = references.load_gain(model, self._file(model, "gain"))
+        read_noise = references.load_read_noise(model, self._file(model, "readnoise"))
+        if factor is not None:
+            model.meta.exposure.gain_factor = factor
+        params = from_step(RampFitParams, self)
+        if params.algorithm == "LIKELY" and model.data.shape[1] < LIKELY_MIN_GROUPS:
+            log.info("LIKELY needs %d groups at least; OLS_C is used", LIKELY_MIN_GROUPS)
+        log.info("Using algorithm = %s", params.algorithm)
+        e = model.meta.exposure
+        miri = str(model.meta.instrument.name).upper() == "MIRI"
+        result = fit_ramps(
+            ramps_of(model),
+            group_flags_of(model),
+            pixel_flags_of(model),
+            gain=gain,
+            read_noise=read_noise,
+            times=GroupTimes(
+                e.group_time, e.frame_time, nframes=e.nframes or 1, groupgap=e.groupgap or 0, drop_leading=miri
+            ),
+            dark=model.average_dark_current if model.hasattr("average_dark_current") else None,
+            params=params,
+            threads=threads_of(self),
+        )
+        if result is None:
+            return None, None
+        rate = create_image_model(model, slope_info(result.rate))
+        rateints = create_integration_model(model, slope_info(result.rateints), model.int_times)
+        for product in (rate, rateints):
+            complete_slopes(product)
+        return (datamodels.IFUImageModel(rate) if self._is_ifu(model) else rate), rateints
+
+    def _file(self, model: Any, kind: str) -> Any:
+        file = self.get_reference_file(model, kind)
+        log.info("Using %s reference file: %s", kind.upper(), file)
+        return file
+
+    @staticmethod
+    def _is_ifu(model: Any) -> bool:
+        lamp = model.meta.exposure.type in ("NRS_AUTOWAVE", "NRS_LAMP") and model.meta.instrument.lamp_mode == "IFU"
+        return lamp or model.meta.exposure.type in ("NRS_IFU", "MIR_MRS")
+
+
+def slope_info(slopes: SlopeImage) -> dict[str, NDArray[Any]]:
+    """Arrays of slopes under the names that the official products are filled from."""
+    return {
+        "slope": slopes.slope,
+        "dq": slopes.dq,
+        "var_poisson": slopes.var_poisson,
+        "var_rnoise": slopes.var_rnoise,
+        "err": slopes.err,
+    }
+
+
+def complete_slopes(product: Any) -> None:
+    """Write units and status of a slope product."""
+    product.meta.bunit_data = product.meta.bunit_err = "DN/s"
+    product.meta.cal_step.ramp_fit = "COMPLETE"
