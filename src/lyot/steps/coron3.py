@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from jwst.outlier_detection.outlier_detection_step import OutlierDetectionStep a
 from jwst.pipeline.calwebb_coron3 import Coron3Pipeline as OfficialCoron3Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot.errors import InputError
+from lyot.errors import InputError, MissingInputError
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
@@ -58,6 +59,19 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         "outlier_detection": OutlierDetectionStep,
         "combine": CombineStep,
     }
+
+    @classmethod
+    def call(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the pipeline; see `jwst.stpipe.Step.call`. The association is checked first.
+
+        Raises
+        ------
+        InputError
+            If the association cannot be read, has no science member or names files that are not there.
+        """
+        if args and isinstance(args[0], (str, Path)):
+            check_association(Path(args[0]))
+        return super().call(*args, **kwargs)
 
     def process(self, user_input: Any) -> None:
         """Run stage 3 on an association.
@@ -133,3 +147,29 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             if isinstance(user_input, (str, Path)):
                 product.meta.asn.table_name = Path(user_input).name
             self.save_model(product, suffix=suffix)
+
+
+def check_association(path: Path) -> None:
+    """Refuse a level-3 association that cannot be reduced.
+
+    Raises
+    ------
+    MissingInputError
+        If it or one of its members is not there.
+    InputError
+        If it is no association or has no science member.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path}: there is no such association.")
+    try:
+        members = json.loads(path.read_text())["products"][0]["members"]
+        roles = {str(member["expname"]): str(member["exptype"]).lower() for member in members}
+    except (UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a level-3 association ({error}); stage 3 takes the JSON file that lists its exposures."
+        ) from error
+    if "science" not in roles.values():
+        raise InputError(f"{path}: no science member in the association; expected at least one of exptype science.")
+    for name, role in roles.items():
+        if role in ("science", "psf") and not (path.parent / name).is_file():
+            raise MissingInputError(f"{path}: its member {name} is not there.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Geometry:
 
 def model_name(model: JwstDataModel) -> str:
     """File name of a model for messages."""
-    return str(model.meta.filename or "in-memory exposure")
+    return Path(str(model.meta.filename or "in-memory exposure")).name
 
 
 def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:

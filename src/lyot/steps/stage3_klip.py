@@ -20,6 +20,7 @@ from lyot.steps.stage3_products import add_cards, detector_cube, read_table, sci
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
 from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
+from lyot.subtract.compatibility import official_klip
 from lyot.subtract.sequence import mean_by_group
 
 log = logging.getLogger(__name__)
@@ -86,14 +87,16 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         return from_mapping(ReductionParams, values, where="klip: ")
 
     def _official(self, target: Any, psfrefs: Any) -> JwstDataModel:
+        """The official subtraction, its basis made once; ERR stays that of the exposure, where the official step
+        overwrites it with the scatter of the references' residuals."""
         wanted = parse_truncate(self.truncate) or (50,)
         if len(wanted) > 1:
             raise ConfigError(f"klip.truncate: the official algorithm takes one number of modes, got {wanted}.")
-        given, self.truncate = self.truncate, wanted[0]
-        try:
-            return super().process(target, psfrefs)
-        finally:
-            self.truncate = given
+        model, references = self.prepare_output(target), open_exposure(psfrefs)
+        residuals, _ = official_klip(np.asarray(model.data), np.asarray(references.data), truncate=wanted[0])
+        model.data = residuals.astype(np.float32)
+        model.meta.cal_step.klip = "COMPLETE"
+        return model
 
     def _throughput(self, model: JwstDataModel) -> NDArray[np.float64] | None:
         return throughput_of(model) if self.use_throughput else None

@@ -1,0 +1,244 @@
+"""Stage 3 as a pipeline: products, their coordinates, and the planet where it was put."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from stdatamodels.jwst import datamodels
+
+from lyot.errors import InputError, ReductionError
+from lyot.geometry import separation_and_pa
+from lyot.steps.coron3 import Coron3Pipeline
+from lyot.steps.stage3_klip import KlipStep, parse_truncate
+from lyot.steps.stage3_refs import StackRefsStep
+from tests.steps.stage23_synthetic import DEC, NOISE, RA, SHAPE, STAR, exposure, sequence, speckles, write_association
+
+SEPARATION, PA = 1.6, 149.4
+
+pytestmark = pytest.mark.filterwarnings("ignore::stdatamodels.exceptions.NoTypeWarning")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
+
+
+def run(folder, association, **keywords):
+    steps = keywords.pop("steps", {})
+    steps.setdefault("klip", {}).setdefault("use_throughput", False)
+    Coron3Pipeline.call(str(association), output_dir=str(folder), save_results=True, steps=steps, **keywords)
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stage3")
+    science, references = sequence(np.random.default_rng(1), planet=(SEPARATION, PA, 12.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+        run(folder, write_association(folder, science, references))
+    return folder
+
+
+def test_official_products_are_there(products):
+    names = {p.name for p in products.glob("*.fits")}
+    for name in ("target_i2d", "target_psfstack", "target_klcube", "target_roll01_i2d", "target_roll02_i2d"):
+        assert f"{name}.fits" in names
+    for roll in (1, 2):
+        for suffix in ("psfalign", "psfsub"):
+            assert f"jw0100100{roll}001_a3001_{suffix}.fits" in names
+
+
+def test_psfsub_keeps_integrations_and_standard_extensions(products):
+    with datamodels.open(products / "jw01001001001_a3001_psfsub.fits") as model:
+        assert isinstance(model, datamodels.CubeModel)
+        assert model.data.shape == (3, *SHAPE) and model.err.shape == model.data.shape
+        assert model.meta.cal_step.klip == "COMPLETE"
+        residual = model.data[:, np.hypot(*(np.indices(SHAPE) - np.array(STAR[::-1])[:, None, None])) > 25]
+        # far from the star only the noise of an integration is left; the references add some percent
+        assert np.nanstd(residual) == pytest.approx(NOISE, rel=0.1)
+
+
+def test_psfstack_tells_the_exposure_of_each_plane(products):
+    with fits.open(products / "target_psfstack.fits") as hdus:
+        assert hdus["SCI"].data.shape == (12, *SHAPE)
+        np.testing.assert_array_equal(hdus["REFS"].data["EXPOSURE"], np.repeat(np.arange(6), 2))
+    with fits.open(products / "jw01001001001_a3001_psfalign.fits") as hdus:
+        assert hdus["SCI"].data.ndim == 3
+        assert np.isfinite(hdus["REFS"].data["DX"]).all() and not hdus["REFS"].data["APPLIED"].any()
+        # the references were made 2.2 times as bright as the star
+        np.testing.assert_allclose(hdus["REFS"].data["SCALE"], 2.2, atol=0.1)
+
+
+def planet_offset(image, header):
+    """Position of the planet on the sky from the brightest pixel near it, refined by a centroid."""
+    wcs = WCS(header)
+    x, y = wcs.world_to_pixel_values(
+        RA + SEPARATION * np.sin(np.radians(PA)) / 3600 / np.cos(np.radians(DEC)),
+        DEC + SEPARATION * np.cos(np.radians(PA)) / 3600,
+    )
+    yy, xx = np.indices(image.shape)
+    near = np.hypot(xx - x, yy - y) < 3.5
+    weight = np.where(near, np.clip(np.nan_to_num(image), 0, None), 0)
+    x, y = (weight * xx).sum() / weight.sum(), (weight * yy).sum() / weight.sum()
+    ra, dec = wcs.pixel_to_world_values(x, y)
+    return separation_and_pa((ra - RA) * 3600 * np.cos(np.radians(DEC)), (dec - DEC) * 3600)
+
+
+@pytest.mark.parametrize("name", ["target_i2d", "target_roll01_i2d", "target_roll02_i2d"])
+def test_planet_is_where_it_was_put_north_up(products, name):
+    with fits.open(products / f"{name}.fits") as hdus:
+        separation, pa = planet_offset(hdus["SCI"].data, hdus["SCI"].header)
+    # a fifth of a pixel: the centroid of a source of S/N about 40 on subtracted speckles
+    assert float(separation) == pytest.approx(SEPARATION, abs=0.025)
+    assert float(pa) == pytest.approx(PA, abs=1.0)
+
+
+def test_header_and_gwcs_agree_to_a_hundredth_of_a_pixel(products):
+    with datamodels.open(products / "target_i2d.fits") as model:
+        gwcs = model.meta.wcs
+        ny, nx = model.data.shape
+        x, y = np.meshgrid(np.linspace(0, nx - 1, 9), np.linspace(0, ny - 1, 9))
+        ra, dec = gwcs(x, y)
+        wcs = WCS(fits.getheader(products / "target_i2d.fits", "SCI"))
+        fx, fy = wcs.world_to_pixel_values(ra, dec)
+        assert max(np.abs(fx - x).max(), np.abs(fy - y).max()) < 0.01
+        star = wcs.world_to_pixel_values(RA, DEC)
+        header = fits.getheader(products / "target_i2d.fits", 0)
+        assert np.hypot(star[0] + 1 - header["STARX"], star[1] + 1 - header["STARY"]) < 0.01
+        north = wcs.world_to_pixel_values(RA, DEC + 1 / 3600)
+        east = wcs.world_to_pixel_values(RA + 1 / 3600 / np.cos(np.radians(DEC)), DEC)
+    # 1 arcsec is 9 px; north straight up, east to the left
+    assert abs(north[0] - star[0]) < 0.01 and north[1] - star[1] > 8.5
+    assert abs(east[1] - star[1]) < 0.01 and east[0] - star[0] < -8.5
+
+
+def test_errors_match_the_scatter_away_from_the_star(products):
+    with fits.open(products / "target_i2d.fits") as hdus:
+        data, err, weight = hdus["SCI"].data, hdus["ERR"].data, hdus["WHT"].data
+        ny, nx = data.shape
+    yy, xx = np.indices(data.shape)
+    r = np.hypot(xx - (nx - 1) / 2, yy - (ny - 1) / 2)
+    ring = (r > 28) & (r < 38) & np.isfinite(data)
+    # the interpolation correlates neighbours, so that single pixels scatter a little less than their errors
+    assert 0.6 < np.std(data[ring]) / np.median(err[ring]) < 1.15
+    np.testing.assert_allclose(weight[ring], 1 / err[ring] ** 2, rtol=1e-4)
+    assert np.isnan(err[~np.isfinite(data)]).all()
+
+
+def test_truncation_cube(products):
+    with fits.open(products / "target_klcube.fits") as hdus:
+        table, cube = hdus["KLMODES"].data, hdus["SCI"].data
+        assert list(table["MODES"]) == [1, 2, 3, 5, 6] and table["MAIN"].sum() == 1
+        main = cube[table["MAIN"]][0]
+        assert hdus["ERR"].data.shape == cube.shape
+        assert hdus["SCI"].header["CTYPE1"] == "RA---TAN"
+    np.testing.assert_array_equal(main, fits.getdata(products / "target_i2d.fits", "SCI"))
+
+
+def test_metadata_are_blended(products):
+    with fits.open(products / "target_i2d.fits") as hdus:
+        assert len(hdus["HDRTAB"].data) == 2
+        header = hdus[0].header
+        assert header["S_KLIP"] == header["S_RESAMP"] == "COMPLETE"
+        assert header["TEXPTIME"] == pytest.approx(200.0)
+        assert header["LYOT_VER"]
+        assert "A_ORDER" not in hdus["SCI"].header
+    with datamodels.open(products / "target_i2d.fits") as model:
+        assert model.meta.resample.pointings == 2
+
+
+def test_parameters_reach_the_reduction(tmp_path):
+    science, references = sequence(np.random.default_rng(2), nints=1)
+    run(tmp_path, write_association(tmp_path, science, references), steps={"klip": {"truncate": [1, 4]}})
+    assert list(fits.getdata(tmp_path / "target_klcube.fits", "KLMODES")["MODES"]) == [1, 4]
+
+
+def test_rolls_without_references(tmp_path):
+    science, _ = sequence(np.random.default_rng(3))
+    run(tmp_path, write_association(tmp_path, science, []), steps={"klip": {"strategy": "adi"}})
+    assert (tmp_path / "target_i2d.fits").exists()
+    with pytest.raises(ReductionError, match="reference"):
+        run(tmp_path, write_association(tmp_path, science, []))
+
+
+def test_one_roll_one_reference_one_integration(tmp_path):
+    science, references = sequence(np.random.default_rng(4), rolls=(108.171,), n_references=1, nints=1)
+    run(tmp_path, write_association(tmp_path, science, references))
+    assert (tmp_path / "target_i2d.fits").exists()
+    assert not (tmp_path / "target_roll01_i2d.fits").exists()
+
+
+def test_no_science_member(tmp_path):
+    _, references = sequence(np.random.default_rng(5), n_references=2)
+    with pytest.raises(InputError, match="no science member"):
+        run(tmp_path, write_association(tmp_path, [], references))
+
+
+@pytest.mark.parametrize(("text", "match"), [("not json", "not a level-3"), ("{}", "not a level-3"), (None, "no such")])
+def test_what_is_no_association(tmp_path, text, match):
+    path = tmp_path / "asn.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=match):
+        Coron3Pipeline.call(str(path))
+
+
+def test_member_that_is_not_there(tmp_path):
+    science, references = sequence(np.random.default_rng(5), n_references=1, nints=1)
+    path = write_association(tmp_path, science, references)
+    (tmp_path / str(references[0].meta.filename)).unlink()
+    with pytest.raises(InputError, match="is not there"):
+        Coron3Pipeline.call(str(path))
+
+
+def test_other_filter_among_the_references(tmp_path):
+    science, references = sequence(np.random.default_rng(6), n_references=2)
+    references[1].meta.instrument.filter = "F1140C"
+    with pytest.raises(InputError, match="F1140C"):
+        run(tmp_path, write_association(tmp_path, science, references))
+
+
+def test_references_of_another_crop_are_cut_to_the_science(tmp_path):
+    science, references = sequence(np.random.default_rng(7), nints=1)
+    for i, model in enumerate(references):
+        crop = model.data[:, 6:, 9:-4].copy()
+        references[i] = exposure(crop, name=str(model.meta.filename), star=(STAR[0] - 9, STAR[1] - 6))
+    run(tmp_path, write_association(tmp_path, science, references))
+    with fits.open(tmp_path / "target_i2d.fits") as hdus:
+        separation, _ = planet_offset(hdus["SCI"].data, hdus["SCI"].header)
+    assert float(separation) == pytest.approx(1.6, abs=0.03)
+    assert fits.getdata(tmp_path / "jw01001001001_a3001_psfsub.fits").shape[1:] == (SHAPE[0] - 6, SHAPE[1] - 13)
+
+
+def test_nan_filled_and_fully_masked_frames(tmp_path):
+    science, references = sequence(np.random.default_rng(8), nints=2)
+    science[0].data[:, 10:14, 10:14] = np.nan
+    science[0].dq[1, 60, 60] = 1
+    references[2].dq[:] = 1
+    run(tmp_path, write_association(tmp_path, science, references))
+    assert np.isfinite(fits.getdata(tmp_path / "target_i2d.fits", "SCI")).any()
+
+
+def test_official_klip_is_reproduced_by_the_compatibility_mode():
+    from jwst.coron.klip import klip
+
+    rng = np.random.default_rng(9)
+    science = exposure(rng.normal(speckles(SHAPE, STAR, 0.0), NOISE, (2, *SHAPE)), name="sci_calints.fits")
+    _, references = sequence(rng, n_references=4)
+    stack = StackRefsStep.call(references)
+    expected = klip(science.copy(), stack.copy(), 5, return_psf=False)
+    step = KlipStep(mode="official", truncate=[5])
+    found = step.run(science.copy(), stack)
+    # the figure asked for is 1e-5 of the data; both are float32 in the end
+    assert np.abs(found.data - expected.data).max() < 1e-5 * np.abs(science.data).max()
+
+
+def test_truncate_takes_what_users_write():
+    assert parse_truncate(None) == ()
+    assert parse_truncate(50) == (50,)
+    assert parse_truncate(["1", "5"]) == (1, 5)
+    with pytest.raises(ValueError, match="whole numbers"):
+        parse_truncate(["five"])
