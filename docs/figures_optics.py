@@ -97,7 +97,7 @@ def throughput_figure(models: dict[str, CoronagraphModel]) -> None:
     axes[2, 0].set_ylabel("throughput, > 35 deg from boundaries")
     figure.colorbar(shown, ax=axes[0], label="throughput")
     figure.colorbar(difference, ax=axes[1], label="difference") if their_map(FQPM[0]) is not None else None
-    figure.savefig(HERE / "optics_throughput.png", dpi=70)
+    figure.savefig(HERE / "optics_throughput.png", dpi=58)
 
 
 def star_figure(models: dict[str, CoronagraphModel]) -> None:
@@ -114,7 +114,7 @@ def star_figure(models: dict[str, CoronagraphModel]) -> None:
     for ax in axes:
         ax.set(xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes, label="log10, of the off-axis peak")
-    figure.savefig(HERE / "optics_star.png", dpi=70)
+    figure.savefig(HERE / "optics_star.png", dpi=55)
 
 
 def rejection_table(models: dict[str, CoronagraphModel]) -> None:

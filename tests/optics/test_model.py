@@ -35,7 +35,7 @@ def test_unknown_filter_is_refused() -> None:
 
 
 def test_image_holds_the_light_that_passes_the_lyot_stop(fqpm: CoronagraphModel) -> None:
-    for offset in ((0.0, 0.0), (4.0, 4.0), (0.6, 0.7)):
+    for offset in ((0.0, 0.0), (0.6, 0.7)):
         image = fqpm.psf(offset, shape=(300, 300), center=(150.0, 150.0))
         # the wings beyond 16 arcsec are missing: 1 % of a source, 2 % of what is left of the star
         assert image.sum() == pytest.approx(fqpm.energy(offset), rel=0.03)
@@ -134,7 +134,7 @@ def test_wavefront_of_another_size_is_refused(f1550c: CoronagraphModel) -> None:
 @pytest.mark.slow
 def test_image_has_converged_with_sampling() -> None:
     make = lambda **kw: CoronagraphModel.build("F1140C", OpticsParams(wavefront_rms=0.0, **kw))  # noqa: E731
-    usual, fine = make(), make(pupil_pixels=384, n_wavelengths=9, samples_per_resolution=7.0)
+    usual, fine = make(), make(pupil_pixels=320, n_wavelengths=9, samples_per_resolution=7.0)
     for offset, tolerance in (((0.0, 0.0), 0.03), ((5.0, 4.0), 0.01), ((0.5, 0.65), 0.01)):
         a, b = (m.psf(offset, shape=(61, 61), center=(8.0, 14.0)) for m in (usual, fine))
         # what is left is the pixelated edge of pupil and stop; tolerance as a share of the peak

@@ -259,7 +259,7 @@ class CoronagraphModel:
     def throughput_map(self, *, step: float | None = None) -> FloatArray:
         """Throughput at every pixel of the subarray: light kept, over an infinite aperture, relative to no mask at all.
 
-        It is that of a perfect wavefront; a realistic one changes it by less than 0.01 outside the inner working
+        It is that of a perfect wavefront; a realistic one changes it by less than 0.02 outside the inner working
         angle. It exceeds 1 by a few percent in places: the mask also carries light from the stop's margin into its
         opening.
 
