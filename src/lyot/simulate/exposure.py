@@ -126,12 +126,16 @@ class RampMaker:
         self._scalars = (detector.ktc_noise, float(limit), float(detector.full_well))
         self._level = np.zeros(electrons.shape, dtype=np.float32)
 
-    def _run(
-        self, pool: ThreadPoolExecutor, number: int, science: NDArray[np.uint16], output: NDArray[np.uint16]
-    ) -> NDArray[np.void]:
-        e, d = self.exposure, self.detector
+    def _hits(self, number: int) -> NDArray[np.void]:
+        """Cosmic rays of one integration."""
+        e = self.exposure
         rng = np.random.default_rng([self.seed, 0xC05, e.index, number])
-        hits = draw_hits(rng, self.cosmic_rays, science.shape, e.coronagraph.frame_time, number)
+        return draw_hits(rng, self.cosmic_rays, e.shape[1:], e.coronagraph.frame_time, number)
+
+    def _run(self, pool: ThreadPoolExecutor, part: Integration) -> None:
+        """Draw one integration into its buffers."""
+        e, d = self.exposure, self.detector
+        number, science, output, hits = part.number, part.science, part.reference_output, part.hits
         hit_start = np.searchsorted(hits["y"], np.arange(science.shape[1] + 1)).astype(np.int64)
         charges = np.stack([hits["group"], hits["x"], hits["electrons"]]).astype(float)
         reset = d.reset_profile(e.ngroups, number)
@@ -152,7 +156,6 @@ class RampMaker:
         tasks += [pool.submit(reference_band, r) for r in range(0, output.shape[1], _BAND)]
         for task in tasks:
             task.result()
-        return hits
 
     def _fill_tables(self, pool: ThreadPoolExecutor) -> None:
         def band(first: int) -> None:
@@ -170,7 +173,10 @@ class RampMaker:
         ]
         self._level[:] = 0.0
         self._fill_tables(pool)
+        ahead = pool.submit(self._hits, 0)
         for number in range(nints):
-            science, output = buffers[number % 2]
-            hits = self._run(pool, number, science, output)
-            yield Integration(number, science, output, hits)
+            part = Integration(number, *buffers[number % 2], ahead.result())
+            if number + 1 < nints:
+                ahead = pool.submit(self._hits, number + 1)
+            self._run(pool, part)
+            yield part
