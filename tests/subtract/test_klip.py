@@ -186,3 +186,25 @@ def test_many_signals_at_once_are_the_linear_part(make_sequence):
     np.testing.assert_allclose(plan.reduce_many(signals, window=window), many[:, :, *window], atol=1e-8)
     with pytest.raises(ReductionError, match="rdi"):
         plan_reduction(sequence, ReductionParams(strategy="adi")).reduce_many(signals)
+
+
+def test_a_template_is_taken_out_at_every_truncation(make_sequence):
+    y, _ = np.indices((61, 65), dtype=float)
+    stick = 20 * np.exp(-(((y - 29) / 2.0) ** 2))
+    clean = make_sequence(noise=0.0)
+    dirty = clean.replace(science=clean.science + np.array([1.0, 0.7])[:, None, None] * stick, templates=stick[None])
+    params = ReductionParams(truncations=(1, 5))
+    result = plan_reduction(dirty, params).reduce()
+    expected = plan_reduction(clean.replace(templates=stick[None]), params).reduce()
+    # exact but for rounding of pixels of 1e3
+    np.testing.assert_allclose(result.combined, expected.combined, atol=1e-8)
+    assert np.nanstd(plan_reduction(dirty.replace(templates=None), params).reduce().image) > 2 * np.nanstd(result.image)
+
+
+def test_templates_with_another_region(library, frames):
+    rng = np.random.default_rng(40)
+    patterns = rng.normal(size=(2, 700))
+    one = klip.klip_model(library[:, :500], library[:, 100:], (4,), templates=(patterns[:, :500], patterns[:, 100:]))
+    extra = frames + np.array([[3.0], [0], [1], [2], [5]]) * patterns[1]
+    first = klip.subtract(one, frames[:, :500], frames[:, 100:])
+    np.testing.assert_allclose(klip.subtract(one, extra[:, :500], extra[:, 100:]), first, atol=1e-9)

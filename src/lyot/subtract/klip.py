@@ -110,6 +110,7 @@ def klip_model(
     *,
     subtract_mean: bool = True,
     damping: float = 0.0,
+    templates: tuple[FloatArray, FloatArray] | None = None,
 ) -> LinearModel:
     """Karhunen-Loeve modes of a library of frames.
 
@@ -125,39 +126,52 @@ def klip_model(
         Take the mean (over the fit) off each frame and fit a constant as well.
     damping : float, optional
         Damping of the coefficients of the library's frames, in units of the mean power of a frame.
+    templates : pair of (ntemplates, nfit), (ntemplates, nsubtract) float64 ndarray, optional
+        Patterns that are taken off the library and fitted at every truncation, as the constant is.
 
     Returns
     -------
     LinearModel
     """
     x = np.asarray(library_fit, dtype=np.float64)
-    mean = x.mean(axis=1, keepdims=True) if subtract_mean else np.zeros((len(x), 1))
-    x = x - mean
+    y = x if library_subtract is None else np.asarray(library_subtract, dtype=np.float64)
+    always_fit, always_subtract = _always(x.shape[1], y.shape[1], subtract_mean, templates)
+    share = x @ always_fit.T
+    x = x - share @ always_fit
     values, vectors = linalg.eigh(x @ x.T)
     values, vectors = values[::-1], vectors[:, ::-1]
     rank = int(np.sum(values > SMALLEST_EIGENVALUE * max(values[0], 0.0))) if values[0] > 0 else 0
-    kept = min(rank, max(truncations))
-    if kept == 0 and not subtract_mean:
+    kept, extra = min(rank, max(truncations)), len(always_fit)
+    if kept + extra == 0:
         raise ReductionError("the reference frames hold no light in a zone: no mode can be made of them.")
     mixing = (vectors[:, :kept] / np.sqrt(values[:kept])).T
-    fit_modes = mixing @ x
-    if library_subtract is None:
-        subtract_modes = fit_modes
-    else:
-        subtract_modes = mixing @ (np.asarray(library_subtract, dtype=np.float64) - mean)
-    extra = 0
-    if subtract_mean:
-        extra = 1
-        level = 1.0 / np.sqrt(x.shape[1])
-        same = subtract_modes is fit_modes
-        fit_modes = np.vstack([np.full((1, x.shape[1]), level), fit_modes])
-        subtract_modes = (
-            fit_modes if same else np.vstack([np.full((1, subtract_modes.shape[1]), level), subtract_modes])
-        )
-        mixing = np.vstack([np.zeros((1, len(x))), mixing])
-    columns = tuple(min(k, kept) + extra for k in truncations)
-    ridge = np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]])
-    return LinearModel(fit_modes, subtract_modes, columns, mixing, values, ridge)
+    fit_modes = np.vstack([always_fit, mixing @ x])
+    subtract_modes = fit_modes
+    if library_subtract is not None:
+        subtract_modes = np.vstack([always_subtract, mixing @ (y - share @ always_subtract)])
+    return LinearModel(
+        fit_modes=fit_modes,
+        subtract_modes=subtract_modes,
+        columns=tuple(min(k, kept) + extra for k in truncations),
+        mixing=np.vstack([np.zeros((extra, len(x))), mixing]),
+        eigenvalues=values,
+        ridge=np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]]),
+    )
+
+
+def _always(
+    n_fit: int, n_subtract: int, constant: bool, templates: tuple[FloatArray, FloatArray] | None
+) -> tuple[FloatArray, FloatArray]:
+    """Modes that belong to every truncation, orthonormal on the fit: the constant and the templates."""
+    level = 1.0 / np.sqrt(n_fit)
+    fit, rest = np.full((int(constant), n_fit), level), np.full((int(constant), n_subtract), level)
+    for pattern_fit, pattern_rest in zip(*templates, strict=True) if templates else ():
+        share = fit @ pattern_fit
+        left, left_rest = pattern_fit - share @ fit, pattern_rest - share @ rest
+        norm = float(np.sqrt(left @ left))
+        if norm > 1e-9 * float(np.sqrt(pattern_fit @ pattern_fit)):
+            fit, rest = np.vstack([fit, left / norm]), np.vstack([rest, left_rest / norm])
+    return fit, rest
 
 
 def coefficients(model: LinearModel, frames: NDArray[np.floating[Any]]) -> FloatArray:

@@ -42,7 +42,12 @@ def possible_truncations(params: ReductionParams, library_size: int) -> tuple[in
 
 
 def zone_models(
-    params: ReductionParams, zones: tuple[Zone, ...], library: FloatArray, truncations: tuple[int, ...]
+    params: ReductionParams,
+    zones: tuple[Zone, ...],
+    library: FloatArray,
+    truncations: tuple[int, ...],
+    *,
+    templates: FloatArray | None = None,
 ) -> tuple[ZoneModel, ...]:
     """Model of each zone from a library of frames.
 
@@ -54,6 +59,8 @@ def zone_models(
         Frames, bad pixels filled.
     truncations : tuple of int
         From `possible_truncations`.
+    templates : (ntemplates, ny * nx) float64 ndarray, optional
+        Patterns fitted at every truncation, without NaN; not used by nmf.
     """
     damping = 0.0
     if params.strategy == "roll" or params.method == "classical":
@@ -67,7 +74,17 @@ def zone_models(
         if params.method == "nmf" and params.strategy != "roll":
             models.append(nmf.nmf_model(fit, rest, truncations, subtract_mean=params.subtract_mean))
         else:
-            models.append(klip.klip_model(fit, rest, truncations, subtract_mean=params.subtract_mean, damping=damping))
+            patterns = None if templates is None else (templates[:, zone.fit], templates[:, zone.subtract])
+            models.append(
+                klip.klip_model(
+                    fit,
+                    rest,
+                    truncations,
+                    subtract_mean=params.subtract_mean,
+                    damping=damping,
+                    templates=patterns,
+                )
+            )
     return tuple(models)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lyot.errors import InputError, ReductionError
 from lyot.subtract import klip
-from lyot.subtract.combine import NorthUpGrid, Resampler, grid_for, resampler
+from lyot.subtract.combine import NorthUpGrid, Resampler, fill_bad, grid_for, resampler
 from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, subtract, zone_models
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
@@ -58,7 +58,11 @@ def plan_reduction(
     usable = usable & np.isfinite(frames).any(axis=0)
     zones = build_zones(sequence, params, usable=usable, exclude=exclude)
     truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
-    models = zone_models(params, zones, library, truncations) if params.strategy == "rdi" else None
+    models = (
+        zone_models(params, zones, library, truncations, templates=_templates(sequence))
+        if params.strategy == "rdi"
+        else None
+    )
     grid = grid_for(_subtracted(zones, sequence.shape), sequence.star, sequence.pixel_scale)
     resamplers = tuple(
         resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
@@ -298,7 +302,7 @@ class ReductionPlan:
         filled, usable = klip.fill_library(others, min_good=0.0)
         filled[:, ~usable] = 0.0
         library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
-        return zone_models(self.params, self.zones, library, self.truncations)
+        return zone_models(self.params, self.zones, library, self.truncations, templates=_templates(self.sequence))
 
     def _frame_variance(self) -> FloatArray | None:
         variance = self.sequence.science_variance
@@ -354,6 +358,12 @@ def _library(
     if flat_variance is not None and params.method == "classical":
         flat_variance = np.nansum(flat_variance, axis=0, keepdims=True) / len(flat_variance) ** 2
     return filled, flat_variance, usable.reshape(sequence.shape)
+
+
+def _templates(sequence: CoronagraphicSequence) -> FloatArray | None:
+    if sequence.templates is None:
+        return None
+    return np.stack([fill_bad(t).ravel() for t in sequence.templates])
 
 
 def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:

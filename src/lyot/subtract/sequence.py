@@ -48,6 +48,9 @@ class CoronagraphicSequence:
         Crossing of the four-quadrant mask's boundaries, or centre of the spot, 0-based pixels; None: the star's.
     throughput : (ny, nx) float ndarray or None
         Light kept of an off-axis point source at each pixel, relative to far off axis; NaN outside the field stop.
+    templates : (ntemplates, ny, nx) float ndarray or None
+        Patterns on the detector that are fitted and subtracted in every zone at every truncation, such as the mean
+        background with its glow sticks, of which stage 2 leaves a part. Their noise should be small.
     boundary_tilt : float or None
         Tilt of the quadrant boundaries, degrees counter-clockwise from +x; None where there are none.
     """
@@ -64,6 +67,7 @@ class CoronagraphicSequence:
     mask_center: tuple[float, float] | None = None
     throughput: FloatArray | None = None
     boundary_tilt: float | None = None
+    templates: FloatArray | None = None
 
     def __post_init__(self) -> None:
         science = _cube("science", self.science)
@@ -131,6 +135,8 @@ class CoronagraphicSequence:
             variance = getattr(self, name)
             if variance is not None and np.shape(variance) != data.shape:
                 raise InputError(f"{name} has shape {np.shape(variance)}; expected {data.shape}, as the data.")
+        if self.templates is not None and np.shape(self.templates)[1:] != shape:
+            raise InputError(f"templates have shape {np.shape(self.templates)}; expected (n, {shape[0]}, {shape[1]}).")
         if self.throughput is not None and np.shape(self.throughput) != shape:
             raise InputError(f"throughput has shape {np.shape(self.throughput)}; expected {shape}, as a frame.")
         if not (np.all(np.isfinite(self.pa_y)) and np.all(np.isfinite(self.star))):
