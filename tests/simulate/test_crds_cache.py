@@ -60,6 +60,16 @@ def test_every_filter_gets_its_own_files(cache, detectors):
         assert len({seen[name][kind] for name in FILTERS}) == 1, kind
 
 
+def test_looking_up_writes_nothing_into_the_cache(cache, detectors):
+    import crds
+
+    before = sorted(cache.path.rglob("*"))
+    with resolve_crds(cache.path).applied():
+        query = parameters(detectors["F1550C"].coronagraph)
+        crds.getreferences(query, reftypes=["dark", "ipc", "pars-klipstep"], observatory="jwst")
+    assert sorted(cache.path.rglob("*")) == before
+
+
 def _parents(path):
     return Path(path).resolve().parents
 

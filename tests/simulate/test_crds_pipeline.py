@@ -79,7 +79,11 @@ class Sequence:
             "lyot": write("science", flat, self.lyot),
         }
         self.inputs = {name: path.read_bytes() for name, path in self.files.items()}
+        self.cached = self.cache_state()
         self._associations()
+
+    def cache_state(self) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in sorted(self.cache.path.rglob("*"))}
 
     def product(self, name: str, suffix: str) -> Path:
         return self.folder / self.files[name].name.replace("uncal", suffix)
@@ -202,9 +206,10 @@ def test_coron3_removes_the_star(sequence):
     assert (folder / "jw01386-a3001_t001_miri_f1550c_psfstack.fits").is_file()
 
 
-def test_inputs_untouched_and_network_never_asked(sequence):
+def test_inputs_and_cache_untouched_and_network_never_asked(sequence):
     for name, path in sequence.files.items():
         assert path.read_bytes() == sequence.inputs[name]
+    assert sequence.cache_state() == sequence.cached
     log = sequence.folder / "network.log"
     assert not log.exists(), log.read_text()
     for run in (sequence.stage1, sequence.rest):

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 MARKER: Final = "config/jwst/lyot_context"
 """File that marks a cache as one of ours, so that it may be replaced; holds the context's name."""
 
+_INSTRUMENTS: Final = ("fgs", "miri", "nircam", "niriss", "nirspec")
+"""Folders that the reference system makes when they are missing, for which it would need a cache it may write to."""
+
 
 @dataclass(frozen=True)
 class CrdsCache:
@@ -130,7 +133,7 @@ def _write(root: Path, references: Sequence[Reference], instruments: Sequence[st
 
 def _fill(root: Path, references: Sequence[Reference], instruments: Sequence[str]) -> str:
     config, mappings = root / "config" / "jwst", root / "mappings" / "jwst"
-    for folder in (config, mappings, *(root / "references" / "jwst" / name for name in instruments)):
+    for folder in (config, mappings, *(root / "references" / "jwst" / name for name in _INSTRUMENTS)):
         folder.mkdir(parents=True)
     files, fingerprint = _write_references(root / "references" / "jwst" / "miri", references)
     rmaps = {kind: f"jwst_miri_{kind}_0001.rmap" for kind in files}
