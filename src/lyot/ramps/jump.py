@@ -36,6 +36,7 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.params import param
 from lyot.ramps import _jump_kernels as kernels
+from lyot.ramps.jump_showers import flag_showers, flag_snowballs
 
 log = logging.getLogger(__name__)
 
@@ -237,14 +238,15 @@ def detect_jumps(
     pixel_flags = np.where(bad_gain, pixeldq | np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE), pixeldq)
     primary = _detect(data, flags, gain, read_noise, plan, threads)
     extended = 0
-    if plan.needs_images:
-        from lyot.ramps.jump_showers import flag_showers, flag_snowballs
-
-        exposure = (gain, read_noise, group_time, nframes)
-        if params.expand_large_events:
-            extended = flag_snowballs(flags, params=params, group_time=group_time)
-        if params.find_showers:
-            flags, extended = flag_showers(data, groupdq, flags, pixel_flags, exposure=exposure, params=params)
+    if params.expand_large_events:
+        extended = flag_snowballs(flags, params=params, group_time=group_time)
+    if params.find_showers:
+        electrons = data * gain
+        if plan.method != SKIP:
+            electrons[groupdq & (dq.DO_NOT_USE | dq.SATURATED) != 0] = np.nan
+        noise = read_noise * gain
+        exposure = {"noise": noise, "nframes": nframes, "group_time": group_time}
+        flags, extended = flag_showers(electrons, flags, pixel_flags, params=params, **exposure)
     return JumpResult(flags, pixel_flags.astype(np.uint32, copy=False), primary, extended)
 
 
