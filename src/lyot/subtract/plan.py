@@ -397,7 +397,8 @@ def _roll_weights(
             scalar = counts.astype(float)
         else:
             typical = [float(np.nanmedian(variance[sequence.exposure == e])) for e in range(sequence.n_exposures)]
-            scalar = counts / np.array(typical)
+            positive = np.isfinite(typical) & (np.array(typical) > 0)
+            scalar = counts / np.where(positive, typical, 1.0) if positive.all() else counts.astype(float)
     scalar = scalar / scalar.sum()
     weights = np.stack([np.full(r.x.shape, s) for r, s in zip(resamplers, scalar, strict=True)])
     if sequence.throughput is None:
