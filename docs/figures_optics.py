@@ -85,7 +85,7 @@ def throughput_figure(models: dict[str, CoronagraphModel]) -> None:
         if theirs is not None:
             smooth, _, _ = smoothed_like(model, ours, theirs)
             difference = column[1].imshow(smooth - theirs, origin="lower", vmin=-0.15, vmax=0.15, cmap="RdBu_r")
-            column[1].set_title("this model, smoothed, minus the other")
+            column[1].set_title("smoothed, minus the other")
             column[2].plot(fine, radial(model, smooth, fine)[0], "C0", label="this model, smoothed")
             column[2].plot(fine, radial(model, theirs, fine)[0], "C1--", label="the other")
             for label, image in (("raw", ours), ("smoothed", smooth), ("other", theirs)):
@@ -105,7 +105,7 @@ def star_figure(models: dict[str, CoronagraphModel]) -> None:
     figure, axes = plt.subplots(1, 5, figsize=(14, 3.1), layout="constrained")
     first = models["F1140C"]
     axes[0].imshow(first.pupil.amplitude + first.lyot_stop, origin="lower", cmap="Greys_r")
-    axes[0].set_title("pupil, and 4QPM Lyot stop (white)")
+    axes[0].set_title("pupil, Lyot stop")
     for ax, (name, model) in zip(axes[1:], models.items(), strict=True):
         star = model.psf((0.0, 0.0), shape=(101, 101), center=(50.0, 50.0))
         free = model.off_axis_psf((5.5, 5.5), size=25)
