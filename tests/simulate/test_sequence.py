@@ -42,7 +42,7 @@ def test_files_are_there_and_nothing_else(made: SimulatedSequence) -> None:
         "truth.json", "truth_slopes.fits", "truth_cosmic_rays.fits", "scene.toml",
     }  # fmt: skip
     assert [p.name for p in made.path.parent.iterdir()] == ["out"]
-    assert read_scene(made.scene).companions[0].contrast == pytest.approx(1.2e-2)
+    assert read_scene(made.scene).companions[0].contrast == pytest.approx(8e-3)
 
 
 def test_official_readers_open_the_files(made: SimulatedSequence) -> None:

@@ -245,7 +245,7 @@ def example_scene() -> str:
 
 BUNDLED_SCENES: Final[dict[str, Scene]] = {
     "hip65426": Scene(),
-    "bright_planet": Scene(companions=(Companion(contrast=1.2e-2),)),
+    "bright_planet": Scene(companions=(Companion(contrast=8e-3),)),
     "two_planets": Scene(companions=(Companion(contrast=6e-3), Companion("c", 1.9, 250.0, 2e-3))),
     "disk": Scene(disk=Disk(contrast=5e-2)),
 }
