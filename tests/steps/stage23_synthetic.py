@@ -32,9 +32,7 @@ def speckles(shape: tuple[int, int], star: tuple[float, float], phase: float) ->
     return 400 * np.exp(-r / 7.0) * (1.2 + 0.5 * texture)
 
 
-def planet_pixel(
-    separation: float, pa: float, roll: float, star: tuple[float, float] = STAR
-) -> tuple[float, float]:
+def planet_pixel(separation: float, pa: float, roll: float, star: tuple[float, float] = STAR) -> tuple[float, float]:
     """Pixel (x, y) of a planet given in arcsec and degrees."""
     dx, dy = detector_offset(separation, pa, pa_of_detector_y(roll, 4.83544897))
     return star[0] + float(dx) / F1550C.pixel_scale[0], star[1] + float(dy) / F1550C.pixel_scale[1]

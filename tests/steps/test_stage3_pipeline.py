@@ -143,7 +143,9 @@ def test_metadata_are_blended(products):
         assert len(hdus["HDRTAB"].data) == 2
         header = hdus[0].header
         assert header["S_KLIP"] == header["S_RESAMP"] == "COMPLETE"
-        assert header["TEXPTIME"] == pytest.approx(200.0)
+        assert hdus["SCI"].header["XPOSURE"] == pytest.approx(200.0)
+        scale = np.abs(hdus["SCI"].header["CDELT1"]) * 3600
+        assert hdus["SCI"].header["PIXAR_A2"] == pytest.approx(scale**2)
         assert header["LYOT_VER"]
         assert "A_ORDER" not in hdus["SCI"].header
     with datamodels.open(products / "target_i2d.fits") as model:

@@ -17,8 +17,10 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_products import set_sky_grid, sky_grid
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for target in targets:
             blender.accumulate(target)
         blender.finalize_model(result)
+        set_sky_grid(result, sky_grid(self.klip.result, geometry_of(subtracted[0])))  # the blend knows the inputs' only
         for suffix, product in products:
             product.meta.asn.pool_name = getattr(models, "asn_pool_name", None)
             if isinstance(user_input, (str, Path)):

@@ -112,7 +112,6 @@ def finish(model: JwstDataModel, models: Sequence[JwstDataModel], result: Reduct
     exposure = model.meta.exposure
     times = [m.meta.exposure.effective_exposure_time for m in models]
     if all(t is not None for t in times):
-        model.meta.resample.product_exposure_time = float(sum(times))
         exposure.effective_exposure_time = float(sum(times))
     model.meta.resample.pointings = len(models)
     model.meta.resample.weight_type = "ivm"
