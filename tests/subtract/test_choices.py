@@ -1,0 +1,129 @@
+"""Choice of references and of parameters, and disks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lyot import geometry
+from lyot.errors import InputError, ReductionError
+from lyot.subtract import ReductionParams, plan_reduction
+from lyot.subtract.auto import candidates, choose
+from lyot.subtract.model_constrained import reduce_with_models
+from lyot.subtract.references import rank_references, select_references
+from tests.subtract.conftest import PA_Y, SCALE, SHAPE, STAR, gaussian
+
+
+def psf(exposure, separation, pa):
+    dx, dy = geometry.detector_offset(separation, pa, PA_Y[exposure])
+    return gaussian(STAR[0] + float(dx) / SCALE[0], STAR[1] + float(dy) / SCALE[1])
+
+
+def test_a_spoilt_reference_is_ranked_last_and_rejected(make_sequence):
+    sequence = make_sequence()
+    references = sequence.references.copy()
+    references[4] = np.random.default_rng(1).normal(size=SHAPE) * 50
+    ranking = rank_references(sequence.replace(references=references))
+    assert ranking.order[-1] == 4 and not ranking.keep[4] and ranking.keep.sum() == 8
+    fewer = select_references(sequence, ranking.keep)
+    assert fewer.n_references == 8 and 4 not in fewer.reference_exposure
+    with pytest.raises(ReductionError, match="at least one"):
+        select_references(sequence, np.zeros(9, dtype=bool))
+
+
+def test_worth_is_that_of_leaving_the_exposure_out(make_sequence):
+    sequence = make_sequence(n_refs=5)
+    ranking = rank_references(sequence, radius=2.4, modes=9)
+    params = ReductionParams(zone_edges=(), outer_radius=2.4, truncations=(4, 5))
+
+    def rms(s):
+        residuals = plan_reduction(s, params).reduce().residuals[-1]
+        return np.sqrt(np.nanmean(residuals**2))
+
+    without = select_references(sequence, np.array([True, True, False, True, True]))
+    # the same pixels but for those on the circle itself
+    assert ranking.worth[2] == pytest.approx(rms(without) / rms(sequence) - 1, rel=1e-3)
+    assert (ranking.worth > -1e-9).all()
+
+
+def test_no_references_to_rank(make_sequence):
+    with pytest.raises(ReductionError, match="no references"):
+        rank_references(make_sequence(references=None))
+
+
+def test_the_choice_is_not_made_on_the_planet(make_sequence):
+    trials = [ReductionParams(truncations=(1, 3, 5, 9), zone_edges=z) for z in ((), (2.4,))]
+    kwargs = {"separation": 1.1, "flux": 100.0, "fwhm": 0.48, "avoid": 149.36, "trials": trials}
+    without = choose(make_sequence(), psf, **kwargs)
+    planet = np.stack([psf(e, 1.1, 149.36) for e in range(2)])
+    sequence = make_sequence()
+    brightened = choose(sequence.replace(science=sequence.science + 3.0 * planet), psf, **kwargs)
+    assert without.params == brightened.params
+    # a planet of 3 units leaks into the noise apertures by its wings alone
+    assert brightened.trials[0].snr == pytest.approx(without.trials[0].snr, rel=0.05)
+
+
+def test_the_choice_finds_enough_modes(make_sequence):
+    trials = [ReductionParams(truncations=(1, 7, 9))]
+    choice = choose(make_sequence(), psf, separation=1.1, flux=100.0, fwhm=0.48, trials=trials)
+    # the synthetic halo has seven patterns: one mode leaves most of it
+    assert choice.params.recommended in (7, 9)
+    assert all(0 < t.throughput <= 1.1 for t in choice.trials)
+    assert choice.trials[0].snr == max(t.snr for t in choice.trials)
+    assert len(candidates(ReductionParams())) == 10
+
+
+def test_no_room_for_apertures(make_sequence):
+    with pytest.raises(ReductionError, match="apertures"):
+        choose(make_sequence(), psf, separation=0.2, flux=1.0, fwhm=0.48)
+
+
+def disk_frames():
+    """An edge-on disk in both rolls."""
+    frames = []
+    for pa_y in PA_Y:
+        dx, dy = geometry.offset_grid(SHAPE, STAR)
+        pa = np.radians(geometry.position_angle(dx, dy, pa_y) - 30.0)
+        r = np.hypot(dx, dy)
+        frames.append(np.exp(-((r * np.sin(pa)) ** 2) / 8) * np.exp(-((r * np.cos(pa)) ** 2) / 200))
+    return np.array(frames)
+
+
+def test_a_disk_keeps_its_light(make_sequence):
+    disk = disk_frames()
+    sequence = make_sequence(noise=0.05)
+    plan = plan_reduction(sequence.replace(science=sequence.science + 8 * disk))
+    plain = plan.reduce()
+    result = reduce_with_models(plan, disk)
+    truth = 8 * plan.combine(plan.frames(disk)[np.newaxis])[1][0]
+    bright = np.nan_to_num(truth) > 3
+    i = plain.index()
+    assert result.amplitudes[i, 0] == pytest.approx(8.0, rel=0.01)
+    # seven modes explain the halo to the noise; what is left on the disk is its own light
+    assert result.reduction.combined[i][bright].sum() / truth[bright].sum() == pytest.approx(1.0, abs=0.02)
+    assert plain.combined[i][bright].sum() / truth[bright].sum() < 0.97
+    assert np.nanstd(result.without_models[i]) < 0.5 * np.nanstd(plain.combined[i])
+
+
+def test_models_that_do_not_fit_are_refused(make_sequence):
+    plan = plan_reduction(make_sequence())
+    with pytest.raises(InputError, match="models have shape"):
+        reduce_with_models(plan, np.ones((3, 3)))
+    with pytest.raises(ReductionError, match="no light"):
+        reduce_with_models(plan, np.zeros((2, *SHAPE)))
+    with pytest.raises(ReductionError, match="linear"):
+        reduce_with_models(plan_reduction(make_sequence(), ReductionParams(strategy="adi")), disk_frames())
+
+
+def test_pixels_of_a_disk_can_be_left_out_of_the_fit(make_sequence):
+    disk = disk_frames()
+    sequence = make_sequence(noise=0.05)
+    with_disk = sequence.replace(science=sequence.science + 8 * disk)
+    exclude = (disk > 0.02).any(axis=0)
+    masked = plan_reduction(with_disk, exclude=exclude).reduce()
+    clean = plan_reduction(sequence, exclude=exclude).reduce()
+    truth = plan_reduction(sequence).combine(disk[np.newaxis])[1][0]
+    # only the tail of the disk outside the mask is in the fit
+    np.testing.assert_allclose(
+        np.nansum((masked.image - clean.image)[truth > 0.2]), 8 * truth[truth > 0.2].sum(), rtol=0.03
+    )
