@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from typing import Annotated
 
@@ -53,8 +54,14 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _terminate(number: int, frame: object) -> None:
+    """Leave in order when asked to end, so that workers stop and partial products go."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         build_app()()
     except LyotError as error:

@@ -1,4 +1,4 @@
-"""``lyot demo``: simulate a small sequence with a bright planet, reduce it, and compare what was found with the truth."""
+"""``lyot demo``: simulate a small sequence with a bright planet, reduce it, and compare what was found to the truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
 
 
 def nearest_source(result: RunResult, companion: dict[str, Any]) -> tuple[Any, float] | None:
-    """The detection nearest to a companion of the truth, and their distance in arcsec; None if nothing was found."""
+    """The detection nearest to a companion of the truth, and their distance in arcsec; None without detections."""
     import numpy as np
     from astropy.table import Table
 

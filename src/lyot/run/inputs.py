@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,7 @@ def read_exposure(path: str | Path) -> Exposure:
         If it is no FITS file, is truncated, lacks a keyword, or is another kind of product; one sentence says which.
     """
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
 
     path = Path(path).absolute()
     if not path.is_file():
@@ -231,7 +233,8 @@ def read_exposure(path: str | Path) -> Exposure:
             raise InputError(f"{path}: not a FITS file (it does not begin with SIMPLE =).")
         if path.stat().st_size < _BLOCK and not start.startswith(b"\x1f\x8b"):
             raise InputError(f"{path}: the file is truncated (shorter than one FITS block); download or copy it again.")
-        with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+        with warnings.catch_warnings(), fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+            warnings.simplefilter("ignore", AstropyUserWarning)  # truncation, which is checked here
             header = hdus[0].header
             if not start.startswith(b"\x1f\x8b"):
                 _check_complete(hdus, path)

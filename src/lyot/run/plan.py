@@ -117,7 +117,8 @@ class _Builder:
         }  # fmt: skip
         task = Task(
             id=f"{kind}/{name}", kind=kind, name=name, inputs=tuple(str(p) for _, p in sources), arguments=arguments,
-            depends=tuple(dict.fromkeys(t.id for t in depends)), key=content_key(content), parameters=parameters, **more,
+            depends=tuple(dict.fromkeys(t.id for t in depends)), key=content_key(content), parameters=parameters,
+            **more,
         )  # fmt: skip
         self.tasks[task.id] = task
         return task

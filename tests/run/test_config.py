@@ -1,0 +1,122 @@
+"""Configuration against the real specifications of the pipelines: every parameter, no unknown name."""
+
+import re
+import tomllib
+
+import pytest
+
+from lyot.errors import ConfigError, MissingInputError, UnknownNameError
+from lyot.run.config import apply_settings, build_config, load_config, parse_setting, parse_stages, template
+from lyot.run.pipelines import effective_parameters, step_parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "value"),
+    [
+        ("stage1.jump.rejection_threshold=5", ("stage1", "jump", "rejection_threshold"), 5),
+        ("stage1.jump.find_showers = true", ("stage1", "jump", "find_showers"), True),
+        ("stage3.klip.method=rdi", ("stage3", "klip", "method"), "rdi"),
+        ('run.filter="F1550C"', ("run", "filter"), "F1550C"),
+        ("stage3.klip.zones=[1.0, 2.5]", ("stage3", "klip", "zones"), [1.0, 2.5]),
+        ("stage1.jump.override_gain=/data/gain=2.fits", ("stage1", "jump", "override_gain"), "/data/gain=2.fits"),
+    ],
+)
+def test_settings_are_written_as_in_toml(text, keys, value):
+    assert parse_setting(text) == (keys, value)
+
+
+@pytest.mark.parametrize("text", ["stage1.jump", "x=1", ".a=1", "a..b=1", "a.b=1\nc=2"])
+def test_a_setting_that_is_none(text):
+    with pytest.raises(ConfigError, match="--set"):
+        parse_setting(text)
+
+
+def test_later_settings_win_and_the_table_is_not_changed():
+    table = {"stage1": {"jump": {"rejection_threshold": 4}}}
+    result = apply_settings(table, ["stage1.jump.rejection_threshold=5", "stage1.jump.rejection_threshold=6"])
+    assert result == {"stage1": {"jump": {"rejection_threshold": 6}}}
+    assert table == {"stage1": {"jump": {"rejection_threshold": 4}}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stage1.jump.rejection_treshold=5", "did you mean 'rejection_threshold'"),
+        ("stage1.jmp.rejection_threshold=5", "did you mean 'jump'"),
+        ("stag1.jump.rejection_threshold=5", "did you mean 'stage1'"),
+        ("run.filtre=F1550C", "did you mean 'filter'"),
+        ("measure.treshold=5", "did you mean 'threshold'"),
+        ("stage1.save_calibrated_ramps=true", "did you mean 'save_calibrated_ramp'"),
+    ],
+)
+def test_a_typo_is_refused_with_the_nearest_names(setting, words):
+    with pytest.raises(UnknownNameError, match=re.escape(words)):
+        load_config(settings=[setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stage1.jump.rejection_threshold=high", "jump.rejection_threshold"),
+        ("stage1.jump.rejection_threshold=-1", "too small"),
+        ("stage1.jump.flag_4_neighbors=3", "jump.flag_4_neighbors"),
+        ("stage1.jump=3", "jump is a step"),
+        ("stage1.jump.rejection_threshold.x=3", "is a parameter, not a section"),
+        ("stage1.jump.output_dir=/tmp", "is set by the run"),
+        ("run.jobs=-1", "jobs"),
+        ("run.stages=1,3", "stages"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(setting, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_config(settings=[setting])
+
+
+def test_the_file_is_named(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("[stage1.jump]\nrejection_treshold = 5\n")
+    with pytest.raises(UnknownNameError, match=r"my\.toml \[stage1\.jump\]"):
+        load_config(path)
+    path.write_text("[stage1.jump\n")
+    with pytest.raises(ConfigError, match=r"my\.toml: not valid TOML"):
+        load_config(path)
+    with pytest.raises(MissingInputError, match="no such configuration file"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_options_go_before_settings_and_settings_before_the_file(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text('[run]\nstages = "1"\njobs = 3\n[stage1.jump]\nrejection_threshold = 6\n')
+    config = load_config(path, ["run.stages=2", "stage1.jump.rejection_threshold=7"], stages="3", filter=None)
+    assert (config.run.stages, config.run.jobs, config.run.filter) == ("3", 3, None)
+    assert config.stages["stage1"]["steps"] == {"jump": {"rejection_threshold": 7}}
+
+
+@pytest.mark.parametrize(("text", "stages"), [("1-3", (1, 2, 3)), ("2", (2,)), ("1,2", (1, 2)), ("2-3", (2, 3))])
+def test_stages(text, stages):
+    assert parse_stages(text) == stages
+
+
+@pytest.mark.parametrize("text", ["", "0", "1-4", "1,3", "3-1", "a", "1-2-3"])
+def test_stages_that_are_none(text):
+    with pytest.raises(ConfigError, match="stages"):
+        parse_stages(text)
+
+
+def test_the_template_names_every_parameter_and_changes_nothing():
+    text = template()
+    assert build_config(tomllib.loads(text)).stages == build_config({}).stages
+    for stage in ("stage1", "stage2", "stage3"):
+        for step, parameters in step_parameters(stage).items():
+            assert f"[{stage}.{step}]" in text if step else f"[{stage}]" in text
+            for parameter in parameters:
+                assert re.search(rf"^# {parameter.name} =", text, re.MULTILINE), (stage, step, parameter.name)
+
+
+def test_the_template_s_defaults_can_be_switched_on():
+    """Every default of the template, uncommented, is accepted and is the default."""
+    lines = [re.sub(r"^# (\w+ = [^#\s])", r"\1", line) for line in template().splitlines()]
+    switched_on = tomllib.loads("\n".join(line for line in lines if not line.startswith("#")))
+    for stage in ("stage1", "stage2", "stage3"):
+        given = build_config({stage: switched_on[stage]}).stages[stage]
+        assert effective_parameters(stage, given) == effective_parameters(stage, {"steps": {}})
