@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Psf = Callable[[int, float, float], FloatArray]
 """``psf(exposure_index, separation, position_angle)``: image (ny, nx) of a source of unit flux on the detector in that
-exposure, with the mask's effect on it; arcsec, degrees east of north."""
+exposure, with the effect of the mask on it; arcsec, degrees east of north."""
 
 DEFAULT_ZONES = ((), (1.8, 5.0), (2.4, 5.0), (3.5, 6.0), (1.2, 2.4, 5.0))
 """Divisions into annuli that are tried, arcsec."""
@@ -32,7 +32,7 @@ DEFAULT_ZONES = ((), (1.8, 5.0), (2.4, 5.0), (3.5, 6.0), (1.2, 2.4, 5.0))
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate at one truncation: S/N of the injected sources (mean), part of their flux that is left, and noise."""
+    """One candidate at one truncation: mean S/N of the injected sources, part of their flux that is left, and noise."""
 
     params: ReductionParams
     truncation: int

@@ -2,8 +2,8 @@
 
 KLIP fits everything it is given, also the light of a disk, and subtracts part of it. With images m_j of the disk (and
 anything else that is known) in the science frames, the amplitudes a_j and the coefficients of the modes are fitted
-jointly. For a linear reduction this needs no new machinery: with R the residual of the reduction, the amplitudes are the
-least-squares solution of ``R(s) = sum_j a_j R(m_j)``, and the starlight is that of ``s - sum_j a_j m_j``.
+jointly. For a linear reduction this needs no new machinery: with R the residual of the reduction, the amplitudes are
+the least-squares solution of ``R(s) = sum_j a_j R(m_j)``, and the starlight is that of ``s - sum_j a_j m_j``.
 """
 
 from __future__ import annotations
