@@ -8,10 +8,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from stdatamodels.jwst import datamodels
 
-from lyot.errors import InputError, ReductionError
+from lyot.errors import ConfigError, InputError, ReductionError
 from lyot.geometry import separation_and_pa
 from lyot.steps.coron3 import Coron3Pipeline
-from lyot.steps.stage3_klip import KlipStep, parse_truncate
+from lyot.steps.stage3_klip import KlipStep, parse_truncate, reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
 from tests.steps.stage23_synthetic import DEC, NOISE, RA, SHAPE, STAR, exposure, sequence, speckles, write_association
 
@@ -194,6 +194,47 @@ def test_member_that_is_not_there(tmp_path):
     (tmp_path / str(references[0].meta.filename)).unlink()
     with pytest.raises(InputError, match="is not there"):
         Coron3Pipeline.call(str(path))
+
+
+def test_plan_from_saved_products_repeats_the_pipeline(products):
+    names = [products / f"jw0100100{roll}001_calints.fits" for roll in (1, 2)]
+    aligned = products / "jw01001001001_a3001_psfalign.fits"
+    plan = reduction_plan([str(n) for n in names], str(aligned), use_throughput=False)
+    found = plan.reduce().image
+    # the saved references are float32
+    np.testing.assert_allclose(found, fits.getdata(products / "target_i2d.fits", "SCI"), atol=2e-3)
+    np.testing.assert_array_equal(plan.reduce(plan.sequence.science).image, found)
+
+
+def test_references_are_ranked_and_a_strange_one_left_out(tmp_path):
+    science, references = sequence(np.random.default_rng(10), nints=1)
+    references[3].data = references[3].data[:, ::-1, ::-1].copy()
+    run(tmp_path, write_association(tmp_path, science, references))
+    table = fits.getdata(tmp_path / "jw01001001001_a3001_psfsub.fits", "REFRANK")
+    np.testing.assert_array_equal(np.unique(table["EXPOSURE"][~table["KEPT"]]), [3])
+    assert list(fits.getdata(tmp_path / "target_klcube.fits", "KLMODES")["MODES"])[-1] == 5
+
+
+@pytest.mark.slow
+def test_automatic_choice_of_zones_and_modes(tmp_path):
+    science, references = sequence(np.random.default_rng(11), nints=1)
+    run(
+        tmp_path,
+        write_association(tmp_path, science, references),
+        steps={"klip": {"choose": "auto", "choose_separation": 1.6, "choose_avoid": PA}},
+    )
+    with fits.open(tmp_path / "target_i2d.fits") as hdus:
+        separation, _ = planet_offset(hdus["SCI"].data, hdus["SCI"].header)
+    assert float(separation) == pytest.approx(SEPARATION, abs=0.04)
+
+
+def test_automatic_choice_needs_a_model_of_the_coronagraph(tmp_path):
+    science, references = sequence(np.random.default_rng(12), nints=1, n_references=2)
+    for model in (*science, *references):
+        model.meta.instrument.filter, model.meta.instrument.coronagraph = "F444W", None
+        model.meta.photometry.pixelarea_arcsecsq = 0.012
+    with pytest.raises(ConfigError, match="MIRI only"):
+        run(tmp_path, write_association(tmp_path, science, references), steps={"klip": {"choose": "auto"}})
 
 
 def test_other_filter_among_the_references(tmp_path):

@@ -96,6 +96,15 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         models = self.prepare_output(user_input, asn_exptypes=["science", "psf"])
         if not hasattr(models, "asn_table") or not models.asn_table.get("products"):
             raise InputError("stage 3 takes a level-3 association with science and psf members; got single exposures.")
+        try:
+            self._run(models, user_input)
+        finally:
+            if models is not user_input:
+                models.close()
+        log.info("... ending calwebb_coron3 (lyot)")
+
+    def _run(self, models: Any, user_input: Any) -> None:
+        """The steps in their order."""
         self.asn_id = models.asn_table["asn_id"]
         self.output_file = models.asn_table["products"][0]["name"]
         members = defaultdict(list)
@@ -108,7 +117,6 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for target, product in zip(targets, subtracted, strict=True):
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
         self._combine(targets, subtracted, models, user_input)
-        log.info("... ending calwebb_coron3 (lyot)")
 
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]

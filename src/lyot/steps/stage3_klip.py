@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
-from lyot.params import describe, from_mapping, spec_from
+from lyot.params import describe, from_mapping, from_step, spec_from
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import SequenceInput, build_sequence, open_exposure
-from lyot.steps.stage3_products import add_cards, detector_cube, read_table, science_flags
+from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
+from lyot.steps.stage3_products import add_cards, add_table, detector_cube, read_table, science_flags
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
 from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
 from lyot.subtract.compatibility import official_klip
+from lyot.subtract.references import ReferenceRanking
 from lyot.subtract.sequence import mean_by_group
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
 
     class_alias = "klip"
 
-    spec = spec_from(
-        ReductionParams,
+    spec = spec_from(ReductionParams) + spec_from(
+        ChoiceParams,
         extra="""
         truncate = force_list(default=None)  # official name: number of modes, or several; goes before truncations
         use_throughput = boolean(default=True)  # use the coronagraph's off-axis throughput: field stop, roll weights
@@ -47,6 +49,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     plan: ReductionPlan | None = None
     result: ReductionResult | None = None
     inputs: SequenceInput | None = None
+    ranking: ReferenceRanking | None = None
 
     def process(self, target: Any, psfrefs: Any) -> Any:
         """Subtract the star.
@@ -69,7 +72,11 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         targets = [open_exposure(t) for t in (target if several else [target])]
         references = None if psfrefs is None else open_exposure(psfrefs)
         self.inputs = sequence_with_references(targets, references, throughput=self._throughput(targets[0]))
-        self.plan = plan_reduction(self.inputs.sequence, self.parameters())
+        choice = from_step(ChoiceParams, self)
+        sequence, self.ranking = reject(self.inputs.sequence, choice)
+        params = self.parameters()
+        chosen = choose_parameters(sequence, params, choice, targets[0])
+        self.plan = plan_reduction(sequence, params if chosen is None else chosen.params)
         self.result = self.plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
@@ -121,6 +128,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
         product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
         add_cards(product, [("KLMODES", result.recommended, "Number of modes subtracted")])
+        if self.ranking is not None and sequence.reference_exposure is not None:
+            add_table(product, "REFRANK", ranking_table(self.ranking, sequence.reference_exposure))
         product.meta.cal_step.klip = "COMPLETE"
         return product
 
@@ -138,6 +147,42 @@ def sequence_with_references(
         return inputs
     exposure = np.asarray(table["EXPOSURE"], dtype=np.intp)
     return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
+
+
+def reduction_plan(
+    science: Sequence[Any],
+    references: Any,
+    params: ReductionParams | None = None,
+    *,
+    choice: ChoiceParams | None = None,
+    use_throughput: bool = True,
+) -> ReductionPlan:
+    """The reduction of saved products as a callable: for injection tests and forward models.
+
+    Parameters
+    ----------
+    science : sequence of str or CubeModel
+        Calibrated science exposures (``calints``), in the order of the association.
+    references : str, CubeModel or None
+        Registered reference stack (``psfalign``).
+    params : ReductionParams, optional
+        As the stage was run with.
+    choice : ChoiceParams, optional
+        As the stage was run with; `choose` is not looked at.
+    use_throughput : bool, optional
+        As the stage was run with.
+
+    Returns
+    -------
+    ReductionPlan
+        ``plan.reduce()`` gives the images of stage 3; ``plan.reduce(frames)`` those of other science frames.
+    """
+    targets = [open_exposure(s) for s in science]
+    stack = None if references is None else open_exposure(references)
+    throughput = throughput_of(targets[0]) if use_throughput else None
+    sequence = sequence_with_references(targets, stack, throughput=throughput).sequence
+    sequence, _ = reject(sequence, choice or ChoiceParams())
+    return plan_reduction(sequence, params)
 
 
 def parse_truncate(value: Any) -> tuple[int, ...]:
