@@ -1,0 +1,138 @@
+"""Stage 3, choices made from the data: which references are used, and (on request) which zones and how many modes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot import geometry
+from lyot.errors import ConfigError, ReductionError
+from lyot.instrument import CORONAGRAPHS
+from lyot.params import param
+from lyot.subtract import CoronagraphicSequence, ReductionParams
+from lyot.subtract.auto import Choice, Psf, candidates, choose
+from lyot.subtract.references import ReferenceRanking, rank_references, select_references
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChoiceParams:
+    """What is chosen from the data, beside `lyot.subtract.ReductionParams`."""
+
+    reject_references: bool = param(
+        True, help="leave out reference frames that are much less similar to the science than the others"
+    )
+    choose: str = param(
+        "fixed",
+        help="zones and modes of the main product: fixed as given, or auto: by the S/N of planets injected at other "
+        "position angles (MIRI)",
+        choices=("fixed", "auto"),
+    )
+    choose_separation: float = param(1.0, help="separation of the injected planets", unit="arcsec", min=0.1)
+    choose_avoid: float | None = param(
+        None, help="position angle of the suspected planet, which is kept out of the choice", unit="deg"
+    )
+
+
+def reject(
+    sequence: CoronagraphicSequence, params: ChoiceParams
+) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
+    """Rank the references, and leave out those that are unlike the science if asked for.
+
+    Returns
+    -------
+    sequence : CoronagraphicSequence
+        With the references that are kept.
+    ranking : ReferenceRanking or None
+        Of all references; None if there are none or the ranking has no good pixel to go by.
+    """
+    if sequence.n_references == 0:
+        return sequence, None
+    try:
+        ranking = rank_references(sequence)
+    except ReductionError as error:
+        log.warning("references are not ranked: %s", error)
+        return sequence, None
+    if params.reject_references and not ranking.keep.all() and ranking.keep.any():
+        sequence = select_references(sequence, ranking.keep)
+    return sequence, ranking
+
+
+def ranking_table(ranking: ReferenceRanking, exposure: NDArray[np.intp]) -> NDArray[Any]:
+    """Ranking as a table: plane, exposure, similarity, brightness, kept, worth of the exposure (part of the rms)."""
+    worth = dict(zip(ranking.exposures.tolist(), ranking.worth.tolist(), strict=True))
+    rows = [
+        (plane, int(e), ranking.similarity[plane], ranking.scale[plane], bool(ranking.keep[plane]), worth[int(e)])
+        for plane, e in enumerate(exposure)
+    ]
+    columns = [("PLANE", "i4"), ("EXPOSURE", "i4"), ("SIMILAR", "f8"), ("SCALE", "f8"), ("KEPT", "?"), ("WORTH", "f8")]
+    return np.array(rows, dtype=columns)
+
+
+def choose_parameters(
+    sequence: CoronagraphicSequence, base: ReductionParams, params: ChoiceParams, model: JwstDataModel
+) -> Choice | None:
+    """Choose zones and truncation by injected planets if asked for; None where they are fixed.
+
+    Raises
+    ------
+    ConfigError
+        If there is no model of the coronagraph to inject planets with.
+    """
+    if params.choose == "fixed":
+        return None
+    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    if known is None or str(model.meta.instrument.name).upper() != "MIRI":
+        raise ConfigError("klip.choose = auto needs a model of the coronagraph, and there is one for MIRI only.")
+    noise = float(np.nanstd(sequence.science))
+    return choose(
+        sequence,
+        coronagraph_psf(sequence, known.filter),
+        separation=params.choose_separation,
+        flux=100.0 * max(noise, 1e-30),
+        fwhm=known.lambda_over_d,
+        avoid=params.choose_avoid,
+        trials=candidates(base),
+    )
+
+
+def coronagraph_psf(sequence: CoronagraphicSequence, filter_name: str) -> Psf:
+    """Images of a point source behind the mask as `lyot.subtract.auto` and injection tests take them.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+        Tells shape, star positions, orientations and the centre of the mask.
+    filter_name : str
+        MIRI coronagraphic filter.
+
+    Returns
+    -------
+    callable
+        ``psf(exposure, separation, position_angle)``: (ny, nx) float64 image of a source whose light, far from the
+        mask, sums to 1.
+    """
+    from lyot.optics import CoronagraphModel
+
+    optics = CoronagraphModel.build(filter_name)
+    scale = sequence.pixel_scale
+
+    @lru_cache(maxsize=256)
+    def psf(exposure: int, separation: float, position_angle: float) -> NDArray[np.float64]:
+        star = sequence.star[exposure]
+        mask = sequence.mask_center or (float(star[0]), float(star[1]))
+        dx, dy = geometry.detector_offset(separation, position_angle, float(sequence.pa_y[exposure]))
+        offset = (
+            float(dx) + (float(star[0]) - mask[0]) * scale[0],
+            float(dy) + (float(star[1]) - mask[1]) * scale[1],
+        )
+        return optics.psf(offset, shape=sequence.shape, center=mask)
+
+    return psf
