@@ -97,3 +97,83 @@ def test_input_is_not_changed(make_sequence):
     plan_reduction(sequence).reduce()
     assert np.array_equal(science, sequence.science)
     assert np.array_equal(references, sequence.references)
+
+
+def test_a_masked_reference_is_left_out_and_said(make_sequence, caplog):
+    sequence = make_sequence(n_refs=5)
+    references = sequence.references.copy()
+    references[2] = np.nan
+    with caplog.at_level(logging.WARNING):
+        plan = plan_reduction(sequence.replace(references=references))
+    assert len(plan.library) == 4 and "mostly masked" in caplog.text
+
+
+def test_a_masked_exposure_leaves_the_other_roll(make_sequence):
+    sequence = make_sequence(flux=500.0)
+    science, variance = sequence.science.copy(), sequence.science_variance.copy()
+    science[1] = np.nan
+    variance[1] = np.nan
+    result = plan_reduction(sequence.replace(science=science, science_variance=variance)).reduce()
+    good = np.isfinite(result.image)
+    assert good.any() and np.array_equal(result.image[good], result.rolls[result.index(), 0][good])
+
+
+def test_nothing_in_common(make_sequence):
+    sequence = make_sequence()
+    science, references = sequence.science.copy(), sequence.references.copy()
+    science[:, :, :30] = np.nan
+    references[:, :, 30:] = np.nan
+    with pytest.raises(ReductionError, match="no pixel is left"):
+        plan_reduction(sequence.replace(science=science, references=references))
+
+
+def test_integrations_and_exposures_agree(make_sequence):
+    """For RDI the mean of the residuals is the residual of the mean: where there are no bad pixels."""
+    two = make_sequence(noise=0.0)
+    rng = np.random.default_rng(8)
+    noise = rng.normal(size=(6, 61, 65))
+    many = two.replace(
+        science=np.repeat(two.science, 3, axis=0) + noise, exposure=np.repeat([0, 1], 3), science_variance=None
+    )
+    means = plan_reduction(many, ReductionParams(science_frames="exposure")).reduce()
+    each = plan_reduction(many, ReductionParams(science_frames="integration")).reduce()
+    assert each.residuals.shape[1] == 6 and means.residuals.shape[1] == 2
+    # rounding of pixels of 1e3
+    np.testing.assert_allclose(each.combined, means.combined, atol=1e-9)
+
+
+def test_zones_do_not_overlap_and_cover_the_field(make_sequence):
+    params = ReductionParams(zone_edges=(0.8, 1.6), sectors=3, quadrants=True, fit_margin=0.3, boundary_buffer=0.1)
+    plan = plan_reduction(make_sequence(), params)
+    subtracted = np.concatenate([z.subtract for z in plan.zones])
+    assert len(np.unique(subtracted)) == len(subtracted) == 61 * 65
+    assert np.isfinite(plan.reduce().image).any()
+
+
+def test_the_field_stop_is_outside(make_sequence):
+    throughput = np.where(geometry.radius_map((61, 65), (31, 30)) < 20, 1.0, np.nan)
+    result = plan_reduction(make_sequence(throughput=throughput)).reduce()
+    assert np.isnan(result.residuals[0, 0][np.isnan(throughput)]).all()
+    assert np.isfinite(result.residuals[0, 0][np.isfinite(throughput)]).all()
+
+
+def test_quadrants_need_a_mask(make_sequence):
+    with pytest.raises(ReductionError, match="boundary_tilt"):
+        plan_reduction(make_sequence(boundary_tilt=None), ReductionParams(quadrants=True))
+
+
+@pytest.mark.parametrize("method", ["loci", "nmf"])
+def test_other_methods_see_the_planet_too(make_sequence, method):
+    params = ReductionParams(method=method, truncations=(3, 9))
+    result = plan_reduction(make_sequence(flux=3000.0, noise=0.1), params).reduce()
+    dx, dy = geometry.detector_offset(0.8176 / result.pixel_scale, 149.36, 0.0)
+    x, y = round(result.center[0] + float(dx)), round(result.center[1] + float(dy))
+    assert result.image[y, x] > 3 * np.nanstd(result.image)
+
+
+def test_reference_noise_is_carried_for_every_linear_method(make_sequence):
+    sequence = make_sequence(reference_variance=np.full((9, 61, 65), 0.09))
+    for method in ("klip", "classical", "loci"):
+        with_noise = plan_reduction(sequence, ReductionParams(method=method)).reduce().combined_variance
+        without = plan_reduction(sequence.replace(reference_variance=None), ReductionParams(method=method)).reduce()
+        assert np.nanmedian(with_noise / without.combined_variance) > 1.01

@@ -21,6 +21,7 @@ from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
+from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def plan_reduction(
         resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
         for star, pa in zip(sequence.star, sequence.pa_y, strict=True)
     )
-    weights, throughput = _roll_weights(sequence, params, resamplers)
+    weights, throughput = roll_weights(sequence, params, resamplers)
     return ReductionPlan(
         sequence=sequence,
         params=params,
@@ -353,6 +354,12 @@ def _library(
         frames = mean_by_group(frames, group, n)
     field = field_mask(sequence, params).ravel()
     flat = np.where(field, frames.reshape(len(frames), -1), np.nan)
+    whole = np.isfinite(flat).sum(axis=1) > 0.5 * np.count_nonzero(np.isfinite(flat).any(axis=0))
+    if not whole.any():
+        raise ReductionError("no reference frame has good pixels in more than half of the field.")
+    if not whole.all():
+        log.warning("%d of %d reference frames are mostly masked and left out", int((~whole).sum()), len(whole))
+        flat, variance = flat[whole], None if variance is None else variance[whole]
     filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
     flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)
     if flat_variance is not None and params.method == "classical":
@@ -379,31 +386,3 @@ def _subtracted(zones: tuple[Zone, ...], shape: tuple[int, int]) -> BoolArray:
     for zone in zones:
         mask.ravel()[zone.subtract] = True
     return mask
-
-
-def _roll_weights(
-    sequence: CoronagraphicSequence, params: ReductionParams, resamplers: tuple[Resampler, ...]
-) -> tuple[FloatArray, FloatArray | None]:
-    """Unnormalised weight of each exposure on the grid, and its throughput there.
-
-    A source of flux f gives T_e f in exposure e with variance V_e; the weighted mean of the exposures has the best S/N
-    with weights T_e / V_e. V_e is one number per exposure, so that the weights do not follow the noise.
-    """
-    scalar = np.ones(sequence.n_exposures)
-    if params.roll_weights != "equal":
-        variance = sequence.science_variance
-        counts = np.bincount(sequence.exposure, minlength=sequence.n_exposures)
-        if variance is None:
-            scalar = counts.astype(float)
-        else:
-            typical = [float(np.nanmedian(variance[sequence.exposure == e])) for e in range(sequence.n_exposures)]
-            positive = np.isfinite(typical) & (np.array(typical) > 0)
-            scalar = counts / np.where(positive, typical, 1.0) if positive.all() else counts.astype(float)
-    scalar = scalar / scalar.sum()
-    weights = np.stack([np.full(r.x.shape, s) for r, s in zip(resamplers, scalar, strict=True)])
-    if sequence.throughput is None:
-        return weights, None
-    throughput = np.stack([r.variance(sequence.throughput[np.newaxis])[0] for r in resamplers])
-    if params.roll_weights == "throughput":
-        weights = weights * np.maximum(np.nan_to_num(throughput), 1e-3)
-    return weights, throughput

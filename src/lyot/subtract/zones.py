@@ -16,6 +16,9 @@ from lyot.errors import ReductionError
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray
 
+SMALLEST_FIT = 50
+"""A cell with fewer pixels than this to fit takes the fit of its whole annulus."""
+
 
 @dataclass(frozen=True)
 class Zone:
@@ -123,6 +126,8 @@ def build_zones(
             part = cells == cell
             subtract = np.flatnonzero(inside & field & part)
             fit = np.flatnonzero(near & fit_field & part)
+            if len(fit) < SMALLEST_FIT:
+                fit = np.flatnonzero(near & fit_field)
             if len(subtract) == 0 or len(fit) == 0:
                 continue
             suffix = "" if cells.max() == 0 else f", cell {cell}"
