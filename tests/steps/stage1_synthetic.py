@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot import dq
+from lyot.simulate.crds_cache import write_empty_cache
+from lyot.steps.crds_environment import resolve_crds
 
 from ..ramps.cubes import GROUP_TIME, Scenario, ramps, references
 
 FIRST_ROW = 463
+_NO_PARS = {"STPIPE_DISABLE_CRDS_STEPPARS": "true"}
 
 
 def _subarray(model: Any, shape: tuple[int, int]) -> None:
@@ -112,3 +120,40 @@ def write_exposure(path: Path, scenario: Scenario, data: NDArray[Any] | None = N
     model.save(path)
     model.close()
     return path
+
+
+@contextmanager
+def offline(folder: Path) -> Iterator[None]:
+    """A reference system that knows no file and needs no network, for the length of a ``with`` block."""
+    cache = write_empty_cache(folder / "crds_cache")
+    environment = resolve_crds(cache.path, cache.context)
+    with environment.applied(), mock.patch("stpipe.step.gc.collect"), mock.patch.dict(os.environ, _NO_PARS):
+        yield  # a garbage collection before each step of each run would take half of the tests' time
+
+
+def run(pipeline: Any, file: Any, steps: dict[str, Any], folder: Path, **parameters: Any) -> tuple[Any, Any]:
+    """Run a stage 1 pipeline with its products in a folder; returns the open rate and rateints, None if not written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline.call(str(file), steps=copy.deepcopy(steps), save_results=True, output_dir=str(folder), **parameters)
+    products = []
+    for kind in ("rate", "rateints"):
+        found = sorted(folder.glob(f"*_{kind}.fits"))
+        products.append(datamodels.open(found[0]) if found else None)
+    return products[0], products[1]
+
+
+def assert_products_agree(ours: Any, theirs: Any, *, rtol: float = 1e-6, exact: bool = False) -> None:
+    """Flags equal; numbers equal to a few roundings of float32 (2**-24 = 6e-8 each), or to the bit."""
+    np.testing.assert_array_equal(ours.dq, theirs.dq)
+    for name in ("data", "err", "var_poisson", "var_rnoise"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0 if exact else rtol, atol=0, err_msg=name)
+
+
+def header_differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
+    """Metadata that differ between two products, but for dates and what tells the software apart."""
+    skip = ("date", "filename", "cal_logs", "asdf", "history", "extra_fits", "_fits_hash", "calibration_software")
+    a, b = ours.to_flat_dict(include_arrays=False), theirs.to_flat_dict(include_arrays=False)
+    names = {n for n in {*a, *b} if not any(part in n for part in skip)}
+    return {n: (a.get(n), b.get(n)) for n in sorted(names) if str(a.get(n)) != str(b.get(n))}

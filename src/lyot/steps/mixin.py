@@ -77,6 +77,21 @@ class LyotMixin:
             log.info("Results used lyot version: %s", lyot.__version__)
         return result
 
+    def prefetch(self, *args: Any) -> None:
+        """Look up all reference files before the first step runs.
+
+        Raises
+        ------
+        ReferenceFileError
+            If a file that is named is not there.
+        """
+        try:
+            super().prefetch(*args)  # type: ignore[misc]
+        except FileNotFoundError as error:
+            raise ReferenceFileError(
+                f"{error.filename}: there is no such reference file; check the override_... parameters and CRDS_PATH."
+            ) from error
+
     def finalize_result(self, result: Any, reference_files_used: Any) -> None:
         """Record software versions and reference files in the result, ours included."""
         super().finalize_result(result, reference_files_used)  # type: ignore[misc]

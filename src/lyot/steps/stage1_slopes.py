@@ -81,7 +81,7 @@ def record_jumps(model: Any, all_unused: NDArray[np.bool_], primary: int, extend
     groups = nints * ngroups - int(all_unused.sum()) - nints
     if groups >= 1:
         sub = model.meta.subarray
-        pixel_time = model.meta.exposure.group_time * groups * sub.xsize * sub.ysize
+        pixel_time = (model.meta.exposure.group_time * groups) * (sub.ysize * sub.xsize)
         model.meta.exposure.primary_cosmic_rays = 1000 * primary / pixel_time
         model.meta.exposure.extended_emission_events = 1e6 * extended / pixel_time
 

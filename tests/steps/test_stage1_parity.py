@@ -1,0 +1,143 @@
+"""Stage 1 against the official pipeline on exposures that reach every branch: streamed, and step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jwst.pipeline import Detector1Pipeline as OfficialDetector1Pipeline
+
+from lyot.steps.detector1 import Detector1Pipeline
+
+from ..ramps.cubes import Scenario
+from .stage1_synthetic import (
+    assert_products_agree,
+    header_differences,
+    offline,
+    run,
+    write_exposure,
+    write_references,
+)
+
+# the official steps warn of all-NaN slices and of deprecations; that is not ours to mend
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NAME = "jw01386008001_04101_00001_mirimage_uncal.fits"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with offline(tmp_path_factory.mktemp("crds")):
+        yield
+
+
+SCENARIOS = {
+    "many branches": Scenario(),
+    "one integration of five groups": Scenario(nints=1, ngroups=5, seed=2),
+    "four groups": Scenario(nints=2, ngroups=4, seed=3),
+    "iterative jumps": Scenario(nints=2, ngroups=9, seed=4, rays=0.05),
+    "sigma clipping over integrations": Scenario(nints=104, ngroups=7, seed=5, shape=(10, 20)),
+    "later segment": Scenario(nints=3, ngroups=20, seed=6, segment=(21, 60)),
+    "dark too short": Scenario(nints=2, ngroups=20, seed=7, dark_groups=12),
+    "no saturation": Scenario(nints=2, ngroups=30, seed=8, saturating=0.0),
+}
+
+
+QUICK = ("many branches", "one integration of five groups")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SCENARIOS])
+def test_products_are_the_official_ones(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scenario = SCENARIOS[name]
+    steps = write_references(tmp_path, scenario)
+    file = write_exposure(tmp_path / NAME, scenario)
+    official = run(OfficialDetector1Pipeline, file, steps, tmp_path / "official")
+    with caplog.at_level("INFO"):
+        streamed = run(Detector1Pipeline, file, steps, tmp_path / "streamed")
+    assert "Streaming" in caplog.text and "step by step" not in caplog.text
+    for ours, theirs in zip(streamed, official, strict=True):
+        assert ours.meta.filename == theirs.meta.filename
+        assert_products_agree(ours, theirs)
+        assert header_differences(ours, theirs) == {}
+        assert ours.extra_fits.PRIMARY.header[0][0] == "LYOT_VER"
+    if official[1].hasattr("int_times"):
+        np.testing.assert_array_equal(streamed[1].int_times, official[1].int_times)
+    by_step = run(Detector1Pipeline, file, steps, tmp_path / "by_step", fuse=False)
+    for ours, other in zip(streamed, by_step, strict=True):
+        assert_products_agree(ours, other, exact=True)
+        assert header_differences(ours, other) == {}
+
+
+def test_parameters_reach_the_steps(tmp_path: Path) -> None:
+    """Parameters off their defaults, the LIKELY-free ones, give what the official pipeline gives with them."""
+    scenario = Scenario(nints=2, ngroups=22, seed=12, rays=0.04)
+    steps = write_references(tmp_path, scenario)
+    steps["saturation"]["n_pix_grow_sat"] = 2
+    steps["jump"] |= {"rejection_threshold": 3.0, "after_jump_flag_dn1": 100.0, "after_jump_flag_time1": 0.8}
+    steps["jump"] |= {"min_jump_to_flag_neighbors": 4.0}
+    steps["ramp_fit"] |= {"firstgroup": 5, "lastgroup": 19, "suppress_one_group": False}
+    steps["dark_current"] |= {"average_dark_current": 4.0}
+    steps["reset"]["skip"] = True
+    file = write_exposure(tmp_path / NAME, scenario)
+    official = run(OfficialDetector1Pipeline, file, steps, tmp_path / "official")
+    streamed = run(Detector1Pipeline, file, steps, tmp_path / "streamed", threads=2, memory=10.0)
+    for ours, theirs in zip(streamed, official, strict=True):
+        assert_products_agree(ours, theirs)
+        assert header_differences(ours, theirs) == {}
+        assert ours.meta.cal_step.reset == "SKIPPED"
+
+
+@pytest.mark.slow
+def test_calibrated_ramps_are_the_official_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Asking for the ramps runs step by step, and the ramps are equal to the bit."""
+    from stdatamodels.jwst import datamodels
+
+    scenario = Scenario(nints=2, ngroups=12, seed=13)
+    steps = write_references(tmp_path, scenario)
+    file = write_exposure(tmp_path / NAME, scenario)
+    run(OfficialDetector1Pipeline, file, steps, tmp_path / "official", save_calibrated_ramp=True)
+    with caplog.at_level("INFO"):
+        run(Detector1Pipeline, file, steps, tmp_path / "ours", save_calibrated_ramp=True)
+    assert "step by step: save_calibrated_ramp" in caplog.text
+    name = NAME.replace("uncal", "ramp")
+    with datamodels.open(tmp_path / "ours" / name) as a, datamodels.open(tmp_path / "official" / name) as b:
+        for array in ("data", "groupdq", "pixeldq", "average_dark_current"):
+            np.testing.assert_array_equal(getattr(a, array), getattr(b, array))
+        assert header_differences(a, b) == {}
+
+
+@pytest.mark.slow
+def test_an_exposure_without_usable_groups_has_no_product(tmp_path: Path) -> None:
+    scenario = Scenario(nints=1, ngroups=8, seed=14)
+    steps = write_references(tmp_path, scenario)
+    data = np.full((1, 8, *scenario.shape), 65535, np.uint16)
+    file = write_exposure(tmp_path / NAME, scenario, data)
+    for pipeline in (OfficialDetector1Pipeline, Detector1Pipeline):
+        assert run(pipeline, file, steps, tmp_path / pipeline.__module__) == (None, None)
+
+
+@pytest.mark.slow
+def test_why_an_exposure_goes_step_by_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Hooks, saved steps, snowballs: told in the log, and the products are written all the same."""
+    scenario = Scenario(nints=1, ngroups=10, seed=15, shape=(12, 24))
+    file = write_exposure(tmp_path / NAME, scenario)
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "jump has hooks": ("jump", {"post_hooks": ["fitsinfo"]}),
+        "linearity.save_results": ("linearity", {"save_results": True}),
+        "dark_current.dark_output": ("dark_current", {"dark_output": str(tmp_path / "mydark.fits")}),
+        "snowballs": ("jump", {"expand_large_events": True}),
+    }
+    first = None
+    for number, (reason, (step, values)) in enumerate(asked.items()):
+        steps = write_references(tmp_path, scenario)
+        steps[step] |= values
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            rate, _ = run(Detector1Pipeline, file, steps, tmp_path / str(number))
+        assert f"step by step: {reason}" in caplog.text
+        first = rate if first is None else first
+        assert_products_agree(rate, first, exact=True)
+    assert (tmp_path / "1" / NAME.replace("uncal", "linearity")).is_file()
