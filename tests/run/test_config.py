@@ -105,7 +105,7 @@ def test_stages_that_are_none(text):
 
 def test_the_template_names_every_parameter_and_changes_nothing():
     text = template()
-    assert build_config(tomllib.loads(text)).stages == build_config({}).stages
+    assert not any(values for s in build_config(tomllib.loads(text)).stages.values() for values in s["steps"].values())
     for stage in ("stage1", "stage2", "stage3"):
         for step, parameters in step_parameters(stage).items():
             assert f"[{stage}.{step}]" in text if step else f"[{stage}]" in text

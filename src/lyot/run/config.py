@@ -211,10 +211,12 @@ def _toml_default(parameter: StepParameter) -> str | None:
     if text.startswith("list("):
         inner = text[len("list(") : -1].strip()
         return f"[{inner}]"
-    if parameter.kind in ("boolean",):
+    if parameter.kind == "boolean":
         return text.lower()
-    if parameter.kind in ("float", "integer"):
-        return text
+    if parameter.kind == "float":
+        return repr(float(text))
+    if parameter.kind == "integer":
+        return str(int(text))
     return '"' + text.strip("'\"") + '"'
 
 

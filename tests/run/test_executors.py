@@ -1,0 +1,138 @@
+"""Workers: their share of the machine, what they are told, and real processes at work."""
+
+import concurrent.futures
+import os
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from lyot.errors import InputError, ReductionError
+from lyot.run import executors, tasks
+from lyot.run.executors import Workers, inline_pool, local_pool, share_cores
+from lyot.run.manifest import Checksums, content_key
+from lyot.run.measuring import resolution
+from lyot.run.tasks import Task
+
+
+def write_image(path: Path, *, separation=2.0, pa=120.0) -> Path:
+    """A north-up combined image, 0.11 arcsec pixels, noise of 1 and one source of peak 60."""
+    ny = nx = 121
+    y, x = np.mgrid[:ny, :nx]
+    x0 = 60 - separation / 0.11 * np.sin(np.radians(pa))  # east is left
+    y0 = 60 + separation / 0.11 * np.cos(np.radians(pa))
+    data = np.random.default_rng(3).normal(size=(ny, nx)) + 60 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 2 / 1.9**2)
+    science = fits.ImageHDU(data.astype(np.float32), name="SCI")
+    science.header.update(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 61.0, "CRPIX2": 61.0, "CRVAL1": 201.15,
+         "CRVAL2": -51.5, "CDELT1": -0.11 / 3600, "CDELT2": 0.11 / 3600, "BUNIT": "MJy/sr"}
+    )  # fmt: skip
+    primary = fits.PrimaryHDU()
+    primary.header.update({"INSTRUME": "MIRI", "FILTER": "F1550C", "TARGPROP": "TEST", "KLMODES": 9})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fits.HDUList([primary, science]).writeto(path)
+    return path
+
+
+def _task(image: Path, out: Path) -> Task:
+    return Task("measure/test", "measure", "test", (str(image),), {"threshold": 5.0})
+
+
+def _check(result, out: Path) -> None:
+    assert [p.path for p in result.products] == ["measure/detections.ecsv", "measure/snr_map.fits"]
+    table = Table.read(out / "measure" / "detections.ecsv", format="ascii.ecsv")
+    assert table["separation"].unit == "arcsec"
+    # a source of S/N above 50 is located to a small part of the 4.4 pixel core: 0.02 arcsec is a fifth of a pixel
+    assert table["separation"][0] == pytest.approx(2.0, abs=0.02)
+    assert table["position_angle"][0] == pytest.approx(120.0, abs=0.6)
+    assert table["snr"][0] > 20
+    assert np.all(np.diff(table["snr"]) <= 0)
+    assert result.peak_memory > 10
+    assert not (out / tasks.PARTIAL / "measure" / "test").exists()
+
+
+def test_measurement_in_this_process(tmp_path):
+    image = write_image(tmp_path / "stage3" / "test_i2d.fits")
+    with inline_pool({}) as pool:
+        _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(), tmp_path)
+    with fits.open(tmp_path / "measure" / "snr_map.fits") as hdus:
+        assert hdus["SCI"].data.shape == (121, 121)
+        assert hdus["SCI"].header["CTYPE1"] == "RA---TAN"
+        assert float(np.nanmax(hdus["SCI"].data)) > 20
+
+
+@pytest.mark.slow
+def test_measurement_in_a_worker_process(tmp_path):
+    image = write_image(tmp_path / "stage3" / "test_i2d.fits")
+    before = dict(os.environ)
+    with local_pool(Workers(1, 1), {"LYOT_TEST_VARIABLE": "x"}) as pool:
+        _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(timeout=120), tmp_path)
+        missing = Task("measure/gone", "measure", "gone", (str(tmp_path / "gone_i2d.fits"),), {})
+        with pytest.raises(ReductionError, match=r"gone_i2d\.fits"):
+            pool.submit(missing, str(tmp_path)).result(timeout=120)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_measurement_on_a_dask_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    image = write_image(tmp_path / "stage3" / "test_i2d.fits")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        executors.dask_pool(cluster.scheduler_address, Workers(1, 1), {}) as pool,
+    ):
+        _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(timeout=60), tmp_path)
+
+
+def test_jobs_times_threads_does_not_exceed_the_cores(monkeypatch):
+    monkeypatch.setattr(executors, "available_cores", lambda: 8)
+    for jobs in range(1, 12):
+        for n_tasks in (1, 3, 20):
+            workers = share_cores(jobs, 0, n_tasks)
+            assert workers.jobs == min(jobs, n_tasks)
+            assert workers.jobs * workers.threads <= max(8, workers.jobs)
+    assert share_cores(1, 0, 5) == Workers(1, 8)
+    assert share_cores(2, 3, 5) == Workers(2, 3)
+    assert 1 <= share_cores(0, 0, 100).jobs <= 8
+
+
+def test_a_lost_worker_is_explained():
+    future: concurrent.futures.Future[object] = concurrent.futures.Future()
+    future.set_exception(BrokenProcessPool("gone"))
+    message = str(executors.worker_lost(Task("stage1/x", "stage1", "x", (), {})))
+    assert "memory" in message
+    assert "--jobs" in message
+
+
+def test_a_worker_is_told_its_threads_and_its_calibration(monkeypatch):
+    for name in (*tasks.THREAD_VARIABLES, "MPLBACKEND", "CRDS_PATH", "CRDS_SERVER_URL"):
+        monkeypatch.setenv(name, "before")
+    tasks.prepare_worker(3, {"CRDS_PATH": "/cache", "CRDS_SERVER_URL": None})
+    assert {os.environ[name] for name in tasks.THREAD_VARIABLES} == {"3"}
+    assert os.environ["CRDS_PATH"] == "/cache"
+    assert "CRDS_SERVER_URL" not in os.environ
+
+
+def test_keys_depend_on_the_content_only():
+    assert content_key({"a": 5, "b": [1.5, None]}) == content_key({"b": (1.5, None), "a": 5.0})
+    assert content_key({"a": 1}) != content_key({"a": True})
+
+
+def test_checksums_are_remembered(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_text("one")
+    checksums = Checksums(tmp_path / "store")
+    first = checksums.of([path])
+    checksums.save()
+    monkeypatch.setattr("lyot.run.manifest.file_checksum", lambda p: pytest.fail("read again"))
+    assert Checksums(tmp_path / "store").of([path]) == first
+
+
+def test_resolution_of_known_filters():
+    assert resolution("MIRI", "F1550C") == pytest.approx(0.487, abs=0.005)  # 15.522 um / 6.57 m
+    assert resolution("NIRCAM", "F444W") == pytest.approx(0.176, abs=0.002)  # 4.44 um / 5.2 m
+    with pytest.raises(InputError, match="wavelength"):
+        resolution("MIRI", "FND")

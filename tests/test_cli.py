@@ -1,0 +1,154 @@
+"""The command line as a user meets it: answers at once, one sentence for an error, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import lyot
+from lyot import cli
+from tests.run.exposures import write_exposure, write_sequence
+
+
+def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run ``lyot`` in a process of its own."""
+    command = [sys.executable, "-m", "lyot", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The program ended with a user's error: status 2, one line, no traceback."""
+    assert result.returncode == cli.EXIT_USER_ERROR, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("Error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_names_the_commands_and_is_quick():
+    result = call("--help")
+    assert result.returncode == 0
+    for command in ("info", "run", "config", "simulate", "demo"):
+        assert command in result.stdout
+    # the processor time of the best of three, as the clock depends on what else the machine does
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        call("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.75  # 0.35 s on a quiet machine; importing jwst alone takes more than 3 s
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, lyot.cli; lyot.cli.build_app(); print([m for m in ('numpy','astropy','jwst') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_version():
+    assert call("--version").stdout.strip() == f"lyot {lyot.__version__}"
+
+
+def test_unknown_command_and_option():
+    for arguments in (["reduce"], ["run", "--outt", "x"], ["run"]):
+        result = call(*arguments)
+        assert result.returncode == cli.EXIT_USER_ERROR
+        assert "Traceback" not in result.stderr
+
+
+def test_info(tmp_path):
+    result = call("info", write_sequence(tmp_path))
+    assert result.returncode == 0
+    for word in ("science, roll 1", "science, roll 2", "reference background", "target acquisition", "117.550"):
+        assert word in result.stdout
+    assert "Nothing is missing" in result.stdout
+
+
+def test_info_shows_what_it_can_and_names_what_it_cannot(tmp_path):
+    write_sequence(tmp_path)
+    (tmp_path / "text_uncal.fits").write_text("hello")
+    result = call("info", tmp_path)
+    assert "science, roll 1" in result.stdout
+    assert_one_sentence(result, "text_uncal.fits", "not a FITS file")
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path):
+    good = write_exposure(tmp_path / "good_uncal.fits")
+    short, text = tmp_path / "short_uncal.fits", tmp_path / "text_uncal.fits"
+    short.write_bytes(good.read_bytes()[:-2880])
+    text.write_text("hello")
+    bare = write_exposure(tmp_path / "bare_uncal.fits", FILTER=None)
+    for path, word in ((short, "truncated"), (text, "not a FITS"), (bare, "FILTER"), (tmp_path / "none", "no such")):
+        assert_one_sentence(call("run", path, "--out", tmp_path / "out"), str(path), word)
+        assert not (tmp_path / "out").exists()
+
+
+def test_mixed_filters(tmp_path):
+    write_sequence(tmp_path / "data", "calints")
+    write_sequence(tmp_path / "data", "calints", filter="F1140C", offset=100)
+    result = call("run", tmp_path / "data", "--out", tmp_path / "out")
+    assert_one_sentence(result, "F1140C and F1550C", "--filter")
+    assert not list((tmp_path / "out").rglob("*.fits"))
+
+
+def test_misspelt_parameter(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    result = call("run", data, "--out", tmp_path / "out", "--set", "stage1.jump.rejection_treshold=5")
+    assert_one_sentence(result, "did you mean 'rejection_threshold'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    (tmp_path / "file").write_text("x")
+    assert_one_sentence(call("run", data, "--out", tmp_path / "file" / "out"), "cannot be written")
+    assert_one_sentence(call("run", data, "--out", tmp_path / "file"), "is a file")
+
+
+def test_full_disk(tmp_path):
+    """A limit on the size of files stands in for a full disk: the write fails half-way."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    result = call("config", "--out", tmp_path / "lyot.toml", preexec_fn=limit)
+    assert_one_sentence(result, "cannot be written")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_config_is_written_once(tmp_path):
+    runner = CliRunner()
+    path = tmp_path / "lyot.toml"
+    assert runner.invoke(cli.build_app(), ["config", "--out", str(path)]).exit_code == 0
+    assert "rejection_threshold = 4.0" in path.read_text()
+    assert_one_sentence(call("config", "--out", path), "exists already")
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_companion_of_hd_106906_is_found(hd106906, tmp_path):
+    from astropy.table import Table
+
+    start = time.monotonic()
+    result = call("run", hd106906, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert str(tmp_path / "out" / "report" / "index.html") in result.stdout
+    table = Table.read(tmp_path / "out" / "measure" / "detections.ecsv", format="ascii.ecsv")
+    # published from the ground: 7.11 +- 0.03 arcsec, 307.3 +- 0.2 deg; 0.1 arcsec is 0.8 deg there
+    assert table["separation"][0] == pytest.approx(7.11, abs=0.1)
+    assert table["position_angle"][0] == pytest.approx(307.3, abs=0.8)
+    assert table["snr"][0] > 10
+    again = call("run", hd106906, "--out", tmp_path / "out")
+    assert "everything is up to date" in again.stdout
+    assert time.monotonic() - start < 300
