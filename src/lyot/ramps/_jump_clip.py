@@ -1,10 +1,13 @@
 """Sigma clipping of one pixel's differences, as the official jump step does for 100 or more integrations.
 
-It uses `astropy.stats.sigma_clip` (median, standard deviation about the mean, at most five rounds). Sums run in the order the
-values have after astropy's selection of the median (Wirth's algorithm), so that the bounds agree to the last bit.
+It uses `astropy.stats.sigma_clip` (median, standard deviation about the mean, at most five rounds). Sums run in the
+order the values have after astropy's selection of the median (Wirth's algorithm), so that the bounds agree to the last
+bit.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -14,7 +17,7 @@ ROUNDS = 5
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _wirth(a, n, k):
+def _wirth(a: Any, n: Any, k: Any) -> Any:
     """k-th smallest of ``a[:n]`` by Wirth's selection, reordering it."""
     low = 0
     high = n - 1
@@ -41,7 +44,7 @@ def _wirth(a, n, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def clip_bounds(a, n, threshold):
+def clip_bounds(a: Any, n: Any, threshold: Any) -> Any:
     """Bounds (low, high) of ``a[:n]`` after clipping at `threshold` standard deviations; spoils `a`; NaN for n = 0."""
     low = np.nan
     high = np.nan
@@ -75,7 +78,7 @@ def clip_bounds(a, n, threshold):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _clip(diffs, first, step, count, flag, limits, wide):
+def _clip(diffs: Any, first: Any, step: Any, count: Any, flag: Any, limits: Any, wide: Any) -> Any:
     """Clip ``diffs[first::step][:count]`` together; ``limits`` = (threshold, differences per integration)."""
     threshold, nd = limits
     n = 0
@@ -93,7 +96,7 @@ def _clip(diffs, first, step, count, flag, limits, wide):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def clip_integrations(diffs, flag, threshold, wide):
+def clip_integrations(diffs: Any, flag: Any, threshold: Any, wide: Any) -> Any:
     """Flag differences that stand out from the same group of the other integrations."""
     nints, ngroups = flag.shape
     nd = ngroups - 1
@@ -102,7 +105,7 @@ def clip_integrations(diffs, flag, threshold, wide):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def clip_all(diffs, flag, threshold, wide):
+def clip_all(diffs: Any, flag: Any, threshold: Any, wide: Any) -> Any:
     """Flag differences that stand out from all others of the pixel."""
     nd = flag.shape[1] - 1
     _clip(diffs, 0, 1, diffs.size, flag, (threshold, nd), wide)

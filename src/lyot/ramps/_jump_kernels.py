@@ -5,12 +5,13 @@ Arrays are pixel-major, one detector row at a time, so that everything of a pixe
 - ``ramps`` (nx, nints, ngroups) float32 - ramps, DN;
 - ``flags`` (nx, nints, ngroups) uint8 - group flags, changed in place;
 - ``gain`` (nx,) float32, electrons/DN; ``read_noise`` (nx,) float32, DN, of a difference of two reads (CDS);
-- ``seeds`` (capacity,) int64 - jumps that flag their neighbours, each ``column * nints * ngroups + integration * ngroups +
-  group``. A capacity of ``nx * nints * ngroups`` is always enough, and as `numpy.empty` touches no memory, costs nothing;
+- ``seeds`` (capacity,) int64 - jumps that flag their neighbours, each ``column * nints * ngroups + integration *
+  ngroups + group``. A capacity of ``nx * nints * ngroups`` is always enough, and as `numpy.empty` touches no memory,
+  costs nothing;
 - ``work``: see `work_arrays`, one per thread.
 
-The arithmetic repeats that of stcal 1.20, for identical flags at the threshold: charges are rounded to float32 after the gain,
-differences are float32, medians and noise float64. The order of the calls is in `lyot.ramps.jump`.
+The arithmetic repeats that of stcal 1.20, for identical flags at the threshold: charges are rounded to float32 after
+the gain, differences are float32, medians and noise float64. The order of the calls is in `lyot.ramps.jump`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Work(NamedTuple):
     """Scratch of one thread."""
 
     diffs: Any
-    """(nints * (ngroups - 1),) float32: differences of the current pixel, electrons, NaN where not usable; or their keys."""
+    """(nints * (ngroups - 1),) float32: differences of a pixel, electrons, NaN where not usable; or their keys."""
     kept: Any
     """(nints * ngroups + 1,) float32."""
     sample: Any
@@ -53,8 +54,8 @@ def work_arrays(nints: int, ngroups: int) -> Work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def gather_row(cube, row, out):
-    """Copy one detector row of a (nints, ngroups, ny, nx) cube to pixel-major ``out`` (nx, nints, ngroups), in tiles."""
+def gather_row(cube: Any, row: Any, out: Any) -> Any:
+    """Copy one row of a (nints, ngroups, ny, nx) cube to pixel-major ``out`` (nx, nints, ngroups), in tiles."""
     nints, ngroups, _, nx = cube.shape
     for integration in range(nints):
         for g0 in range(0, ngroups, TILE):
@@ -66,7 +67,7 @@ def gather_row(cube, row, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def scatter_row(values, row, cube):
+def scatter_row(values: Any, row: Any, cube: Any) -> Any:
     """Copy pixel-major ``values`` (nx, nints, ngroups) back to one row of a (nints, ngroups, ny, nx) cube."""
     nints, ngroups, _, nx = cube.shape
     for integration in range(nints):
@@ -79,7 +80,7 @@ def scatter_row(values, row, cube):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def flags_union(flags):
+def flags_union(flags: Any) -> Any:
     """Bitwise OR of one integration's flags (ngroups,) uint8."""
     union = np.uint8(0)
     for g in range(flags.size):
@@ -88,7 +89,7 @@ def flags_union(flags):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def difference_pixel(ramp, flag, gain, diffs):
+def difference_pixel(ramp: Any, flag: Any, gain: Any, diffs: Any) -> Any:
     """Differences of adjacent groups in electrons, NaN where either group is DO_NOT_USE or SATURATED.
 
     ``ramp``, ``flag`` (nints, ngroups); ``diffs`` (nints * (ngroups - 1),) float32 is filled.
@@ -108,14 +109,14 @@ def difference_pixel(ramp, flag, gain, diffs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def noise_of(median, noise_squared, nframes):
+def noise_of(median: Any, noise_squared: Any, nframes: Any) -> Any:
     """Standard deviation of a difference, electrons; NaN when it is zero (such pixels have no jumps)."""
     sigma = np.sqrt(np.abs(np.float64(median)) + np.float64(noise_squared) / np.float64(nframes))
     return sigma if sigma != 0.0 else np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _flag_single_pass(keys, flag, median, sigma, threshold):
+def _flag_single_pass(keys: Any, flag: Any, median: Any, sigma: Any, threshold: Any) -> Any:
     """Flag every difference further than `threshold` sigma from the median; ``keys`` are those of the differences."""
     nints, ngroups = flag.shape
     nd = ngroups - 1
@@ -141,7 +142,7 @@ def _flag_single_pass(keys, flag, median, sigma, threshold):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _clipped_median(diffs, usable, largest, work):
+def _clipped_median(diffs: Any, usable: Any, largest: Any, work: Any) -> Any:
     """Median after leaving out the largest value (4 or more usable), of all (3), or the smaller of two."""
     n = diffs.size
     if usable < 2:
@@ -161,21 +162,40 @@ def _clipped_median(diffs, usable, largest, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _flag_iterative(flag, noise_squared, plan, work):
+def _usable(a: Any) -> Any:
+    """Number of values that are not NaN, and the largest of them."""
+    usable = 0
+    largest = np.float32(-np.inf)
+    for k in range(a.size):
+        usable += a[k] == a[k]
+        if a[k] > largest:
+            largest = a[k]
+    return usable, largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ratio(value: Any, median: Any, sigma: Any) -> Any:
+    """Distance from the median in sigma; the difference is rounded to float32, as officially."""
+    return np.float64(np.abs(np.float32(np.float64(value) - median))) / sigma
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _threshold(usable: Any, plan: Any) -> Any:
+    """Threshold for this number of usable differences."""
+    if usable == 3:
+        return plan.threshold_3diffs
+    return plan.threshold_2diffs if usable == 2 else plan.threshold
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flag_iterative(flag: Any, noise_squared: Any, plan: Any, work: Any) -> Any:
     """Flag the largest outlier of a pixel, leave it out, and look again, until none is left. Spoils ``work.diffs``."""
-    nints, ngroups = flag.shape
-    nd = ngroups - 1
+    nd = flag.shape[1] - 1
     a = work.diffs
-    n = nints * nd
-    for k in range(n):
+    for k in range(a.size):
         a[k] = np.abs(a[k])
-    for step in range(n):
-        usable = 0
-        largest = np.float32(-np.inf)
-        for k in range(n):
-            usable += a[k] == a[k]
-            if a[k] > largest:
-                largest = a[k]
+    for step in range(a.size):
+        usable, largest = _usable(a)
         if usable < 2:
             return
         median = _clipped_median(a, usable, largest, work)
@@ -183,25 +203,20 @@ def _flag_iterative(flag, noise_squared, plan, work):
             median = np.float64(np.float32(median))
         sigma = noise_of(median, noise_squared, plan.nframes)
         best = -1.0
-        for k in range(n):
-            ratio = np.float64(np.abs(np.float32(np.float64(a[k]) - median))) / sigma
+        for k in range(a.size):
+            ratio = _ratio(a[k], median, sigma)
             if ratio > best:
                 best = ratio
-        threshold = plan.threshold
-        if usable == 3:
-            threshold = plan.threshold_3diffs
-        elif usable == 2:
-            threshold = plan.threshold_2diffs
-        if not (best > threshold):
+        if not (best > _threshold(usable, plan)):
             return
-        for k in range(n):
-            if np.float64(np.abs(np.float32(np.float64(a[k]) - median))) / sigma == best:
+        for k in range(a.size):
+            if _ratio(a[k], median, sigma) == best:
                 flag[k // nd, k % nd + 1] |= JUMP
                 a[k] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def jump_pixel(ramp, flag, gain, read_noise, plan, work):
+def jump_pixel(ramp: Any, flag: Any, gain: Any, read_noise: Any, plan: Any, work: Any) -> Any:
     """Flag the jumps of one pixel.
 
     Parameters
@@ -243,7 +258,7 @@ def jump_pixel(ramp, flag, gain, read_noise, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _seeds_pixel(ramp, flag, gain, limits, column, seeds, count):
+def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, column: Any, seeds: Any, count: Any) -> Any:
     """Append the jumps of one pixel that flag neighbours; return (new count, number of flagged groups).
 
     ``limits`` = (median, sigma, smallest, largest jump in sigma).
@@ -269,7 +284,9 @@ def _seeds_pixel(ramp, flag, gain, limits, column, seeds, count):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def detect_row(ramps, flags, gain, read_noise, plan, medians, seeds, work):
+def detect_row(
+    ramps: Any, flags: Any, gain: Any, read_noise: Any, plan: Any, medians: Any, seeds: Any, work: Any
+) -> Any:
     """Flag the jumps of each pixel of one detector row, and list those that flag neighbours.
 
     Parameters
@@ -301,7 +318,7 @@ def detect_row(ramps, flags, gain, read_noise, plan, medians, seeds, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def neighbours_row(flags, seeds_here, seeds_beside):
+def neighbours_row(flags: Any, seeds_here: Any, seeds_beside: Any) -> Any:
     """Flag the neighbours of seeds in one row.
 
     Parameters
@@ -329,7 +346,7 @@ def neighbours_row(flags, seeds_here, seeds_beside):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _after_jumps(ramp, flag, gain, median, plan):
+def _after_jumps(ramp: Any, flag: Any, gain: Any, median: Any, plan: Any) -> Any:
     """Flag the groups that follow a strong jump in one integration: ``ramp``, ``flag`` (ngroups,)."""
     ngroups = ramp.size
     for g in range(ngroups - 1, 0, -1):  # backwards: flags added here must not count as jumps
@@ -347,7 +364,7 @@ def _after_jumps(ramp, flag, gain, median, plan):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def finish_row(ramps, flags, gain, medians, plan):
+def finish_row(ramps: Any, flags: Any, gain: Any, medians: Any, plan: Any) -> Any:
     """Flag the groups after strong jumps, if asked, and clear JUMP_DET where the group is not usable anyway."""
     nx, nints, ngroups = flags.shape
     after = plan.method != 0 and (plan.after_n1 > 0 or plan.after_n2 > 0)

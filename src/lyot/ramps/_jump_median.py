@@ -1,15 +1,19 @@
 """Exact order statistics of one pixel's group differences, without allocation and almost without branches.
 
-The jump detection needs the exact median of all differences of a pixel (15 000 for 60 integrations of 250 groups), the ramp fit
-the median of each integration. Quickselect mispredicts a branch for every second value it touches. Here the values are counted
-instead: a guess of the median is improved by Newton steps on the number of values below it, and the last few ranks are walked
-through, each step one vectorised pass. If that does not end in a few passes, quickselect answers. The result is always exact.
+The jump detection needs the exact median of all differences of a pixel (15 000 for 60 integrations of 250 groups), the
+ramp fit the median of each integration. Quickselect mispredicts a branch for every second value it touches. Here the
+values are counted instead: a guess of the median is improved by Newton steps on the number of values below it, and the
+last few ranks are walked through, each step one vectorised pass. If that does not end in a few passes, quickselect
+answers. The result is always exact.
 
-Vector instructions for minima exist for integers only (NaN stands in the way), so values are compared by *keys*: the bits of a
-float32 as int32, reflected for negative numbers, which sort as the numbers do. Values to be left out have the key `NONE`.
+Vector instructions for minima exist for integers only (NaN stands in the way), so values are compared by *keys*: the
+bits of a float32 as int32, reflected for negative numbers, which sort as the numbers do. Values to be left out have
+the key `NONE`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -28,20 +32,20 @@ _STEPS = 9
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def key_of(value):
+def key_of(value: Any) -> Any:
     """Key of one float32 number."""
     bits = np.float32(value).view(np.int32)
     return np.int32(bits ^ ((bits >> np.int32(31)) & _MAGNITUDE))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def value_of(key):
+def value_of(key: Any) -> Any:
     """The float32 number of a key."""
     return np.int32(key ^ ((key >> np.int32(31)) & _MAGNITUDE)).view(np.float32)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def to_keys(bits):
+def to_keys(bits: Any) -> Any:
     """Turn the bits (``values.view(int32)``) of float32 numbers into keys, in place; NaN become `NONE`.
 
     Returns
@@ -61,7 +65,7 @@ def to_keys(bits):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def quickselect(a, n, k):
+def quickselect(a: Any, n: Any, k: Any) -> Any:
     """Move the k-th smallest of ``a[:n]`` to ``a[k]``, smaller or equal ones before it; no NaN allowed."""
     low = 0
     high = n - 1
@@ -91,7 +95,7 @@ def quickselect(a, n, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _below(keys, limit):
+def _below(keys: Any, limit: Any) -> Any:
     """Number of keys below a limit."""
     count = np.int32(0)
     for k in range(keys.size):
@@ -100,7 +104,7 @@ def _below(keys, limit):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _smallest_from(keys, limit):
+def _smallest_from(keys: Any, limit: Any) -> Any:
     """Smallest key that is not below a limit."""
     best = NONE
     for k in range(keys.size):
@@ -110,7 +114,7 @@ def _smallest_from(keys, limit):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _largest_below(keys, limit):
+def _largest_below(keys: Any, limit: Any) -> Any:
     """Largest key below a limit."""
     best = _LOWEST
     for k in range(keys.size):
@@ -120,17 +124,17 @@ def _largest_below(keys, limit):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean(lower, upper):
+def _mean(lower: Any, upper: Any) -> Any:
     return (np.float64(value_of(lower)) + np.float64(value_of(upper))) / 2.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _selected(keys, valid, kept):
+def _selected(keys: Any, valid: Any, kept: Any) -> Any:
     """Median of the keys that are not `NONE` by quickselect."""
     n = 0
     for k in range(keys.size):
         kept[n] = keys[k]
-        n += np.int64(keys[k] != NONE)
+        n += int(keys[k] != NONE)
     upper = quickselect(kept, n, valid // 2)
     if valid % 2 == 1:
         return np.float64(value_of(upper))
@@ -141,7 +145,7 @@ def _selected(keys, valid, kept):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _walk_up(keys, limit, first, second):
+def _walk_up(keys: Any, limit: Any, first: Any, second: Any) -> Any:
     """Mean of the keys of rank `first` and `second`, both a few ranks above a limit."""
     key = _smallest_from(keys, limit)
     while True:
@@ -153,7 +157,7 @@ def _walk_up(keys, limit, first, second):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _walk_down(keys, limit, count, ranks):
+def _walk_down(keys: Any, limit: Any, count: Any, ranks: Any) -> Any:
     """As `_walk_up`, from a limit with `count` keys below it; ``ranks`` = (first, second)."""
     first, second = ranks
     while True:
@@ -167,7 +171,7 @@ def _walk_down(keys, limit, count, ranks):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def median_of_keys(keys, valid, guess, density, kept):
+def median_of_keys(keys: Any, valid: Any, guess: Any, density: Any, kept: Any) -> Any:
     """Exact median of the numbers behind keys.
 
     Parameters
@@ -218,7 +222,7 @@ def median_of_keys(keys, valid, guess, density, kept):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def first_guess(keys, sample):
+def first_guess(keys: Any, sample: Any) -> Any:
     """Median and density of keys from a strided sample of them: (guess, density per unit and per value).
 
     ``sample`` (>= SAMPLE + 1,) int32 is scratch. Density 0 when there are too few values for sampling to pay.
@@ -230,7 +234,7 @@ def first_guess(keys, sample):
     for i in range(SAMPLE):
         key = keys[(i * n) // SAMPLE]
         sample[count] = key
-        count += np.int64(key != NONE)
+        count += int(key != NONE)
     if count < SAMPLE // 2:
         return 0.0, 0.0
     quarter = count // 4
@@ -242,12 +246,12 @@ def first_guess(keys, sample):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def nan_median(values, kept):
+def nan_median(values: Any, kept: Any) -> Any:
     """Exact median of float32 values leaving out NaN, by quickselect; ``kept`` (>= n + 1,) float32 is scratch."""
     n = 0
     for k in range(values.size):
         kept[n] = values[k]
-        n += np.int64(values[k] == values[k])
+        n += int(values[k] == values[k])
     if n == 0:
         return np.nan
     upper = quickselect(kept, n, n // 2)

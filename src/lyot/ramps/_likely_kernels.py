@@ -1,9 +1,10 @@
 """Kernels of the LIKELY slope fit: generalised least squares with the full covariance of group differences.
 
-T. Brandt 2024, PASP 136, 045004 (paper I: the fit) and 045005 (paper II: jumps), as in stcal 1.20. Group differences have a
-tridiagonal covariance matrix (photon noise and read noise), inverted by recursions along the ramp. A jump is a difference (or two
-adjacent ones, when groups average several reads) without which chi squared falls by more than a threshold; it is left out, and
-the search repeated. Names of the recursions are those of the papers: theta (38-40), phi (41-43), Phi (46), Theta (47).
+T. Brandt 2024, PASP 136, 045004 (paper I: the fit) and 045005 (paper II: jumps), as in stcal 1.20. Group differences
+have a tridiagonal covariance matrix (photon noise and read noise), inverted by recursions along the ramp. A jump is a
+difference (or two adjacent ones, when groups average several reads) without which chi squared falls by more than a
+threshold; it is left out, and the search repeated. Names of the recursions are those of the papers: theta (38-40), phi
+(41-43), Phi (46), Theta (47).
 
 Arrays are pixel-major, as in `lyot.ramps._jump_kernels`; no checks, no allocation.
 """
@@ -37,7 +38,7 @@ class LikelyPlan(NamedTuple):
     """(n - 1,) covariance of adjacent differences."""
     beta_read: Any
     two_omit: Any
-    """(n - 1,) 1.0 where the group between averages several reads: a jump inside it spoils both differences, else 0.0."""
+    """(n - 1,) 1.0 where the group between averages several reads (a jump inside spoils both differences), else 0."""
     threshold_one: float
     threshold_two: float
 
@@ -54,8 +55,8 @@ class LikelyWork(NamedTuple):
     ThetaD: Any
     Phi: Any
     PhiD: Any
-    dB: Any
-    dC: Any
+    part_b: Any
+    part_c: Any
     rate_one: Any
     rate_two: Any
     chisq_one: Any
@@ -76,7 +77,7 @@ class LikelyArrays(NamedTuple):
 
 def likely_work(ngroups: int) -> LikelyWork:
     """Allocate the scratch of one thread."""
-    return LikelyWork(*np.zeros((15, ngroups + 2)), np.zeros(ngroups, np.uint8))
+    return LikelyWork._make([*np.zeros((15, ngroups + 2)), np.zeros(ngroups, np.uint8)])
 
 
 def likely_arrays(nints: int, ny: int, nx: int) -> LikelyArrays:
@@ -87,7 +88,7 @@ def likely_arrays(nints: int, ny: int, nx: int) -> LikelyArrays:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _covariance(guess, gain, noise, plan, work):
+def _covariance(guess: Any, gain: Any, noise: Any, plan: Any, work: Any) -> Any:
     """Fill alpha and beta, scaled to a determinant of 1; return the scale (every tenth step keeps it from overflow)."""
     n = plan.delta_t.size
     for i in range(n):
@@ -118,7 +119,7 @@ def _covariance(guess, gain, noise, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _recursions(n, work):
+def _recursions(n: Any, work: Any) -> Any:
     """Fill theta, phi, Theta, ThetaD, Phi, PhiD."""
     alpha, beta, theta, phi = work.alpha, work.beta, work.theta, work.phi
     theta[0] = 1.0
@@ -146,8 +147,8 @@ def _recursions(n, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sums(n, work):
-    """Fill dB, dC; return the sums A, B, C of paper I (61-63)."""
+def _sums(n: Any, work: Any) -> Any:
+    """Fill the parts dB, dC of the sums; return the sums A, B, C of paper I (61-63)."""
     a = 0.0
     square = 0.0
     b = 0.0
@@ -157,18 +158,18 @@ def _sums(n, work):
         sign = 1.0 if i % 2 else -1.0
         phi = work.phi[i + 1]
         masked = work.diff[i] * work.use[i]
-        work.dC[i] = sign / determinant * (phi * work.Theta[i] + work.theta[i] * work.Phi[i]) * work.use[i]
-        work.dB[i] = sign / determinant * (phi * work.ThetaD[i + 1] + work.theta[i] * work.PhiD[i])
+        work.part_c[i] = sign / determinant * (phi * work.Theta[i] + work.theta[i] * work.Phi[i]) * work.use[i]
+        work.part_b[i] = sign / determinant * (phi * work.ThetaD[i + 1] + work.theta[i] * work.PhiD[i])
         beta = work.beta[i - 1] if i > 0 else 1.0
         a += masked * sign / determinant * beta * phi * work.ThetaD[i]
         square += masked**2 * work.theta[i] * phi / determinant
-        b += masked * work.dC[i]
-        c += work.dC[i]
+        b += masked * work.part_c[i]
+        c += work.part_c[i]
     return 2.0 * a + square, b, c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fit_differences(guess, gain, noise, plan, work):
+def fit_differences(guess: Any, gain: Any, noise: Any, plan: Any, work: Any) -> Any:
     """Fit the differences in ``work.diff`` that ``work.use`` allows.
 
     Returns
@@ -185,26 +186,26 @@ def fit_differences(guess, gain, noise, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _variances(guess, gain, noise, c, plan, work):
+def _variances(guess: Any, gain: Any, noise: Any, c: Any, plan: Any, work: Any) -> Any:
     """Photon and read-noise variance of the fitted rate."""
     n = plan.delta_t.size
     photon = 0.0
     read = 0.0
     for i in range(n):
-        weight = work.dC[i] / c
+        weight = work.part_c[i] / c
         photon += weight**2 * (guess / gain * plan.alpha_photon[i])
         read += weight**2 * (noise * noise * plan.alpha_read[i])
     photon_pairs = 0.0
     read_pairs = 0.0
     for i in range(n - 1):
-        weight = work.dC[i + 1] / c * (work.dC[i] / c)
+        weight = work.part_c[i + 1] / c * (work.part_c[i] / c)
         photon_pairs += weight * (guess / gain * plan.beta_photon[i])
         read_pairs += weight * (noise * noise * plan.beta_read[i])
     return photon + 2.0 * photon_pairs, read + 2.0 * read_pairs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _omissions(sums, scale, n, work):
+def _omissions(sums: Any, scale: Any, n: Any, work: Any) -> Any:
     """Rate and chi squared without each difference, and without each pair of adjacent ones (paper II, 3.1 and 3.2)."""
     A, B, C = sums
     determinant = work.theta[n]
@@ -215,7 +216,7 @@ def _omissions(sums, scale, n, work):
             work.rate_one[i] = rate
             work.chisq_one[i] = chisq
             continue
-        dB, dC = work.dB[i], work.dC[i]
+        dB, dC = work.part_b[i], work.part_c[i]
         inverse = work.theta[i] * work.phi[i + 1] / determinant
         a = (inverse * B - dB * dC) / (C * inverse - dC**2)
         b = (dB - a * dC) / inverse
@@ -229,7 +230,7 @@ def _omissions(sums, scale, n, work):
             work.rate_two[i] = work.rate_one[j]
             work.chisq_two[i] = work.chisq_one[j]
             continue
-        dB0, dB1, dC0, dC1 = work.dB[i], work.dB[i + 1], work.dC[i], work.dC[i + 1]
+        dB0, dB1, dC0, dC1 = work.part_b[i], work.part_b[i + 1], work.part_c[i], work.part_c[i + 1]
         inv0 = work.theta[i] * work.phi[i + 1] / determinant
         inv1 = work.theta[i + 1] * work.phi[i + 2] / determinant
         off = -work.beta[i] * work.theta[i] * work.phi[i + 2] / determinant
@@ -249,7 +250,7 @@ def _omissions(sums, scale, n, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _median_guess(n, work):
+def _median_guess(n: Any, work: Any) -> Any:
     """Median of all differences, flagged ones too; NaN if any is."""
     kept = work.alpha
     for i in range(n):
@@ -266,51 +267,49 @@ def _median_guess(n, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _drop_worst(chisq, rate, n, plan, work):
-    """Leave out the difference, or pair, that improves chi squared most. Returns (found one, rate without it)."""
-    best_one = -np.inf
+def _best_gain(chisq: Any, without: Any, factor: Any, n: Any) -> Any:
+    """Largest fall of chi squared; NaN if any is, as `numpy.amax`. ``factor`` (n,) or empty."""
+    best = -np.inf
     for i in range(n):
-        gain = chisq - work.chisq_one[i]
-        if gain > best_one or np.isnan(gain):
-            best_one = gain
-            if np.isnan(gain):
-                break
-    best_two = -np.inf
-    for i in range(n - 1):
-        gain = (chisq - work.chisq_two[i]) * plan.two_omit[i]
-        if gain > best_two or np.isnan(gain):
-            best_two = gain
-            if np.isnan(gain):
-                break
+        gain = chisq - without[i]
+        if factor.size > 0:
+            gain *= factor[i]
+        if np.isnan(gain):
+            return np.nan
+        best = max(best, gain)
+    return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drop_worst(chisq: Any, rate: Any, n: Any, plan: Any, work: Any) -> Any:
+    """Leave out the difference, or pair, that improves chi squared most. Returns (found one, rate without it)."""
+    best_one = _best_gain(chisq, work.chisq_one, work.alpha[:0], n)
+    best_two = _best_gain(chisq, work.chisq_two, plan.two_omit, n - 1)
     if np.isnan(best_one) or np.isnan(best_two):  # then officially nothing is dropped
         return False, rate
-    found = False
     new_rate = 0.0
     if best_one - plan.threshold_one > best_two - plan.threshold_two:
         if not best_one > plan.threshold_one:
             return False, rate
         for i in range(n):
             if chisq - work.chisq_one[i] == best_one:
-                found = True
                 new_rate += work.rate_one[i]
                 work.use[i] = 0
-        return found, new_rate
+        return True, new_rate
     if not best_two > plan.threshold_two:
         return False, rate
+    found = False
     for i in range(n - 1):
         if chisq - work.chisq_two[i] == best_two:
             found = True
             new_rate += work.rate_two[i]
-            work.chisq_one[i] = -1.0  # marks the pair; `use` may only change after the search
-    for i in range(n - 1):
-        if found and work.chisq_one[i] == -1.0 and chisq - work.chisq_two[i] == best_two:
             work.use[i] = 0
             work.use[i + 1] = 0
-    return found, new_rate
+    return found, new_rate if found else rate
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mask_jumps(gain, noise, plan, work):
+def mask_jumps(gain: Any, noise: Any, plan: Any, work: Any) -> Any:
     """Search jumps in ``work.diff``, clearing ``work.use``; return the count rate, DN/s."""
     n = plan.delta_t.size
     guess = _median_guess(n, work)
@@ -334,7 +333,7 @@ def mask_jumps(gain, noise, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def likely_integration(y, flag, pixeldq, pixel, plan, at, out, work):
+def likely_integration(y: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
     """Fit one ramp and write the result.
 
     Parameters
@@ -361,11 +360,11 @@ def likely_integration(y, flag, pixeldq, pixel, plan, at, out, work):
     rate = mask_jumps(gain, noise, plan, work)
     for i in range(n):
         if work.use[i] == 0 and flag[i] | flag[i + 1] == 0:
-            work.dB[i] = 1.0
+            work.part_b[i] = 1.0
         else:
-            work.dB[i] = 0.0
+            work.part_b[i] = 0.0
     for i in range(n):
-        if work.dB[i] == 1.0:
+        if work.part_b[i] == 1.0:
             flag[i + 1] |= JUMP
     guess = (rate if rate > 0.0 else rate * 0.0) + dark
     sums, scale = fit_differences(guess, gain, noise, plan, work)
@@ -375,7 +374,7 @@ def likely_integration(y, flag, pixeldq, pixel, plan, at, out, work):
     flags = pixeldq | np.uint32(union & np.uint8(6))
     unusable = 0
     for g in range(n + 1):
-        unusable += np.int64(flag[g] & np.uint8(3) != 0)
+        unusable += int(flag[g] & np.uint8(3) != 0)
     if unusable == n + 1:
         flags |= np.uint32(1)
     out.slope[at] = B * (1.0 / C)
@@ -387,8 +386,13 @@ def likely_integration(y, flag, pixeldq, pixel, plan, at, out, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def likely_row(ramps, flags, pixeldq, gain, noise, dark, plan, row, out, work):
-    """Fit one detector row; parameters as in `lyot.ramps._ols_kernels.fit_row`, ``noise`` (nx,) float64: of one read, DN."""
+def likely_row(
+    ramps: Any, flags: Any, pixeldq: Any, gain: Any, noise: Any, dark: Any, plan: Any, row: Any, out: Any, work: Any
+) -> Any:
+    """Fit one detector row.
+
+    Parameters as in `lyot.ramps._ols_kernels.fit_row`, but ``noise`` (nx,) float64 is that of one read, DN.
+    """
     for x in range(ramps.shape[0]):
         pixel = (np.float64(gain[x]), noise[x], np.float64(dark[x]))
         for i in range(ramps.shape[1]):

@@ -1,12 +1,14 @@
 """Kernels of the slope fit by optimally weighted least squares: one segment, one pixel, one detector row.
 
-What stcal 1.20 calls OLS_C: each integration's ramp is cut into segments at flagged groups; each segment is fitted with weights
-``|x|**power`` (x from -1 to 1 along the segment, the power rising with its signal to noise; Fixsen et al. 2000, PASP 112, 1350),
-and segments are averaged by the inverse of their read-noise variance, over the integration and over the exposure.
+What stcal 1.20 calls OLS_C: each integration's ramp is cut into segments at flagged groups; each segment is fitted
+with weights ``|x|**power`` (x from -1 to 1 along the segment, the power rising with its signal to noise; Fixsen et al.
+2000, PASP 112, 1350), and segments are averaged by the inverse of their read-noise variance, over the integration and
+over the exposure.
 
-Here sums are taken about the middle of the segment, where the weights are symmetric: the slope is then one weighted sum over the
-other, without the cancellation of the textbook form, and the loop runs in vector instructions. It agrees with the official code
-to float32 rounding. Arrays are pixel-major, as in `lyot.ramps._jump_kernels`; no checks, no allocation.
+Here sums are taken about the middle of the segment, where the weights are symmetric: the slope is then one weighted
+sum over the other, without the cancellation of the textbook form, and the loop runs in vector instructions. It agrees
+with the official code to float32 rounding. Arrays are pixel-major, as in `lyot.ramps._jump_kernels`; no checks, no
+allocation.
 """
 
 from __future__ import annotations
@@ -18,13 +20,19 @@ from numba import njit
 
 from lyot.ramps._jump_kernels import flags_union
 from lyot.ramps._jump_median import SAMPLE, first_guess, median_of_keys, to_keys
+from lyot.ramps._ols_segments import (
+    JUMP,
+    NOT_PERSISTENCE,
+    SATURATED,
+    fit_integration,
+    longest_segment,
+    next_segment,
+    read_variance,
+    weights_table,
+)
 
 DNU = np.uint8(1)
-SATURATED = np.uint8(2)
-JUMP = np.uint8(4)
-PERSISTENCE = np.uint8(32)
 CHARGELOSS = np.uint8(128)
-NOT_PERSISTENCE = np.uint8(255 - 32)
 INVALID = np.uint32(3)
 NO_GAIN = np.uint32(524288 | 1)
 LARGE_VARIANCE = 1.0e6
@@ -32,7 +40,7 @@ LARGE_VARIANCE = 1.0e6
 
 
 class FitPlan(NamedTuple):
-    """What the kernels need to know, the same for every pixel of an exposure; made by `lyot.ramps.ramp_fit.plan_fit`."""
+    """What the kernels need to know, the same for every pixel of an exposure; from `lyot.ramps.ramp_fit.plan_fit`."""
 
     first: int
     """First group used; the groups before it are DO_NOT_USE in every pixel."""
@@ -89,7 +97,7 @@ def fit_work(nints: int, ngroups: int) -> FitWork:
         np.empty(nints, np.int32),
         np.empty((nints, ngroups), np.uint8),
         np.empty(nints, np.uint8),
-        _weights_table(ngroups),
+        weights_table(ngroups),
     )
 
 
@@ -103,203 +111,8 @@ def fit_arrays(nints: int, ny: int, nx: int) -> FitArrays:
     return FitArrays(*parts)
 
 
-def _weights_table(ngroups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """|x|**0.4 for segments of 0, 1, ... `ngroups` groups; those of length n start at n * (n - 1) / 2."""
-    table = np.ones(ngroups * (ngroups + 1) // 2 + 1)
-    for n in range(2, ngroups + 1):
-        x = np.linspace(-1.0, 1.0, n)
-        table[n * (n - 1) // 2 :][:n] = np.abs(x, dtype=np.float32) ** np.float32(0.4)
-    return table
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def snr_class(snr):
-    """Index of the weighting power 0, 0.4, 1, 3, 6, 10 for a signal to noise."""
-    if snr < 5.0:
-        return 0
-    if snr < 10.0:
-        return 1
-    if snr < 20.0:
-        return 2
-    if snr < 50.0:
-        return 3
-    if snr < 100.0:
-        return 4
-    return 5
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def weighted_slope(y, kind, weights):
-    """Slope of one segment per group, with the weighting of `snr_class`.
-
-    Parameters
-    ----------
-    y : (n >= 3,) float32 ndarray
-        The segment, DN; a NaN counts as zero, as officially.
-    kind : int
-        See `snr_class`.
-    weights : (n,) float64 ndarray
-        |x|**0.4.
-    """
-    n = y.size
-    middle = (n - 1) / 2.0
-    step = 1.0 / middle
-    zero = np.float64(y[0]) if y[0] == y[0] else 0.0
-    total = 0.0
-    norm = 0.0
-    if kind == 0:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            total += x * v
-            norm += x * x
-    elif kind == 1:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = weights[k] * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 2:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = np.abs(x) * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 3:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = np.abs(x) * x * x * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 4:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            cube = x * x * x
-            wx = cube * cube * x
-            total += wx * v
-            norm += wx * x
-    else:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            square = x * x
-            fourth = square * square
-            wx = fourth * fourth * square * x
-            total += wx * v
-            norm += wx * x
-    return total / norm * step
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_variance(length, timing, gain, noise):
-    """Read-noise variance of the slope of a segment of `length` groups, (DN/s)**2; one group counts as two."""
-    if length > 2 and (gain <= 0.0 or np.isnan(gain)):
-        return 0.0
-    n = max(np.float64(length), 2.0)
-    ratio = noise / timing
-    return 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _segment(y, pixel, plan, timing, weights):
-    """Fit one segment; ``pixel`` = (gain, read noise in electrons, rate for the photon noise in DN/s).
-
-    Returns (slope DN/s, photon variance, read variance).
-    """
-    gain, noise, rate = pixel
-    n = y.size
-    if n == 1:
-        slope = np.float64(y[0]) / timing
-        return slope, rate / (timing * gain), read_variance(1, timing, gain, noise)
-    if n == 2:
-        slope = (np.float64(y[1]) - np.float64(y[0])) / plan.group_time
-        return slope, rate / (plan.group_time * gain), read_variance(2, plan.group_time, gain, noise)
-    signal = np.float64(y[n - 1]) - np.float64(y[0])
-    variance = noise * noise + signal * gain
-    snr = 0.0
-    if variance > 0.0 and gain != 0.0:
-        snr = max(signal * gain / np.sqrt(variance), 0.0)
-    table = weights[n * (n - 1) // 2 : n * (n + 1) // 2]
-    slope = weighted_slope(y, snr_class(snr), table) / plan.group_time
-    var_poisson = rate / (plan.group_time * gain * (n - 1.0))
-    return slope, var_poisson, read_variance(n, plan.group_time, gain, noise)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def next_segment(flag, start):
-    """Next run of usable groups from `start` on: (first, end), with a jump just before it as its first group.
-
-    ``first == end`` when there is none. PERSISTENCE does not matter.
-    """
-    n = flag.size
-    g = start
-    while g < n and flag[g] & NOT_PERSISTENCE:
-        g += 1
-    if g == n:
-        return n, n
-    first = g
-    if g > 0 and flag[g - 1] & NOT_PERSISTENCE == JUMP:
-        first = g - 1
-    while g < n and not flag[g] & NOT_PERSISTENCE:
-        g += 1
-    return first, g
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def longest_segment(flag):
-    """Length of the longest segment: if it is one group, only the first segment counts, else those of one group do not."""
-    longest = 0
-    first, end = next_segment(flag, 0)
-    while first < end:
-        longest = max(longest, end - first)
-        first, end = next_segment(flag, end)
-    return longest
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def fit_integration(y, flag, union, pixel, plan, timing, weights):
-    """Sums over the segments of one integration.
-
-    Returns
-    -------
-    inv_read, inv_poisson, inv_total, weighted : float64
-        Sums of the inverse variances, and of slope over read variance; all zero when there is no segment.
-    """
-    inv_read = 0.0
-    inv_poisson = 0.0
-    inv_total = 0.0
-    weighted = 0.0
-    longest = y.size
-    if union & NOT_PERSISTENCE:
-        longest = 0 if flag[0] & SATURATED else longest_segment(flag)
-    if longest == 0:
-        return inv_read, inv_poisson, inv_total, weighted
-    shortest = min(longest, 2)
-    first, end = 0, y.size
-    if union & NOT_PERSISTENCE:
-        first, end = next_segment(flag, 0)
-    while first < end:
-        if end - first >= shortest:
-            slope, var_poisson, var_read = _segment(y[first:end], pixel, plan, timing, weights)
-            inv_read += 1.0 / var_read
-            if var_poisson > 0.0:
-                inv_poisson += 1.0 / var_poisson
-            inv_total += 1.0 / (var_poisson + var_read)
-            weighted += slope / var_read
-            if longest == 1:
-                break
-        if end == y.size:
-            break
-        first, end = next_segment(flag, end)
-    return inv_read, inv_poisson, inv_total, weighted
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _differences(y, flag, union, diffs):
+def _differences(y: Any, flag: Any, union: Any, diffs: Any) -> Any:
     """Differences of one integration, DN, NaN where the official median leaves them out."""
     n = y.size - 1
     for k in range(n):
@@ -311,10 +124,11 @@ def _differences(y, flag, union, diffs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def median_rate(ramp, flag, plan, work):
+def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
     """Mean over the integrations of the median rate of each, DN/s: the rate of the photon noise.
 
-    ``ramp``, ``flag`` (nints, ngroups) with all groups: slices of single integrations stay contiguous, which vector loops need.
+    ``ramp``, ``flag`` (nints, ngroups) with all groups: slices of single integrations stay contiguous, which vector
+    loops need.
     """
     nints = ramp.shape[0]
     a, b = plan.first, plan.last
@@ -345,7 +159,7 @@ def median_rate(ramp, flag, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def suppress_one_group(flag):
+def suppress_one_group(flag: Any) -> Any:
     """Mark ramps with a single good group as not usable: (nints, ngroups)."""
     nints, ngroups = flag.shape
     for i in range(nints):
@@ -360,7 +174,7 @@ def suppress_one_group(flag):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _count(flag, union):
+def _count(flag: Any, union: Any) -> Any:
     """Numbers of groups in (ngroups,) flags: (saturated, DO_NOT_USE or saturated, without any flag)."""
     if union == 0:
         return 0, 0, flag.size
@@ -375,14 +189,14 @@ def _count(flag, union):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _small(variance):
+def _small(variance: Any) -> Any:
     """The variance, or zero when it is too large to mean anything."""
     return 0.0 if variance >= LARGE_VARIANCE else variance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(flag, plan, work):
-    """Change flags as the official step does before the fit, and note the ramps of which only the first group is good."""
+def _prepare(flag: Any, plan: Any, work: Any) -> Any:
+    """Change flags as the official step does before the fit, and note ramps of which only the first group is good."""
     if plan.chargeloss:
         work.original[:] = flag
     if plan.suppress_one_group:
@@ -398,7 +212,7 @@ def _prepare(flag, plan, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _integration_flags(used, union, pixeldq):
+def _integration_flags(used: Any, union: Any, pixeldq: Any) -> Any:
     """Flags of one integration before partial saturation, and its numbers of saturated and of unusable groups."""
     saturated, unusable, _ = _count(used, union)
     flags = pixeldq | np.uint32(union & np.uint8(4 | 32))
@@ -412,7 +226,7 @@ def _integration_flags(used, union, pixeldq):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _average(inv_read, inv_poisson, inv_total, weighted):
+def _average(inv_read: Any, inv_poisson: Any, inv_total: Any, weighted: Any) -> Any:
     """Slope, variances and error of one integration from the sums of `fit_integration`."""
     if inv_total == 0.0:
         return 0.0, 0.0, 0.0, 0.0
@@ -423,8 +237,8 @@ def _average(inv_read, inv_poisson, inv_total, weighted):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _write_rate(sums, flags, partly_saturated, at, out):
-    """Average the integrations; ``sums`` = (inverse read variance, inverse photon variance, slope over read variance)."""
+def _write_rate(sums: Any, flags: Any, partly_saturated: Any, at: Any, out: Any) -> Any:
+    """Average the integrations; ``sums`` = (inverse read and photon variance, slope over read variance)."""
     row, x = at
     sum_read, sum_poisson, sum_weighted = sums
     var_poisson = 1.0 / sum_poisson if sum_poisson > 0.0 else sum_poisson
@@ -440,7 +254,7 @@ def _write_rate(sums, flags, partly_saturated, at, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fit_pixel(ramp, flag, pixeldq, pixel, plan, at, out, work):
+def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
     """Fit the ramps of one pixel and write rate and rateints.
 
     Parameters
@@ -490,8 +304,8 @@ def fit_pixel(ramp, flag, pixeldq, pixel, plan, at, out, work):
             sum_weighted += sums[3]
             if not flags & INVALID:
                 slope, var_poisson, var_read, err = _average(sums[0], sums[1], sums[2], sums[3])
-        unusable_ints += np.int64(flags & np.uint32(1) != 0)
-        saturated_ints += np.int64(flags & np.uint32(2) != 0)
+        unusable_ints += int(flags & np.uint32(1) != 0)
+        saturated_ints += int(flags & np.uint32(2) != 0)
         out.slope_ints[i, row, x] = np.nan if flags & INVALID else slope
         out.var_poisson_ints[i, row, x] = var_poisson
         out.var_rnoise_ints[i, row, x] = var_read
@@ -511,10 +325,31 @@ def fit_pixel(ramp, flag, pixeldq, pixel, plan, at, out, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _chargeloss_pixel(flag, pixel, plan, at, out, work):
-    """Read-noise variances as if groups flagged CHARGELOSS had been used (they bias the slope, not its read noise)."""
-    row, x = at
+def _inverse_read_variance(original: Any, timing: Any, pixel: Any, plan: Any) -> Any:
+    """Sum of the inverse read-noise variances of the segments of one integration, CHARGELOSS groups taken as good."""
     gain, noise, _ = pixel
+    for g in range(original.size):
+        if original[g] & CHARGELOSS:
+            original[g] ^= CHARGELOSS | DNU
+    longest = longest_segment(original)
+    inverse = 0.0
+    first, end = next_segment(original, 0)
+    while first < end:
+        length = end - first
+        if length >= min(longest, 2):
+            variance = read_variance(length, timing if length == 1 else plan.group_time, gain, noise)
+            if variance > 0.0:
+                inverse += 1.0 / variance
+            if longest == 1:
+                break
+        first, end = next_segment(original, end)
+    return inverse
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _chargeloss_pixel(flag: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
+    """Read-noise variances as if CHARGELOSS groups had been used (they bias the slope, not its read noise)."""
+    row, x = at
     affected = False
     total = 0.0
     for i in range(flag.shape[0]):
@@ -524,22 +359,8 @@ def _chargeloss_pixel(flag, pixel, plan, at, out, work):
                 total += 1.0 / variance
             continue
         affected = True
-        original = work.original[i, plan.first : plan.last]
-        for g in range(original.size):
-            if original[g] & CHARGELOSS:
-                original[g] ^= CHARGELOSS | DNU
-        longest = longest_segment(original)
-        inverse = 0.0
-        first, end = next_segment(original, 0)
-        while first < end:
-            if end - first >= min(longest, 2):
-                timing = plan.one_group_time if work.only_first[i] and end - first == 1 else plan.group_time
-                variance = read_variance(end - first, timing, gain, noise)
-                if variance > 0.0:
-                    inverse += 1.0 / variance
-                if longest == 1:
-                    break
-            first, end = next_segment(original, end)
+        timing = plan.one_group_time if work.only_first[i] else plan.group_time
+        inverse = _inverse_read_variance(work.original[i, plan.first : plan.last], timing, pixel, plan)
         total += inverse
         out.var_rnoise_ints[i, row, x] = _small(1.0 / inverse)
     if affected:
@@ -550,7 +371,9 @@ def _chargeloss_pixel(flag, pixel, plan, at, out, work):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fit_row(ramps, flags, pixeldq, gain, noise, dark, plan, row, out, work):
+def fit_row(
+    ramps: Any, flags: Any, pixeldq: Any, gain: Any, noise: Any, dark: Any, plan: Any, row: Any, out: Any, work: Any
+) -> Any:
     """Fit one detector row.
 
     Parameters

@@ -1,21 +1,22 @@
 """Cosmic-ray jumps in ramps, as the official ``jump`` step finds them: two-point differences.
 
-A cosmic ray adds its charge within one group, so the difference between two groups stands out from the others of the same
-pixel. For each pixel the median of all differences (over groups and integrations) gives the slope, and a difference further
-from it than ``rejection_threshold`` times the noise (photon noise of the median slope, and read noise) is flagged JUMP_DET
-in the later group. GROUPDQ is bit for bit that of stcal 1.20 (one process); `JumpPlan` names the branches.
+A cosmic ray adds its charge within one group, so the difference between two groups stands out from the others of the
+same pixel. For each pixel the median of all differences (over groups and integrations) gives the slope, and a
+difference further from it than ``rejection_threshold`` times the noise (photon noise of the median slope, and read
+noise) is flagged JUMP_DET in the later group. GROUPDQ is bit for bit that of stcal 1.20 (one process); `JumpPlan`
+names the branches.
 
 How to use it
 -------------
 On whole arrays: `detect_jumps`. An engine that streams an exposure row by row uses the same kernels:
 
-1. `plan_jump` once per exposure. It needs to know which groups are DO_NOT_USE in *every* pixel (`all_do_not_use`; AND it over
-   the bands), because the official algorithm chooses its branch from that.
-2. For each detector row: `lyot.ramps._jump_kernels.detect_row` on pixel-major arrays ``(nx, nints, ngroups)``. It flags the
-   jumps of each pixel by itself, and lists the ones strong enough to flag neighbours ("seeds").
-3. When the rows above and below have been through 2 as well: `_jump_kernels.neighbours_row` with the seeds of row - 1, row and
-   row + 1, then `_jump_kernels.finish_row`. So a band of rows needs one more row on each side for step 2 only; rows are final
-   one row later than they are detected. Keep three rows in a ring, and nothing else.
+1. `plan_jump` once per exposure. It needs to know which groups are DO_NOT_USE in *every* pixel (`all_do_not_use`; AND
+   it over the bands), because the official algorithm chooses its branch from that.
+2. For each detector row: `lyot.ramps._jump_kernels.detect_row` on pixel-major arrays ``(nx, nints, ngroups)``. It
+   flags the jumps of each pixel by itself, and lists the ones strong enough to flag neighbours ("seeds").
+3. When the rows above and below have been through 2 as well: `_jump_kernels.neighbours_row` with the seeds of row - 1,
+   row and row + 1, then `_jump_kernels.finish_row`. So a band of rows needs one more row on each side for step 2 only;
+   rows are final one row later than they are detected. Keep three rows in a ring, and nothing else.
 
 All kernels release the GIL, allocate nothing and touch only the rows they are given: run bands in threads.
 Snowballs and showers need whole detector images (`lyot.ramps.jump_showers`): with ``expand_large_events`` or
@@ -25,6 +26,7 @@ Snowballs and showers need whole detector images (`lyot.ramps.jump_showers`): wi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -245,8 +247,9 @@ def detect_jumps(
         if plan.method != SKIP:
             electrons[groupdq & (dq.DO_NOT_USE | dq.SATURATED) != 0] = np.nan
         noise = read_noise * gain
-        exposure = {"noise": noise, "nframes": nframes, "group_time": group_time}
-        flags, extended = flag_showers(electrons, flags, pixel_flags, params=params, **exposure)
+        flags, extended = flag_showers(
+            electrons, flags, pixel_flags, noise=noise, nframes=nframes, group_time=group_time, params=params
+        )
     return JumpResult(flags, pixel_flags.astype(np.uint32, copy=False), primary, extended)
 
 
@@ -279,7 +282,7 @@ def _detect(
     """Flag jumps in `flags` in place, in bands of rows; return the number of flagged groups before neighbours."""
     ny = data.shape[2]
     edges = [int(e) for e in np.linspace(0, ny, max(1, min(threads, ny)) + 1)]
-    bands = list(zip(edges[:-1], edges[1:], strict=True))
+    bands = list(itertools.pairwise(edges))
 
     def run(plan: JumpPlan) -> int:
         original = flags.copy() if len(bands) > 1 else flags
@@ -298,7 +301,7 @@ def _detect(
 
 
 def _release_full_groups(flags: npt.NDArray[np.uint8]) -> None:
-    """Clear the jumps of a group in which every pixel is a jump or DO_NOT_USE: then it is the group, not cosmic rays."""
+    """Clear the jumps of a group in which every pixel is a jump or DO_NOT_USE: then it is not cosmic rays."""
     every = np.bitwise_and.reduce((flags & (dq.JUMP_DET | dq.DO_NOT_USE)) != 0, axis=(2, 3))
     for integration, group in zip(*np.nonzero(every), strict=True):
         plane = flags[integration, group]

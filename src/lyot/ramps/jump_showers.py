@@ -1,10 +1,10 @@
-"""Large events on whole detector images: snowballs (near infrared) and showers (MIRI), as the official jump step flags them.
+"""Large events on whole detector images: snowballs (near infrared) and showers (MIRI), as the official jump step does.
 
-Both look for contiguous areas in the image of one group, describe each by the ellipse with the same second moments, and flag an
-enlarged ellipse, in that group and some later ones. They need all pixels of a group at once, so they run on whole arrays only.
-Flags are identical to stcal 1.20, with the libraries that it uses (scikit-image, scipy, astropy). One oddity of the official step
-is kept: ``max_shower_amplitude`` has no effect there, 6 electrons per second and group are used instead; pass ``amplitude`` to
-`flag_showers` to set it.
+Both look for contiguous areas in the image of one group, describe each by the ellipse with the same second moments,
+and flag an enlarged ellipse, in that group and some later ones. They need all pixels of a group at once, so they run
+on whole arrays only. Flags are identical to stcal 1.20, with the libraries that it uses (scikit-image, scipy,
+astropy). One oddity of the official step is kept: ``max_shower_amplitude`` has no effect there, 6 electrons per second
+and group are used instead; pass ``amplitude`` to `flag_showers` to set it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ellipse(NamedTuple):
     """Angle of the major axis from the column direction (+y towards +x), deg."""
 
     def contains(self, x: float, y: float) -> bool:
-        """Whether a point is inside."""
+        """Whether a point is inside, as officially: there the major axis is taken along x at angle 0, not along y."""
         turn = np.radians(180 - self.angle)
         dx, dy = x - self.x, y - self.y
         u = dx * np.cos(turn) - dy * np.sin(turn)
@@ -72,7 +72,7 @@ def find_ellipses(image: npt.NDArray[Any], min_area: float) -> list[Ellipse]:
 def ellipse_mask(
     ellipse: Ellipse, axes: tuple[float, float], shape: tuple[int, int]
 ) -> tuple[tuple[slice, slice], npt.NDArray[np.bool_]]:
-    """Cut-out of an image of this shape around an ellipse, and the mask of its inside; ``axes`` = (minor, major), full."""
+    """Cut-out of an image around an ellipse, and the mask of its inside; ``axes`` = (minor, major), full."""
     from skimage import draw
 
     column, row = round(ellipse.x), round(ellipse.y)

@@ -1,17 +1,19 @@
 """Slopes of ramps, as the official ``ramp_fit`` step fits them: OLS_C with optimal weighting, or LIKELY.
 
 `fit_ramps` works on whole arrays. An engine that streams an exposure row by row calls `plan_fit` once, then
-`lyot.ramps._ols_kernels.fit_row` for each row (or `lyot.ramps._likely_kernels.fit_row`), with one `FitWork` per thread. The
-kernels release the GIL and allocate nothing; rows are independent of each other.
+`lyot.ramps._ols_kernels.fit_row` for each row (or `lyot.ramps._likely_kernels.likely_row`), with one `FitWork` per
+thread. The kernels release the GIL and allocate nothing; rows are independent of each other.
 
-The official step looks at flags of the whole exposure first: groups at the beginning, or one at the end, that are DO_NOT_USE in
-every pixel are dropped (MIRI), and an exposure without two usable groups, or saturated everywhere, has no result. `plan_fit` gets
-these facts as ``all_dnu`` (nints, ngroups), see `lyot.ramps.jump.all_do_not_use`, and answers None for "no result".
+The official step looks at flags of the whole exposure first: groups at the beginning, or one at the end, that are
+DO_NOT_USE in every pixel are dropped (MIRI), and an exposure without two usable groups, or saturated everywhere, has
+no result. `plan_fit` gets these facts as ``all_dnu`` (nints, ngroups), see `lyot.ramps.jump.all_do_not_use`, and
+answers None for "no result".
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -140,7 +142,7 @@ def plan_fit(
     ngroups = all_dnu.shape[1]
     first, last = 0, ngroups
     if times.drop_leading and ngroups > 1:
-        unused = all_dnu.all(axis=0)
+        unused = np.logical_and.reduce(all_dnu, axis=0)
         while first < ngroups and unused[first]:
             first += 1
         if first < ngroups and unused[-1]:
@@ -225,7 +227,7 @@ def fit_ramps(
     out = kernels.fit_arrays(nints, ny, nx)
     images = (np.asarray(pixeldq, np.uint32), gain, group_noise(read_noise, gain, times.nframes), dark)
     edges = [int(e) for e in np.linspace(0, ny, max(1, min(threads, ny)) + 1)]
-    bands = list(zip(edges[:-1], edges[1:], strict=True))
+    bands = list(itertools.pairwise(edges))
     with ThreadPoolExecutor(len(bands)) as pool:
         for done in [pool.submit(_fit_band, data, flags, images, plan, band, out) for band in bands]:
             done.result()
@@ -257,7 +259,7 @@ class _Flags:
         return flags
 
     def survey(self, suppress: bool) -> tuple[npt.NDArray[np.bool_], bool]:
-        """(nints, ngroups) groups DO_NOT_USE everywhere, as they are after suppression; and whether any has CHARGELOSS."""
+        """(nints, ngroups) groups DO_NOT_USE everywhere, after suppression; and whether any has CHARGELOSS."""
         nints, ngroups, ny, nx = self.groupdq.shape
         common = np.full((nints, ngroups), 255, np.uint8)
         union = 0
@@ -266,8 +268,8 @@ class _Flags:
             self.row(row, buffer)
             union |= int(np.bitwise_or.reduce(buffer, axis=None))
             if suppress:
-                for pixel in buffer[np.any(buffer, axis=(1, 2))]:
-                    kernels.suppress_one_group(pixel)
+                for x in np.nonzero(np.any(buffer, axis=(1, 2)))[0]:
+                    kernels.suppress_one_group(buffer[x])
             common &= np.bitwise_and.reduce(buffer, axis=0)
         return (common & dq.DO_NOT_USE).astype(bool), bool(union & dq.CHARGELOSS)
 
@@ -295,7 +297,7 @@ def _fit_band(
 def _check(data: npt.NDArray[Any], groupdq: npt.NDArray[Any], images: dict[str, npt.NDArray[Any]]) -> None:
     if data.ndim != 4 or groupdq.shape != data.shape:
         raise InputError(
-            f"ramp_fit: ramps and group flags must both be (nints, ngroups, ny, nx), got {data.shape} and {groupdq.shape}."
+            f"ramp_fit: ramps and group flags must both be (nints, ngroups, ny, nx), got {data.shape}, {groupdq.shape}."
         )
     if data.dtype.kind != "f":
         raise InputError(f"ramp_fit: ramps must be floating point (DN after the corrections), got {data.dtype}.")

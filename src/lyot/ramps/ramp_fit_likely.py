@@ -1,12 +1,13 @@
 """The LIKELY slope fit on whole arrays, and what an engine needs to run it row by row.
 
-An engine calls `plan_likely` once, `lyot.ramps._likely_kernels.likely_row` for each row, and `combine_integrations` at the end.
-Unlike OLS_C, this fit looks for jumps itself, and leaves out both differences of any group that has a flag; neither
-``suppress_one_group`` nor the dropping of unused MIRI groups plays a part (as officially).
+An engine calls `plan_likely` once, `lyot.ramps._likely_kernels.likely_row` for each row, and `combine_integrations` at
+the end. Unlike OLS_C, this fit looks for jumps itself, and leaves out both differences of any group that has a flag;
+neither ``suppress_one_group`` nor the dropping of unused MIRI groups plays a part (as officially).
 """
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ def fit_likely(
 
     edges = [int(e) for e in np.linspace(0, ny, max(1, min(threads, ny)) + 1)]
     with ThreadPoolExecutor(len(edges) - 1) as pool:
-        for done in [pool.submit(band, rows) for rows in zip(edges[:-1], edges[1:], strict=True)]:
+        for done in [pool.submit(band, rows) for rows in itertools.pairwise(edges)]:
             done.result()
     rate, rateints = combine_integrations(out)
     return RampFitResult(rate, rateints, flags)
@@ -114,7 +115,8 @@ def combine_integrations(out: kernels.LikelyArrays) -> tuple[SlopeImage, SlopeIm
 
     rateints = SlopeImage(out.slope, out.dq, out.var_poisson, out.var_rnoise, out.err, out.chisq)
     if out.slope.shape[0] == 1:
-        return SlopeImage(*(part[0].copy() for part in (out[:5])), out.chisq[0].copy()), rateints
+        first = [part[0].copy() for part in out]
+        return SlopeImage(*first), rateints
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         slope = np.nanmedian(out.slope, axis=0)

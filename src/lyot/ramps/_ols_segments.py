@@ -1,0 +1,210 @@
+"""Fit of one segment of a ramp, and of the segments of one integration, by optimally weighted least squares.
+
+See `lyot.ramps._ols_kernels`, which says what and why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+SATURATED = np.uint8(2)
+JUMP = np.uint8(4)
+NOT_PERSISTENCE = np.uint8(255 - 32)
+
+
+def weights_table(ngroups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """|x|**0.4 for segments of 0, 1, ... `ngroups` groups; those of length n start at n * (n - 1) / 2."""
+    table = np.ones(ngroups * (ngroups + 1) // 2 + 1)
+    for n in range(2, ngroups + 1):
+        x = np.linspace(-1.0, 1.0, n)
+        table[n * (n - 1) // 2 :][:n] = np.abs(x, dtype=np.float32) ** np.float32(0.4)
+    return table
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def snr_class(snr: Any) -> Any:
+    """Index of the weighting power 0, 0.4, 1, 3, 6, 10 for a signal to noise."""
+    if snr < 5.0:
+        return 0
+    if snr < 10.0:
+        return 1
+    if snr < 20.0:
+        return 2
+    if snr < 50.0:
+        return 3
+    if snr < 100.0:
+        return 4
+    return 5
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
+    """Slope of one segment per group, with the weighting of `snr_class`.
+
+    Parameters
+    ----------
+    y : (n >= 3,) float32 ndarray
+        The segment, DN; a NaN counts as zero, as officially.
+    kind : int
+        See `snr_class`.
+    weights : (n,) float64 ndarray
+        |x|**0.4.
+    """
+    n = y.size
+    middle = (n - 1) / 2.0
+    step = 1.0 / middle
+    zero = np.float64(y[0]) if y[0] == y[0] else 0.0
+    total = 0.0
+    norm = 0.0
+    if kind == 0:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            total += x * v
+            norm += x * x
+    elif kind == 1:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            wx = weights[k] * x
+            total += wx * v
+            norm += wx * x
+    elif kind == 2:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            wx = np.abs(x) * x
+            total += wx * v
+            norm += wx * x
+    elif kind == 3:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            wx = np.abs(x) * x * x * x
+            total += wx * v
+            norm += wx * x
+    elif kind == 4:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            cube = x * x * x
+            wx = cube * cube * x
+            total += wx * v
+            norm += wx * x
+    else:
+        for k in range(n):
+            x = k * step - 1.0
+            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
+            square = x * x
+            fourth = square * square
+            wx = fourth * fourth * square * x
+            total += wx * v
+            norm += wx * x
+    return total / norm * step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_variance(length: Any, timing: Any, gain: Any, noise: Any) -> Any:
+    """Read-noise variance of the slope of a segment of `length` groups, (DN/s)**2; one group counts as two."""
+    if length > 2 and (gain <= 0.0 or np.isnan(gain)):
+        return 0.0
+    n = max(np.float64(length), 2.0)
+    ratio = noise / timing
+    return 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _segment(y: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
+    """Fit one segment; ``pixel`` = (gain, read noise in electrons, rate for the photon noise in DN/s).
+
+    Returns (slope DN/s, photon variance, read variance).
+    """
+    gain, noise, rate = pixel
+    n = y.size
+    if n == 1:
+        slope = np.float64(y[0]) / timing
+        return slope, rate / (timing * gain), read_variance(1, timing, gain, noise)
+    if n == 2:
+        slope = (np.float64(y[1]) - np.float64(y[0])) / plan.group_time
+        return slope, rate / (plan.group_time * gain), read_variance(2, plan.group_time, gain, noise)
+    signal = np.float64(y[n - 1]) - np.float64(y[0])
+    variance = noise * noise + signal * gain
+    snr = 0.0
+    if variance > 0.0 and gain != 0.0:
+        snr = max(signal * gain / np.sqrt(variance), 0.0)
+    table = weights[n * (n - 1) // 2 : n * (n + 1) // 2]
+    slope = weighted_slope(y, snr_class(snr), table) / plan.group_time
+    var_poisson = rate / (plan.group_time * gain * (n - 1.0))
+    return slope, var_poisson, read_variance(n, plan.group_time, gain, noise)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def next_segment(flag: Any, start: Any) -> Any:
+    """Next run of usable groups from `start` on: (first, end), with a jump just before it as its first group.
+
+    ``first == end`` when there is none. PERSISTENCE does not matter.
+    """
+    n = flag.size
+    g = start
+    while g < n and flag[g] & NOT_PERSISTENCE:
+        g += 1
+    if g == n:
+        return n, n
+    first = g
+    if g > 0 and flag[g - 1] & NOT_PERSISTENCE == JUMP:
+        first = g - 1
+    while g < n and not flag[g] & NOT_PERSISTENCE:
+        g += 1
+    return first, g
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def longest_segment(flag: Any) -> Any:
+    """Length of the longest segment: if one group, only the first segment counts, else those of one group do not."""
+    longest = 0
+    first, end = next_segment(flag, 0)
+    while first < end:
+        longest = max(longest, end - first)
+        first, end = next_segment(flag, end)
+    return longest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fit_integration(y: Any, flag: Any, union: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
+    """Sums over the segments of one integration.
+
+    Returns
+    -------
+    inv_read, inv_poisson, inv_total, weighted : float64
+        Sums of the inverse variances, and of slope over read variance; all zero when there is no segment.
+    """
+    inv_read = 0.0
+    inv_poisson = 0.0
+    inv_total = 0.0
+    weighted = 0.0
+    longest = y.size
+    if union & NOT_PERSISTENCE:
+        longest = 0 if flag[0] & SATURATED else longest_segment(flag)
+    if longest == 0:
+        return inv_read, inv_poisson, inv_total, weighted
+    shortest = min(longest, 2)
+    first, end = 0, y.size
+    if union & NOT_PERSISTENCE:
+        first, end = next_segment(flag, 0)
+    while first < end:
+        if end - first >= shortest:
+            slope, var_poisson, var_read = _segment(y[first:end], pixel, plan, timing, weights)
+            inv_read += 1.0 / var_read
+            if var_poisson > 0.0:
+                inv_poisson += 1.0 / var_poisson
+            inv_total += 1.0 / (var_poisson + var_read)
+            weighted += slope / var_read
+            if longest == 1:
+                break
+        if end == y.size:
+            break
+        first, end = next_segment(flag, end)
+    return inv_read, inv_poisson, inv_total, weighted
