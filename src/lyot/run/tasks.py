@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import multiprocessing
 import os
 import re
 import resource
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -119,6 +121,8 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     """
     global _events
     _events = events
+    if events is not None:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
     for name, value in environment.items():
@@ -126,6 +130,14 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent process to end, however it does, and end too; otherwise a worker would work for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _StepEvents(logging.Handler):
