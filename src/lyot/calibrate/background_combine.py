@@ -1,0 +1,220 @@
+"""Background exposures combined to one image: means, clipping, variance, and sources that one of them alone shows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.stats import sigma_clip
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
+
+from lyot.params import param
+
+Float = NDArray[np.float64]
+
+METHODS = ("clipped_mean", "mean", "median", "scaled", "scaled_glow", "pca", "integration_matched")
+
+
+@dataclass(frozen=True)
+class BackgroundParams:
+    """Parameters of `subtract_background`."""
+
+    method: str = param("clipped_mean", help="how the background is estimated", choices=METHODS)
+    sigma: float = param(3.0, help="clipping threshold of integrations and fits", unit="sigma", min=0.5)
+    maxiters: int | None = param(None, help="clipping iterations; none: until nothing more is clipped", min=1)
+    first_integration: str = param(
+        "auto",
+        help="background of the first science integration: same as the rest, matched to first ones, or as they differ",
+        choices=("auto", "matched", "same"),
+    )
+    components: int = param(3, help="principal components (method pca)", min=1, max=50)
+    fit_offset: bool = param(True, help="fit a constant with the scale or the components (methods scaled and pca)")
+    exclusion_radius: float = param(
+        4.0, help="radius about the star left out of fits (methods scaled and pca)", unit="arcsec", min=0.0
+    )
+    reject_sources: bool = param(
+        True, help="replace stars and ghosts in one background exposure by what the other exposures show there"
+    )
+
+
+@dataclass(frozen=True)
+class BackgroundExposure:
+    """One background exposure.
+
+    Attributes
+    ----------
+    data : (nints, ny, nx) float ndarray
+        Integrations, in the unit and on the pixels of the science; NaN where bad.
+    variance : (nints, ny, nx) float ndarray or None
+        Variance of `data`; None lets the scatter of the integrations speak.
+    """
+
+    data: NDArray[np.floating]
+    variance: NDArray[np.floating] | None = None
+
+
+def nanmean(data: NDArray[np.floating], axis: int = 0) -> Float:
+    """Mean that leaves NaN out; NaN (and no warning) where all are NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(data, axis=axis, dtype=np.float64))
+
+
+def nanmedian(data: NDArray[np.floating], axis: int = 0) -> Float:
+    """Median that leaves NaN out; NaN (and no warning) where all are NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmedian(data, axis=axis), dtype=np.float64)
+
+
+def clipped_mean(
+    data: NDArray[np.floating], *, sigma: float = 3.0, maxiters: int | None = None
+) -> tuple[Float, NDArray[np.int64]]:
+    """Sigma-clipped mean along the first axis, about the median, as the official pipeline has it.
+
+    Parameters
+    ----------
+    data : (n, ny, nx) float ndarray
+        Values; NaN is left out.
+    sigma : float
+        Clipping threshold, standard deviations.
+    maxiters : int, optional
+        Largest number of iterations; until convergence by default.
+
+    Returns
+    -------
+    mean : (ny, nx) float64 ndarray
+        NaN where nothing is left.
+    count : (ny, nx) int ndarray
+        Values kept.
+    """
+    finite = np.where(np.isfinite(data), data, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy warns of NaN in the input and of empty slices: both are meant
+        kept = sigma_clip(finite, sigma=sigma, maxiters=maxiters, axis=0, masked=False)
+    return nanmean(kept), np.isfinite(kept).sum(axis=0)
+
+
+def scatter_variance(exposures: Sequence[BackgroundExposure]) -> Float:
+    """Variance of a single integration from the scatter of the integrations of each exposure; NaN if single."""
+    sums = np.zeros(exposures[0].data.shape[1:])
+    dof = np.zeros_like(sums)
+    for exposure in exposures:
+        deviation = exposure.data - nanmean(exposure.data)
+        sums += np.nansum(deviation**2, axis=0)
+        dof += np.maximum(np.isfinite(deviation).sum(axis=0) - 1, 0)
+    return np.where(dof > 0, sums / np.maximum(dof, 1), np.nan)
+
+
+def single_variance(exposures: Sequence[BackgroundExposure], scatter: Float | None) -> Float:
+    """Variance of a single integration: from the exposures' own variances, or the scatter."""
+    given = [e.variance for e in exposures if e.variance is not None]
+    if len(given) == len(exposures):
+        return nanmean(np.concatenate(given))
+    single = scatter_variance(exposures) if scatter is None else scatter
+    return np.where(np.isfinite(single), single, 0.0)
+
+
+def combine(
+    exposures: Sequence[BackgroundExposure], params: BackgroundParams, *, scatter: Float | None = None
+) -> tuple[Float, Float]:
+    """Combine background exposures to one image.
+
+    Parameters
+    ----------
+    exposures : sequence of BackgroundExposure
+        At least one.
+    params : BackgroundParams
+        `method`, `sigma` and `maxiters` are used.
+    scatter : (ny, nx) float64 ndarray, optional
+        Variance of one integration, used where an exposure brings none.
+
+    Returns
+    -------
+    image, variance : (ny, nx) float64 ndarray
+        Combined background and its variance; NaN where no integration is good.
+    """
+    single = single_variance(exposures, scatter)
+    if params.method in ("mean", "median"):
+        stack = np.concatenate([e.data for e in exposures])
+        count = np.isfinite(stack).sum(axis=0)
+        image = nanmean(stack) if params.method == "mean" else nanmedian(stack)
+        # the median of a normal sample is pi/2 less efficient than its mean; of one or two values it is the mean
+        loss = np.where(count > 2, np.pi / 2, 1.0) if params.method == "median" else 1.0
+        return image, divide(single * loss, count)
+    means, counts = [], []
+    for exposure in exposures:
+        mean, count = clipped_mean(exposure.data, sigma=params.sigma, maxiters=params.maxiters)
+        means.append(mean)
+        counts.append(count)
+    image, n_exposures = clipped_mean(np.stack(means), sigma=params.sigma, maxiters=params.maxiters)
+    # variance of a mean of means: sum of single / n_i over the exposures, by their number squared
+    each = np.where(np.stack(counts) > 0, 1.0 / np.maximum(np.stack(counts), 1), 0.0)
+    return image, divide(single * each.sum(axis=0), n_exposures**2)
+
+
+def divide(value: Float, count: NDArray[np.integer]) -> Float:
+    return np.where(count > 0, value / np.maximum(count, 1), np.nan)
+
+
+def first_integration_difference(exposures: Sequence[BackgroundExposure]) -> tuple[float, float]:
+    """Median over the field of first minus later background integrations, and its statistical error.
+
+    Needs an exposure with at least three integrations; (nan, nan) otherwise.
+    """
+    long = [e for e in exposures if e.data.shape[0] >= 3]
+    if not long:
+        return float("nan"), float("nan")
+    difference = nanmean(np.stack([e.data[0] - nanmean(e.data[1:]) for e in long]))
+    good = difference[np.isfinite(difference)]
+    if good.size < 10:
+        return float("nan"), float("nan")
+    median = float(np.median(good))
+    spread = 1.4826 * float(np.median(np.abs(good - median)))
+    return median, 1.2533 * spread / np.sqrt(good.size)
+
+
+def reject_sources(
+    exposures: Sequence[BackgroundExposure], *, threshold: float = 5.0, width: float = 1.5
+) -> tuple[list[BackgroundExposure], int]:
+    """Blank (NaN) what only one background exposure shows: a star, galaxy or ghost that moved with the dither.
+
+    The mean of each exposure is compared with the lowest mean of the others after light smoothing; pixels that stand
+    out by `threshold` times the spread of that difference are blanked in all integrations of the exposure, unless all
+    exposures would be blank there. With one exposure nothing can be compared.
+
+    Parameters
+    ----------
+    exposures : sequence of BackgroundExposure
+        At least one.
+    threshold : float
+        In units of the robust spread of the smoothed difference.
+    width : float
+        Gaussian sigma of the smoothing, pixels.
+
+    Returns
+    -------
+    exposures : list of BackgroundExposure
+        New exposures that share the variances.
+    n_pixels : int
+        Pixels blanked, summed over the exposures.
+    """
+    means = np.stack([nanmean(e.data) for e in exposures])
+    bad = np.zeros(means.shape, bool)
+    for i in range(len(means)):
+        others = np.delete(means, i, axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            difference = means[i] - np.nanmin(others, axis=0)
+        finite = np.isfinite(difference)
+        filled = np.where(finite, difference, np.nanmedian(difference) if finite.any() else 0.0)
+        smooth = gaussian_filter(filled - median_filter(filled, size=31), width)
+        spread = 1.4826 * np.median(np.abs(smooth[finite] - np.median(smooth[finite]))) if finite.any() else 0.0
+        if spread > 0:
+            bad[i] = binary_dilation((smooth > threshold * spread) & finite, iterations=2)
+    bad &= ~np.all(bad | ~np.isfinite(means), axis=0)
+    cleaned = [BackgroundExposure(np.where(bad[i], np.nan, e.data), e.variance) for i, e in enumerate(exposures)]
+    return cleaned, int(bad.sum())
