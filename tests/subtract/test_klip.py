@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyot.errors import ReductionError
+from lyot.errors import InputError, ReductionError
 from lyot.subtract import ReductionParams, klip, nmf, plan_reduction
 from tests.subtract.conftest import planet_frames
 
@@ -209,3 +209,18 @@ def test_templates_with_another_region(library, frames):
     extra = frames + np.array([[3.0], [0], [1], [2], [5]]) * patterns[1]
     first = klip.subtract(one, frames[:, :500], frames[:, 100:])
     np.testing.assert_allclose(klip.subtract(one, extra[:, :500], extra[:, 100:]), first, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["exposure", "integration"])
+def test_one_signal_image_per_exposure_is_enough(make_sequence, mode):
+    two = make_sequence()
+    science = np.repeat(two.science, 3, axis=0)
+    science[1, 30:33, 20] = np.nan
+    many = two.replace(science=science, exposure=np.repeat([0, 1], 3), science_variance=None)
+    plan = plan_reduction(many, ReductionParams(science_frames=mode, truncations=(4,)))
+    signal = planet_frames(1.0, 60.0, 40.0)
+    whole = plan.reduce_many(np.repeat(signal, 3, axis=0)[np.newaxis])
+    # rounding
+    np.testing.assert_allclose(plan.reduce_many(signal[np.newaxis]), whole, atol=1e-10)
+    with pytest.raises(InputError, match="signals have shape"):
+        plan.reduce_many(signal)

@@ -175,8 +175,8 @@ class ReductionPlan:
 
         Parameters
         ----------
-        signals : (nsignals, nframes, ny, nx) float ndarray
-            Signals as they would be added to the science frames; no NaN.
+        signals : (nsignals, nframes, ny, nx) or (nsignals, nexposures, ny, nx) float ndarray
+            Signals as they would be added to the science frames, or one image for all frames of an exposure; no NaN.
         window : (rows, columns) of slices, optional
             Part of the combined image that is wanted.
 
@@ -192,17 +192,27 @@ class ReductionPlan:
         """
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
-        signals = np.asarray(signals, dtype=np.float64)
-        if signals.ndim != 4 or signals.shape[1:] != self.sequence.science.shape:
-            raise InputError(f"signals have shape {signals.shape}; expected (n, *{self.sequence.science.shape}).")
-        masked = np.where(np.isfinite(self.sequence.science), signals, np.nan)
-        frames = np.concatenate([_frames(self.sequence, self.params, m) for m in masked])
+        frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
         residuals, _ = self._residuals(frames, with_variance=False)
         n, n_frames = len(signals), len(self.frame_exposure)
         shape = (len(self.truncations), n, n_frames, *self.sequence.shape)
         by_signal = np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
         combined = self.combine(by_signal, window=window)[1]
         return combined.reshape(n, len(self.truncations), *combined.shape[1:])
+
+    def _signal_frames(self, signals: FloatArray) -> FloatArray:
+        """Signals as frames are subtracted, with the bad pixels of the science: (nsignals * nframes, ny, nx)."""
+        science = self.sequence.science
+        if signals.ndim == 4 and signals.shape[1:] == science.shape:
+            masked = np.where(np.isfinite(science), signals, np.nan)
+            return np.concatenate([_frames(self.sequence, self.params, m) for m in masked])
+        if signals.ndim == 4 and signals.shape[1:] == (len(self.resamplers), *self.sequence.shape):
+            good = np.isfinite(self.frames())
+            return np.where(good, signals[:, self.frame_exposure], np.nan).reshape(-1, *self.sequence.shape)
+        raise InputError(
+            f"signals have shape {signals.shape}; expected (n, *{science.shape}) or one image for each of the "
+            f"{len(self.resamplers)} exposures."
+        )
 
     @property
     def recommended(self) -> int:
