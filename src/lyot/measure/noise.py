@@ -208,3 +208,113 @@ def snr_map(
         noise[noise == 0] = np.nan
         signal = sums - mean
         return SignalToNoise(signal / noise, signal, noise, count, float(fwhm))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _ring_means(sums, excluded, x0, y0, xs, ys, spacing, guard):  # type: ignore[no-untyped-def]
+    """Mean of the other elements on the ring through each of some positions."""
+    mean = np.full(len(xs), np.nan)
+    ny, nx = sums.shape
+    for p in range(len(xs)):
+        dx, dy = xs[p] - x0, ys[p] - y0
+        r = np.sqrt(dx * dx + dy * dy)
+        n_ring = int(np.floor(2 * np.pi * r / spacing))
+        theta0 = np.arctan2(dy, dx)
+        n, total = 0, 0.0
+        for k in range(1, n_ring):
+            if k <= guard or n_ring - k <= guard:
+                continue
+            theta = theta0 + 2 * np.pi * k / n_ring
+            j, i = int(np.rint(x0 + r * np.cos(theta))), int(np.rint(y0 + r * np.sin(theta)))
+            if i < 0 or j < 0 or i >= ny or j >= nx or excluded[i, j] or not np.isfinite(sums[i, j]):
+                continue
+            n += 1
+            total += sums[i, j]
+        if n > 0:
+            mean[p] = total / n
+    return mean
+
+
+def aperture_signal(
+    image: FloatArray,
+    center: tuple[float, float],
+    fwhm: float,
+    positions: NDArray[np.floating],
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+    guard: int = 1,
+) -> FloatArray:
+    """What `snr_map` calls the signal, at a few positions (rounded to pixels): aperture flux less the ring's mean.
+
+    Linear in the image, so that of a forward model it is the response of the measurement to a source.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64 ndarray
+        NaN where there are no data.
+    center : (x, y)
+        Position of the star, 0-based pixels.
+    fwhm : float
+        Aperture diameter, pixels.
+    positions : (n, 2) float array
+        (x, y) of the apertures.
+    exclude, guard
+        As for `snr_map`.
+
+    Returns
+    -------
+    (n,) float64 ndarray
+        NaN outside the data.
+    """
+    sums = aperture_sums(image, fwhm)
+    xy = np.rint(np.atleast_2d(positions)).astype(int)
+    excluded = np.zeros(image.shape, bool) if exclude is None else np.asarray(exclude, bool)
+    x, y = xy[:, 0].astype(float), xy[:, 1].astype(float)
+    mean = _ring_means(sums, excluded, float(center[0]), float(center[1]), x, y, float(fwhm), guard)
+    inside = (xy >= 0).all(axis=1) & (xy[:, 0] < image.shape[1]) & (xy[:, 1] < image.shape[0])
+    values = np.full(len(xy), np.nan)
+    values[inside] = sums[xy[inside, 1], xy[inside, 0]]
+    return np.asarray(values - np.nan_to_num(mean))
+
+
+def threshold_for(sigma: float, elements: NDArray[np.integer] | int) -> FloatArray:
+    """S/N (few-sample corrected) whose false-alarm probability is that of `sigma` Gaussian sigmas.
+
+    Parameters
+    ----------
+    sigma : float
+        Gaussian sigmas.
+    elements : int array
+        Number of other resolution elements; fewer than `MIN_ELEMENTS` give NaN.
+    """
+    n = np.asarray(elements)
+    t = stats.t.isf(stats.norm.sf(sigma), np.maximum(n - 1, 1))
+    return np.asarray(np.where(n >= MIN_ELEMENTS, t, np.nan))
+
+
+def tail_excess(
+    image: NDArray[np.floating],
+    center: tuple[float, float],
+    fwhm: float,
+    *,
+    level: float = 3.0,
+    exclude: NDArray[np.bool_] | None = None,
+) -> tuple[float, float]:
+    """How many of the independent resolution elements lie beyond `level` Gaussian sigmas, and how many should.
+
+    A ratio well above one tells that the noise has heavier tails than the statistics of `snr_map` suppose, so that
+    false alarms are more frequent than stated. Both signs are counted.
+
+    Returns
+    -------
+    found, expected : float
+    """
+    signal_to_noise = snr_map(image, center, fwhm, exclude=exclude)
+    significance = signal_to_noise.significance()
+    usable = np.isfinite(significance)
+    if exclude is not None:
+        usable &= ~np.asarray(exclude, bool)
+    # every pixel is counted, and each element covers (pi/4) fwhm^2 of them
+    area = np.pi * fwhm**2 / 4
+    found = float((np.abs(significance[usable]) >= level).sum() / area)
+    return found, float(usable.sum() / area * 2 * stats.norm.sf(level))

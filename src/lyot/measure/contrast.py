@@ -1,0 +1,343 @@
+"""Detection limits: 5-sigma contrast against separation, and in two dimensions.
+
+A limit is the flux of a source whose expected S/N is the threshold: threshold x noise / response. The noise is that of
+`lyot.measure.noise.snr_map`, the threshold carries the statistics of few samples, and the response is the signal that
+the same measurement finds for a source of unit flux that went through the mask and the whole reduction, at that
+separation and position angle.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lyot.errors import InputError, ReductionError
+from lyot.geometry import offset_grid, position_angle, sky_offset
+from lyot.measure.injection import FloatArray, Injector
+from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_signal, snr_map, threshold_for
+from lyot.params import param
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ContrastParams:
+    """Where and how detection limits are measured."""
+
+    separations: int = param(20, help="number of separations", min=2)
+    angles: int = param(8, help="position angles at which sources are injected at each separation", min=1)
+    inner_radius: float | None = param(None, help="first separation; default 1.2 resolution elements", unit="arcsec")
+    outer_radius: float = param(5.0, help="last separation; less if the field ends before", unit="arcsec", min=0.1)
+    sigma: float = param(5.0, help="level of the limit, Gaussian sigmas", min=0.1)
+    first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Signal of sources of unit flux on a polar grid, after mask and reduction.
+
+    Attributes
+    ----------
+    separation : (nsep,) float64 ndarray
+        arcsec.
+    position_angle : (nsep, nangle) float64 ndarray
+        Degrees; the angles of neighbouring separations are staggered.
+    response : (nsep, nangle) float64 ndarray
+        Signal of a source of unit flux in an aperture, unit of the image times pixels; NaN outside the field.
+    """
+
+    separation: FloatArray
+    position_angle: FloatArray
+    response: FloatArray
+
+
+@dataclass(frozen=True)
+class ContrastCurve:
+    """Detection limits against separation; fluxes in the unit of the injected sources (Jy), (nsep,) each.
+
+    Attributes
+    ----------
+    separation : float64
+        arcsec.
+    flux_raw : float64
+        `sigma` x noise for a source whose light all arrives: no losses, no few-sample correction.
+    flux_limit : float64
+        The calibrated limit: the median over position angles.
+    flux_low, flux_high : float64
+        16th and 84th percentile over position angles: the limit depends on where the source lies behind the mask.
+    noise : float64
+        Of an aperture, unit of the image times pixels.
+    elements : int
+        Number of resolution elements that the noise was measured from.
+    threshold : float64
+        S/N that corresponds to `sigma` at that number.
+    throughput : float64
+        Median response over the response without mask and reduction.
+    limits : (nsep, nangle) float64
+        The limit at each position angle of `responses`.
+    responses : Responses
+    sigma : float
+    fwhm : float
+        arcsec.
+    """
+
+    separation: FloatArray
+    flux_raw: FloatArray
+    flux_limit: FloatArray
+    flux_low: FloatArray
+    flux_high: FloatArray
+    noise: FloatArray
+    elements: NDArray[np.intp]
+    threshold: FloatArray
+    throughput: FloatArray
+    limits: FloatArray
+    responses: Responses
+    sigma: float
+    fwhm: float
+
+
+def measure_responses(
+    injector: Injector,
+    fwhm: float,
+    params: ContrastParams,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+    flux: float = 1.0,
+) -> Responses:
+    """Inject a source at each point of a polar grid, one at a time, and measure what is left of it.
+
+    Parameters
+    ----------
+    injector : Injector
+    fwhm : float
+        Resolution element, pixels.
+    params : ContrastParams
+    exclude : (Ny, Nx) bool array, optional
+        As for `snr_map`.
+    flux : float, optional
+        Flux of the sources where the reduction is not linear.
+    """
+    separation = _separations(injector, fwhm, params)
+    step = 360.0 / params.angles
+    stagger = (np.arange(len(separation)) % 2) * step / 2
+    angle = (params.first_angle + stagger[:, None] + step * np.arange(params.angles)[None, :]) % 360.0
+    response = np.full(angle.shape, np.nan)
+    for i, r in enumerate(separation):
+        for j, pa in enumerate(angle[i]):
+            east, north = (float(v) for v in sky_offset(r, pa))
+            where = np.array([injector.pixel(east, north)])
+            if not _on_data(injector.image, where[0]):
+                continue
+            model = injector.forward(east, north, flux=flux)
+            response[i, j] = aperture_signal(model, injector.center, fwhm, where, exclude=exclude)[0]
+    return Responses(separation, angle, response)
+
+
+def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> FloatArray:
+    inner = params.inner_radius if params.inner_radius is not None else 1.2 * fwhm * injector.pixel_scale
+    dx, dy = offset_grid((injector.image.shape[0], injector.image.shape[1]), injector.center)
+    field = float(np.hypot(dx, dy)[np.isfinite(injector.image)].max(initial=0.0)) * injector.pixel_scale
+    outer = min(params.outer_radius, field)
+    if inner >= outer:
+        raise InputError(f"contrast: the first separation {inner:.2f} arcsec is not inside the last, {outer:.2f}.")
+    return np.geomspace(inner, outer, params.separations)
+
+
+def _on_data(image: FloatArray, xy: NDArray[np.floating]) -> bool:
+    x, y = int(np.rint(xy[0])), int(np.rint(xy[1]))
+    return 0 <= x < image.shape[1] and 0 <= y < image.shape[0] and bool(np.isfinite(image[y, x]))
+
+
+def contrast_curve(
+    injector: Injector,
+    fwhm: float,
+    params: ContrastParams | None = None,
+    *,
+    known: FloatArray | None = None,
+    exclude: NDArray[np.bool_] | None = None,
+    full_signal: float | None = None,
+    responses: Responses | None = None,
+) -> ContrastCurve:
+    """Detection limit against separation, calibrated by injection and recovery.
+
+    Parameters
+    ----------
+    injector : Injector
+        The reduction.
+    fwhm : float
+        Resolution element, pixels.
+    params : ContrastParams, optional
+    known : (Ny, Nx) float array, optional
+        Model of known companions, taken out of the image before the noise is measured.
+    exclude : (Ny, Nx) bool array, optional
+        Pixels that do not count as noise; see `lyot.measure.masking.model_mask`.
+    full_signal : float, optional
+        Signal in an aperture of a source of unit flux without losses; by default the largest response.
+    responses : Responses, optional
+        If they are measured already.
+
+    Returns
+    -------
+    ContrastCurve
+
+    Raises
+    ------
+    ReductionError
+        If no separation gives a finite limit.
+    """
+    p = params or ContrastParams()
+    image = injector.image if known is None else injector.image - np.nan_to_num(known)
+    maps = snr_map(image, injector.center, fwhm, exclude=exclude)
+    if responses is None:
+        first = _typical_flux(maps, fwhm) if injector.reduce_many is None else 1.0
+        responses = measure_responses(injector, fwhm, p, exclude=exclude, flux=first)
+    noise, elements = noise_profile(maps, injector.center, responses.separation / injector.pixel_scale)
+    threshold = threshold_for(p.sigma, elements)
+    positive = np.where(responses.response > 0, responses.response, np.nan)
+    limits = threshold[:, None] * noise[:, None] / positive
+    if not np.isfinite(limits).any():
+        raise ReductionError("no detection limit could be measured: too few resolution elements or no data.")
+    lossless = float(np.nanmax(positive)) if full_signal is None else full_signal
+    low, middle, high = _percentiles(limits)
+    return ContrastCurve(
+        separation=responses.separation,
+        flux_raw=p.sigma * noise / lossless,
+        flux_limit=middle,
+        flux_low=low,
+        flux_high=high,
+        noise=noise,
+        elements=elements,
+        threshold=threshold,
+        throughput=_percentiles(positive)[1] / lossless,
+        limits=limits,
+        responses=responses,
+        sigma=p.sigma,
+        fwhm=fwhm * injector.pixel_scale,
+    )
+
+
+def _typical_flux(maps: SignalToNoise, fwhm: float) -> float:
+    """A flux of about ten times the noise, for reductions whose response depends on the flux."""
+    return 10.0 * float(np.nanmedian(maps.noise)) / float(aperture_kernel(fwhm).sum())
+
+
+def _percentiles(values: FloatArray) -> FloatArray:
+    """16th, 50th and 84th percentile over the second axis, NaN where nothing is finite: (3, n)."""
+    out = np.full((3, len(values)), np.nan)
+    for i, row in enumerate(values):
+        good = row[np.isfinite(row)]
+        if len(good):
+            out[:, i] = np.percentile(good, [16, 50, 84])
+    return out
+
+
+def noise_profile(
+    maps: SignalToNoise, center: tuple[float, float], radii: FloatArray
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Noise of an aperture at some radii: root mean square over the ring of the noise map.
+
+    Parameters
+    ----------
+    maps : SignalToNoise
+    center : (x, y)
+        0-based pixels.
+    radii : (n,) float64 ndarray
+        Pixels.
+
+    Returns
+    -------
+    noise : (n,) float64 ndarray
+        NaN where there are too few elements.
+    elements : (n,) int ndarray
+        Median number of elements.
+    """
+    shape = (maps.noise.shape[0], maps.noise.shape[1])
+    dx, dy = offset_grid(shape, center)
+    radius = np.hypot(dx, dy)
+    noise, elements = np.full(len(radii), np.nan), np.zeros(len(radii), np.intp)
+    for i, r in enumerate(radii):
+        ring = (np.abs(radius - r) <= 0.75) & np.isfinite(maps.noise)
+        if ring.any():
+            noise[i] = np.sqrt(np.mean(maps.noise[ring] ** 2))
+            elements[i] = round(float(np.median(maps.elements[ring])))
+    return noise, elements
+
+
+def limit_map(
+    injector: Injector,
+    curve: ContrastCurve,
+    fwhm: float,
+    *,
+    throughput: FloatArray | None = None,
+    known: FloatArray | None = None,
+    exclude: NDArray[np.bool_] | None = None,
+) -> FloatArray:
+    """Detection limit at every pixel: behind a four-quadrant mask it depends on the position angle.
+
+    The response between the injected sources is interpolated after the mask's own throughput is divided out, and
+    multiplied with it again.
+
+    Parameters
+    ----------
+    injector, curve, fwhm
+        As for `contrast_curve`, and its result.
+    throughput : (Ny, Nx) float array, optional
+        Light that the mask leaves of a source at each pixel of the combined image.
+    known, exclude
+        As for `contrast_curve`.
+
+    Returns
+    -------
+    (Ny, Nx) float64 ndarray
+        Flux; NaN inside the first separation, outside the last, and where there are no data.
+    """
+    image = injector.image if known is None else injector.image - np.nan_to_num(known)
+    maps = snr_map(image, injector.center, fwhm, exclude=exclude)
+    response = response_map(injector, curve.responses, throughput=throughput)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        limit = threshold_for(curve.sigma, maps.elements) * maps.noise / response
+    return np.asarray(np.where(np.isfinite(limit) & (response > 0), limit, np.nan))
+
+
+def response_map(injector: Injector, responses: Responses, *, throughput: FloatArray | None = None) -> FloatArray:
+    """Signal of a source of unit flux at every pixel of the combined image, interpolated: (Ny, Nx), see `limit_map`."""
+    shape = (injector.image.shape[0], injector.image.shape[1])
+    dx, dy = offset_grid(shape, injector.center)
+    radius, angle = np.hypot(dx, dy) * injector.pixel_scale, position_angle(dx, dy, 0.0)
+    mask = np.ones(shape) if throughput is None else np.where(np.isfinite(throughput), throughput, 0.0)
+    nodes = np.array(responses.response)
+    for i, r in enumerate(responses.separation):
+        east, north = sky_offset(np.full(nodes.shape[1], r), responses.position_angle[i])
+        x = injector.center[0] - east / injector.pixel_scale
+        y = injector.center[1] + north / injector.pixel_scale
+        at = ndimage.map_coordinates(mask, [y, x], order=1, mode="nearest")
+        nodes[i] = np.where(at > 0.02, nodes[i] / np.maximum(at, 0.02), np.nan)
+        nodes[i] = np.where(np.isfinite(nodes[i]), nodes[i], _finite_mean(nodes[i]))
+    inside = (radius >= responses.separation[0]) & (radius <= responses.separation[-1]) & np.isfinite(injector.image)
+    out = np.full(shape, np.nan)
+    out[inside] = _polar_interpolation(responses, nodes, radius[inside], angle[inside]) * mask[inside]
+    return out
+
+
+def _finite_mean(row: FloatArray) -> float:
+    good = row[np.isfinite(row)]
+    return float(good.mean()) if len(good) else float("nan")
+
+
+def _polar_interpolation(responses: Responses, nodes: FloatArray, radius: FloatArray, angle: FloatArray) -> FloatArray:
+    """Linear in position angle on the two neighbouring rings, linear in log separation between them."""
+    log_r = np.log(responses.separation)
+    upper = np.clip(np.searchsorted(log_r, np.log(radius)), 1, len(log_r) - 1)
+    part = (np.log(radius) - log_r[upper - 1]) / (log_r[upper] - log_r[upper - 1])
+    values = []
+    n = nodes.shape[1]
+    for ring in (upper - 1, upper):
+        position = ((angle - responses.position_angle[ring, 0]) % 360.0) / (360.0 / n)
+        k = np.floor(position).astype(int) % n
+        t = position - np.floor(position)
+        values.append((1 - t) * nodes[ring, k] + t * nodes[ring, (k + 1) % n])
+    return np.asarray((1 - part) * values[0] + part * values[1])

@@ -1,0 +1,128 @@
+"""Sources put into the science frames and taken through the reduction that made the image.
+
+`Injector` holds the science frames, the image of a point source on the detector, and the reduction as a callable. The
+product, the injections and the forward models all go through that one callable: an injected source of zero flux gives
+the same image, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+Psf = Callable[[int, float, float], FloatArray]
+"""``psf(exposure, east, north)``: image (ny, nx) of a source of unit flux on the detector in that exposure, unit of the
+science frames; the offsets are those from the star, arcsec."""
+
+Reduce = Callable[[FloatArray], FloatArray]
+"""``reduce(science)``: frames (nframes, ny, nx) to combined images (nK, Ny, Nx), north up, east to the left."""
+
+ReduceMany = Callable[[FloatArray], FloatArray]
+"""``reduce_many(signals)``: signals (n, nframes, ny, nx), added to the science frames, to their traces (n, nK, Ny, Nx)
+in the combined images; only for reductions that are linear in the science frames."""
+
+
+@dataclass(frozen=True)
+class Injector:
+    """The reduction of one sequence, ready for injections.
+
+    Attributes
+    ----------
+    science : (nframes, ny, nx) float64 ndarray
+        Science frames, NaN where bad.
+    exposure : (nframes,) int ndarray
+        Exposure (roll) of each frame.
+    psf : callable
+        See `Psf`.
+    reduce : callable
+        See `Reduce`.
+    center : (x, y)
+        Position of the star in the combined images, 0-based pixels.
+    pixel_scale : float
+        arcsec per pixel of the combined images.
+    index : int
+        Truncation (first axis of the combined images) that is measured.
+    reduce_many : callable or None
+        See `ReduceMany`; None where the reduction is not linear: forward models are then differences of two reductions.
+    """
+
+    science: FloatArray
+    exposure: NDArray[np.intp]
+    psf: Psf
+    reduce: Reduce
+    center: tuple[float, float]
+    pixel_scale: float
+    index: int = 0
+    reduce_many: ReduceMany | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.science) != 3 or len(self.exposure) != len(self.science):
+            raise InputError(
+                f"science: expected (frames, ny, nx) with one exposure index per frame ({len(self.exposure)}), "
+                f"got shape {np.shape(self.science)}."
+            )
+
+    @cached_property
+    def image(self) -> FloatArray:
+        """The combined image at the truncation that is measured: (Ny, Nx)."""
+        return np.asarray(self.reduce(self.science)[self.index])
+
+    def pixel(self, east: float, north: float) -> tuple[float, float]:
+        """Position (x, y) of a sky offset (arcsec) in the combined images, 0-based pixels."""
+        return self.center[0] - east / self.pixel_scale, self.center[1] + north / self.pixel_scale
+
+    def sky(self, x: float, y: float) -> tuple[float, float]:
+        """Sky offset (east, north), arcsec, of a position in the combined images."""
+        return (self.center[0] - x) * self.pixel_scale, (y - self.center[1]) * self.pixel_scale
+
+    def signal(self, east: float, north: float) -> FloatArray:
+        """What a source of unit flux adds to the science frames: (nframes, ny, nx)."""
+        images = {int(e): self.psf(int(e), east, north) for e in np.unique(self.exposure)}
+        return np.stack([images[int(e)] for e in self.exposure])
+
+    def inject(self, sources: Sequence[tuple[float, float, float]]) -> FloatArray:
+        """Combined image with sources added to the science frames, through the whole reduction.
+
+        Parameters
+        ----------
+        sources : sequence of (east, north, flux)
+            Offsets from the star in arcsec, flux in the unit of `psf`; a negative flux takes a source out.
+
+        Returns
+        -------
+        (Ny, Nx) float64 ndarray
+        """
+        frames = self.science
+        for east, north, flux in sources:
+            frames = frames + flux * self.signal(east, north)
+        return np.asarray(self.reduce(frames)[self.index])
+
+    def forward(self, east: float, north: float, *, flux: float = 1.0) -> FloatArray:
+        """Forward model: image of a source of unit flux in the combined image, over-subtraction included.
+
+        Parameters
+        ----------
+        east, north : float
+            Offsets from the star, arcsec.
+        flux : float, optional
+            Flux at which it is made where the reduction is not linear in the science frames.
+
+        Returns
+        -------
+        (Ny, Nx) float64 ndarray
+            NaN where the combined image is.
+        """
+        signal = self.signal(east, north)
+        if self.reduce_many is not None:
+            return np.asarray(self.reduce_many(signal[np.newaxis])[0, self.index])
+        if flux == 0:
+            raise InputError("forward: expected a flux other than 0 for a reduction that is not linear.")
+        return np.asarray((self.reduce(self.science + flux * signal)[self.index] - self.image) / flux)

@@ -1,0 +1,253 @@
+"""From the files of a finished stage 3 to the reduction as a callable, for injections and forward models."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import geometry
+from lyot.errors import InputError
+from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.measure.injection import Injector
+from lyot.optics import CoronagraphModel, OpticsParams
+from lyot.params import describe, from_mapping
+from lyot.steps.sequence_io import open_exposure
+from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, reject
+from lyot.steps.stage3_klip import parse_truncate, sequence_with_references
+from lyot.steps.stage3_throughput import throughput_of
+from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
+from lyot.subtract.sequence import mean_by_group
+
+log = logging.getLogger(__name__)
+
+STAMP = 101
+"""Side of the image of an injected source, pixels."""
+
+
+@dataclass(frozen=True)
+class MeasuredSequence:
+    """A reduced sequence, ready to be measured.
+
+    Attributes
+    ----------
+    injector : Injector
+        Fluxes in Jy before the mask, images in MJy/sr.
+    coronagraph : Coronagraph
+    fwhm : float
+        lambda/D, pixels of the combined image.
+    throughput : (Ny, Nx) float64 ndarray or None
+        Light that the mask leaves, on the combined image.
+    sky : (ra, dec)
+        Position of the star, degrees.
+    modes : int
+        Truncation that is measured.
+    """
+
+    injector: Injector
+    coronagraph: Coronagraph
+    fwhm: float
+    throughput: NDArray[np.float64] | None
+    sky: tuple[float, float]
+    modes: int
+
+
+def collapsed(plan: ReductionPlan) -> ReductionPlan:
+    """The same plan with one science frame per exposure, if it reduces the mean of each exposure anyway.
+
+    Zones, references, weights and resampling stay the same objects, so that the reduction has the same result.
+    """
+    if plan.params.science_frames != "exposure":
+        return plan
+    s = plan.sequence
+    small = s.replace(
+        science=mean_by_group(s.science, s.exposure, s.n_exposures),
+        exposure=np.arange(s.n_exposures),
+        science_variance=None,
+    )
+    return dataclasses.replace(plan, sequence=small)
+
+
+def off_axis_source(
+    sequence: CoronagraphicSequence, filter_name: str, pixel_area: float, *, optics: OpticsParams | None = None
+) -> Callable[[int, float, float], NDArray[np.float64]]:
+    """Image of a source of 1 Jy on the detector, in MJy/sr, with the mask's effect on it where it is.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+        Tells shape, star positions, orientations and the centre of the mask.
+    filter_name : str
+        MIRI coronagraphic filter.
+    pixel_area : float
+        Steradian.
+    optics : OpticsParams, optional
+        Of the model; by default three wavelengths (seven for F2300C): the band's width changes the image of an off-axis
+        source by less than 1e-4 of its peak.
+
+    Returns
+    -------
+    callable
+        ``psf(exposure, east, north)``, (ny, nx) float64; see `lyot.measure.injection.Psf`.
+    """
+    default = OpticsParams(n_wavelengths=7 if filter_name == "F2300C" else 3)
+    model = CoronagraphModel.build(filter_name, optics or default)
+    scale = np.array(sequence.pixel_scale)
+
+    @lru_cache(maxsize=64)
+    def psf(exposure: int, east: float, north: float) -> NDArray[np.float64]:
+        star = np.asarray(sequence.star[exposure])
+        mask = star if sequence.mask_center is None else np.asarray(sequence.mask_center)
+        separation, pa = geometry.separation_and_pa(east, north)
+        offset = np.array(geometry.detector_offset(separation, pa, float(sequence.pa_y[exposure])), dtype=float)
+        position = star + offset / scale
+        near = np.rint(position)
+        phase = (float(position[0] - near[0]), float(position[1] - near[1]))
+        from_mask = offset + (star - mask) * scale
+        stamp = model.off_axis_psf((float(from_mask[0]), float(from_mask[1])), size=STAMP, phase=phase)
+        return placed(stamp, sequence.shape, (int(near[0]), int(near[1]))) * (1e-6 / pixel_area)
+
+    return psf
+
+
+def placed(stamp: NDArray[np.float64], shape: tuple[int, int], at: tuple[int, int]) -> NDArray[np.float64]:
+    """An image (ny, nx) that is 0 but for a stamp whose middle pixel is at (x, y), cut at the edges."""
+    out = np.zeros(shape)
+    half = stamp.shape[0] // 2
+    x0, y0 = at[0] - half, at[1] - half
+    xa, xb = max(x0, 0), min(x0 + stamp.shape[1], shape[1])
+    ya, yb = max(y0, 0), min(y0 + stamp.shape[0], shape[0])
+    if xa < xb and ya < yb:
+        out[ya:yb, xa:xb] = stamp[ya - y0 : yb - y0, xa - x0 : xb - x0]
+    return out
+
+
+def injector_of(
+    plan: ReductionPlan, psf: Callable[[int, float, float], NDArray[np.float64]], *, modes: int | None = None
+) -> Injector:
+    """The measurement's view of a planned reduction.
+
+    Parameters
+    ----------
+    plan : ReductionPlan
+    psf : callable
+        See `lyot.measure.injection.Psf`.
+    modes : int, optional
+        Truncation to measure; the recommended one by default.
+
+    Raises
+    ------
+    InputError
+        If the plan has no such truncation.
+    """
+    small = collapsed(plan)
+    wanted = plan.recommended if modes is None else modes
+    if wanted not in plan.truncations:
+        raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    linear = plan.models is not None and plan.params.method != "nmf"
+    return Injector(
+        science=np.asarray(small.sequence.science, dtype=np.float64),
+        exposure=small.sequence.exposure,
+        psf=psf,
+        reduce=lambda science: small.reduce(science, with_variance=False).combined,
+        center=plan.grid.center,
+        pixel_scale=plan.grid.pixel_scale,
+        index=plan.truncations.index(wanted),
+        reduce_many=small.reduce_many if linear else None,
+    )
+
+
+def open_reduction(
+    science: Sequence[str | Path],
+    references: str | Path | None,
+    parameters: Mapping[str, Any],
+    *,
+    modes: int | None = None,
+) -> MeasuredSequence:
+    """Repeat the plan of a finished stage 3.
+
+    Parameters
+    ----------
+    science : sequence of path
+        Calibrated science exposures, in the order of the association.
+    references : path or None
+        Registered references (``psfalign``); None for strategies without.
+    parameters : mapping
+        Parameters of the klip step as they were used.
+    modes : int, optional
+        Truncation to measure; that of the main product by default.
+
+    Raises
+    ------
+    InputError
+        If there is no model of the coronagraph, or the reduction was the official algorithm.
+    """
+    if parameters.get("mode", "lyot") != "lyot":
+        raise InputError("the reduction was made with klip.mode = official; measurements need our own (mode = lyot).")
+    targets = [open_exposure(str(s)) for s in science]
+    known = CORONAGRAPHS.get(str(targets[0].meta.instrument.filter))
+    if known is None or str(targets[0].meta.instrument.name).upper() != "MIRI":
+        raise InputError(
+            f"{Path(science[0]).name}: contrast and companions need a model of the coronagraph, "
+            "and there is one for MIRI only."
+        )
+    throughput = throughput_of(targets[0]) if parameters.get("use_throughput", True) else None
+    stack = None if references is None else open_exposure(str(references))
+    inputs = sequence_with_references(targets, stack, throughput=throughput)
+    choice = from_mapping(ChoiceParams, _known(ChoiceParams, parameters))
+    sequence, _ = reject(inputs.sequence, choice)
+    params = _reduction_params(parameters)
+    chosen = choose_parameters(sequence, params, choice, targets[0])
+    plan = plan_reduction(sequence, params if chosen is None else chosen.params)
+    area = targets[0].meta.photometry.pixelarea_steradians or known.pixel_area
+    psf = off_axis_source(sequence, known.filter, float(area))
+    injector = injector_of(_narrowed(plan, modes), psf, modes=modes)
+    result_throughput = _combined_throughput(plan)
+    return MeasuredSequence(
+        injector=injector,
+        coronagraph=known,
+        fwhm=known.lambda_over_d / injector.pixel_scale,
+        throughput=result_throughput,
+        sky=inputs.geometries[0].sky,
+        modes=plan.recommended if modes is None else modes,
+    )
+
+
+def _narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
+    """The plan for one truncation alone, so that nothing is computed in vain."""
+    wanted = plan.recommended if modes is None else modes
+    if wanted not in plan.truncations:
+        raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
+    return plan_reduction(plan.sequence, params)
+
+
+def _combined_throughput(plan: ReductionPlan) -> NDArray[np.float64] | None:
+    if plan.exposure_throughput is None:
+        return None
+    weight = np.where(np.isfinite(plan.exposure_throughput), plan.exposure_weights, 0.0)
+    total = weight.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sum(weight * np.nan_to_num(plan.exposure_throughput), axis=0) / total)
+
+
+def _known(cls: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    names = {info.name for info in describe(cls)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items() if name in names}
+
+
+def _reduction_params(parameters: Mapping[str, Any]) -> ReductionParams:
+    values = _known(ReductionParams, parameters)
+    truncate = parse_truncate(parameters.get("truncate"))
+    if truncate:
+        values["truncations"] = truncate
+        if len(truncate) == 1:
+            values["recommended"] = truncate[0]
+    return from_mapping(ReductionParams, values, where="klip: ")
