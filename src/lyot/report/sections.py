@@ -217,7 +217,7 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
         figures.draw_image(ax, cube[k], view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         _sky_axes(ax)
         figures.mark_star(ax, color=figures.DARK_INK)
-        _mark_sources(ax, sources, 0.06 * radius)
+        _mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(f"{numbers[k]} KL mode{'s' if numbers[k] != 1 else ''}", fontsize=8)
     caption = "Rolls turned to north (up; east is left) and combined, at several truncations, same colour scale."
     picture = render(figure, caption, f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes")
@@ -252,7 +252,7 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         figures.draw_image(ax, item.image, view=view, label=item.unit or "S/N", cmap=cmap, limits=limits)
         _sky_axes(ax)
         figures.mark_star(ax, color=figures.DARK_INK)
-        _mark_sources(ax, sources, 0.06 * radius)
+        _mark_sources(ax, sources, max(0.09 * radius, 0.15))
     axes[0].set_title("combined image", fontsize=9)
     axes[1].set_title("signal to noise", fontsize=9)
     picture = render(
