@@ -79,13 +79,14 @@ def test_measurement_in_a_worker_process(tmp_path):
 @pytest.mark.slow
 # it asks for the way to an outer address only to learn its own, and takes the loopback when refused
 @pytest.mark.filterwarnings("ignore:Couldn't detect a suitable IP address")
-def test_measurement_on_a_dask_cluster(tmp_path):
+def test_measurement_on_a_dask_cluster(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     image = write_image(tmp_path / "stage3" / "test_i2d.fits")
+    for name in (*tasks.THREAD_VARIABLES, "MPLBACKEND"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # the worker is in this process: put back afterwards
+    local = {"host": "127.0.0.1", "protocol": "tcp://", "processes": False, "dashboard_address": None}
     with (
-        distributed.LocalCluster(
-            host="127.0.0.1", n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, **local) as cluster,
         executors.dask_pool(cluster.scheduler_address, Workers(1, 1), {}) as pool,
     ):
         _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(timeout=60), tmp_path)
