@@ -1,8 +1,8 @@
 """The coronagraphs of MIRI: one table of masks, filters, apertures and detector facts.
 
 Apertures and scales are those of the JWST Science Instrument Aperture File (pysiaf, PRDOPSSOC-075); wavelengths and
-Vega zero points are the filter profile service's means; the orientation of the four-quadrant masks is that of the aperture's
-V3IdlYAngle, confirmed on in-flight transmission minima. `coronagraph` looks one up by filter.
+Vega zero points are the filter profile service's means; the orientation of the four-quadrant masks is that of the
+aperture's V3IdlYAngle, confirmed on in-flight transmission minima. `coronagraph` looks one up by filter.
 """
 
 from __future__ import annotations
