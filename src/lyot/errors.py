@@ -1,8 +1,8 @@
 """Exceptions of Lyot.
 
 Every error that a user can cause is a `LyotError`, says in one sentence what was wrong, where, and what to do, and
-also inherits the builtin that fits, so that plain ``except ValueError`` works. The command line prints the sentence without a
-traceback; anything that is not a `LyotError` is a defect of ours and keeps its traceback.
+also inherits the builtin that fits, so that plain ``except ValueError`` works. The command line prints the sentence
+without a traceback; anything that is not a `LyotError` is a defect of ours and keeps its traceback.
 """
 
 from __future__ import annotations
