@@ -12,7 +12,7 @@ import pytest
 from lyot import dq
 from lyot.errors import InputError, ReferenceFileError
 from lyot.ramps import engine
-from lyot.ramps.dark import GroupTiming, dark_reference, match_dark, subtract_dark
+from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference, match_dark, subtract_dark
 from lyot.ramps.dq_init import initialize_flags, mask_flags
 from lyot.ramps.firstlast import flag_last_group
 from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
@@ -54,7 +54,7 @@ def step_by_step(
     first_integration: int = 1,
 ) -> tuple[Any, Any, Any]:
     """The same exposure through the functions of the room, on whole arrays."""
-    assert c.mask is not None and c.saturation and c.reset and c.linearity and c.dark
+    assert c.mask is not None and c.saturation and c.reset and c.linearity and isinstance(c.dark, DarkReference)
     data = raw.astype(np.float32)
     flags = initialize_flags(np.zeros(raw.shape[2:], np.uint32), np.zeros(raw.shape, np.uint8), c.mask)
     pixels, groups = flags.pixel_dq, flags.group_dq
@@ -184,7 +184,7 @@ def test_a_file_gives_the_same_as_an_array(tmp_path: Path) -> None:
     raw = ramps(scenario)
     raw[0, 0, 0, :3] = (0, 32768, 65535)
     c, d = prepared(scenario)
-    assert isinstance(c.dark, engine.DarkReference)
+    assert isinstance(c.dark, DarkReference)
     dark = tmp_path / "dark"
     dark.write_bytes(references(scenario).dark.astype(">f4").tobytes())
     n, ng = references(scenario).dark.shape[:2]

@@ -12,7 +12,9 @@ from lyot import dq
 from lyot.ramps import _jump_kernels as jumps
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _ols_kernels as ols
+from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
+from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import GroupTimes
 from lyot.ramps.sources import FloatFile, RampArray, RampFile
 
@@ -22,7 +24,7 @@ class Plans(NamedTuple):
 
     jump: JumpPlan
     fit: ols.FitPlan
-    limits: tuple[int, int]
+    groups: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Exposure:
     times: GroupTimes
     pixel_dq: NDArray[np.uint32]
     first_integration: int
+    limits: FitLimits
 
     def dark_rows(self, y: int, columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
         """Dark of one row: (columns, dark integrations, groups)."""
@@ -145,6 +148,7 @@ class Chunk:
         self.line = np.empty(ngroups, np.float32)
         self.jump_work = jumps.work_arrays(nints, ngroups)
         self.fit_work = ols.fit_work(nints, ngroups)
+        self.rates = np.empty(nints, np.float64)
         self.fitted = ols.fit_arrays(nints, 1, columns[1] - columns[0])
 
     def rows(self, raw: NDArray[Any], rows: tuple[int, int], a0: int, tally: Tally, out: ols.FitArrays) -> Counts:
@@ -213,10 +217,14 @@ class Chunk:
             jumps.neighbours_row(slot.flags, none, above)
         jumps.finish_row(slot.ramps, slot.flags, e.gain[y, slice(*self.seen)], slot.medians, self.plans.jump)
         ramps, flags = slot.ramps[self.own], slot.flags[self.own]
-        first, last = self.plans.limits
+        first, last = self.plans.groups
         if first > 0 or last < flags.shape[2]:
             flags[:, :, :first] |= dq.DO_NOT_USE
             flags[:, :, last:] |= dq.DO_NOT_USE
+        if e.limits.depth is not None:
+            truncate_row(ramps, flags, e.limits.depth[y, slice(*self.columns)], e.limits.min_groups, self.rates)
+        if e.limits.drop_first:
+            flags[:, 0] |= dq.DO_NOT_USE
         kernels.survey_fit_row(flags, self.plans.fit.suppress_one_group, counts.common_fit)
         at = slice(*self.columns)
         ols.fit_row(

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from lyot.ramps._threads import row_ranges, usable_threads
 from lyot.ramps.dark import DarkReference, dark_planes
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpParams, JumpPlan, plan_jump
 from lyot.ramps.linearity import LinearityReference
+from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import (
     GroupTimes,
     RampFitParams,
@@ -112,7 +113,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class StreamParams:
-    """How an exposure is streamed; none of it changes the result.
+    """How an exposure is streamed; threads and memory do not change the result.
 
     Attributes
     ----------
@@ -122,11 +123,14 @@ class StreamParams:
         Room for the ramps in work, MB. The slopes come on top: 20 bytes per pixel and integration.
     first_integration : int
         Number of the file's first integration in its exposure, from 1.
+    limits : FitLimits
+        What is given up of the ramps between jump detection and fit (this does change the result).
     """
 
     threads: int = 0
     memory: float = 320.0
     first_integration: int = 1
+    limits: FitLimits = field(default_factory=FitLimits)
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def process_exposure(
         for file in (source, getattr(corrections.dark, "file", None)):
             if isinstance(file, PlaneFile):
                 stack.enter_context(file)
-        exposure = _exposure(source, corrections, detector, times, params.first_integration)
+        exposure = _exposure(source, corrections, detector, times, params)
         guess = _guess_unused(exposure, corrections)
         return _stream_until_sure(exposure, guess, jump, fit, params)
 
@@ -217,7 +221,7 @@ def _check_references(shape: tuple[int, ...], c: Corrections, detector: Detector
 
 
 def _exposure(
-    source: RampArray | RampFile, c: Corrections, detector: Detector, times: GroupTimes, first_integration: int
+    source: RampArray | RampFile, c: Corrections, detector: Detector, times: GroupTimes, params: StreamParams
 ) -> Exposure:
     nints, ngroups, ny, nx = source.shape
     zero = np.zeros((ny, nx), np.uint32)
@@ -238,8 +242,8 @@ def _exposure(
         linearity=c.linearity is not None,
         rscd=c.rscd is not None,
         dark=c.dark is not None,
-        reset_plane=reset_planes(nints, 1 if c.reset is None else c.reset.data.shape[0], first_integration),
-        dark_plane=dark_planes(nints, dark_nints, first_integration),
+        reset_plane=reset_planes(nints, 1 if c.reset is None else c.reset.data.shape[0], params.first_integration),
+        dark_plane=dark_planes(nints, dark_nints, params.first_integration),
         skip=np.zeros(nints, np.int64) if c.rscd is None else c.rscd.astype(np.int64),
     )
     return Exposure(
@@ -258,7 +262,8 @@ def _exposure(
         dark_current=np.ascontiguousarray(detector.dark_current, np.float32),
         times=times,
         pixel_dq=pixel_dq,
-        first_integration=first_integration,
+        first_integration=params.first_integration,
+        limits=params.limits,
     )
 
 

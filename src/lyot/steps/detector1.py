@@ -9,7 +9,8 @@ from typing import Any
 
 from jwst.pipeline.calwebb_detector1 import Detector1Pipeline as OfficialDetector1Pipeline
 
-from lyot.params import param, spec_from
+from lyot.params import from_step, param, spec_from
+from lyot.ramps.options import RoleOptions
 from lyot.steps import stage1_corrections as corrections
 from lyot.steps.exposure_io import Level1bFile, inspect_level1b
 from lyot.steps.mixin import LyotMixin
@@ -35,7 +36,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
     in little memory; otherwise the steps run one after the other. The products are the same.
     """
 
-    spec = spec_from(Detector1Params)
+    spec = spec_from(Detector1Params) + spec_from(RoleOptions)
 
     step_defs = {  # noqa: RUF012 - stpipe reads a plain dict
         **OfficialDetector1Pipeline.step_defs,
@@ -62,6 +63,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
             If the file cannot be used; nothing has been written then.
         """
         file = _level1b(input_data)
+        self._apply_role(input_data)
         reason = self._why_step_by_step(file)
         if reason is None and file is not None:
             products = stream(self, file)
@@ -70,6 +72,19 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
             reason = products
         log.info("Stage 1 goes step by step: %s", reason)
         return super().process(input_data)
+
+    def _apply_role(self, input_data: Any) -> None:
+        """Take the jump threshold for what the exposure is for, if one is set."""
+        options = from_step(RoleOptions, self)
+        if options == RoleOptions():
+            return
+        metadata, _ = self._get_crds_parameters(input_data)
+        is_reference = bool(metadata.get("meta.exposure.psf_reference"))
+        is_background = bool(metadata.get("meta.observation.bkgdtarg"))
+        threshold = options.threshold(is_reference=is_reference, is_background=is_background)
+        if threshold is not None:
+            log.info("Jump threshold %g sigma for this kind of exposure", threshold)
+            self.jump.rejection_threshold = threshold
 
     def _why_step_by_step(self, file: Level1bFile | None) -> str | None:
         if not self.fuse:

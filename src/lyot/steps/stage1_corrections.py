@@ -30,6 +30,7 @@ from lyot.ramps.dq_init import Flags, initialize_flags
 from lyot.ramps.firstlast import MIN_GROUPS_FIRST, MIN_GROUPS_LAST, FirstFrameParams, flag_first_group, flag_last_group
 from lyot.ramps.gain_scale import scale_slopes
 from lyot.ramps.linearity import linearize
+from lyot.ramps.options import RscdOptions
 from lyot.ramps.reset import subtract_reset
 from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation
@@ -175,6 +176,8 @@ class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
 class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
     """Give up the first groups of an integration, which the reset switch disturbs."""
 
+    spec = spec_from(RscdOptions)
+
     def process(self, step_input: Any) -> Any:
         """Set DO_NOT_USE in the first groups, fewer where a pixel saturates early."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
@@ -184,7 +187,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         log.info("Using RSCD reference file %s", file)
         if file == "N/A":
             return skip(model, "rscd", "RSCD", "No RSCD reference file found")
-        skips = rscd_plan(model, references.load_rscd(model, file), model.data.shape[0])
+        skips = rscd_plan(model, self, file, model.data.shape[0])
         if skips is None:
             return model
         flags = Flags(pixel_flags_of(model), group_flags_of(model))
@@ -194,9 +197,10 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         return model
 
 
-def rscd_plan(model: Any, skips: tuple[int, int] | None, n_integrations: int) -> Any:
+def rscd_plan(model: Any, step: Any, file: Any, n_integrations: int) -> Any:
     """Groups to give up in each integration of a file, or None, with the step marked skipped and the reason logged."""
     exposure = model.meta.exposure
+    skips = references.load_rscd(model, file)
     if skips is None:
         skip(model, "rscd", "RSCD", "READPATT, SUBARRAY combination not found in ref file")
         return None
@@ -205,6 +209,10 @@ def rscd_plan(model: Any, skips: tuple[int, int] | None, n_integrations: int) ->
         return None
     log.info("# groups from RSCD reference file for int 1 to flag: %d", skips[0])
     log.info("# groups from RSCD reference file for int 2 and higher to flag: %d", skips[1])
+    extra = from_step(RscdOptions, step).extra_groups
+    if extra:
+        log.info("%d more groups are given up (extra_groups)", extra)
+        skips = (max(skips[0], 1) + extra, skips[1] + extra)
     limited = rscd_skips(*skips, exposure.ngroups, exposure.nints)
     return integration_skips(
         limited,

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot import dq
+from lyot.errors import ConfigError, ReferenceFileError
 from lyot.params import from_step, spec_from
 from lyot.ramps._threads import usable_threads
+from lyot.ramps.depth_matching import depth_of_slopes, truncate_to_depth
 from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
-from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, GroupTimes, RampFitParams, SlopeImage, fit_ramps
+from lyot.ramps.options import FitLimits, FitOptions, reject_integrations
+from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, GroupTimes, RampFitParams, RampFitResult, SlopeImage, fit_ramps
 from lyot.steps import references
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage1_common import group_flags_of, pixel_flags_of, ramps_of, skip
+from lyot.steps.stage1_common import first_integration_of, group_flags_of, pixel_flags_of, ramps_of, skip
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ def unevenly_sampled(model: Any) -> bool:
 class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
     """Fit a slope to each ramp."""
 
-    spec = spec_from(RampFitParams)
+    spec = spec_from(RampFitParams) + spec_from(FitOptions)
 
     def process(self, step_input: Any) -> Any:
         """Fit the ramps; returns slopes of the exposure and of each integration."""
@@ -122,11 +125,12 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
         if params.algorithm == "LIKELY" and model.data.shape[1] < LIKELY_MIN_GROUPS:
             log.info("LIKELY needs %d groups at least; OLS_C is used", LIKELY_MIN_GROUPS)
         log.info("Using algorithm = %s", params.algorithm)
+        groups = limit_groups(model, fit_limits(model, from_step(FitOptions, self)))
         e = model.meta.exposure
         miri = str(model.meta.instrument.name).upper() == "MIRI"
         result = fit_ramps(
             ramps_of(model),
-            group_flags_of(model),
+            groups,
             pixel_flags_of(model),
             gain=gain,
             read_noise=read_noise,
@@ -139,6 +143,7 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
         )
         if result is None:
             return None, None
+        result = without_outliers(result, self.outlier_threshold)
         rate = create_image_model(model, slope_info(result.rate))
         rateints = create_integration_model(model, slope_info(result.rateints), model.int_times)
         for product in (rate, rateints):
@@ -154,6 +159,41 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
     def _is_ifu(model: Any) -> bool:
         lamp = model.meta.exposure.type in ("NRS_AUTOWAVE", "NRS_LAMP") and model.meta.instrument.lamp_mode == "IFU"
         return lamp or model.meta.exposure.type in ("NRS_IFU", "MIR_MRS")
+
+
+def fit_limits(model: Any, options: FitOptions) -> FitLimits:
+    """What the options of the fit mean for an exposure; reads the depth map."""
+    drop = options.drop_first_integration and first_integration_of(model) == 1
+    if drop and model.meta.exposure.nints == 1:
+        raise ConfigError("drop_first_integration: the exposure has only one integration; leave it off.")
+    depth = None if options.depth_map is None else load_depth(options.depth_map)
+    return FitLimits(drop, depth, options.depth_min_groups)
+
+
+def load_depth(file: str) -> NDArray[np.float32]:
+    """Depth (ny, nx) float32, DN, that the exposure of a ``rate`` or ``rateints`` file reaches."""
+    try:
+        with datamodels.open(file) as model:
+            e = model.meta.exposure
+            return depth_of_slopes(np.array(model.data, np.float64), e.group_time, e.ngroups)
+    except (OSError, AttributeError, TypeError) as error:
+        raise ReferenceFileError(f"{file}: cannot be read as a rate product (ramp_fit.depth_map): {error}") from error
+
+
+def limit_groups(model: Any, limits: FitLimits) -> NDArray[np.uint8]:
+    """The model's group flags, with what `limits` give up marked DO_NOT_USE; a copy if anything is."""
+    flags = group_flags_of(model)
+    if limits.depth is not None:
+        flags = truncate_to_depth(ramps_of(model), flags, limits.depth, min_groups=limits.min_groups)
+    if limits.drop_first:
+        flags = flags.copy()
+        flags[0] |= dq.DO_NOT_USE
+    return flags
+
+
+def without_outliers(result: RampFitResult, threshold: float | None) -> RampFitResult:
+    """Slopes with integrations that stand out given up, if a threshold is set."""
+    return result if threshold is None else reject_integrations(result, threshold)
 
 
 def slope_info(slopes: SlopeImage) -> dict[str, NDArray[Any]]:

@@ -18,12 +18,20 @@ from lyot.params import from_step
 from lyot.ramps import engine
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference
 from lyot.ramps.jump import JumpParams
+from lyot.ramps.options import FitOptions
 from lyot.ramps.ramp_fit import GroupTimes, RampFitParams
 from lyot.steps import references
 from lyot.steps.exposure_io import Level1bFile, open_dark_lightly, read_metadata_model
 from lyot.steps.stage1_common import first_integration_of, skip
 from lyot.steps.stage1_corrections import average_dark_current, record_rscd, rscd_plan
-from lyot.steps.stage1_slopes import MIN_GROUPS_JUMP, complete_slopes, record_jumps, slope_info
+from lyot.steps.stage1_slopes import (
+    MIN_GROUPS_JUMP,
+    complete_slopes,
+    fit_limits,
+    record_jumps,
+    slope_info,
+    without_outliers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +147,10 @@ class _Run:
             jump=jump,
             fit=fit,
             params=engine.StreamParams(
-                threads=self.pipeline.threads, memory=self.pipeline.memory, first_integration=self.first
+                threads=self.pipeline.threads,
+                memory=self.pipeline.memory,
+                first_integration=self.first,
+                limits=fit_limits(self.model, from_step(FitOptions, self.pipeline.ramp_fit)),
             ),
         )
         self._record(result, jump, factor)
@@ -208,7 +219,7 @@ class _Run:
             last_frame=self._last_frame(),
             reset=None if reset is None else references.load_reset(m, reset),
             linearity=None if linearity is None else references.load_linearity(m, linearity),
-            rscd=None if rscd is None else rscd_plan(m, references.load_rscd(m, rscd), self.file.shape[0]),
+            rscd=None if rscd is None else rscd_plan(m, p.rscd, rscd, self.file.shape[0]),
             dark=self._dark(),
         )
 
@@ -269,8 +280,9 @@ class _Run:
                 step.finalize_result(m, step._reference_files_used)
 
     def _models(self, result: engine.StreamResult) -> Streamed:
-        rate = create_image_model(self.model, slope_info(result.slopes.rate))
-        rateints = create_integration_model(self.model, slope_info(result.slopes.rateints), self.model.int_times)
+        slopes = without_outliers(result.slopes, self.pipeline.ramp_fit.outlier_threshold)
+        rate = create_image_model(self.model, slope_info(slopes.rate))
+        rateints = create_integration_model(self.model, slope_info(slopes.rateints), self.model.int_times)
         for product in (rate, rateints):
             complete_slopes(product)
             step = self.pipeline.ramp_fit
