@@ -1,5 +1,6 @@
 """The report, made from a small run folder written by hand."""
 
+import json
 import re
 
 import numpy as np
@@ -58,6 +59,8 @@ def run_folder(tmp_path):
         }
     )
     table.write(tmp_path / "measure" / "detections.ecsv", format="ascii.ecsv")
+    strips = {"glow_sticks": [{"name": "left", "before": [1.04, 0.05], "after": [0.001, 0.05], "n_pixels": 9}]}
+    (tmp_path / "stage2" / "jw1_background.json").write_text(json.dumps(strips))
     (tmp_path / "lyot.toml").write_text("[stage1.jump]\nrejection_threshold = 5\n")
     parameters = {"jump": {"rejection_threshold": 5.0, "note": "<script>alert(1)</script>"}}
     manifest = Manifest(tmp_path)
@@ -78,6 +81,7 @@ def test_report_holds_everything(run_folder):
     for heading in ("Detections", "What is beside the star", "several truncations", "Stage 1", "Stage 2", "Timings"):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
+    assert "1.040 ± 0.050" in page and "0.001 ± 0.050" in page
     assert "rejection_threshold" in page and "jwst_0001.pmap" in page
 
 

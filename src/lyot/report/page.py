@@ -108,6 +108,22 @@ def _inputs(records: Iterable[Record], out: Path) -> list[Path]:
     return sorted(set(paths))
 
 
+def glow_table(out: Path) -> Table | None:
+    """Glow sticks before and after the background subtraction, from the files that stage 2 leaves beside its products."""
+    rows = []
+    for path in sorted((out / "stage2").glob("*_background.json")):
+        content = json.loads(path.read_text())
+        for strip in content.get("glow_sticks", []):
+            pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
+            name = path.name.removesuffix("_background.json")
+            rows.append((cell(name), cell(strip["name"]), Cell(pairs[0], True), Cell(pairs[1], True)))
+    if not rows:
+        return None
+    text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
+    columns = ("exposure", "strip", "before [DN/s]", "after [DN/s]")
+    return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
+
+
 def timings_table(records: Sequence[Record]) -> Table:
     """How long each task took and how much memory."""
     rows = tuple((cell(r.kind), cell(r.name), cell(r.wall_time, 1), cell(r.peak_memory, 0)) for r in records)
@@ -206,7 +222,7 @@ def write_report(out: str | Path) -> Path:
         answer_details=details,
         lead_tables=[t for t in (sources_table(sources),) if t],
         sections=sections,
-        tables=[exposures_table(assigned), timings_table(records)],
+        tables=[t for t in (exposures_table(assigned), glow_table(out), timings_table(records)) if t],
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",
         versions=_versions(records),
