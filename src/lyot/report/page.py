@@ -109,7 +109,7 @@ def _inputs(records: Iterable[Record], out: Path) -> list[Path]:
 
 
 def glow_table(out: Path) -> Table | None:
-    """Glow sticks before and after the background subtraction, from the files that stage 2 leaves beside its products."""
+    """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
     rows = []
     for path in sorted((out / "stage2").glob("*_background.json")):
         content = json.loads(path.read_text())
