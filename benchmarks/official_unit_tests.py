@@ -4,9 +4,9 @@
 
 The tests of stcal are in its source distribution only: it is fetched with ``pip download`` into a temporary folder (so
 this needs the network). Those of jwst are installed with it; its step tests need the CRDS server, and are left out.
-The official functions are replaced by thin adaptors around ours before the tests are collected; everything else in the
-tests is as it is. Calls that ours does not serve (uneven read patterns, zero frames, optional results) go to the official
-function, and are counted.
+The official functions are replaced by thin adaptors around ours before the tests are collected; everything else in
+the tests is as it is. Calls that ours does not serve (uneven read patterns, zero frames) go to the official function,
+and are counted; optional results of the fit are the official ones.
 """
 
 from __future__ import annotations
