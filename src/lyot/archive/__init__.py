@@ -1,1 +1,28 @@
-"""The archive: MAST search and download, reference-star library, CRDS prefetch."""
+"""The archive: what MAST has of a program or a target, its download, and the calibration references from a server.
+
+>>> from lyot.archive import make_query, find, download
+>>> listing = find(make_query(["1386"], filters=["F1550C"]))  # doctest: +SKIP
+>>> download(listing.files, "uncal")  # doctest: +SKIP
+"""
+
+from lyot.archive.connection import Connection, connection_from_environment
+from lyot.archive.download import Downloaded, download, to_fetch
+from lyot.archive.mast import MastClient
+from lyot.archive.records import ArchiveExposure, ArchiveFile, Listing, Query, is_program, make_query
+from lyot.archive.search import find
+
+__all__ = [
+    "ArchiveExposure",
+    "ArchiveFile",
+    "Connection",
+    "Downloaded",
+    "Listing",
+    "MastClient",
+    "Query",
+    "connection_from_environment",
+    "download",
+    "find",
+    "is_program",
+    "make_query",
+    "to_fetch",
+]

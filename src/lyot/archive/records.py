@@ -1,0 +1,265 @@
+"""What the archive knows of observations, as plain records: what to look for, an exposure, a file, a listing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from lyot.errors import ConfigError, unknown_name
+
+Level = Literal["uncal", "rateints", "calints"]
+
+LEVELS: Final[tuple[Level, ...]] = ("uncal", "rateints", "calints")
+"""Products of one exposure that can be had from the archive, rawest first."""
+
+CORONAGRAPHIC: Final = ("MIR_4QPM", "MIR_LYOT", "NRC_CORON")
+"""Exposure types (EXP_TYPE) taken through a coronagraph."""
+
+ACQUISITION: Final = ("MIR_TACQ", "MIR_TACONFIRM", "NRC_TACQ", "NRC_TACONFIRM")
+"""Exposure types of target acquisition."""
+
+_PROGRAM: Final = re.compile(r"(?:jw)?0*([1-9]\d{0,4})", re.IGNORECASE)
+
+
+def is_program(text: str) -> bool:
+    """Whether a text names a JWST program, as ``1386``, ``01386`` or ``jw01386``.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    bool
+        True for a number of up to five digits; whether there is such a program, only the archive knows.
+    """
+    return _PROGRAM.fullmatch(text.strip()) is not None
+
+
+def program_number(text: str) -> str:
+    """The program in the archive's writing: five digits.
+
+    Parameters
+    ----------
+    text : str
+        As ``1386``, ``01386`` or ``jw01386``.
+
+    Raises
+    ------
+    ConfigError
+        If it is no program number.
+    """
+    match = _PROGRAM.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is no program; expected a number of up to five digits, such as 1386.")
+    return f"{int(match[1]):05d}"
+
+
+def observation_number(text: str) -> str:
+    """The observation in the archive's writing: three digits; `ConfigError` if it is no number."""
+    if not re.fullmatch(r"0*\d{1,3}", text.strip()):
+        raise ConfigError(f"{text!r} is no observation; expected a number of up to three digits, such as 8.")
+    return f"{int(text):03d}"
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for in the archive.
+
+    Attributes
+    ----------
+    programs : tuple of str
+        Programs, five digits. May be empty if a target is given.
+    targets : tuple of str
+        Names of science targets, as the proposer or a catalogue writes them; empty for all.
+    observations : tuple of str
+        Observations, three digits; empty for all.
+    filters : tuple of str
+        Filters in capitals; empty for all.
+    level : "uncal", "rateints" or "calints"
+        Which product of each exposure.
+    """
+
+    programs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    observations: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    level: Level = "uncal"
+
+    def __str__(self) -> str:
+        parts = []
+        for word, values in (
+            ("program", [str(int(p)) for p in self.programs]),
+            ("target", self.targets),
+            ("observation", [str(int(o)) for o in self.observations]),
+            ("filter", self.filters),
+        ):
+            if values:
+                parts.append(f"{word}{'s' if len(values) > 1 else ''} {', '.join(values)}")
+        return ", ".join(parts)
+
+
+def make_query(
+    programs: Sequence[str] = (),
+    *,
+    targets: Sequence[str] = (),
+    observations: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    level: str = "uncal",
+) -> Query:
+    """Check what a user asks for; every list may hold comma-separated values.
+
+    Parameters
+    ----------
+    programs, targets, observations, filters : sequence of str
+        See `Query`.
+    level : str
+        One of `LEVELS`.
+
+    Returns
+    -------
+    Query
+
+    Raises
+    ------
+    ConfigError
+        If a value cannot be used, or neither a program nor a target is given.
+    """
+    if level not in LEVELS:
+        raise unknown_name("level", level, LEVELS, where="--level")
+    query = Query(
+        programs=tuple(dict.fromkeys(program_number(p) for p in _split(programs))),
+        targets=tuple(dict.fromkeys(_split(targets))),
+        observations=tuple(dict.fromkeys(observation_number(o) for o in _split(observations))),
+        filters=tuple(dict.fromkeys(f.upper() for f in _split(filters))),
+        level=level,
+    )
+    if not query.programs and not query.targets:
+        raise ConfigError("Nothing to look for: name a program, such as 1386, or a target with --target.")
+    return query
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+@dataclass(frozen=True)
+class ArchiveExposure:
+    """One exposure as the archive's table of observations describes it.
+
+    Attributes
+    ----------
+    dataset : str
+        The archive's name of the exposure, e.g. ``jw01386008001_04101_00001``.
+    instrument, exposure_type, filter, mask, subarray, pupil : str
+        INSTRUME, EXP_TYPE, FILTER, CORONMSK, SUBARRAY, PUPIL; empty where unknown.
+    target : str
+        The proposer's name of the target.
+    program, observation, visit_group : str
+        Five, three and two digits.
+    is_psf, is_background : bool
+        IS_PSF and BKGDTARG; a background is also told from a target or dither pattern named BACKGROUND.
+    roll : float or None
+        Position angle of the telescope, degrees; None where unknown.
+    n_integrations, n_groups : int
+    integration_time : float
+        Effective time of one integration, s; 0 where unknown.
+    dither, n_dithers : int
+    sky : (ra, dec) or None
+        Target position, degrees.
+    time : float or None
+        Start of the exposure, MJD (UTC).
+    visit : str
+        First 13 digits of the dataset: program, observation and visit.
+    """
+
+    dataset: str
+    instrument: str = ""
+    exposure_type: str = ""
+    filter: str = ""
+    mask: str = ""
+    subarray: str = ""
+    pupil: str = ""
+    target: str = ""
+    program: str = ""
+    observation: str = ""
+    visit_group: str = ""
+    is_psf: bool = False
+    is_background: bool = False
+    roll: float | None = None
+    n_integrations: int = 1
+    n_groups: int = 1
+    integration_time: float = 0.0
+    dither: int = 1
+    n_dithers: int = 1
+    sky: tuple[float, float] | None = None
+    time: float | None = None
+
+    @property
+    def visit(self) -> str:
+        """Program, observation and visit, as at the beginning of the file names."""
+        return self.dataset[:13]
+
+    @property
+    def is_acquisition(self) -> bool:
+        """Target acquisition or its confirmation image."""
+        return self.exposure_type in ACQUISITION
+
+    @property
+    def configuration(self) -> tuple[str, str, str]:
+        """(filter, mask, subarray): exposures can be combined only within one configuration."""
+        return self.filter, self.mask, self.subarray
+
+
+@dataclass(frozen=True)
+class ArchiveFile:
+    """One file of an exposure that the archive can send.
+
+    Attributes
+    ----------
+    exposure : ArchiveExposure
+    name : str
+        File name, checked to be no more than a name.
+    uri : str
+        What the archive calls it.
+    size : int
+        Bytes; 0 where the archive does not say.
+    public : bool
+        Anybody may have it; otherwise it is under exclusive access and needs a token.
+    """
+
+    exposure: ArchiveExposure
+    name: str
+    uri: str
+    size: int
+    public: bool
+
+    @property
+    def root(self) -> str:
+        """File name without the product suffix."""
+        return self.name.removesuffix(".gz").removesuffix(".fits").rpartition("_")[0]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the archive has for a query.
+
+    Attributes
+    ----------
+    query : Query
+    files : tuple of ArchiveFile
+        Of the exposures that were asked for, one or (where an exposure is cut into segments) more of each.
+    missing : tuple of ArchiveExposure
+        Exposures of which the archive has no file at this level.
+    """
+
+    query: Query
+    files: tuple[ArchiveFile, ...]
+    missing: tuple[ArchiveExposure, ...] = field(default=())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(f.size for f in self.files)

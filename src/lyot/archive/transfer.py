@@ -1,0 +1,280 @@
+"""One file from the archive to the disk: resumed where it broke off, tried again, checked for its size and form."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from lyot.archive.connection import BUSY, TOKEN_VARIABLE, Connection, new_session, pause_before_retry
+from lyot.archive.records import ArchiveFile
+from lyot.errors import ArchiveError, OutputError
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1 << 16
+"""Bytes written at a time; what a broken connection loses is less than this."""
+
+_BLOCK = 2880
+
+
+_READING = threading.Lock()  # silencing warnings is not safe in several threads at once
+
+
+class CancelledError(ArchiveError):
+    """The download was stopped; what came so far stays for the next time."""
+
+
+class _BrokenError(Exception):
+    """A try failed in a way that may be mended by trying again."""
+
+    def __init__(self, reason: str, answer: requests.Response | None = None) -> None:
+        super().__init__(reason)
+        self.answer = answer
+
+
+class _RestartError(_BrokenError):
+    """What is on the disk must go."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What all transfers of one download share.
+
+    Attributes
+    ----------
+    connection : Connection
+    stop : threading.Event
+        Set to end all transfers.
+    report : callable
+        ``report(file, done)``, called from several threads with the bytes that are on the disk.
+    """
+
+    connection: Connection
+    stop: threading.Event
+    report: Callable[[ArchiveFile, int], None]
+
+
+def destination(folder: Path, name: str) -> Path:
+    """Path of a file in the output folder; `ArchiveError` for a name that would lie elsewhere."""
+    path = folder / name
+    if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
+        raise ArchiveError(f"The archive names a file {name!r}, which would lie outside {folder}; it was not fetched.")
+    return path
+
+
+def is_whole(path: Path, size: int) -> bool:
+    """Whether a file is there, has the size that the archive states, and is a FITS file that does not end early.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        Bytes; 0 if unknown.
+    """
+    try:
+        if not path.is_file() or (size and path.stat().st_size != size):
+            return False
+        return _form_error(path) is None
+    except OSError:
+        return False
+
+
+def _form_error(path: Path) -> str | None:
+    """What is wrong with a FITS file as far as its headers and its length tell; None if nothing."""
+    import warnings
+
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if path.suffix == ".gz":
+        return None if start.startswith(b"\x1f\x8b") else "it is no compressed file"
+    if start != b"SIMPLE  =":
+        return "it is no FITS file"
+    if path.stat().st_size % _BLOCK:
+        return "it does not end on a FITS block"
+    try:
+        with _READING, warnings.catch_warnings(), fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            info = hdus[-1].fileinfo()
+    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
+        return str(error)
+    return "it ends early" if info["datLoc"] + info["datSpan"] > path.stat().st_size else None
+
+
+def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path:
+    """Fetch one file, or the rest of it.
+
+    Bytes go to a hidden file beside the destination, which takes the final name only when it is whole.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+    url : str
+    folder : Path
+        Output folder; must exist.
+    transfer : Transfer
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive refuses it, or it does not come whole in the connection's number of tries.
+    OutputError
+        If it cannot be written.
+    """
+    path = destination(folder, file.name)
+    part = folder / f".{file.name}.part"
+    connection = transfer.connection
+    with new_session(connection, with_token=True) as session:
+        attempt = 0
+        while True:
+            attempt += 1
+            before = _size(part)
+            try:
+                _try(session, file, url, part, transfer)
+                _check(part, file)
+                part.replace(path)
+                _stamp(part).unlink(missing_ok=True)
+                return path
+            except _BrokenError as error:
+                if isinstance(error, _RestartError):
+                    part.unlink(missing_ok=True)
+                if _size(part) > before:
+                    attempt = 1  # it goes forward: as many tries again for the rest
+                if attempt >= connection.tries:
+                    raise ArchiveError(
+                        f"{file.name}: the transfer failed {attempt} times ({error}); "
+                        "run again to go on from where it is."
+                    ) from error
+                pause = pause_before_retry(connection, attempt, error.answer)
+                log.warning("%s: %s; trying again in %.1f s", file.name, error, pause)
+                if transfer.stop.wait(pause):
+                    raise CancelledError(f"{file.name}: stopped.") from None
+            except OSError as error:
+                if isinstance(error, ArchiveError):
+                    raise
+                raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _stamp(part: Path) -> Path:
+    """Where the server's mark of the version that is being fetched is kept."""
+    return part.with_suffix(".etag")
+
+
+def _try(session: requests.Session, file: ArchiveFile, url: str, part: Path, transfer: Transfer) -> None:
+    """Ask for what is lacking and write it."""
+    import requests
+
+    start = _size(part)
+    if file.size and start > file.size:
+        part.unlink()
+        start = 0
+    if file.size and start == file.size:
+        return
+    headers = {"Accept-Encoding": "identity"}  # sizes and ranges are those of the file as it is
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        mark = _stamp(part).read_text() if _stamp(part).is_file() else ""
+        if mark:
+            headers["If-Range"] = mark
+    try:
+        with session.get(url, headers=headers, stream=True) as answer:
+            start = _accepted(answer, file, start, transfer.connection)
+            _write(answer, file, part, start, transfer)
+    except requests.RequestException as error:
+        raise _BrokenError("the connection broke off") from error
+
+
+def _accepted(answer: requests.Response, file: ArchiveFile, start: int, connection: Connection) -> int:
+    """Where in the file the answer begins; raises for refusals."""
+    state = answer.status_code
+    if state in (401, 403):
+        if connection.token:
+            raise ArchiveError(
+                f"{file.name}: under exclusive access, and the archive does not accept the token in {TOKEN_VARIABLE} "
+                "for it; it may have expired, or its owner is not on the program."
+            )
+        raise ArchiveError(f"{file.name}: under exclusive access; set {TOKEN_VARIABLE} to your MAST token.")
+    if state == 404:
+        raise ArchiveError(f"{file.name}: the archive lists this file but does not have it; try again later.")
+    if state == 416:
+        return _restart(answer)
+    if state in BUSY:
+        raise _BrokenError(f"the archive answered {state}", answer)
+    if state not in (200, 206):
+        raise ArchiveError(f"{file.name}: the archive answered {state}.")
+    if state == 200:
+        return 0
+    given = answer.headers.get("Content-Range", "")
+    if not given.startswith(f"bytes {start}-"):
+        return _restart(answer)
+    total = given.rpartition("/")[2]
+    if file.size and total.isdigit() and int(total) != file.size:
+        return _restart(answer)
+    return start
+
+
+def _restart(answer: requests.Response) -> int:
+    raise _RestartError("the part that is there does not fit the archive's file", answer)
+
+
+@contextlib.contextmanager
+def _opened(part: Path, start: int) -> Iterator[IO[bytes]]:
+    """The hidden file, cut to what is kept; never through a link that somebody put there."""
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(part, flags, 0o644), "wb") as stream:
+        stream.truncate(start)
+        stream.seek(start)
+        yield stream
+
+
+def _write(answer: requests.Response, file: ArchiveFile, part: Path, start: int, transfer: Transfer) -> None:
+    """Write the answer behind `start`; what came stays even if the rest does not come."""
+    mark = answer.headers.get("ETag", "")
+    done = start
+    with _opened(part, start) as stream:
+        if mark and not mark.startswith("W/"):
+            _stamp(part).write_text(mark)
+        else:
+            _stamp(part).unlink(missing_ok=True)
+        for chunk in answer.iter_content(CHUNK):
+            if transfer.stop.is_set():
+                raise CancelledError(f"{file.name}: stopped.")
+            stream.write(chunk)
+            done += len(chunk)
+            transfer.report(file, done)
+            if file.size and done > file.size:
+                break
+
+
+def _check(part: Path, file: ArchiveFile) -> None:
+    """Raise if what came is not the whole file."""
+    size = _size(part)
+    if file.size and size < file.size:
+        raise _BrokenError(f"{size} of {file.size} bytes came")
+    error = f"{size} bytes came instead of {file.size}" if file.size and size > file.size else _form_error(part)
+    if error:
+        part.unlink(missing_ok=True)
+        raise _BrokenError(error)
