@@ -72,8 +72,11 @@ def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: 
                 for x in range(columns):
                     line = out[y, x, i]
                     for k in range(n):
-                        v = scratch[k, y, x0 + x]
-                        line[g0 + k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
+                        line[g0 + k] = scratch[k, y, x0 + x]
+                    # bytes are swapped afterwards, where they lie together: in vector instructions
+                    for g in range(g0, g0 + n):
+                        v = line[g]
+                        line[g] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
     return True
 
 
