@@ -216,6 +216,8 @@ def fit_ramps(
         from lyot.ramps.ramp_fit_likely import fit_likely
 
         return fit_likely(data, flags.whole(), pixeldq, images=(gain, read_noise, dark), times=times, threads=threads)
+    if params.algorithm == "LIKELY":
+        log.info("LIKELY needs %d groups, the ramps have %d: OLS_C is used", LIKELY_MIN_GROUPS, data.shape[1])
     all_dnu, chargeloss = flags.survey(params.suppress_one_group and data.shape[1] > 1)
     plan = plan_fit(params, times, all_dnu=all_dnu, chargeloss=chargeloss)
     if plan is None:
