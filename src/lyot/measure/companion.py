@@ -460,7 +460,7 @@ def sample_posterior(
     rng = np.random.default_rng(p.seed)
     first = theta + 0.5 * spread * rng.standard_normal((p.walkers, 3))
     sampler = emcee.EnsembleSampler(p.walkers, 3, log_probability, vectorize=True)
-    sampler.random_state = np.random.RandomState(p.seed).get_state()  # noqa: NPY002 - what emcee takes
+    sampler.random_state = np.random.RandomState(p.seed).get_state()
     sampler.run_mcmc(first, p.steps)
     chain = sampler.get_chain(discard=p.steps // 4, flat=True)
     east, north = injector.sky(grid.middle[0] + chain[:, 1], grid.middle[1] + chain[:, 2])

@@ -97,10 +97,10 @@ def correlation(z: FloatArray, use: BoolArray, reach: float) -> FloatArray:
     index = np.ix_(lags % shape[0], lags % shape[1])
     p, c = power[index], pairs[index]
     steps = np.arange(half + 1)
-    rho = np.array([_near(p, distance, s) / max(_near(c, distance, s), 1.0) for s in steps])
+    rho = np.array([_near(p, distance, float(s)) / max(_near(c, distance, float(s)), 1.0) for s in steps])
     rho = rho / rho[0] if rho[0] > 0 else np.where(steps == 0, 1.0, 0.0)
     u = np.clip(steps / reach, 0, 1)
-    return np.asarray(rho * (1 - u) ** 2 * (1 + 2 * u) ** 1)
+    return np.asarray(rho * (1 - u) ** 2 * (1 + 2 * u))
 
 
 def _near(values: FloatArray, distance: FloatArray, step: float) -> float:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from lyot.errors import InputError
 from lyot.geometry import offset_grid, position_angle
-from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, snr_map
+from lyot.measure.masking import model_mask
+from lyot.measure.noise import FloatArray, SignalToNoise, aperture_signal, aperture_sums, snr_map
 from lyot.params import param
+
+Template = Callable[[float, float], FloatArray]
+"""``template(x, y)``: image (ny, nx) of a source at a pixel position of the searched image, any flux."""
+
+PEAKS_PER_ELEMENT = 3.0
+"""Independent trials per area of an aperture: the map is searched at every pixel, not at apertures side by side."""
+
+MODEL_ERROR = 0.2
+"""Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,9 @@ class Detection:
         Number of KL modes (or other truncation) of the image in which it is most significant; -1 when not given.
     images : int
         In how many of the images it is above threshold.
+    false_alarm : float
+        Probability that Gaussian noise has a peak as significant as this, or more, anywhere in the searched area (of
+        all images, taken as independent).
     """
 
     x: float
@@ -68,6 +81,12 @@ class Detection:
     noise: float
     truncation: int
     images: int
+    false_alarm: float = float("nan")
+
+
+def false_alarm_probability(significance: float, trials: float) -> float:
+    """Probability of one or more values beyond `significance` Gaussian sigmas among `trials` independent ones."""
+    return float(-np.expm1(trials * np.log1p(-stats.norm.sf(significance))))
 
 
 def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:
@@ -107,11 +126,13 @@ def detect_sources(
     pa_y: float = 0.0,
     truncations: Sequence[int] | None = None,
     maps: Sequence[SignalToNoise] | None = None,
+    template: Template | None = None,
 ) -> tuple[Detection, ...]:
     """Find point sources, brightest (highest S/N) first.
 
-    Each source found masks its surroundings from the noise of the next, so that a bright companion does not hide a
-    fainter one at the same separation.
+    Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
+    one at the same separation nor has its own wings found: with `template`, its image is subtracted and what the
+    subtraction may leave is masked; without, a circle around it is masked.
 
     Parameters
     ----------
@@ -131,6 +152,8 @@ def detect_sources(
         What the images stand for; reported with each detection.
     maps : sequence of SignalToNoise, optional
         S/N maps of the images if they are there already.
+    template : callable, optional
+        Image of a source at (x, y), such as a forward model.
 
     Returns
     -------
@@ -155,7 +178,7 @@ def detect_sources(
     found: list[list[Detection]] = []
     for k, image in enumerate(cube):
         first = maps[k] if maps is not None else None
-        for d in _search_image(image, first, center, fwhm, allowed, p):
+        for d in _search_image(image, first, center, fwhm, allowed, p, template):
             detection = _describe(d, center, pixel_scale, pa_y, labels[k])
             near = [g for g in found if np.hypot(g[0].x - detection.x, g[0].y - detection.y) < fwhm]
             if near:
@@ -163,7 +186,13 @@ def detect_sources(
             else:
                 found.append([detection])
     best = [max(group, key=lambda d: d.snr) for group in found]
-    counted = [Detection(**{**b.__dict__, "images": len(g)}) for b, g in zip(best, found, strict=True)]
+    trials = (
+        sum(int((allowed & np.isfinite(image)).sum()) for image in cube) * PEAKS_PER_ELEMENT / (np.pi * fwhm**2 / 4)
+    )
+    counted = [
+        replace(b, images=len(g), false_alarm=false_alarm_probability(b.significance, trials))
+        for b, g in zip(best, found, strict=True)
+    ]
     return tuple(sorted(counted, key=lambda d: -d.snr)[: p.max_sources])
 
 
@@ -184,34 +213,46 @@ def _search_image(
     fwhm: float,
     allowed: NDArray[np.bool_],
     p: DetectionParams,
+    template: Template | None,
 ) -> list[_Peak]:
-    """Take the highest peak, mask it, look again, until nothing is above the threshold."""
+    """Take the highest peak, take it out, look again, until nothing is above the threshold."""
     peaks: list[_Peak] = []
     excluded = np.zeros(image.shape, bool)
     current = first or snr_map(image, center, fwhm)
-    sums = aperture_sums(np.where(np.isfinite(image), image, np.nan), fwhm)
+    work = np.where(np.isfinite(image), image, np.nan)
     while len(peaks) < p.max_sources:
+        sums = aperture_sums(work, fwhm)
         significance = np.nan_to_num(current.significance(), nan=-np.inf)
         high = (np.nan_to_num(current.snr, nan=-np.inf) >= p.threshold) & (significance >= p.min_significance)
         peak = _best_peak(sums, current.snr, allowed & high & ~excluded, int(np.ceil(fwhm)) | 1)
         if peak is None:
             break
         ix, iy = peak
-        x, y = _refined_peak(sums, ix, iy)
-        peaks.append(
-            _Peak(
-                x,
-                y,
-                float(current.snr[iy, ix]),
-                float(current.significance()[iy, ix]),
-                float(current.signal[iy, ix]),
-                float(current.noise[iy, ix]),
-            )
+        found = _Peak(
+            *_refined_peak(sums, ix, iy),
+            snr=float(current.snr[iy, ix]),
+            significance=float(current.significance()[iy, ix]),
+            signal=float(current.signal[iy, ix]),
+            noise=float(current.noise[iy, ix]),
         )
-        dx, dy = offset_grid(image.shape, (ix, iy))
-        excluded |= np.hypot(dx, dy) <= 2 * fwhm
-        current = snr_map(image, center, fwhm, exclude=excluded)
+        peaks.append(found)
+        dx, dy = offset_grid((image.shape[0], image.shape[1]), (ix, iy))
+        distance = np.hypot(dx, dy)
+        if template is None:
+            excluded |= distance <= 2 * fwhm
+        else:
+            model = _scaled(template, found, center, fwhm)
+            work = work - model
+            excluded |= (distance <= fwhm) | model_mask(model, current.noise, fwhm, uncertainty=MODEL_ERROR)
+        current = snr_map(work, center, fwhm, exclude=excluded)
     return peaks
+
+
+def _scaled(template: Template, peak: _Peak, center: tuple[float, float], fwhm: float) -> FloatArray:
+    """The template at the peak, with the signal that was measured there; 0 where it is NaN."""
+    model = np.nan_to_num(template(peak.x, peak.y))
+    unit = float(aperture_signal(model, center, fwhm, np.array([[peak.x, peak.y]]))[0])
+    return np.asarray(model * (peak.signal / unit if unit > 0 else 0.0))
 
 
 def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y: float, label: int) -> Detection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
-from lyot.errors import InputError
+from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
-from lyot.measure.detection import Detection, DetectionParams, detect_sources
+from lyot.measure.detection import Detection, DetectionParams, Template, detect_sources
 from lyot.measure.noise import SignalToNoise, snr_map
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,13 @@ def resolution(instrument: str, filter_name: str) -> float:
     )
 
 
+def wcs_of(header: Any) -> WCS:
+    """Celestial coordinates of an image; that astropy completes the observatory's position is no news."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header, naxis=2)
+
+
 def read_combined(path: Path) -> CombinedImage:
     """Read a combined image (``i2d``).
 
@@ -87,7 +95,7 @@ def read_combined(path: Path) -> CombinedImage:
         data = np.asarray(hdus["SCI"].data, dtype=float)
     if data.ndim != 2:
         raise InputError(f"{path}: expected an image, got {data.ndim} axes.")
-    wcs = WCS(header, naxis=2)
+    wcs = wcs_of(header)
     scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
     star = (primary.get("STARX", header["CRPIX1"]) - 1, primary.get("STARY", header["CRPIX2"]) - 1)
     fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
@@ -114,16 +122,19 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["significance"] = column("significance")
     table["x"] = column("x") * u.pix
     table["y"] = column("y") * u.pix
-    sky = WCS(image.header, naxis=2).pixel_to_world_values(column("x"), column("y"))
+    sky = wcs_of(image.header).pixel_to_world_values(column("x"), column("y"))
     table["ra"], table["dec"] = np.asarray(sky[0]) * u.deg, np.asarray(sky[1]) * u.deg
     table["signal"], table["noise"] = column("signal"), column("noise")
     table["kl_modes"] = column("truncation", int)
+    table["images"] = column("images", int)
+    table["false_alarm"] = column("false_alarm")
     for name, text in {
         "separation": "from the star", "position_angle": "east of north",
         "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
         "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
-        "kl_modes": "KL modes subtracted; -1: not known",
+        "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
+        "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
     }.items():  # fmt: skip
         table[name].description = text
     table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
@@ -134,7 +145,7 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
 
 def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoise) -> None:
     """Write the S/N map with the coordinates of the combined image; SIGNAL and NOISE follow as extensions."""
-    coordinates = WCS(image.header, naxis=2).to_header()
+    coordinates = wcs_of(image.header).to_header()
     primary = fits.PrimaryHDU()
     for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM", "KLMODES"):
         if key in image.primary:
@@ -168,9 +179,21 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
     whole = snr_map(image.data, image.center, image.fwhm)
     modes = (int(image.primary.get("KLMODES", -1)),)
     detections = detect_sources(
-        image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,)
-    )
+        image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,),
+        template=_template(i2d),
+    )  # fmt: skip
     log.info("%d sources above S/N %g in %s", len(detections), params.threshold, i2d.name)
     write_snr_map(folder / SNR_MAP, image, whole)
     detection_table(detections, image).write(folder / DETECTIONS, format="ascii.ecsv")
     return detections
+
+
+def _template(i2d: Path) -> Template | None:
+    """Forward model of a source, to take found sources out; None where the reduction cannot be repeated."""
+    from lyot.run.measurements import open_run, template_of
+
+    try:
+        return template_of(open_run(i2d.parent.parent))
+    except LyotError as error:
+        log.info("found sources are masked by circles: %s", error)
+        return None

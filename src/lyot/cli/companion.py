@@ -1,0 +1,75 @@
+"""``lyot companion``: flux and position of companions in a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lyot.cli.measure_options import MODES, STAR_ERROR, STAR_FLUX, STAR_MAG, STAR_SED, star_of
+
+
+def parse_guess(text: str) -> tuple[float, float]:
+    """Separation [arcsec] and position angle [deg] from ``SEP,PA``.
+
+    Raises
+    ------
+    ConfigError
+        If they are not two numbers, or the separation is not positive.
+    """
+    from lyot.errors import ConfigError
+
+    try:
+        separation, angle = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--guess {text}: expected SEPARATION,PA in arcsec and degrees, e.g. 0.82,149.") from None
+    if not separation > 0:
+        raise ConfigError(f"--guess {text}: the separation must be positive.")
+    return separation, angle
+
+
+def companion(
+    out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
+    guess: Annotated[
+        list[str] | None,
+        typer.Option(help="SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of the run."),
+    ] = None,
+    star_flux: Annotated[float | None, STAR_FLUX] = None,
+    star_mag: Annotated[float | None, STAR_MAG] = None,
+    star_sed: Annotated[Path | None, STAR_SED] = None,
+    star_error: Annotated[float, STAR_ERROR] = 0.0,
+    posterior: Annotated[bool, typer.Option(help="Sample the posterior.")] = True,
+    modes: Annotated[int | None, MODES] = None,
+) -> None:
+    """Fit flux and position of companions by a forward model through the reduction, with an error budget.
+
+    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits.
+    """
+    from lyot.measure.companion import CompanionParams
+    from lyot.run.measurements import measure_companions, open_run
+
+    guesses = [parse_guess(text) for text in guess or ()]
+    run = open_run(out, modes=modes)
+    star = star_of(run.sequence.coronagraph, flux=star_flux, magnitude=star_mag, sed=star_sed, error=star_error)
+    table, budgets = measure_companions(run, guesses, star, CompanionParams(posterior=posterior))
+    for row, terms in zip(table, budgets, strict=True):
+        typer.echo(
+            f'separation {row["separation"]:.4f} +- {row["separation_err"]:.4f}", '
+            f"PA {row['position_angle']:.3f} +- {row['position_angle_err']:.3f} deg, "
+            f"flux {1e6 * row['flux']:.2f} +- {1e6 * row['flux_err']:.2f} uJy (magnitude {row['magnitude']:.2f}), "
+            f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}, S/N {row['snr']:.1f}"
+        )
+        if row["flux_upper_limit"] > 0:
+            typer.echo(f"  not detected: flux below {1e6 * row['flux_upper_limit']:.2f} uJy (95 %)")
+        for term in terms:
+            typer.echo(
+                f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
+                f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
+            )
+    typer.echo(f"{run.folder / 'companions.ecsv'}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("companion")(companion)

@@ -1,0 +1,54 @@
+"""``lyot contrast``: detection limits of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lyot.cli.measure_options import MODES, STAR_ERROR, STAR_FLUX, STAR_MAG, STAR_SED, star_of
+
+
+def contrast(
+    out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
+    star_flux: Annotated[float | None, STAR_FLUX] = None,
+    star_mag: Annotated[float | None, STAR_MAG] = None,
+    star_sed: Annotated[Path | None, STAR_SED] = None,
+    star_error: Annotated[float, STAR_ERROR] = 0.0,
+    distance: Annotated[float | None, typer.Option(help="Distance of the star, pc.", min=0.1)] = None,
+    masses: Annotated[
+        Path | None, typer.Option(help="Evolution models: columns age [Myr], mass [MJup], absolute magnitude.")
+    ] = None,
+    age: Annotated[float | None, typer.Option(help="Age of the star, Myr.", min=0.0)] = None,
+    separations: Annotated[int, typer.Option(help="Number of separations.", min=2)] = 20,
+    angles: Annotated[int, typer.Option(help="Injected sources at each separation.", min=1)] = 8,
+    outer: Annotated[float, typer.Option(help="Last separation, arcsec.", min=0.2)] = 5.0,
+    sigma: Annotated[float, typer.Option(help="Level of the limit, Gaussian sigmas.", min=0.1)] = 5.0,
+    modes: Annotated[int | None, MODES] = None,
+) -> None:
+    """Measure the 5-sigma contrast by injection and recovery through the whole of stage 3.
+
+    Writes measure/contrast.ecsv and measure/contrast_map.fits. Known companions are taken out first.
+    """
+    from lyot.errors import ConfigError
+    from lyot.measure.contrast import ContrastParams
+    from lyot.measure.mass import MassGrid
+    from lyot.run.measurements import measure_contrast, open_run
+
+    if masses is not None and distance is None:
+        raise ConfigError("--masses needs --distance.")
+    run = open_run(out, modes=modes)
+    star = star_of(run.sequence.coronagraph, flux=star_flux, magnitude=star_mag, sed=star_sed, error=star_error)
+    params = ContrastParams(separations=separations, angles=angles, outer_radius=outer, sigma=sigma)
+    grid = None if masses is None else MassGrid.read(masses, age=age)
+    table = measure_contrast(run, star, params, distance=distance, masses=grid)
+    typer.echo(f"separation [arcsec]   {sigma:g}-sigma flux [uJy]   contrast")
+    for row in table:
+        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {row['contrast_5sigma']:16.3g}")
+    typer.echo(f"{run.folder / 'contrast.ecsv'}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("contrast")(contrast)
