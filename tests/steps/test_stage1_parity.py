@@ -125,7 +125,7 @@ def test_why_an_exposure_goes_step_by_step(tmp_path: Path, caplog: pytest.LogCap
     scenario = Scenario(nints=1, ngroups=10, seed=15, shape=(12, 24))
     file = write_exposure(tmp_path / NAME, scenario)
     asked: dict[str, tuple[str, dict[str, Any]]] = {
-        "jump has hooks": ("jump", {"post_hooks": ["fitsinfo"]}),
+        "jump has hooks": ("jump", {"post_hooks": ["tests.steps.stage1_synthetic.leave_alone"]}),
         "linearity.save_results": ("linearity", {"save_results": True}),
         "dark_current.dark_output": ("dark_current", {"dark_output": str(tmp_path / "mydark.fits")}),
         "snowballs": ("jump", {"expand_large_events": True}),
@@ -139,5 +139,6 @@ def test_why_an_exposure_goes_step_by_step(tmp_path: Path, caplog: pytest.LogCap
             rate, _ = run(Detector1Pipeline, file, steps, tmp_path / str(number))
         assert f"step by step: {reason}" in caplog.text
         first = rate if first is None else first
-        assert_products_agree(rate, first, exact=True)
+        if reason != "snowballs":  # which flag more
+            assert_products_agree(rate, first, exact=True)
     assert (tmp_path / "1" / NAME.replace("uncal", "linearity")).is_file()
