@@ -11,6 +11,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from lyot.archive.records import ACQUISITION, CORONAGRAPHIC, ArchiveExposure, Ar
 from lyot.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from astropy.table import Row, Table
+    from astropy.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ REQUIRED: Final = ("dataset", "exposure_type", "filter", "program", "target")
 
 _EXPOSURE = re.compile(r"jw(\d{5})(\d{3})(\d{3})_(\d{2})\d{3}_\d{5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.fits(\.gz)?")
+_MJD_0 = datetime(1858, 11, 17)
 _MISSING = ("", "--", "none", "null", "nan", "-999", "-999.0")
 
 
@@ -152,7 +154,7 @@ class MastClient:
         offset = 0
         while True:
             page = self._ask("its exposures", self._page, wanted, criteria, offset)
-            for row in page:
+            for row in _rows(page):
                 exposure = _exposure(row)
                 if exposure is not None:
                     found[exposure.dataset] = exposure
@@ -178,7 +180,7 @@ class MastClient:
         for _ in range(2):  # the archive may leave some out of a long answer; those are asked for once more
             for start in range(0, len(missing), _DATASETS_AT_ONCE):
                 some = missing[start : start + _DATASETS_AT_ONCE]
-                for row in self._ask("its files", self._missions.get_product_list, some):
+                for row in _rows(self._ask("its files", self._missions.get_product_list, some)):
                     file = _file(row, by_dataset, level)
                     if file is not None:
                         found[file.name] = file
@@ -263,46 +265,51 @@ class MastClient:
             time.sleep(pause)
 
 
-def _text(row: Row, field: str) -> str:
+def _rows(table: Table) -> list[dict[str, Any]]:
+    """The rows as dictionaries, which are read a hundred times faster; masked values become None."""
+    names = list(table.colnames)
+    return [dict(zip(names, row, strict=True)) for row in zip(*(table[n].tolist() for n in names), strict=True)]
+
+
+def _text(row: Mapping[str, Any], field: str) -> str:
     """The first of a field's columns that holds something, as text."""
     for name in FIELDS[field]:
-        if name in row.colnames:
+        if name in row:
             text = str(row[name]).strip()
             if text.lower() not in _MISSING:
                 return text
     return ""
 
 
-def _number(row: Row, field: str) -> float | None:
+def _number(row: Mapping[str, Any], field: str) -> float | None:
     try:
         return float(_text(row, field))
     except ValueError:
         return None
 
 
-def _count(row: Row, field: str) -> int:
+def _count(row: Mapping[str, Any], field: str) -> int:
     number = _number(row, field)
     return 1 if number is None else int(number)
 
 
-def _flag(row: Row, field: str) -> bool:
+def _flag(row: Mapping[str, Any], field: str) -> bool:
     return _text(row, field).lower() in ("t", "true", "1", "y", "yes")
 
 
-def _time(row: Row) -> float | None:
+def _time(row: Mapping[str, Any]) -> float | None:
     """Start, MJD, from a number or a date."""
     number = _number(row, "time")
     if number is not None:
         return number
-    from astropy.time import Time
-
     try:
-        return float(Time(_text(row, "time"), scale="utc").mjd)
+        start = datetime.fromisoformat(_text(row, "time"))
     except ValueError:
         return None
+    return (start.replace(tzinfo=None) - _MJD_0).total_seconds() / 86400
 
 
-def _exposure(row: Row) -> ArchiveExposure | None:
+def _exposure(row: Mapping[str, Any]) -> ArchiveExposure | None:
     """The record of one row; None for what is not a single exposure, such as products of stage 3."""
     dataset = _text(row, "dataset")
     match = _EXPOSURE.fullmatch(dataset)
@@ -337,7 +344,7 @@ def _exposure(row: Row) -> ArchiveExposure | None:
     )  # fmt: skip
 
 
-def _file(row: Row, exposures: Mapping[str, ArchiveExposure], level: Level) -> ArchiveFile | None:
+def _file(row: Mapping[str, Any], exposures: Mapping[str, ArchiveExposure], level: Level) -> ArchiveFile | None:
     """The record of one product; None for those of other levels."""
     exposure = exposures.get(str(row["dataset"]).strip())
     name = str(row["filename"]).strip()
@@ -348,11 +355,11 @@ def _file(row: Row, exposures: Mapping[str, ArchiveExposure], level: Level) -> A
         return None
     if not _NAME.fullmatch(name) or not name.startswith(exposure.dataset):
         raise ArchiveError(f"The archive names a file {name!r}, which is no proper file name; nothing was fetched.")
-    size = str(row["size"]).strip() if "size" in row.colnames else ""
+    size = str(row["size"]).strip() if "size" in row else ""
     return ArchiveFile(
         exposure=exposure,
         name=name,
         uri=str(row["uri"]).strip(),
         size=int(float(size)) if re.fullmatch(r"\d+(\.\d*)?", size) else 0,
-        public=str(row["access"]).strip().upper() in ("PUBLIC", "OPEN") if "access" in row.colnames else True,
+        public=str(row["access"]).strip().upper() in ("PUBLIC", "OPEN") if "access" in row else True,
     )

@@ -93,23 +93,25 @@ def _form_error(path: Path) -> str | None:
     import warnings
 
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
 
+    size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(9)
-    if path.suffix == ".gz":
-        return None if start.startswith(b"\x1f\x8b") else "it is no compressed file"
-    if start != b"SIMPLE  =":
-        return "it is no FITS file"
-    if path.stat().st_size % _BLOCK:
-        return "it does not end on a FITS block"
-    try:
-        with _READING, warnings.catch_warnings(), fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            info = hdus[-1].fileinfo()
-    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
-        return str(error)
-    return "it ends early" if info["datLoc"] + info["datSpan"] > path.stat().st_size else None
+        if path.suffix == ".gz":
+            return None if start.startswith(b"\x1f\x8b") else "it is no compressed file"
+        if start != b"SIMPLE  =":
+            return "it is no FITS file"
+        if size % _BLOCK:
+            return "it does not end on a FITS block"
+        stream.seek(0)
+        with _READING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they would tell is found out here
+            try:
+                with fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
+                    info = hdus[-1].fileinfo()
+            except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
+                return f"it is no readable FITS file ({error})"
+    return "it ends early" if info["datLoc"] + info["datSpan"] > size else None
 
 
 def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path:
@@ -141,10 +143,9 @@ def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path
     part = folder / f".{file.name}.part"
     connection = transfer.connection
     with new_session(connection, with_token=True) as session:
-        attempt = 0
+        attempt, furthest = 0, _size(part)
         while True:
             attempt += 1
-            before = _size(part)
             try:
                 _try(session, file, url, part, transfer)
                 _check(part, file)
@@ -154,8 +155,8 @@ def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path
             except _BrokenError as error:
                 if isinstance(error, _RestartError):
                     part.unlink(missing_ok=True)
-                if _size(part) > before:
-                    attempt = 1  # it goes forward: as many tries again for the rest
+                if _size(part) > furthest:
+                    attempt, furthest = 1, _size(part)  # it goes forward: as many tries again for the rest
                 if attempt >= connection.tries:
                     raise ArchiveError(
                         f"{file.name}: the transfer failed {attempt} times ({error}); "

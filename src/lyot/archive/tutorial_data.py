@@ -170,8 +170,18 @@ def check_size(folder: Path, size: str, filter: str) -> None:
 
 
 def download(level: Level, folder: Path, filter: str) -> None:
-    """Fetch the sequence of the tutorials from the archive."""
-    raise MissingInputError(f"{folder}: the archive cannot be asked for {level} in {filter} yet.")
+    """Fetch the sequence of the tutorials from the archive; what is there and whole is not fetched again.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive cannot be reached or has nothing.
+    """
+    from lyot import archive
+
+    listing = archive.find(archive.make_query([str(PROGRAM)], filters=[filter], level=level))
+    log.info("%d files, %.1f GB, from MAST into %s", len(listing.files), listing.size / 1e9, folder)
+    archive.download(listing.files, folder)
 
 
 def _simulate(folder: Path, size: str, filter: str, progress: Callable[[float, str], None] | None) -> None:

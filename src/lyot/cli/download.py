@@ -1,0 +1,215 @@
+"""``lyot download``: what MAST has of a program or a target, shown with its roles, and fetched."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lyot.archive import ArchiveExposure, ArchiveFile, Downloaded, Listing, MastClient, Query
+    from lyot.archive.proposals import Proposal
+    from lyot.run.roles import Assigned
+
+
+def assign_roles(listing: Listing, out: Path) -> list[tuple[Assigned, ArchiveFile]]:
+    """Roles of the files, told from the archive's metadata as `lyot info` tells them from the headers."""
+    from lyot.run.inputs import Exposure
+    from lyot.run.roles import sort_roles
+
+    exposures = []
+    for file in listing.files:
+        e = file.exposure
+        exposures.append(
+            Exposure(
+                path=(out / file.name).absolute(), root=file.root, stage=listing.query.level, instrument=e.instrument,
+                exposure_type=e.exposure_type, filter=e.filter, mask=e.mask, subarray=e.subarray, pupil=e.pupil,
+                target=e.target, program=e.program, observation=e.observation, visit_group=e.visit_group,
+                is_psf=e.is_psf, is_background=e.is_background, roll=e.roll, n_integrations=e.n_integrations,
+                n_groups=e.n_groups, integration_time=e.integration_time, dither=e.dither, n_dithers=e.n_dithers,
+                sky=e.sky, background_done=False, size=file.size,
+            )
+        )  # fmt: skip
+    by_root = {file.root: file for file in listing.files}
+    return [(assigned, by_root[assigned.exposure.root]) for assigned in sort_roles(exposures)]
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit in ("B", "kB") else f"{number:.1f} {unit}"
+        number /= 1000
+    return ""
+
+
+def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skipped: set[str]) -> None:
+    """Print the table of files and their sum."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("role", "file", "target", "filter"):
+        table.add_column(name, overflow="fold")
+    for name in ("roll (deg)", "ints x groups", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("access", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for assigned, file in rows:
+        e = assigned.exposure
+        role = f"{assigned.role}, roll {assigned.roll_number}" if assigned.roll_number else str(assigned.role)
+        state = "not asked for" if file.name in skipped else "to fetch" if file.name in lacking else "there"
+        table.add_row(
+            role, file.name, e.target, e.filter, "" if e.roll is None else f"{e.roll:.2f}",
+            f"{e.n_integrations} x {e.n_groups}", _size(file.size) if file.size else "unknown",
+            "public" if file.public else "exclusive", state,
+        )  # fmt: skip
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+    wanted = [file for _, file in rows if file.name in lacking]
+    typer.echo(f"{len(wanted)} files to fetch, {_size(sum(f.size for f in wanted))}")
+
+
+def proposals(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient) -> list[Proposal]:
+    """What other observations could give, where the program links no reference or background to a star."""
+    from lyot.archive.proposals import propose
+    from lyot.run.roles import Role, with_role
+
+    assigned = [a for a, _ in rows]
+    archived: dict[str, ArchiveExposure] = {a.exposure.root: f.exposure for a, f in rows}
+    found: dict[tuple[str, str, str], Proposal] = {}
+    present = {(f.exposure.program, f.exposure.observation) for _, f in rows}
+    done: set[tuple[object, ...]] = set()
+    for star in with_role(assigned, Role.SCIENCE):
+        e = star.exposure
+        has_reference = any(r.exposure.configuration == e.configuration for r in with_role(assigned, Role.REFERENCE))
+        needed = ([] if has_reference else ["reference"]) + (
+            [] if star.backgrounds or e.instrument != "MIRI" or e.stage == "calints" else ["background"]
+        )
+        for kind in needed:
+            if (kind, e.target, e.configuration) not in done:
+                done.add((kind, e.target, e.configuration))
+                for p in propose(archived[e.root], kind, client):  # type: ignore[arg-type]
+                    if (p.program, p.observation) not in present:
+                        found.setdefault((kind, p.program, p.observation), p)
+    return list(found.values())
+
+
+def _show_proposals(found: Sequence[Proposal], query: Query) -> None:
+    for proposal in found:
+        filters = " ".join(f"--filter {f}" for f in query.filters)
+        typer.echo(f"- proposed as {proposal.kind}: {proposal}")
+        typer.echo(
+            f"  lyot download {int(proposal.program)} --observation {int(proposal.observation)} {filters}".rstrip()
+            + (f" --level {query.level}" if query.level != "uncal" else "")
+        )
+
+
+@contextlib.contextmanager
+def _bars(files: Sequence[ArchiveFile]) -> Iterator[Callable[[ArchiveFile, int], None] | None]:
+    """A bar for all bytes and one for each file on its way; a line per file where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console()
+    if not console.is_terminal:
+        finished: set[str] = set()
+
+        def lines(file: ArchiveFile, done: int) -> None:
+            if file.size and done == file.size and file.name not in finished:
+                finished.add(file.name)
+                typer.echo(f"{file.name}: {_size(done)}")
+
+        yield lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        overall = progress.add_task("all", total=sum(f.size for f in files) or None)
+        tasks: dict[str, tuple[int, int]] = {}
+
+        def show(file: ArchiveFile, done: int) -> None:
+            task, before = tasks.get(file.name) or (progress.add_task(file.name, total=file.size or None), 0)
+            tasks[file.name] = task, done
+            progress.update(task, completed=done, visible=not file.size or done < file.size)  # type: ignore[arg-type]
+            progress.advance(overall, done - before)
+
+        yield show
+
+
+def fetch(
+    query: Query, out: Path, *, acquisitions: bool = False, dry_run: bool = False, jobs: int | None = None
+) -> Downloaded | None:
+    """Look for a query's files, show them, and fetch what is not there; None for a dry run.
+
+    Parameters
+    ----------
+    query : Query
+    out : Path
+        Folder of the files.
+    acquisitions : bool, optional
+        Fetch the target acquisitions too.
+    dry_run : bool, optional
+        Only show.
+    jobs : int, optional
+        Files at the same time.
+    """
+    from lyot.archive import MastClient, download, find, to_fetch
+    from lyot.archive.download import AT_ONCE
+    from lyot.errors import LyotError
+
+    client = MastClient()
+    listing = find(query, client)
+    rows = assign_roles(listing, out)
+    files = [f for _, f in rows if acquisitions or not f.exposure.is_acquisition]
+    lacking = to_fetch(files, out)
+    show(rows, {f.name for f in lacking}, {f.name for _, f in rows} - {f.name for f in files})
+    for exposure in listing.missing:
+        typer.echo(f"- {exposure.dataset}: the archive has no {query.level} file of it")
+    try:
+        _show_proposals(proposals(rows, client), query)
+    except LyotError as error:
+        typer.echo(f"- no proposals: {error}", err=True)
+    if dry_run:
+        return None
+    with _bars(lacking) as bars:
+        result = download(files, out, connection=client.connection, at_once=jobs or AT_ONCE, on_progress=bars)
+    typer.echo(f"{len(result.fetched)} files fetched, {len(result.current)} were there; all in {out}")
+    return result
+
+
+def download(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the files.")],
+    programs: Annotated[list[str] | None, typer.Argument(help="Programs, e.g. 1386.")] = None,
+    filters: Annotated[list[str] | None, typer.Option("--filter", help="Filter; may be repeated.")] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Target; brings its references and backgrounds. May be repeated."),
+    ] = None,
+    observations: Annotated[
+        list[str] | None, typer.Option("--observation", help="Observation number; may be repeated.")
+    ] = None,
+    level: Annotated[str, typer.Option(help="uncal, rateints or calints.")] = "uncal",
+    acquisitions: Annotated[bool, typer.Option("--acquisition", help="Fetch target acquisitions too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Files at the same time.")] = None,
+) -> None:
+    """Show what MAST has of a program or a target, with the role of each exposure, and fetch it.
+
+    Run again, it fetches only what is not there and whole, and goes on with broken transfers. For data under exclusive
+    access set MAST_API_TOKEN.
+    """
+    from lyot.archive.records import make_query
+
+    query = make_query(
+        programs or (), targets=targets or (), observations=observations or (), filters=filters or (), level=level
+    )
+    fetch(query, out, acquisitions=acquisitions, dry_run=dry_run, jobs=jobs)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("download")(download)
