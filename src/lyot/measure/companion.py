@@ -18,6 +18,7 @@ from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, separation_and_pa, sky_offset
 from lyot.measure.covariance import (
     CORRELATION_REACH,
+    PRIOR_ELEMENTS,
     RING_WIDTH,
     BoolArray,
     RadialNoise,
@@ -49,6 +50,11 @@ class CompanionParams:
     walkers: int = param(32, help="walkers of the sampler", min=8)
     steps: int = param(800, help="steps of the sampler, of which the first quarter is dropped", min=40)
     seed: int = param(1, help="seed of the sampler", min=0)
+    debias: bool = param(
+        True,
+        help="take off the mean excess of a flux whose position was fitted as well, error^2/flux: of two free "
+        "coordinates the best is always the brighter",
+    )
     limit_snr: float = param(5.0, help="below this S/N an upper limit is reported as well", min=0.0)
 
 
@@ -117,7 +123,7 @@ class Companion:
     reduced_chi2 : float
         Of the residuals in the fitted region.
     samples : (n, 3) float64 ndarray or None
-        Posterior of (flux, east, north).
+        Posterior of (flux, east, north), flat priors, not debiased.
     upper_limit : float
         95 % upper limit of the flux (flux not negative); NaN for detections.
     throughput_gradient : (2,) float64 ndarray
@@ -384,7 +390,8 @@ def _described(
     unit, gradient = _derivatives(region.white_stamps, theta)
     design = np.vstack([unit, theta[0] * gradient]).T
     scale, n = region.noise.scale, region.noise.elements
-    inflation = np.sqrt((n - 1) / (n - 3)) if n > 5 else 1.0  # the scale is itself known from n places only
+    freedom = n + PRIOR_ELEMENTS
+    inflation = np.sqrt(freedom / (freedom - 2))  # the scale is itself known from a few places only: Student's t
     normal = design.T @ design
     if theta[0] == 0:
         normal[1, 1] = normal[2, 2] = 1.0
@@ -399,10 +406,10 @@ def _described(
     return Companion(
         east=float(east),
         north=float(north),
-        flux=float(theta[0]),
+        flux=float(theta[0]) * (1.0 - 1.0 / max(snr**2, 4.0)) if p.debias else float(theta[0]),
         covariance=covariance,
         snr=snr,
-        significance=_significance(snr * inflation, n),
+        significance=float(stats.norm.isf(stats.t.sf(snr * inflation, freedom))),
         elements=n,
         noise_scale=scale,
         reduced_chi2=_chi2(region, theta) / max(len(region.white_data) - 3, 1),
@@ -411,12 +418,6 @@ def _described(
         throughput_gradient=_throughput_gradient(injector, east, north),
         model=theta[0] * np.tensordot(weights, grid.models, axes=1),
     )
-
-
-def _significance(t: float, n: int) -> float:
-    if n < 4:
-        return t
-    return float(stats.norm.isf(stats.t.sf(t, n - 1)))
 
 
 def _upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:

@@ -27,6 +27,10 @@ RING_WIDTH = 1.5
 """Half-width of the annulus from which the correlation is measured, resolution elements."""
 
 
+PRIOR_ELEMENTS = 4
+"""Weight of the prediction from the correlation of the residuals against the template's scatter, in places."""
+
+
 @dataclass(frozen=True)
 class RadialNoise:
     """Mean and scatter of the residuals against distance from the star.
@@ -182,7 +186,7 @@ def template_scale(
     Returns
     -------
     scale : float
-        1 if there are fewer than four places.
+        Drawn toward 1 as if `PRIOR_ELEMENTS` further places scattered as predicted.
     elements : int
         Number of independent places.
     """
@@ -208,10 +212,10 @@ def template_scale(
         values = np.where(usable[rows, columns] & (there > 0), residual[rows, columns] / there * here, 0.0)
         amplitudes.append(float(weights @ values))
     independent = len(amplitudes) // 4
-    if independent < 4:
-        return 1.0, independent
     predicted = 1.0 / float(white @ white)
-    return float(np.sqrt(np.mean(np.square(amplitudes)) / predicted)), independent
+    measured = float(np.mean(np.square(amplitudes))) / predicted if amplitudes else 1.0
+    weight = independent / (independent + PRIOR_ELEMENTS)
+    return float(np.sqrt(weight * measured + (1 - weight))), independent
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,355 @@
+"""Do the error bars hold? Injected planets in simulated sequences, against what was put in.
+
+Sequences are simulated at image level: the star behind the mask with a wavefront that drifts from exposure to exposure,
+nine dithered reference exposures and two rolls, with photon and read noise of the mean of an exposure. They do not go
+through ramps and stages 1 and 2. A planet is put in with the wavefront of its exposure, and measured with the
+model's nominal one, as with real data. Each planet is in a noise realisation of its own.
+
+    python benchmarks/measure_truth.py pulls --first 0 --sequences 30 --out DIR     # can be run in pieces
+    python benchmarks/measure_truth.py alarms --first 0 --sequences 100 --out DIR
+    python benchmarks/measure_truth.py completeness --first 0 --sequences 30 --out DIR
+    python benchmarks/measure_truth.py summary --out DIR [--figure FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import geometry
+from lyot.instrument import coronagraph
+from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
+from lyot.measure.companion import fit_companion
+from lyot.measure.contrast import contrast_curve, measure_responses
+from lyot.measure.detection import detect_sources
+from lyot.measure.noise import snr_map
+from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
+from lyot.steps.measuring_io import injector_of, off_axis_source, placed
+from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+
+FILTER = "F1550C"
+SIZE = 121  # pixels: separations up to 5 arcsec with the whole PSF of the planet
+STAR_FLUX = 0.034  # Jy
+BRIGHTER = 4.0  # of the reference star
+BACKGROUND = 350.0  # MJy/sr
+PHOTONS = 31.0  # photo-electrons per MJy/sr and second: of the order of MIRI's at 15.5 um
+TIME = 3000.0  # s per science exposure
+PA_Y = (113.006, 122.385)
+DITHERS = ((0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2)
+DRIFT = 5.0  # nm between the stars; a third of it between exposures
+PARAMS = ReductionParams(truncations=(5,), recommended=5, zone_edges=(2.4, 5.0))
+
+
+@lru_cache(maxsize=1)
+def model() -> CoronagraphModel:
+    """The optics, coarse enough for hundreds of exposures; the planets are made and measured with the same."""
+    return CoronagraphModel.build(FILTER, OPTICS)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A noiseless sequence: images in MJy/sr and what they were made with."""
+
+    science: NDArray[np.float64]
+    references: NDArray[np.float64]
+    wavefronts: tuple[Wavefront, ...]
+    center: tuple[float, float]
+
+
+def noiseless(seed: int) -> Truth:
+    """The star in two rolls and nine reference exposures."""
+    rng = np.random.default_rng([seed, 1])
+    optics, c = model(), coronagraph(FILTER)
+    center = ((SIZE - 1) / 2 + 0.25, (SIZE - 1) / 2 - 0.29)
+    unit = 1e-6 / c.pixel_area
+    star = drifted(optics.wavefront, DRIFT, rng)
+    reference = drifted(optics.wavefront, DRIFT, rng)
+
+    def image(wavefront: Wavefront, offset: tuple[float, float]) -> NDArray[np.float64]:
+        return optics.psf(offset, shape=(SIZE, SIZE), center=center, wavefront=wavefront)
+
+    fronts = tuple(drifted(star, DRIFT / 3, rng) for _ in PA_Y)
+    pointing = rng.normal(scale=0.003, size=2)
+    jitter = rng.normal(scale=0.001, size=(len(PA_Y), 2))
+    science = [STAR_FLUX * unit * image(w, tuple(pointing + j)) for w, j in zip(fronts, jitter, strict=True)]
+    frames = []
+    off = rng.normal(scale=0.003, size=2)
+    for dither in DITHERS:
+        wavefront = drifted(reference, DRIFT / 3, rng)
+        where = tuple(0.01 * np.array(dither) + off + rng.normal(scale=0.001, size=2))
+        frames.append(BRIGHTER * STAR_FLUX * unit * image(wavefront, where))
+    return Truth(np.array(science), np.array(frames), fronts, center)
+
+
+def with_noise(images: NDArray[np.float64], seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Photon noise of source and background (Gaussian; thousands of electrons per pixel) and read noise."""
+    electrons = PHOTONS * seconds
+    sigma = np.sqrt((images + BACKGROUND) / electrons + (0.02 * BACKGROUND / np.sqrt(electrons)) ** 2)
+    return images + sigma * rng.standard_normal(images.shape)
+
+
+def sequence_of(science: NDArray[np.float64], references: NDArray[np.float64], center: tuple[float, float]) -> Any:
+    """The arrays of stage 3."""
+    c = coronagraph(FILTER)
+    return CoronagraphicSequence(
+        science=science,
+        exposure=np.arange(len(PA_Y)),
+        pa_y=np.array(PA_Y),
+        star=np.array([center] * len(PA_Y)),
+        pixel_scale=c.pixel_scale,
+        references=references,
+        mask_center=center,
+        boundary_tilt=c.boundary_tilt,
+    )
+
+
+def planet(truth: Truth, separation: float, angle: float) -> NDArray[np.float64]:
+    """A source of 1 Jy in the two rolls, with their wavefronts: (2, ny, nx), MJy/sr."""
+    c = coronagraph(FILTER)
+    frames = []
+    for pa_y, wavefront in zip(PA_Y, truth.wavefronts, strict=True):
+        dx, dy = (float(v) for v in geometry.detector_offset(separation, angle, pa_y))
+        x, y = truth.center[0] + dx / c.pixel_scale[0], truth.center[1] + dy / c.pixel_scale[1]
+        phase = (x - round(x), y - round(y))
+        stamp = model().off_axis_psf((dx, dy), size=101, phase=phase, wavefront=wavefront)
+        frames.append(placed(stamp, (SIZE, SIZE), (round(x), round(y))) * 1e-6 / c.pixel_area)
+    return np.array(frames)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One sequence with noise, and its reduction."""
+
+    truth: Truth
+    injector: Injector
+    fwhm: float
+
+
+def simulate(
+    seed: int, realisation: int = 0, extra: NDArray[np.float64] | None = None, truth: Truth | None = None
+) -> Simulated:
+    """Simulate and plan; `extra` is light to add to the science exposures."""
+    truth = truth or noiseless(seed)
+    rng = np.random.default_rng([seed, 2, realisation])
+    science = truth.science if extra is None else truth.science + extra
+    sequence = sequence_of(with_noise(science, TIME, rng), with_noise(truth.references, TIME / 9, rng), truth.center)
+    plan = plan_reduction(sequence, PARAMS)
+    c = coronagraph(FILTER)
+    psf = _source(sequence)
+    injector = injector_of(plan, psf)
+    return Simulated(truth, injector, c.lambda_over_d / injector.pixel_scale)
+
+
+_SOURCES: dict[bytes, Any] = {}
+
+
+def _source(sequence: CoronagraphicSequence) -> Any:
+    """Images of unit sources; the geometry is the same in all sequences, so that they can be shared."""
+    key = np.asarray(sequence.star).tobytes()
+    if key not in _SOURCES:
+        source = off_axis_source(sequence, FILTER, coronagraph(FILTER).pixel_area, optics=OPTICS)
+        _SOURCES[key] = lru_cache(maxsize=1024)(source)
+    return _SOURCES[key]
+
+
+SEPARATIONS = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2, 4.5)
+
+
+def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
+    """Planets of S/N 3 to 100 at random places of one sequence, each in its own noise, fitted from a guess nearby."""
+    rng = np.random.default_rng([seed, 3])
+    truth = noiseless(seed)
+    base = simulate(seed, 1000, truth=truth)
+    maps = snr_map(base.injector.image, base.injector.center, base.fwhm)
+    rows = []
+    for k in range(per_sequence):
+        separation = float(rng.choice(SEPARATIONS)) * float(rng.uniform(0.9, 1.1))
+        angle = float(rng.uniform(0, 360))
+        light = planet(truth, separation, angle)
+        # flux for the wanted S/N: by the aperture noise there and the planet's own light
+        east, north = (float(v) for v in geometry.sky_offset(separation, angle))
+        x, y = base.injector.pixel(east, north)
+        noise = maps.noise[round(y), round(x)]
+        if not np.isfinite(noise):
+            continue
+        p = ContrastParams(separations=2, angles=1, inner_radius=separation, outer_radius=separation * 1.001,
+                           first_angle=angle)  # fmt: skip
+        response = float(measure_responses(base.injector, base.fwhm, p).response[0, 0])
+        flux = float(10 ** rng.uniform(np.log10(3), 2)) * float(noise) / response
+        one = simulate(seed, k, flux * light, truth=truth)
+        guess = (separation + rng.normal(scale=0.03), angle + np.degrees(rng.normal(scale=0.03) / separation))
+        start = time.perf_counter()
+        c = fit_companion(one.injector, one.fwhm, guess, CompanionParams(posterior=False))
+        seconds = time.perf_counter() - start
+        u = np.array([np.sin(np.radians(angle)), np.cos(np.radians(angle))])
+        radial = np.array([c.east - east, c.north - north]) @ u
+        tangential = np.array([c.east - east, c.north - north]) @ np.array([u[1], -u[0]])
+        rows.append({
+            "seed": seed, "separation": separation, "angle": angle, "flux": flux, "snr": flux / c.flux_error,
+            "fitted": c.flux, "error": c.flux_error, "radial": radial, "radial_error": c.separation_error,
+            "tangential": tangential, "tangential_error": np.radians(c.position_angle_error) * c.separation,
+            "elements": c.elements, "scale": c.noise_scale, "chi2": c.reduced_chi2, "seconds": seconds,
+        })  # fmt: skip
+    return rows
+
+
+def alarms(seed: int) -> list[dict[str, float]]:
+    """Peaks above 4, 4.5 and 5 Gaussian sigmas in a sequence without planets, and how many were expected."""
+    one = simulate(seed)
+    c = one.injector
+    out = []
+    for level in (3.5, 4.0, 4.5, 5.0):
+        params = DetectionParams(threshold=0.0, min_significance=level, outer_radius=5.0)
+        found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, params=params)
+        out.append({"seed": seed, "level": level, "found": len(found),
+                    "least": min((d.false_alarm for d in found), default=1.0)})  # fmt: skip
+    return out
+
+
+def completeness(seed: int, *, per_sequence: int = 12) -> list[dict[str, float]]:
+    """Planets at the 5-sigma curve, each in its own noise: is the S/N there 5 sigmas or more?"""
+    rng = np.random.default_rng([seed, 4])
+    truth = noiseless(seed)
+    base = simulate(seed, 1000, truth=truth)
+    curve = contrast_curve(base.injector, base.fwhm, ContrastParams(separations=6, angles=8, outer_radius=4.5))
+    rows = []
+    for k in range(per_sequence):
+        i = int(rng.integers(len(curve.separation)))
+        if not np.isfinite(curve.flux_limit[i]):
+            continue
+        angle = float(rng.uniform(0, 360))
+        light = planet(truth, float(curve.separation[i]), angle)
+        one = simulate(seed, k, float(curve.flux_limit[i]) * light, truth=truth)
+        maps = snr_map(one.injector.image, one.injector.center, one.fwhm)
+        east, north = (float(v) for v in geometry.sky_offset(curve.separation[i], angle))
+        x, y = one.injector.pixel(east, north)
+        value = float(maps.significance()[round(y), round(x)])
+        rows.append({"seed": seed, "separation": float(curve.separation[i]), "significance": value,
+                     "elements": int(curve.elements[i])})  # fmt: skip
+    return rows
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Numbers of all pieces that were run."""
+    out: dict[str, Any] = {}
+    rows = _rows(folder, "pulls")
+    if rows:
+        flux, fit, error = (np.array([r[k] for r in rows]) for k in ("flux", "fitted", "error"))
+        bias, pull = (fit - flux) / flux, (fit - flux) / error
+        radial = np.array([r["radial"] / r["radial_error"] for r in rows])
+        tangential = np.array([r["tangential"] / r["tangential_error"] for r in rows])
+        separation = np.array([r["separation"] for r in rows])
+        weights = (flux / error) ** 2 / (1 + (0.02 * flux / error) ** 2)
+        out["pulls"] = {
+            "injections": len(rows), "sequences": len({r["seed"] for r in rows}),
+            "flux_bias_weighted": float(np.sum(weights * bias) / weights.sum()),
+            "flux_bias_median": float(np.median(bias)),
+            **{f"{n}_{k}": float(v) for n, p in (("flux", pull), ("radial", radial), ("tangential", tangential))
+               for k, v in (("pull_mean", p.mean()), ("pull_std", p.std(ddof=1)), ("pull_mad", _mad(p)))},
+            "seconds_median": float(np.median([r["seconds"] for r in rows])),
+            "by_separation": [
+                {"from": a, "to": b, "n": int(m.sum()), "flux_bias_median": float(np.median(bias[m])),
+                 "flux_pull_mean": float(pull[m].mean()), "flux_pull_mad": _mad(pull[m]),
+                 "radial_pull_mad": _mad(radial[m]), "tangential_pull_mad": _mad(tangential[m])}
+                for a, b in ((0.4, 0.8), (0.8, 1.2), (1.2, 2.0), (2.0, 5.0))
+                for m in [(separation >= a) & (separation < b)] if m.sum() > 2
+            ],
+        }  # fmt: skip
+    rows = _rows(folder, "alarms")
+    if rows:
+        out["alarms"] = [
+            {"level": level, "sequences": len(mine), "peaks": sum(r["found"] for r in mine),
+             "with_one_or_more": sum(r["found"] > 0 for r in mine)}
+            for level in sorted({r["level"] for r in rows}) for mine in [[r for r in rows if r["level"] == level]]
+        ]  # fmt: skip
+        p = np.array([r["least"] for r in rows if r["level"] == min(x["level"] for x in rows)])
+        out["alarm_probability"] = {f"least_below_{t}": float((p < t).mean()) for t in (0.5, 0.2, 0.1, 0.05)}
+    rows = _rows(folder, "completeness")
+    if rows:
+        good = [r for r in rows if np.isfinite(r["significance"])]
+        out["completeness"] = {
+            "planets": len(good), "found": float(np.mean([r["significance"] >= 5 for r in good])),
+            "inside_1.2": _found(good, 0, 1.2), "outside_1.2": _found(good, 1.2, 9),
+        }  # fmt: skip
+    return out
+
+
+def _found(rows: list[dict[str, float]], low: float, high: float) -> float | None:
+    mine = [r["significance"] >= 5 for r in rows if low <= r["separation"] < high]
+    return float(np.mean(mine)) if mine else None
+
+
+def _mad(values: NDArray[np.float64]) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _rows(folder: Path, what: str) -> list[dict[str, float]]:
+    return [row for path in sorted(folder.glob(f"{what}_*.json")) for row in json.loads(path.read_text())]
+
+
+def figure(folder: Path, path: Path) -> None:
+    """Pulls of flux and position, and the ratio of fitted to true flux."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = _rows(folder, "pulls")
+    fig, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+    t = np.linspace(-4, 4, 200)
+    pulls_of = {
+        "flux": [(r["fitted"] - r["flux"]) / r["error"] for r in rows],
+        "separation": [r["radial"] / r["radial_error"] for r in rows],
+        "across": [r["tangential"] / r["tangential_error"] for r in rows],
+    }
+    for name, values in pulls_of.items():
+        axes[0].hist(values, bins=np.linspace(-4, 4, 25), histtype="step", density=True, label=name)
+    axes[0].plot(t, np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi), "k:", lw=1, label="unit Gaussian")
+    axes[0].set_xlabel("(fitted - true) / error")
+    axes[0].legend(fontsize=7, frameon=False)
+    snr = np.array([r["snr"] for r in rows])
+    ratio = np.array([r["fitted"] / r["flux"] for r in rows])
+    axes[1].errorbar(snr, ratio, [r["error"] / r["flux"] for r in rows], fmt=".", ms=3, lw=0.5)
+    axes[1].set(xscale="log", xlabel="S/N", ylabel="fitted / true flux", ylim=(0.5, 1.5))
+    axes[1].axhline(1.0, color="k", lw=0.5)
+    axes[2].plot([r["separation"] for r in rows], pulls_of["flux"], ".", ms=4)
+    axes[2].set(xlabel="separation [arcsec]", ylabel="flux pull", ylim=(-5, 5))
+    axes[2].axhline(0.0, color="k", lw=0.5)
+    fig.tight_layout()
+    fig.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run one piece, or sum up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pulls", "alarms", "completeness", "summary"))
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--sequences", type=int, default=5)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--figure", type=Path)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.what == "summary":
+        print(json.dumps(summary(args.out), indent=1))
+        if args.figure is not None:
+            figure(args.out, args.figure)
+        return
+    job = {"pulls": pulls, "alarms": alarms, "completeness": completeness}[args.what]
+    for seed in range(args.first, args.first + args.sequences):
+        path = args.out / f"{args.what}_{seed:05d}.json"
+        if not path.exists():
+            path.write_text(json.dumps(job(seed)))
+            print(path.name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
