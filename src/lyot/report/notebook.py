@@ -159,6 +159,8 @@ def log_to(path: str | Path) -> Iterator[Path]:
     path : path
         The file; what it held is lost.
     """
+    import crds.core.log  # noqa: F401 - adds its own handler on import
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
