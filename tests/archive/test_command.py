@@ -22,7 +22,8 @@ def call(connection: Connection, monkeypatch: pytest.MonkeyPatch):
     app = cli.build_app()
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, ["download", *map(str, arguments)])
+        command = [] if arguments[0] == "run" else ["download"]
+        return CliRunner().invoke(app, [*command, *map(str, arguments)])
 
     return run
 
@@ -68,3 +69,14 @@ def test_errors_are_ours(call, archive: Archive, tmp_path: Path) -> None:
     assert isinstance(call("9999", "--out", tmp_path).exception, ArchiveError)
     archive.faults = {"column_list": [Fault(state=404)]}
     assert isinstance(call("1386", "--out", tmp_path).exception, ArchiveError)
+
+
+def test_run_takes_a_program(call, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRDS_PATH", str(tmp_path / "cache"))
+    monkeypatch.setenv("CRDS_SERVER_URL", "https://localhost:1")  # nobody listens
+    monkeypatch.delenv("CRDS_CONTEXT", raising=False)
+    result = call("run", "1386", "--filter", "F1550C", "--target", "HIP 65426", "--out", tmp_path / "out")
+    assert len(list((tmp_path / "out" / "uncal").glob("*_uncal.fits"))) == 15  # fetched before references are sought
+    assert isinstance(result.exception, ArchiveError)
+    assert "https://localhost:1 is out of reach" in str(result.exception)
+    assert isinstance(call("run", "9999", "--out", tmp_path / "none").exception, ArchiveError)

@@ -181,6 +181,41 @@ def fetch(
     return result
 
 
+def fetch_programs(
+    programs: Sequence[str], out: Path, *, filter_name: str | None = None, target: str | None = None
+) -> list[Path]:
+    """Fetch the raw exposures of programs into ``<out>/uncal``, as `lyot run` needs them."""
+    from lyot.archive.records import make_query
+
+    query = make_query(programs, filters=[filter_name] if filter_name else (), targets=[target] if target else ())
+    result = fetch(query, out / "uncal")
+    return list(result.files) if result is not None else []
+
+
+def prepare_references(files: Sequence[Path], crds: Path | None, context: str | None) -> tuple[Path, str]:
+    """Fetch the calibration references of exposures; gives the cache and the context to be used from then on.
+
+    Where neither an option nor the environment says where from, it is the observatory's server.
+    """
+    import os
+
+    from lyot.archive.crds_prefetch import prefetch
+    from lyot.steps.crds_environment import DEFAULT_SERVER, resolve_crds
+
+    nowhere = crds is None and not os.environ.get("CRDS_PATH") and not os.environ.get("CRDS_SERVER_URL")
+    if nowhere:
+        os.environ["CRDS_SERVER_URL"] = DEFAULT_SERVER
+    try:
+        chosen = resolve_crds(crds, context, files)
+        with chosen.applied():
+            result = prefetch(files, context=chosen.context)
+    finally:
+        if nowhere:  # from here on the cache serves, and every worker reads the same
+            os.environ.pop("CRDS_SERVER_URL", None)
+    typer.echo(f"{len(result.references)} calibration references, context {result.context}")
+    return chosen.path, result.context
+
+
 def download(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the files.")],
     programs: Annotated[list[str] | None, typer.Argument(help="Programs, e.g. 1386.")] = None,

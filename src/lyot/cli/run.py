@@ -53,7 +53,10 @@ def _write_report(result: RunResult) -> None:
 
 
 def run(
-    inputs: Annotated[list[Path], typer.Argument(help="Exposure files, folders or associations, at any stage.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Exposure files, folders or associations, at any stage; or programs to fetch from MAST."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the products.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (TOML).")] = None,
     settings: Annotated[
@@ -75,7 +78,16 @@ def run(
 
     Run again, it does only what is not done or whose inputs, parameters or versions changed.
     """
+    from lyot.archive.records import is_program
     from lyot.run.config import load_config
+
+    programs = [str(p) for p in inputs if not p.exists() and is_program(str(p))]
+    if programs:
+        from lyot.cli.download import fetch_programs, prepare_references
+
+        fetched = fetch_programs(programs, out, filter_name=filter_name, target=target)
+        crds, context = prepare_references(fetched, crds, context)
+        inputs = [p for p in inputs if str(p) not in programs] + fetched
 
     options = {
         "stages": stages, "filter": filter_name, "target": target, "jobs": jobs, "scheduler": scheduler,
