@@ -1,0 +1,168 @@
+"""Detection limits: the noise and the throughput are what they are known to be."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lyot.errors import InputError
+from lyot.geometry import sky_offset
+from lyot.measure import ContrastParams, Injector, contrast_curve, limit_map, model_mask, snr_map
+from lyot.measure.contrast import response_map
+from lyot.measure.noise import MIN_ELEMENTS, aperture_kernel, aperture_signal, tail_excess, threshold_for
+
+PARAMS = ContrastParams(separations=5, angles=4, inner_radius=1.0, outer_radius=3.2)
+
+
+@pytest.fixture(scope="module")
+def measured(bench):
+    injector = bench.injector(bench.sequence(11))
+    return injector, contrast_curve(injector, bench.fwhm, PARAMS)
+
+
+def white(seed, throughput=1.0, size=101):
+    """An image of unit white noise whose 'reduction' dims sources by a known factor."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    center = ((size - 1) / 2, (size - 1) / 2)
+
+    def psf(exposure, east, north):
+        image = np.zeros((size, size))
+        image[round(center[1] + north / 0.11), round(center[0] - east / 0.11)] = 1.0
+        return throughput * ndimage.gaussian_filter(image, 1.87)
+
+    return Injector(
+        rng.normal(size=(1, size, size)), np.zeros(1, np.intp), psf, lambda s: s, center, 0.11,
+        reduce_many=lambda s: s,
+    )  # fmt: skip
+
+
+def test_white_noise_has_the_limit_of_arithmetic():
+    fwhm = 4.4
+    injector = white(1, throughput=0.4)
+    curve = contrast_curve(injector, fwhm, ContrastParams(separations=4, angles=6, inner_radius=2.0, outer_radius=4.5))
+    kernel = aperture_kernel(fwhm)
+    noise = np.sqrt((kernel**2).sum())
+    # part of a Gaussian of FWHM 4.4 px in an aperture of diameter 4.4 px: 1 - exp(-ln 2) = 0.5; mean over edge pixels
+    expected = threshold_for(5.0, curve.elements) * noise / (0.4 * 0.5)
+    # scatter of the noise from 25-50 elements (10 to 15 %), averaged over rings that share elements
+    np.testing.assert_allclose(curve.flux_limit, expected, rtol=0.25)
+    assert np.abs(np.mean(curve.flux_limit / expected) - 1) < 0.12
+
+
+def test_limit_scales_with_throughput(bench):
+    full = contrast_curve(white(2), bench.fwhm, PARAMS)
+    dim = contrast_curve(white(2, throughput=0.5), bench.fwhm, PARAMS)
+    np.testing.assert_allclose(dim.flux_limit, 2 * full.flux_limit, rtol=1e-10)
+    np.testing.assert_allclose(dim.noise, full.noise)
+
+
+def test_a_source_at_the_limit_has_the_threshold(bench, measured):
+    injector, curve = measured
+    i = 2
+    r, pa = float(curve.separation[i]), float(curve.responses.position_angle[i, 1])
+    east, north = (float(v) for v in sky_offset(r, pa))
+    where = np.array([injector.pixel(east, north)])
+    added = injector.inject([(east, north, float(curve.limits[i, 1]))])
+    gain = (
+        aperture_signal(added, injector.center, bench.fwhm, where)
+        - aperture_signal(injector.image, injector.center, bench.fwhm, where)
+    )[0]
+    # exact but for rounding: threshold x noise is what the injected source adds
+    assert gain == pytest.approx(curve.threshold[i] * curve.noise[i], rel=1e-6)
+
+
+def test_subtraction_costs_throughput(measured):
+    _, curve = measured
+    assert (curve.throughput <= 1.0 + 1e-9).all()
+    assert (curve.flux_limit > curve.flux_raw).all()
+    assert (curve.flux_low <= curve.flux_limit).all()
+    assert (curve.flux_limit <= curve.flux_high).all()
+
+
+def test_limit_map_agrees_with_the_curve(bench, measured):
+    injector, curve = measured
+    limits = limit_map(injector, curve, bench.fwhm)
+    ny, nx = limits.shape
+    y, x = np.indices((ny, nx))
+    r = np.hypot(x - injector.center[0], y - injector.center[1]) * injector.pixel_scale
+    ring = np.abs(r - curve.separation[2]) < 0.1
+    # the map scatters pixel by pixel around the curve; their medians agree within the noise of the noise
+    assert np.nanmedian(limits[ring]) == pytest.approx(curve.flux_limit[2], rel=0.15)
+    assert np.isnan(limits[r > 3.3]).all()
+
+
+def test_response_map_passes_through_the_injections(measured):
+    injector, curve = measured
+    half = np.full(injector.image.shape, 0.5)
+    for throughput in (None, half):
+        responses = response_map(injector, curve.responses, throughput=throughput)
+        east, north = sky_offset(curve.separation[1], curve.responses.position_angle[1, 2])
+        x, y = injector.pixel(float(east), float(north))
+        # half a pixel away at most, and the response changes by a few percent over the map
+        assert responses[round(y), round(x)] == pytest.approx(curve.responses.response[1, 2], rel=0.03)
+
+
+def test_known_companions_do_not_raise_the_limit(bench):
+    planet = (2.0, 70.0, 300.0)
+    east, north = (float(v) for v in sky_offset(planet[0], planet[1]))
+    injector, clean = bench.injector(bench.sequence(12, (planet,))), bench.injector(bench.sequence(12))
+    known = planet[2] * injector.forward(east, north)
+    mask = model_mask(known, snr_map(clean.image, clean.center, bench.fwhm).noise, bench.fwhm, uncertainty=0.1)
+    assert mask.any()
+    assert mask.mean() < 0.05
+    free = contrast_curve(clean, bench.fwhm, PARAMS)
+    spoilt = contrast_curve(injector, bench.fwhm, PARAMS)
+    treated = contrast_curve(injector, bench.fwhm, PARAMS, known=known, exclude=mask)
+    near = np.argmin(np.abs(free.separation - 2.0))
+    assert spoilt.flux_limit[near] > 2 * free.flux_limit[near]
+    # a few of its elements are masked: the noise there is that of the others
+    np.testing.assert_allclose(treated.flux_limit, free.flux_limit, rtol=0.25)
+
+
+def test_completeness_at_the_curve_is_one_half():
+    # at the limit the measured S/N is above the threshold as often as below it
+    fwhm, found = 4.4, []
+    params = ContrastParams(separations=3, angles=4, inner_radius=1.2, outer_radius=3.0)
+    for seed in range(12):
+        base = white(100 + seed)
+        curve = contrast_curve(base, fwhm, params)
+        for i in range(3):
+            for j in range(4):
+                east, north = (float(v) for v in sky_offset(curve.separation[i], curve.responses.position_angle[i, j]))
+                other = white(1000 + seed)  # noise that the curve has not seen
+                image = other.inject([(east, north, float(curve.flux_limit[i]))])
+                x, y = (round(v) for v in other.pixel(east, north))
+                found.append(snr_map(image, other.center, fwhm).significance()[y, x] >= 5)
+    # 144 planets, four in each of 36 rings of one noise: 50 % +- 4 %, and 3.5 sigma of that
+    assert 0.36 < np.mean(found) < 0.64
+
+
+def test_threshold_is_the_t_distribution():
+    n = np.array([MIN_ELEMENTS - 1, 10, 100000])
+    t = threshold_for(3.0, n)
+    assert np.isnan(t[0])
+    assert stats.t.sf(t[1], 9) == pytest.approx(stats.norm.sf(3.0))
+    assert t[2] == pytest.approx(3.0, abs=1e-3)
+
+
+def test_tails_of_gaussian_noise_are_gaussian_and_others_are_not():
+    rng = np.random.default_rng(5)
+    found, expected = tail_excess(rng.normal(size=(201, 201)), (100, 100), 4.4, level=2.5)
+    # about 30 elements are expected beyond 2.5 sigma of either sign: five sigmas of the counts
+    assert abs(found - expected) < 5 * np.sqrt(expected)
+    heavy = rng.standard_t(1.5, size=(201, 201))
+    assert tail_excess(heavy, (100, 100), 4.4, level=4.0)[0] > 5 * tail_excess(heavy, (100, 100), 4.4, level=4.0)[1]
+
+
+def test_bad_range(bench, measured):
+    with pytest.raises(InputError, match="first separation"):
+        contrast_curve(measured[0], bench.fwhm, ContrastParams(inner_radius=6.0))
+
+
+def test_not_linear_reductions_have_limits_too(bench):
+    injector = bench.injector(bench.sequence(13), strategy="adi")
+    curve = contrast_curve(
+        injector, bench.fwhm, ContrastParams(separations=2, angles=2, inner_radius=1.5, outer_radius=3.0)
+    )
+    assert np.isfinite(curve.flux_limit).all()

@@ -1,0 +1,59 @@
+"""Fluxes, magnitudes, masses."""
+
+import numpy as np
+import pytest
+
+from lyot.errors import InputError, MissingInputError
+from lyot.measure import Star
+from lyot.measure.mass import MassGrid
+from lyot.measure.photometry import contrast_of, magnitude_of
+
+
+def test_magnitudes():
+    assert magnitude_of(29.66, 29.66) == pytest.approx(0.0)
+    assert magnitude_of(2.966, 29.66) == pytest.approx(2.5)
+    assert np.isnan(magnitude_of(-1.0, 29.66))
+    star = Star.from_magnitude(5.0, 29.66, 0.1)
+    assert star.flux == pytest.approx(0.2966)
+    assert star.error / star.flux == pytest.approx(0.0921, rel=1e-3)  # 0.1 mag x ln(10)/2.5
+
+
+def test_contrast_is_unknown_without_the_star():
+    assert np.isnan(contrast_of(1.0, Star()))
+    assert contrast_of(1e-5, Star(0.1)) == pytest.approx(1e-4)
+
+
+def test_sed_of_a_power_law():
+    w = np.linspace(8, 20, 50)
+    star = Star.from_sed(w[::-1], (10.0 / w[::-1]) ** 2, (11.3, 0.6), 0.05)
+    # in closed form: int w^-3 dw / int w^-1 dw; interpolation in log-log is exact for a power law
+    low, high = 11.0, 11.6
+    expected = 100 * 0.5 * (low**-2 - high**-2) / np.log(high / low)
+    assert star.flux == pytest.approx(expected, rel=1e-4)  # sum over 201 points
+    assert star.error == pytest.approx(0.05 * star.flux)
+
+
+def test_bad_stars():
+    with pytest.raises(InputError, match="positive flux"):
+        Star(-1.0)
+    with pytest.raises(InputError, match="must reach"):
+        Star.from_sed([5, 11.2], [1, 1], (11.3, 0.6))
+
+
+def test_mass_grid(tmp_path):
+    path = tmp_path / "grid.txt"
+    path.write_text("# age mass mag\n10 1 15\n10 5 12\n10 20 9\n100 1 18\n100 5 14\n100 20 11\n")
+    young = MassGrid.read(path, age=10)
+    np.testing.assert_allclose(young.mass([15.0, 12.0, 9.0]), [1, 5, 20])
+    assert np.isnan(young.mass(8.0))
+    assert np.isnan(young.mass(16.0))
+    middle = MassGrid.read(path, age=10**1.5)
+    np.testing.assert_allclose(middle.magnitudes, [16.5, 13.0, 10.0])
+    with pytest.raises(InputError, match="outside the grid"):
+        MassGrid.read(path, age=1000)
+    with pytest.raises(InputError, match="columns"):
+        MassGrid.read(path)
+    with pytest.raises(MissingInputError):
+        MassGrid.read(tmp_path / "none.txt")
+    with pytest.raises(InputError, match="decrease"):
+        MassGrid(np.array([1.0, 2.0]), np.array([10.0, 11.0]))
