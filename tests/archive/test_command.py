@@ -59,6 +59,7 @@ def test_lacking_background_is_proposed(call, archive: Archive, tmp_path: Path) 
     archive.add("jw03333001001_04101_00001", targprop="Alpha", date_beg="2022-07-20T00:00:00")
     result = call("3333", "--out", tmp_path, "--dry-run")
     assert result.exit_code == 0, result.output
+    assert "lyot download 1386 --observation 7" in result.output
     assert "proposed as reference: program 1386, observation 7 (HIP-65219, 9 exposures): 3 days" in result.output
     assert "proposed as background: program 1386, observation 30" in result.output
     assert "lyot download 1386 --observation 30" in result.output
@@ -80,3 +81,11 @@ def test_run_takes_a_program(call, archive: Archive, tmp_path: Path, monkeypatch
     assert isinstance(result.exception, ArchiveError)
     assert "https://localhost:1 is out of reach" in str(result.exception)
     assert isinstance(call("run", "9999", "--out", tmp_path / "none").exception, ArchiveError)
+
+
+def test_run_asks_before_it_fetches_too_much(call, archive: Archive, tmp_path: Path) -> None:
+    result = call("run", "1386", "--out", tmp_path)
+    assert "choose one with --filter" in str(result.exception)
+    result = call("run", "1386", "--filter", "F1550C", "--out", tmp_path)
+    assert "several science targets, HD-141569A, HIP-65426; choose one with --target" in str(result.exception)
+    assert not archive.seen("retrieve_product")

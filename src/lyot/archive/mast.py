@@ -355,11 +355,12 @@ def _file(row: Mapping[str, Any], exposures: Mapping[str, ArchiveExposure], leve
         return None
     if not _NAME.fullmatch(name) or not name.startswith(exposure.dataset):
         raise ArchiveError(f"The archive names a file {name!r}, which is no proper file name; nothing was fetched.")
-    size = str(row["size"]).strip() if "size" in row else ""
+    size = str(row.get("size", "")).strip()
+    access = str(row.get("access", "")).strip()  # where the archive does not say, asking will tell
     return ArchiveFile(
         exposure=exposure,
         name=name,
         uri=str(row["uri"]).strip(),
         size=int(float(size)) if re.fullmatch(r"\d+(\.\d*)?", size) else 0,
-        public=str(row["access"]).strip().upper() in ("PUBLIC", "OPEN") if "access" in row else True,
+        public=access.lower() in _MISSING or access.upper() == "PUBLIC",
     )

@@ -84,12 +84,13 @@ def proposals(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient) 
     found: dict[tuple[str, str, str], Proposal] = {}
     present = {(f.exposure.program, f.exposure.observation) for _, f in rows}
     done: set[tuple[object, ...]] = set()
-    for star in with_role(assigned, Role.SCIENCE):
+    for star in with_role(assigned, Role.SCIENCE, Role.REFERENCE):
         e = star.exposure
-        has_reference = any(r.exposure.configuration == e.configuration for r in with_role(assigned, Role.REFERENCE))
-        needed = ([] if has_reference else ["reference"]) + (
-            [] if star.backgrounds or e.instrument != "MIRI" or e.stage == "calints" else ["background"]
+        linked = star.role is Role.REFERENCE or any(
+            r.exposure.configuration == e.configuration for r in with_role(assigned, Role.REFERENCE)
         )
+        subtracted = star.backgrounds or e.instrument != "MIRI" or e.stage == "calints"
+        needed = ([] if linked else ["reference"]) + ([] if subtracted else ["background"])
         for kind in needed:
             if (kind, e.target, e.configuration) not in done:
                 done.add((kind, e.target, e.configuration))
@@ -140,8 +141,25 @@ def _bars(files: Sequence[ArchiveFile]) -> Iterator[Callable[[ArchiveFile, int],
         yield show
 
 
+def _check_one_sequence(rows: Sequence[tuple[Assigned, ArchiveFile]]) -> None:
+    """Raise before anything is fetched if the exposures are more than one sequence."""
+    from lyot.errors import InputError
+    from lyot.run.roles import Role, choose_filter, with_role
+
+    chosen = choose_filter([a for a, _ in rows], None)
+    targets = sorted({a.exposure.target for a in with_role(chosen, Role.SCIENCE)})
+    if len(targets) > 1:
+        raise InputError(f"there are several science targets, {', '.join(targets)}; choose one with --target.")
+
+
 def fetch(
-    query: Query, out: Path, *, acquisitions: bool = False, dry_run: bool = False, jobs: int | None = None
+    query: Query,
+    out: Path,
+    *,
+    acquisitions: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    one_sequence: bool = False,
 ) -> Downloaded | None:
     """Look for a query's files, show them, and fetch what is not there; None for a dry run.
 
@@ -156,6 +174,8 @@ def fetch(
         Only show.
     jobs : int, optional
         Files at the same time.
+    one_sequence : bool, optional
+        Fetch nothing, but raise `InputError`, if there are several filters or science targets.
     """
     from lyot.archive import MastClient, download, find, to_fetch
     from lyot.archive.download import AT_ONCE
@@ -164,6 +184,8 @@ def fetch(
     client = MastClient()
     listing = find(query, client)
     rows = assign_roles(listing, out)
+    if one_sequence:
+        _check_one_sequence(rows)
     files = [f for _, f in rows if acquisitions or not f.exposure.is_acquisition]
     lacking = to_fetch(files, out)
     show(rows, {f.name for f in lacking}, {f.name for _, f in rows} - {f.name for f in files})
@@ -182,13 +204,14 @@ def fetch(
 
 
 def fetch_programs(
-    programs: Sequence[str], out: Path, *, filter_name: str | None = None, target: str | None = None
+    programs: Sequence[str], out: Path, *, filter_name: str | None, target: str | None, stages: str | None
 ) -> list[Path]:
     """Fetch the raw exposures of programs into ``<out>/uncal``, as `lyot run` needs them."""
     from lyot.archive.records import make_query
 
     query = make_query(programs, filters=[filter_name] if filter_name else (), targets=[target] if target else ())
-    result = fetch(query, out / "uncal")
+    to_the_end = stages is None or "3" in stages
+    result = fetch(query, out / "uncal", one_sequence=to_the_end)
     return list(result.files) if result is not None else []
 
 

@@ -85,9 +85,11 @@ def run(
     if programs:
         from lyot.cli.download import fetch_programs, prepare_references
 
-        fetched = fetch_programs(programs, out, filter_name=filter_name, target=target)
+        fetched = fetch_programs(programs, out, filter_name=filter_name, target=target, stages=stages)
         crds, context = prepare_references(fetched, crds, context)
-        inputs = [p for p in inputs if str(p) not in programs] + fetched
+        inputs = [p for p in inputs if str(p) not in programs]
+        target = target if inputs else None  # only this target's was fetched, under the proposer's name for it
+        inputs += fetched
 
     options = {
         "stages": stages, "filter": filter_name, "target": target, "jobs": jobs, "scheduler": scheduler,
