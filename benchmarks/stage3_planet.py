@@ -1,0 +1,260 @@
+"""Why the official stage 3 misses the planet: one change at a time, on a simulated and on a real sequence.
+
+    python benchmarks/stage3_planet.py --work DIR [--simulate] [--data FOLDER] [--out FILE]
+
+With ``--simulate`` the F1550C sequence is simulated in DIR (8 GB) and taken through stages 1 and 2 first. FOLDER holds
+the calibrated HD 106906 exposures (F1140C). The official Coron3Pipeline runs on the same ``calints``, in a process of
+its own, with and without the planet in them. All images are measured by the same ruler (`planet_ruler`); figures go
+into FILE, images into DIR/images.npz for ``docs/figures_ablation.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from planet_noise import budget, read_variances
+from planet_official import read_official, run_official
+from planet_sequences import Case, flat_factor, hd106906_case, simulate, simulated_case, with_planet
+from planet_variants import (
+    OURS,
+    SKETCH,
+    Outcome,
+    Variant,
+    from_official,
+    from_ours,
+    measure,
+    outcome,
+    path,
+    place_in,
+    planet_alone,
+    with_background_left,
+)
+
+from lyot.subtract import plan_reduction
+
+log = logging.getLogger("stage3_planet")
+FloatArray = NDArray[np.float64]
+Rows = dict[str, dict[str, Any]]
+
+BACKGROUND_LEFT = 0.03
+ANGLES = (30.0, 90.0, 150.0, 210.0, 270.0, 330.0)
+
+
+class Collector:
+    """Rows for the JSON file and images for the figures."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, FloatArray] = {}
+
+    def run(self, group: str, case: Case, variants: Iterable[Variant]) -> Rows:
+        """Measure some variants."""
+        rows: Rows = {}
+        for variant in variants:
+            rows[variant.name] = self.keep(group, variant.name, measure(case, variant))
+        return rows
+
+    def keep(self, group: str, name: str, result: Outcome) -> dict[str, Any]:
+        """Note one result."""
+        self.images[f"{group}|{name}"] = result.image
+        log.info("%-10s %-48s %s", group, name, result.row())
+        return result.row()
+
+
+def official_rows(case: Case, folders: tuple[Path, Path], collector: Collector, group: str) -> Rows:
+    """Measure the official i2d, and the official psfsub turned and combined by Lyot."""
+    plan = plan_reduction(case.sequence, OURS.params)
+    alone = planet_alone(plan, case)
+    (whole, place), (without, _) = (
+        read_official(folder / "official_i2d.fits", case.files[0], case.offset, case.fwhm) for folder in folders
+    )
+    rows = {"official i2d": collector.keep(group, "official i2d", outcome(whole, without, place, alone))}
+    turned = [combine_psfsub(folder, case) for folder in folders]
+    ours = outcome(turned[0], turned[1], place_in(plan, case), alone)
+    rows["official psfsub, combined by Lyot"] = collector.keep(group, "official psfsub, combined by Lyot", ours)
+    return rows
+
+
+def combine_psfsub(folder: Path, case: Case) -> FloatArray:
+    """Mean of the integrations of each official psfsub, turned north up and combined."""
+    files = sorted(folder.glob("*psfsub.fits"))
+    means = []
+    for name in files:
+        with fits.open(name) as hdus:
+            means.append(hdus["SCI"].data.astype(float).mean(axis=0))
+    plan = plan_reduction(case.sequence, replace(OURS.params, roll_weights="equal"))
+    good = np.isfinite(plan.frames())
+    return plan.combine(np.where(good, np.array(means), np.nan)[np.newaxis])[1][0]
+
+
+def without_planet(case: Case, folder: Path, *, sign: float = -1.0) -> list[Path]:
+    """Copies of the science files with the planet taken out (or, with `sign` +1, put in)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = []
+    for exposure, source in enumerate(case.files):
+        target = folder / source.name
+        if not target.exists():
+            with fits.open(source) as hdus:
+                hdus["SCI"].data = (hdus["SCI"].data + sign * case.planet[exposure]).astype(np.float32)
+                hdus.writeto(target)
+        out.append(target)
+    return out
+
+
+def aligned_stack(folder: Path) -> FloatArray:
+    """The references as the official step aligned them to the first roll."""
+    with fits.open(sorted(folder.glob("*psfalign.fits"))[0]) as hdus:
+        return np.asarray(hdus["SCI"].data, dtype=np.float64)
+
+
+def simulated(work: Path, collector: Collector) -> dict[str, Any]:
+    """Everything on the simulated sequence."""
+    uncal, run = work / "uncal", work / "run"
+    case = simulated_case(uncal, run)
+    cache = uncal / "crds_cache"
+    crds = {"CRDS_PATH": str(cache), "CRDS_CONTEXT": (cache / "config/jwst/lyot_context").read_text().strip()}
+    folders = (work / "official", work / "official_without")
+    group = "simulated"
+    results: dict[str, Any] = {"one change to Lyot's defaults": collector.run(group, case, from_ours())}
+    run_official(folders[0], case.files, case.reference_files, crds)
+    aligned = aligned_stack(folders[0])
+    left = f"{BACKGROUND_LEFT:.0%} of the background left in the science"
+    results |= {
+        left: collector.run(group + " background left", case, with_background_left(BACKGROUND_LEFT, aligned)),
+        "path from the official settings to Lyot's": collector.run(group + " path", case, path(aligned)),
+        "one change to the official settings": collector.run(group + " official", case, from_official(aligned)),
+    }
+    run_official(folders[1], without_planet(case, work / "noplanet"), case.reference_files, crds)
+    results["official"] = official_rows(case, folders, collector, group)
+    return results
+
+
+def budgets(work: Path) -> dict[str, Any]:
+    """Noise budgets of some reductions of the simulated sequence."""
+    uncal, run = work / "uncal", work / "run"
+    case = simulated_case(uncal, run)
+    variances = read_variances(uncal, run, flat_factor(uncal))
+    results = {}
+    for variant in from_ours():
+        if variant.name in BUDGET_VARIANTS:
+            results[variant.name] = budget(case, variant, variances)
+            log.info("%s: %s", variant.name, json.dumps(results[variant.name]))
+    return results
+
+
+BUDGET_VARIANTS = (
+    OURS.name, SKETCH.name, "3 modes", "5 modes", "7 modes", "background as template", "smooth background in stage 2",
+    "damped least squares (loci)",
+)  # fmt: skip
+
+
+def real(folder: Path, work: Path, collector: Collector) -> dict[str, Any]:
+    """Planets injected into HD 106906."""
+    base = hd106906_case(folder)
+    variants = [OURS, SKETCH, *[v for v in from_ours() if v.name in REAL_VARIANTS]]
+    results: dict[str, Any] = {}
+    for separation in (0.82, 1.5, 2.0):
+        rows: dict[str, list[dict[str, float]]] = {}
+        for angle in ANGLES:
+            case = with_planet(base, separation=separation, angle=angle)
+            group = f"HD 106906 {separation}" if angle == ANGLES[0] else "skip"
+            for variant in variants:
+                row = collector.keep(group, variant.name, measure(case, variant))
+                rows.setdefault(variant.name, []).append(row)
+            if angle == ANGLES[0]:
+                rows |= {k: [v] for k, v in real_official(case, base, work, collector, group).items()}
+        results[f"{separation} arcsec"] = {
+            name: {key: round(float(np.median([r[key] for r in found])), 3) for key in found[0]}
+            | {"angles": len(found)}
+            for name, found in rows.items()
+        }
+    return results
+
+
+REAL_VARIANTS = (
+    "one fit over the whole frame",
+    "1 modes",
+    "3 modes",
+    "background as template",
+    "references registered",
+    "core of 0.3 arcsec left out",
+)
+
+
+def real_official(case: Case, base: Case, work: Path, collector: Collector, group: str) -> Rows:
+    """The official pipeline on HD 106906, with the planet and without."""
+    from lyot.simulate.crds_cache import write_empty_cache
+
+    tag = group.replace(" ", "_")
+    cache = write_empty_cache(work / "empty_cache")
+    steps = {"align_refs": {"override_psfmask": str(_psf_mask(case, work))}}
+    folders = (work / tag, work / "hd_without")
+    injected = without_planet(replace(case, files=base.files), work / (tag + "_in"), sign=1.0)
+    run_official(folders[0], injected, base.reference_files, cache.environment(), steps)
+    run_official(folders[1], base.files, base.reference_files, cache.environment(), steps)
+    return official_rows(case, folders, collector, group)
+
+
+def _psf_mask(case: Case, work: Path) -> Path:
+    """A PSF mask of the cropped frame: the field of view."""
+    from stdatamodels.jwst.datamodels import PsfMaskModel
+
+    name = work / "psfmask.fits"
+    assert case.sequence.throughput is not None
+    PsfMaskModel(data=np.isfinite(case.sequence.throughput).astype(np.float32)).save(str(name))
+    return name
+
+
+def prepare(work: Path) -> None:
+    """Simulate, and run stages 1 and 2."""
+    if not (work / "uncal").exists():
+        simulate(work / "uncal")
+    command = [sys.executable, "-m", "lyot.cli", "run", str(work / "uncal"), "--out", str(work / "run")]
+    subprocess.run([*command, "--stages", "1-2"], check=True)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--data", type=Path, help="calibrated HD 106906 exposures")
+    parser.add_argument("--part", choices=("all", "simulated", "budget", "real"), default="all")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "stage3_planet.json")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    if options.simulate:
+        prepare(options.work)
+    results: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu_threads": os.environ.get("OMP_NUM_THREADS", "default"),
+    }
+    collector = Collector()
+    if options.part in ("all", "simulated"):
+        results["simulated"] = simulated(options.work, collector)
+    if options.part in ("all", "budget"):
+        results["noise budget"] = budgets(options.work)
+    if options.data and options.part in ("all", "real"):
+        results["HD 106906"] = real(options.data, options.work, collector)
+    if options.out.exists():  # parts may run side by side
+        results = json.loads(options.out.read_text()) | results
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    kept = {k: v for k, v in collector.images.items() if not k.startswith("skip")}
+    np.savez_compressed(options.work / f"images_{options.part}.npz", **kept)
+
+
+if __name__ == "__main__":
+    main()
