@@ -59,6 +59,21 @@ def run_folder(tmp_path):
         }
     )
     table.write(tmp_path / "measure" / "detections.ecsv", format="ascii.ecsv")
+    companions = QTable(
+        {
+            "separation": [0.8176] * u.arcsec,
+            "separation_err": [0.011] * u.arcsec,
+            "position_angle": [149.4] * u.deg,
+            "position_angle_err": [0.7] * u.deg,
+            "contrast": [6.1e-4],
+            "contrast_err": [4e-5],
+            "flux": [np.nan] * u.Jy,
+            "snr": [15.2],
+        }
+    )
+    companions.write(tmp_path / "measure" / "companions.ecsv", format="ascii.ecsv")
+    curve = QTable({"separation": [0.5, 1.0] * u.arcsec, "contrast_5sigma": [1e-3, 2e-4], "contrast_raw": [5e-4, 1e-4]})
+    curve.write(tmp_path / "measure" / "contrast.ecsv", format="ascii.ecsv")
     strips = {"glow_sticks": [{"name": "left", "before": [1.04, 0.05], "after": [0.001, 0.05], "n_pixels": 9}]}
     (tmp_path / "stage2" / "jw1_background.json").write_text(json.dumps(strips))
     (tmp_path / "lyot.toml").write_text("[stage1.jump]\nrejection_threshold = 5\n")
@@ -81,6 +96,8 @@ def test_report_holds_everything(run_folder):
     for heading in ("Detections", "What is beside the star", "several truncations", "Stage 1", "Stage 2", "Timings"):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
+    assert "0.8176 ± 0.0110" in page and "149.40 ± 0.70" in page and "(6.10 ± 0.40)e-04" in page
+    assert "Contrast against separation" in page
     assert "1.040 ± 0.050" in page and "0.001 ± 0.050" in page
     assert "rejection_threshold" in page and "jwst_0001.pmap" in page
 

@@ -15,6 +15,7 @@ from astropy.table import QTable
 import lyot
 from lyot.errors import LyotError, MissingInputError
 from lyot.report import figures
+from lyot.report.measured import COMPANIONS, companion_rows, contrast_section, read_table
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.run.inputs import find_exposures
 from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
@@ -80,6 +81,19 @@ def sources_table(table: QTable | None) -> Table | None:
     )
     columns = ("#", "separation [arcsec]", "position angle [deg]", "S/N")
     return Table("Detections", "sources", columns, rows, "Position angle from north toward east.")
+
+
+def companions_table(out: Path) -> Table | None:
+    """Companions that were fitted, with error bars, as a table of the page."""
+    found = read_table(out / COMPANIONS)
+    if found is None:
+        return None
+    columns = (
+        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N"
+    )  # fmt: skip
+    rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
+    text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
+    return Table("Companions", "companions", columns, rows, text)
 
 
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
@@ -213,6 +227,9 @@ def write_report(out: str | Path) -> Path:
     title, subtitle = _title(assigned)
     headline, details = answer(sources)
     sections = list(all_sections(out, sources))
+    contrast = contrast_section(out)
+    if contrast is not None:
+        sections.insert(1, contrast)
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
     config = out / "lyot.toml"
     page = _template().render(
@@ -220,7 +237,7 @@ def write_report(out: str | Path) -> Path:
         subtitle=subtitle,
         answer=headline,
         answer_details=details,
-        lead_tables=[t for t in (sources_table(sources),) if t],
+        lead_tables=[t for t in (companions_table(out), sources_table(sources)) if t],
         sections=sections,
         tables=[t for t in (exposures_table(assigned), glow_table(out), timings_table(records)) if t],
         parameters=parameter_tables(records),

@@ -78,6 +78,11 @@ def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
     return (*first, *reversed(STAGES[: stages[0] - 1]))
 
 
+def _letters(name: str) -> str:
+    """A target's name without blanks, hyphens and case: ``HIP 65426`` and ``HIP-65426`` are one star."""
+    return "".join(c for c in name.upper() if c.isalnum())
+
+
 def _of_target(group: list[Assigned], target: str | None) -> list[Assigned]:
     """Leave out the science exposures of other targets."""
     targets = sorted({a.exposure.target for a in with_role(group, Role.SCIENCE)})
@@ -85,7 +90,7 @@ def _of_target(group: list[Assigned], target: str | None) -> list[Assigned]:
         if len(targets) > 1:
             raise InputError(f"there are several science targets, {', '.join(targets)}; choose one with --target.")
         return group
-    match = [t for t in targets if t.upper() == target.upper()]
+    match = [t for t in targets if _letters(t) == _letters(target)]
     if not match:
         raise unknown_name("science target", target, targets, where="--target")
     return [a for a in group if a.role is not Role.SCIENCE or a.exposure.target == match[0]]
