@@ -6,8 +6,9 @@ import pytest
 from lyot.errors import InputError
 from lyot.geometry import sky_offset
 from lyot.measure import CompanionParams, Star, SystematicParams, error_budget, fit_companions
-from lyot.measure.companion import NODES, fit_companion, forward_grid, node_weights
+from lyot.measure.companion import fit_companion
 from lyot.measure.covariance import correlation
+from lyot.measure.forward import NODES, forward_grid, node_weights
 
 FAST = CompanionParams(posterior=False)
 PLANET = (1.6, 215.0, 120.0)

@@ -1,7 +1,7 @@
 """Companions: flux and position by a forward model through the reduction, with errors that come from the residuals.
 
-The model of a source at any position is interpolated between forward models on a grid of positions around it (a quartic
-in each direction: for images sampled as MIRI's, exact to a few 1e-4 of the peak), each made by the reduction itself.
+The residuals around the source are whitened with their own covariance (`lyot.measure.covariance`); the model of a
+source at any position comes from forward models on a grid around it (`lyot.measure.forward`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from lyot.errors import InputError, ReductionError
@@ -29,14 +28,13 @@ from lyot.measure.covariance import (
     stamp_covariance,
     template_scale,
 )
+from lyot.measure.forward import ForwardGrid, derivatives, forward_grid, node_weights
 from lyot.measure.injection import FloatArray, Injector
 from lyot.measure.noise import aperture_sums
+from lyot.measure.posterior import Sampling, sample_posterior
 from lyot.params import param
 
 log = logging.getLogger(__name__)
-
-NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-"""Grid of forward models around the source, pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,48 +54,6 @@ class CompanionParams:
         "coordinates the best is always the brighter",
     )
     limit_snr: float = param(5.0, help="below this S/N an upper limit is reported as well", min=0.0)
-
-
-@dataclass(frozen=True)
-class ForwardGrid:
-    """Forward models of unit flux on a grid of positions around a pixel.
-
-    Attributes
-    ----------
-    middle : (x, y)
-        Position of the grid's middle, pixels of the combined image.
-    models : (25, Ny, Nx) float64 ndarray
-        x varies fastest.
-    """
-
-    middle: tuple[float, float]
-    models: FloatArray
-
-    def stamps(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
-        """The models on some pixels: (25, n)."""
-        return self.models[:, rows, columns]
-
-
-def forward_grid(injector: Injector, middle: tuple[float, float], *, flux: float = 1.0) -> ForwardGrid:
-    """Make the forward models around a position (x, y) in the combined image."""
-    models = [
-        injector.forward(*injector.sky(middle[0] + dx, middle[1] + dy), flux=flux) for dy in NODES for dx in NODES
-    ]
-    return ForwardGrid(middle, np.nan_to_num(np.stack(models)))
-
-
-def node_weights(dx: FloatArray, dy: FloatArray) -> FloatArray:
-    """Weights of the 25 nodes for positions (dx, dy) pixels from the middle: (n,) each to (n, 25)."""
-    wx, wy = _lagrange(np.atleast_1d(dx)), _lagrange(np.atleast_1d(dy))
-    return np.asarray((wy[:, :, None] * wx[:, None, :]).reshape(len(wx), -1))
-
-
-def _lagrange(t: FloatArray) -> FloatArray:
-    out = np.ones((len(t), len(NODES)))
-    for i, node in enumerate(NODES):
-        for other in np.delete(NODES, i):
-            out[:, i] *= (t - other) / (node - other)
-    return out
 
 
 @dataclass(frozen=True)
@@ -350,19 +306,11 @@ def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near:
     return stamp_covariance(radial, rho, geometry.rows, geometry.columns), 1.0
 
 
-def _derivatives(stamps: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Model of unit flux on the (whitened) stamp and its derivatives by (x, y): (n,), (2, n)."""
-    h = 1e-3
-    x, y = theta[1], theta[2]
-    w = node_weights(np.array([x, x + h, x - h, x, x]), np.array([y, y, y, y + h, y - h])) @ stamps
-    return w[0], np.stack([(w[1] - w[2]), (w[3] - w[4])]) / (2 * h)
-
-
 def _gauss_newton(region: _Region, theta: FloatArray) -> FloatArray:
     """Least squares of flux and position (pixels from the grid's middle), damped where the chi2 would grow."""
     best, chi2 = theta, _chi2(region, theta)
     for _ in range(30):
-        unit, gradient = _derivatives(region.white_stamps, best)
+        unit, gradient = derivatives(region.white_stamps, best)
         design = np.vstack([unit, best[0] * gradient]).T
         step = np.linalg.lstsq(design, region.white_data - best[0] * unit, rcond=None)[0]
         step[1:] = np.clip(step[1:], -0.5, 0.5)
@@ -387,7 +335,7 @@ def _chi2(region: _Region, theta: FloatArray) -> float:
 def _described(
     injector: Injector, grid: ForwardGrid, region: _Region, theta: FloatArray, p: CompanionParams
 ) -> Companion:
-    unit, gradient = _derivatives(region.white_stamps, theta)
+    unit, gradient = derivatives(region.white_stamps, theta)
     design = np.vstack([unit, theta[0] * gradient]).T
     scale, n = region.noise.scale, region.noise.elements
     freedom = n + PRIOR_ELEMENTS
@@ -402,7 +350,7 @@ def _described(
     east, north = injector.sky(x, y)
     weights = node_weights(theta[1:2], theta[2:3])[0]
     snr = float(theta[0] / np.sqrt(covariance[0, 0]))
-    samples = sample_posterior(region, theta, p, injector, grid) if p.posterior else None
+    samples = _posterior(region, theta, p, injector, grid) if p.posterior else None
     return Companion(
         east=float(east),
         north=float(north),
@@ -439,30 +387,11 @@ def _throughput_gradient(injector: Injector, east: float, north: float) -> Float
     ) / (2 * h * middle)
 
 
-def sample_posterior(
+def _posterior(
     region: _Region, theta: FloatArray, p: CompanionParams, injector: Injector, grid: ForwardGrid
 ) -> FloatArray:
-    """Samples (flux, east, north) of the posterior with flat priors, positions within the grid: (n, 3)."""
-    import emcee
-
-    scale = max(region.noise.scale, 1e-30)
-    data, stamps = region.white_data / scale, region.white_stamps / scale
-    unit, gradient = _derivatives(stamps, theta)
-    design = np.vstack([unit, theta[0] * gradient]).T
-    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design + 1e-12 * np.eye(3))))
-    spread[1:] = np.clip(spread[1:], 1e-6, 0.3)
-
-    def log_probability(t: FloatArray) -> FloatArray:
-        model = t[:, :1] * (node_weights(t[:, 1], t[:, 2]) @ stamps)
-        value = -0.5 * np.sum((data - model) ** 2, axis=1)
-        outside = np.abs(t[:, 1:] - np.clip(t[:, 1:], -1.5, 1.5)).max(axis=1) > 0
-        return np.asarray(np.where(outside, -np.inf, value))
-
-    rng = np.random.default_rng(p.seed)
-    first = theta + 0.5 * spread * rng.standard_normal((p.walkers, 3))
-    sampler = emcee.EnsembleSampler(p.walkers, 3, log_probability, vectorize=True)
-    sampler.random_state = np.random.RandomState(p.seed).get_state()
-    sampler.run_mcmc(first, p.steps)
-    chain = sampler.get_chain(discard=p.steps // 4, flat=True)
-    east, north = injector.sky(grid.middle[0] + chain[:, 1], grid.middle[1] + chain[:, 2])
-    return np.column_stack([chain[:, 0], east, north])
+    scale = region.noise.scale
+    sampling = Sampling(p.walkers, p.steps, p.seed)
+    chain = sample_posterior(region.white_data / scale, region.white_stamps / scale, theta, sampling)
+    origin = np.array(injector.sky(*grid.middle))
+    return np.column_stack([chain[:, 0], origin + chain[:, 1:] * injector.pixel_scale * np.array([-1.0, 1.0])])

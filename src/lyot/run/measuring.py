@@ -190,7 +190,7 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
 
 def _template(i2d: Path) -> Template | None:
     """Forward model of a source, to take found sources out; None where the reduction cannot be repeated."""
-    from lyot.run.measurements import open_run, template_of
+    from lyot.run.measured import open_run, template_of
 
     try:
         return template_of(open_run(i2d.parent.parent))

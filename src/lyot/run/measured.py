@@ -1,0 +1,103 @@
+"""A finished run, opened to be measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from lyot.errors import MissingInputError
+from lyot.measure.detection import Template
+from lyot.run.manifest import Manifest, Record
+from lyot.run.measuring import CombinedImage, read_combined
+from lyot.steps.measuring_io import MeasuredSequence, open_reduction
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A run's folder, opened for measurements.
+
+    Attributes
+    ----------
+    out : Path
+    sequence : MeasuredSequence
+    image : CombinedImage
+        The main product and its header.
+    klcube : Path or None
+        Combined images of all truncations.
+    """
+
+    out: Path
+    sequence: MeasuredSequence
+    image: CombinedImage
+    klcube: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the tables go."""
+        return self.out / "measure"
+
+
+def _last_stage3(out: Path) -> Record:
+    if not (out / "manifest.jsonl").is_file():
+        raise MissingInputError(f"{out}: no manifest.jsonl; expected the output folder of lyot run.")
+    records = [r for r in Manifest(out).records if r.kind == "stage3"]
+    if not records:
+        raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with --stages up to 3 first.")
+    return records[-1]
+
+
+def _product(out: Path, record: Record, suffix: str) -> Path | None:
+    found = [out / p.path for p in record.products if p.path.endswith(f"_{suffix}.fits") and "_roll" not in p.path]
+    return found[0] if found else None
+
+
+def open_run(out: str | Path, *, modes: int | None = None) -> MeasuredRun:
+    """Open a finished run for measurements.
+
+    Parameters
+    ----------
+    out : path
+        Output folder of ``lyot run``.
+    modes : int, optional
+        Truncation to measure; that of the main product by default.
+
+    Raises
+    ------
+    MissingInputError
+        If stage 3 has not been run there, or its inputs are gone.
+    """
+    out = Path(out)
+    record = _last_stage3(out)
+    association = json.loads((out / record.association).read_text())
+    members = association["products"][0]["members"]
+    science = [_member(out, record, m["expname"]) for m in members if m["exptype"] == "science"]
+    i2d = _product(out, record, "i2d")
+    if i2d is None or not i2d.is_file():
+        raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
+    parameters = record.parameters.get("klip", {})
+    sequence = open_reduction(science, _product(out, record, "psfalign"), parameters, modes=modes)
+    return MeasuredRun(out, sequence, read_combined(i2d), _product(out, record, "klcube"))
+
+
+def _member(out: Path, record: Record, name: str) -> Path:
+    path = Path(name) if Path(name).is_absolute() else (out / record.association).parent / name
+    if not path.is_file():
+        raise MissingInputError(f"{path}: the calibrated exposure is gone; measurements repeat the reduction of it.")
+    return path
+
+
+def template_of(run: MeasuredRun) -> Template:
+    """Image of a source at a pixel of the combined image, through the reduction."""
+    injector = run.sequence.injector
+    return lambda x, y: injector.forward(*injector.sky(x, y))
+
+
+def read_truncations(klcube: Path) -> tuple[NDArray[np.float64], list[int]]:
+    """Combined images of all truncations, (nK, Ny, Nx), and their numbers of modes."""
+    with fits.open(klcube) as hdus:
+        return np.asarray(hdus["SCI"].data, dtype=float), [int(k) for k in hdus["KLMODES"].data["MODES"]]
