@@ -44,6 +44,7 @@ PHOTONS = 31.0  # photo-electrons per MJy/sr and second: of the order of MIRI's 
 TIME = 3000.0  # s per science exposure
 PA_Y = (113.006, 122.385)
 DITHERS = ((0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+BOUNDARY = 0.35  # planets that keep less light than this in one of the rolls are told apart: they are on a boundary
 OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2)
 DRIFT = 5.0  # nm between the stars; a third of it between exposures
 PARAMS = ReductionParams(truncations=(5,), recommended=5, zone_edges=(2.4, 5.0))
@@ -241,8 +242,10 @@ def completeness(seed: int, *, per_sequence: int = 12) -> list[dict[str, float]]
 def summary(folder: Path) -> dict[str, Any]:
     """Numbers of all pieces that were run."""
     out: dict[str, Any] = {}
-    rows = _rows(folder, "pulls")
+    everything = _rows(folder, "pulls")
+    rows = [r for r in everything if least_throughput(r) >= BOUNDARY]
     if rows:
+        out["on_boundary"] = {"injections": len(everything) - len(rows), "least_throughput_below": BOUNDARY}
         flux, fit, error = (np.array([r[k] for r in rows]) for k in ("flux", "fitted", "error"))
         bias, pull = (fit - flux) / flux, (fit - flux) / error
         radial = np.array([r["radial"] / r["radial_error"] for r in rows])
@@ -283,6 +286,12 @@ def summary(folder: Path) -> dict[str, Any]:
     return out
 
 
+def least_throughput(row: dict[str, float]) -> float:
+    """Light that the mask leaves of a planet in the worse of the two rolls."""
+    offsets = [geometry.detector_offset(row["separation"], row["angle"], pa_y) for pa_y in PA_Y]
+    return min(model().throughput_at((float(x), float(y))) for x, y in offsets)
+
+
 def _found(rows: list[dict[str, float]], low: float, high: float) -> float | None:
     mine = [r["significance"] >= 5 for r in rows if low <= r["separation"] < high]
     return float(np.mean(mine)) if mine else None
@@ -303,7 +312,7 @@ def figure(folder: Path, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = _rows(folder, "pulls")
+    rows = [r for r in _rows(folder, "pulls") if least_throughput(r) >= BOUNDARY]
     fig, axes = plt.subplots(1, 3, figsize=(12, 3.6))
     t = np.linspace(-4, 4, 200)
     pulls_of = {

@@ -18,9 +18,6 @@ from lyot.params import param
 Template = Callable[[float, float], FloatArray]
 """``template(x, y)``: image (ny, nx) of a source at a pixel position of the searched image, any flux."""
 
-PEAKS_PER_ELEMENT = 3.0
-"""Independent trials per area of an aperture: the map is searched at every pixel, not at apertures side by side."""
-
 MODEL_ERROR = 0.2
 """Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
 
@@ -84,9 +81,21 @@ class Detection:
     false_alarm: float = float("nan")
 
 
-def false_alarm_probability(significance: float, trials: float) -> float:
-    """Probability of one or more values beyond `significance` Gaussian sigmas among `trials` independent ones."""
-    return float(-np.expm1(trials * np.log1p(-stats.norm.sf(significance))))
+def false_alarm_probability(significance: float, elements: float) -> float:
+    """Probability that Gaussian noise has a peak of `significance` or more somewhere.
+
+    A smooth map has more peaks than it has independent elements: for a Gaussian field whose correlation has the width
+    of an aperture, 0.48 u^2 times the elements that lie beyond u sigmas (the expected number of maxima, u above 2).
+
+    Parameters
+    ----------
+    significance : float
+        Gaussian sigmas u.
+    elements : float
+        Searched area over the area of an aperture.
+    """
+    peaks = elements * max(0.48 * significance**2, 1.0) * stats.norm.sf(significance)
+    return float(-np.expm1(-peaks))
 
 
 def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:
@@ -186,11 +195,9 @@ def detect_sources(
             else:
                 found.append([detection])
     best = [max(group, key=lambda d: d.snr) for group in found]
-    trials = (
-        sum(int((allowed & np.isfinite(image)).sum()) for image in cube) * PEAKS_PER_ELEMENT / (np.pi * fwhm**2 / 4)
-    )
+    elements = sum(int((allowed & np.isfinite(image)).sum()) for image in cube) / (np.pi * fwhm**2 / 4)
     counted = [
-        replace(b, images=len(g), false_alarm=false_alarm_probability(b.significance, trials))
+        replace(b, images=len(g), false_alarm=false_alarm_probability(b.significance, elements))
         for b, g in zip(best, found, strict=True)
     ]
     return tuple(sorted(counted, key=lambda d: -d.snr)[: p.max_sources])
