@@ -15,7 +15,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from planet_ruler import Place, read, ring_sums
-from planet_sequences import Case
+from planet_sequences import Case, cropped, exposure_means, window
 from planet_variants import Variant, place_in, planet_alone, smooth_background, spline_fit
 
 from lyot.subtract import CoronagraphicSequence, ReductionPlan, plan_reduction
@@ -58,22 +58,10 @@ def read_variances(uncal: Path, run: Path, to_mjysr: FloatArray) -> Variances:
                        ("science", "reference", "science_background", "reference_background")))  # fmt: skip
 
 
-def cropped(case: Case, variances: Variances, *, half: int = 45) -> tuple[Case, Variances]:
-    """The surroundings of the star alone, which is all that matters at the planet's ring."""
-    x, y = np.rint(case.sequence.star.mean(axis=0)).astype(int)
-    cut = (Ellipsis, slice(y - half, y + half + 1), slice(x - half, x + half + 1))
-    s = case.sequence
-    center = s.mask_center or tuple(s.star[0])
-    assert s.references is not None and s.throughput is not None
-    sequence = s.replace(
-        science=s.science[cut], references=s.references[cut], throughput=s.throughput[cut],
-        star=s.star - [x - half, y - half],
-        science_variance=None if s.science_variance is None else s.science_variance[cut], reference_variance=None,
-        mask_center=(center[0] - x + half, center[1] - y + half),
-    )  # fmt: skip
-    arrays = {name: getattr(case, name)[cut] for name in ("planet", "backgrounds", "clean_science", "clean_references")}
+def _cropped(case: Case, variances: Variances) -> Variances:
+    cut = window(case)
     parts = (variances.science, variances.references, variances.science_background, variances.reference_background)
-    return replace(case, sequence=sequence, **arrays), Variances(*(v[cut] for v in parts))
+    return Variances(*(v[cut] for v in parts))
 
 
 def clean_sequence(case: Case, variant: Variant) -> CoronagraphicSequence:
@@ -97,7 +85,7 @@ def _ring_rms(images: FloatArray, place: Place) -> float:
 def budget(case: Case, variant: Variant, variances: Variances, *, seed: int = 5) -> dict[str, Any]:
     """Noise on the planet's ring, MJy/sr in an aperture, part by part, and the S/N that each part alone would allow."""
     rng = np.random.default_rng(seed)
-    case, variances = cropped(case, variances)
+    case, variances = cropped(case), _cropped(case, variances)
     smoothed = smooth_background in variant.changes
     clean = clean_sequence(
         case, replace(variant, changes=tuple(c for c in variant.changes if c is not smooth_background))
@@ -164,3 +152,36 @@ def _reference_noise(
         noisy = clean.replace(references=clean.references + noise + rng.standard_normal(clean.shape) * common)
         images.append(plan_reduction(noisy, variant.params).reduce(with_variance=False).combined[0] - base)
     return _ring_rms(np.array(images), place)
+
+
+def automatic(case: Case) -> tuple[Variant, dict[str, Any]]:
+    """Zones and number of modes chosen by planets injected at other position angles (`lyot.subtract.auto`)."""
+    from lyot.steps.stage3_choice import coronagraph_psf
+    from lyot.subtract import ReductionParams
+    from lyot.subtract.auto import candidates, choose
+
+    science, references = exposure_means(case.sequence)
+    means = case.sequence.replace(
+        science=science,
+        references=references,
+        exposure=np.arange(len(science)),
+        reference_exposure=None,
+        science_variance=None,
+        reference_variance=None,
+    )
+    trials = candidates(ReductionParams(truncations=(3, 5, 7, 9)), ((1.2, 5.0), (1.6, 5.0), (2.4, 5.0), (3.5, 5.0)))
+    separation, angle = np.hypot(*case.offset), np.degrees(np.arctan2(*case.offset))
+    choice = choose(
+        means,
+        coronagraph_psf(means, "F1550C"),
+        separation=float(separation),
+        flux=1e-5,
+        fwhm=case.fwhm,
+        avoid=float(angle) % 360.0,
+        trials=[t for t in trials if t.subtract_mean],
+    )
+    facts = [
+        {"zones": list(t.params.zone_edges), "modes": t.truncation, "snr": round(t.snr, 2)} for t in choice.trials[:8]
+    ]
+    best = replace(choice.params, truncations=(choice.params.recommended or 9,))
+    return Variant("zones and modes chosen automatically", best), {"best_first": facts}

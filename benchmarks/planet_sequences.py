@@ -218,3 +218,33 @@ def exposure_means(sequence: CoronagraphicSequence) -> tuple[FloatArray, FloatAr
         mean_by_group(sequence.science, sequence.exposure, sequence.n_exposures),
         mean_by_group(sequence.references, sequence.reference_exposure, n),
     )
+
+
+HALF = 46
+"""Half side of the crop in which reductions within 5 arcsec of the star are compared, pixels."""
+
+
+def window(case: Case) -> tuple[Any, slice, slice]:
+    """Index of the pixels about the star."""
+    x, y = np.rint(case.sequence.star.mean(axis=0)).astype(int)
+    return (Ellipsis, slice(int(y) - HALF, int(y) + HALF + 1), slice(int(x) - HALF, int(x) + HALF + 1))
+
+
+def cropped(case: Case) -> Case:
+    """The surroundings of the star alone: what lies further out has its own fits and does not matter at the planet."""
+    cut, s = window(case), case.sequence
+    x0, y0 = cut[2].start, cut[1].start
+    center = s.mask_center or (float(s.star[0][0]), float(s.star[0][1]))
+    assert s.references is not None and s.throughput is not None
+    sequence = s.replace(
+        science=s.science[cut],
+        references=s.references[cut],
+        throughput=s.throughput[cut],
+        star=s.star - [x0, y0],
+        science_variance=None if s.science_variance is None else s.science_variance[cut],
+        reference_variance=None,
+        mask_center=(center[0] - x0, center[1] - y0),
+    )
+    names = ("planet", "backgrounds", "clean_science", "clean_references")
+    arrays = {name: None if getattr(case, name) is None else getattr(case, name)[cut] for name in names}
+    return replace(case, sequence=sequence, **arrays)

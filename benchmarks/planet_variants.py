@@ -244,14 +244,12 @@ def from_official(aligned: FloatArray) -> list[Variant]:
     o = official_settings(aligned)
     return [
         o,
-        o.but("field of view only", with_field),
         o.but("fit within 2.4 arcsec", zone_edges=(2.4, 5.0)),
         o.but("9 modes", truncations=(9,), recommended=9),
         o.but("dither means (9 modes)", truncations=(9,), recommended=9, reference_frames="exposure"),
         o.but("references not aligned", unaligned),
         o.but("mean of the science integrations", science_frames="exposure"),
         o.but("background as template", template),
-        o.but("other roll in the basis too", strategy="adi+rdi"),
     ]
 
 

@@ -4,7 +4,7 @@
 
 With ``--simulate`` the F1550C sequence is simulated in DIR (8 GB) and taken through stages 1 and 2 first. FOLDER holds
 the calibrated HD 106906 exposures (F1140C). The official Coron3Pipeline runs on the same ``calints``, in a process of
-its own, with and without the planet in them. All images are measured by the same ruler (`planet_ruler`); figures go
+its own. All images are measured by the same ruler (`planet_ruler`); figures go
 into FILE, images into DIR/images.npz for ``docs/figures_ablation.py``.
 """
 
@@ -27,12 +27,14 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from planet_noise import budget, read_variances
 from planet_official import read_official, run_official
-from planet_sequences import Case, flat_factor, hd106906_case, simulate, simulated_case, with_planet
+from planet_ruler import read
+from planet_sequences import Case, cropped, flat_factor, hd106906_case, simulate, simulated_case, with_planet
 from planet_variants import (
     OURS,
     SKETCH,
     Outcome,
     Variant,
+    crop,
     from_official,
     from_ours,
     measure,
@@ -44,6 +46,7 @@ from planet_variants import (
 )
 
 from lyot.subtract import plan_reduction
+from lyot.subtract.compatibility import official_klip
 
 log = logging.getLogger("stage3_planet")
 FloatArray = NDArray[np.float64]
@@ -73,41 +76,57 @@ class Collector:
         return result.row()
 
 
-def official_rows(case: Case, folders: tuple[Path, Path], collector: Collector, group: str) -> Rows:
-    """Measure the official i2d, and the official psfsub turned and combined by Lyot."""
-    plan = plan_reduction(case.sequence, OURS.params)
+def official_rows(case: Case, folder: Path, collector: Collector, group: str) -> Rows:
+    """Measure the official i2d, and the official psfsub turned and combined by Lyot.
+
+    What the official subtraction leaves of the planet comes from its own aligned references: for given references it is
+    linear. It is taken out of the combined psfsub for the noise without planet; the i2d is measured as it is.
+    """
+    plan = plan_reduction(case.sequence, replace(OURS.params, roll_weights="equal"))
     alone = planet_alone(plan, case)
-    (whole, place), (without, _) = (
-        read_official(folder / "official_i2d.fits", case.files[0], case.offset, case.fwhm) for folder in folders
-    )
-    rows = {"official i2d": collector.keep(group, "official i2d", outcome(whole, without, place, alone))}
-    turned = [combine_psfsub(folder, case) for folder in folders]
-    ours = outcome(turned[0], turned[1], place_in(plan, case), alone)
-    rows["official psfsub, combined by Lyot"] = collector.keep(group, "official psfsub, combined by Lyot", ours)
-    return rows
+    good = np.isfinite(plan.frames())
+    images = [
+        plan.combine(np.where(good, frames, np.nan)[np.newaxis])[1][0]
+        for frames in (subtracted_means(folder), response(case, folder))
+    ]
+    ours = outcome(images[0], images[0] - images[1], place_in(plan, case), alone)
+    image, place = read_official(folder / "official_i2d.fits", case.files[0], case.offset, case.fwhm)
+    i2d = replace(ours, snr=read(image, place).snr, clean_snr=np.nan, noise=np.nan, image=crop(image, place.star))
+    return {
+        "official i2d": collector.keep(group, "official i2d", i2d),
+        "official psfsub, combined by Lyot": collector.keep(group, "official psfsub, combined by Lyot", ours),
+    }
 
 
-def combine_psfsub(folder: Path, case: Case) -> FloatArray:
-    """Mean of the integrations of each official psfsub, turned north up and combined."""
-    files = sorted(folder.glob("*psfsub.fits"))
+def subtracted_means(folder: Path) -> FloatArray:
+    """Mean of the integrations of each official psfsub: (nexposures, ny, nx)."""
     means = []
-    for name in files:
+    for name in sorted(folder.glob("*psfsub.fits")):
         with fits.open(name) as hdus:
             means.append(hdus["SCI"].data.astype(float).mean(axis=0))
-    plan = plan_reduction(case.sequence, replace(OURS.params, roll_weights="equal"))
-    good = np.isfinite(plan.frames())
-    return plan.combine(np.where(good, np.array(means), np.nan)[np.newaxis])[1][0]
+    return np.array(means)
 
 
-def without_planet(case: Case, folder: Path, *, sign: float = -1.0) -> list[Path]:
-    """Copies of the science files with the planet taken out (or, with `sign` +1, put in)."""
+def response(case: Case, folder: Path) -> FloatArray:
+    """What the official subtraction leaves of the planet in each exposure."""
+    out = []
+    for exposure, name in enumerate(sorted(folder.glob("*psfalign.fits"))):
+        with fits.open(name) as hdus:
+            aligned = hdus["SCI"].data.astype(float)
+        truncate = min(50, len(aligned))
+        out.append(official_klip(case.planet[exposure][np.newaxis], aligned, truncate=truncate)[0][0])
+    return np.array(out)
+
+
+def injected(case: Case, folder: Path) -> list[Path]:
+    """Copies of the science files with the planet put in."""
     folder.mkdir(parents=True, exist_ok=True)
     out = []
     for exposure, source in enumerate(case.files):
         target = folder / source.name
         if not target.exists():
             with fits.open(source) as hdus:
-                hdus["SCI"].data = (hdus["SCI"].data + sign * case.planet[exposure]).astype(np.float32)
+                hdus["SCI"].data = (hdus["SCI"].data + case.planet[exposure]).astype(np.float32)
                 hdus.writeto(target)
         out.append(target)
     return out
@@ -125,19 +144,22 @@ def simulated(work: Path, collector: Collector) -> dict[str, Any]:
     case = simulated_case(uncal, run)
     cache = uncal / "crds_cache"
     crds = {"CRDS_PATH": str(cache), "CRDS_CONTEXT": (cache / "config/jwst/lyot_context").read_text().strip()}
-    folders = (work / "official", work / "official_without")
-    group = "simulated"
-    results: dict[str, Any] = {"one change to Lyot's defaults": collector.run(group, case, from_ours())}
-    run_official(folders[0], case.files, case.reference_files, crds)
-    aligned = aligned_stack(folders[0])
+    folder, group = work / "official", "simulated"
+    near = cropped(case)
+    rows = collector.run(group, near, [v for v in from_ours() if v.name not in WHOLE])
+    rows |= collector.run(group, case, [v for v in from_ours() if v.name in WHOLE])
+    run_official(folder, case.files, case.reference_files, crds)
+    aligned = aligned_stack(folder)
+    results: dict[str, Any] = {
+        "official": official_rows(case, folder, collector, group),
+        "one change to Lyot's defaults": rows,
+    }
     left = f"{BACKGROUND_LEFT:.0%} of the background left in the science"
     results |= {
         left: collector.run(group + " background left", case, with_background_left(BACKGROUND_LEFT, aligned)),
         "path from the official settings to Lyot's": collector.run(group + " path", case, path(aligned)),
         "one change to the official settings": collector.run(group + " official", case, from_official(aligned)),
     }
-    run_official(folders[1], without_planet(case, work / "noplanet"), case.reference_files, crds)
-    results["official"] = official_rows(case, folders, collector, group)
     return results
 
 
@@ -153,6 +175,8 @@ def budgets(work: Path) -> dict[str, Any]:
             log.info("%s: %s", variant.name, json.dumps(results[variant.name]))
     return results
 
+
+WHOLE = ("one fit over the whole frame", "one fit over the field of view")
 
 BUDGET_VARIANTS = (
     OURS.name, SKETCH.name, "3 modes", "5 modes", "7 modes", "background as template", "smooth background in stage 2",
@@ -200,11 +224,9 @@ def real_official(case: Case, base: Case, work: Path, collector: Collector, grou
     tag = group.replace(" ", "_")
     cache = write_empty_cache(work / "empty_cache")
     steps = {"align_refs": {"override_psfmask": str(_psf_mask(case, work))}}
-    folders = (work / tag, work / "hd_without")
-    injected = without_planet(replace(case, files=base.files), work / (tag + "_in"), sign=1.0)
-    run_official(folders[0], injected, base.reference_files, cache.environment(), steps)
-    run_official(folders[1], base.files, base.reference_files, cache.environment(), steps)
-    return official_rows(case, folders, collector, group)
+    files = injected(replace(case, files=base.files), work / (tag + "_in"))
+    run_official(work / tag, files, base.reference_files, cache.environment(), steps)
+    return official_rows(case, work / tag, collector, group)
 
 
 def _psf_mask(case: Case, work: Path) -> Path:
