@@ -7,7 +7,7 @@ STAMP := $(VENV)/.lyot-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit docs clean
+.PHONY: demo test setup check unit clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,9 +34,5 @@ unit: $(STAMP)
 
 test: check unit
 
-docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check sphinx numpydoc myst-parser
-	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
-
 clean:
-	rm -rf $(VENV) $(DEMO) docs/_build
+	rm -rf $(VENV) $(DEMO)
