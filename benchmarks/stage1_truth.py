@@ -2,9 +2,10 @@
 
     python benchmarks/stage1_truth.py [--ints 6 --groups 100] [--scratch FOLDER] [--out results/stage1_truth.json]
 
-Simulates one science exposure of F1550C (and, for depth matching, two with the brighter-fatter effect), runs both
-`Detector1Pipeline` on it, and compares slopes, errors and jump flags with what was put in. Then every option that is
-off by default is switched on alone. ``--only`` measures some parts anew and keeps the rest of the file. The figures and tables of docs/stage1_truth.md come from the file that is written.
+Simulates one science exposure of F1550C (and others of brighter stars), runs both `Detector1Pipeline` on it, and
+compares slopes, errors and jump flags with what was put in. Then every option that is off by default is switched on
+alone. ``--only`` measures some parts anew and keeps the rest of the file. The figures and tables of
+docs/stage1_truth.md come from the file that is written.
 """
 
 from __future__ import annotations
