@@ -1,11 +1,14 @@
 """Stage 1 beside the official pipeline: wall time and peak memory of whole processes, and agreement of the products.
 
     python benchmarks/stage1.py [--ints 10 --groups 250] [--full] [--repeat 1] [--only lyot]
+    python benchmarks/stage1.py --memory
 
 Makes one exposure of the MASK1550 subarray with its references, runs the official `Detector1Pipeline` and ours on it,
 each in a process of its own from import to written products, and appends the figures to results/stage1.json. ``--full``
 is one science exposure of the real sequence, 60 integrations of 250 groups: the official pipeline needs 20 GB for it.
 The first run of ours compiles; a warm-up on a small exposure comes before what is measured, as it would in a sequence.
+The streaming engine is also timed inside a process, on 1 and 2 threads, beside the floor of merely reading the file
+(from the page cache, as the engine does). ``--memory`` gives the peak memory of ours for 10, 60 and 240 integrations.
 """
 
 from __future__ import annotations
@@ -37,6 +40,41 @@ else:
     from jwst.pipeline import Detector1Pipeline
 Detector1Pipeline.call(file, steps=steps, save_results=True, output_dir=out, **options)
 """
+
+ENGINE = """
+import json, os, sys, time
+steps, out, file, kind, options = json.loads(sys.argv[1])
+from lyot.ramps import engine
+from lyot.steps.detector1 import Detector1Pipeline
+process, found = engine.process_exposure, {}
+def timed(*args, **kwargs):
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = process(*args, **kwargs)
+    found["engine_wall_s"], found["engine_cpu_s"] = time.perf_counter() - wall, time.process_time() - cpu
+    return result
+engine.process_exposure = timed
+runs = {}
+for threads in (1, 2):
+    for attempt in range(2):
+        start = time.perf_counter()
+        Detector1Pipeline.call(file, steps=steps, save_results=True, output_dir=out, threads=threads, **options)
+        found["call_wall_s"] = time.perf_counter() - start
+        best = runs.get(threads)
+        if best is None or found["engine_wall_s"] < best["engine_wall_s"]:
+            runs[threads] = dict(found)
+floor = None
+for attempt in range(2):
+    start = time.perf_counter()
+    with open(file, "rb", buffering=0) as stream:
+        block = bytearray(1 << 20)
+        while stream.readinto(block):
+            pass
+    took = time.perf_counter() - start
+    floor = took if floor is None else min(floor, took)
+with open(os.path.join(out, "engine.json"), "w") as stream:
+    json.dump({"threads": runs, "read_file_s": floor}, stream)
+"""
+"""Times of the engine and of the whole call within one process, the better of two, and of reading the file."""
 
 
 def _identify(model: Any, *, subarray: bool = True) -> None:
@@ -99,8 +137,11 @@ def write_references(folder: Path, ngroups: int) -> dict[str, dict[str, str]]:
     return steps | {"jump": both, "ramp_fit": both}
 
 
-def write_exposure(path: Path, nints: int, ngroups: int) -> None:
-    """Write a level-1b file, integration by integration: a bright star's glow, background, noise and cosmic rays."""
+def write_exposure(path: Path, nints: int, ngroups: int, distinct: int | None = None) -> None:
+    """Write a level-1b file, integration by integration: a bright star's glow, background, noise and cosmic rays.
+
+    With `distinct`, that many integrations are made, and repeated in turn.
+    """
     from astropy.io import fits
     from stdatamodels.jwst import datamodels
 
@@ -126,19 +167,31 @@ def write_exposure(path: Path, nints: int, ngroups: int) -> None:
     with path.open("wb") as stream:
         stream.write(primary.tostring().encode())
         stream.write(header.tostring().encode())
-        for _ in range(nints):
+        made: list[bytes] = []
+        for i in range(nints):
+            if distinct is not None and i >= distinct:
+                stream.write(made[i % distinct])
+                continue
             charge = rng.poisson(rate * 5.5, (ngroups, *SHAPE)).astype(np.float32)
             n = rng.poisson(charge.size * 4e-5)
             charge.reshape(-1)[rng.integers(0, charge.size, n)] += rng.exponential(6000, n).astype(np.float32)
             ramp = 9000 + np.cumsum(charge, axis=0) / 5.5
             ramp += rng.normal(0, 4.2, ramp.shape).astype(np.float32)
-            stream.write((np.clip(ramp, 1, 65535).astype(np.uint16) ^ np.uint16(0x8000)).astype(">u2").tobytes())
+            samples = (np.clip(ramp, 1, 65535).astype(np.uint16) ^ np.uint16(0x8000)).astype(">u2").tobytes()
+            stream.write(samples)
+            if distinct is not None:
+                made.append(samples)
         stream.write(b"\0" * (-stream.tell() % 2880))
         stream.write(tables)
 
 
-def measure(kind: str, file: Path, steps: dict[str, Any], out: Path, options: dict[str, Any]) -> dict[str, float]:
-    """Run a pipeline in a process of its own; wall time s, CPU time s and peak memory MB of it and its children."""
+def measure(
+    kind: str, file: Path, steps: dict[str, Any], out: Path, options: dict[str, Any], script: str = RUN
+) -> dict[str, Any]:
+    """Run a pipeline in a process of its own; wall time s, CPU time s and peak memory MB of it and its children.
+
+    The peak is that of the largest process: the workers of the official pipeline come on top of it.
+    """
     out.mkdir(parents=True, exist_ok=True)
     job = json.dumps([steps, str(out), str(file), kind, options])
     code = (
@@ -148,7 +201,7 @@ def measure(kind: str, file: Path, steps: dict[str, Any], out: Path, options: di
         "print(json.dumps([time.time() - t, u.ru_utime + u.ru_stime, u.ru_maxrss / 1024, r.returncode, "
         "r.stderr[-2000:]]))"
     )
-    done = subprocess.run([sys.executable, "-c", code, RUN, job], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, script, job], capture_output=True, text=True, check=True)
     wall, cpu, peak, status, errors = json.loads(done.stdout)
     if status:
         raise SystemExit(f"{kind} failed:\n{errors}")
@@ -174,7 +227,7 @@ def compare(ours: Path, theirs: Path) -> dict[str, Any]:
     return result
 
 
-def prepare(root: Path, nints: int, ngroups: int) -> tuple[Path, dict[str, Any]]:
+def prepare(root: Path, nints: int, ngroups: int, distinct: int | None = None) -> tuple[Path, dict[str, Any]]:
     """References, exposure and an empty reference cache in a folder."""
     from lyot.simulate.crds_cache import write_empty_cache
 
@@ -183,9 +236,61 @@ def prepare(root: Path, nints: int, ngroups: int) -> tuple[Path, dict[str, Any]]
     os.environ.pop("CRDS_SERVER_URL", None)
     file = root / f"{NAME}_uncal.fits"
     start = time.time()
-    write_exposure(file, nints, ngroups)
-    print(f"wrote {file.stat().st_size / 1e6:.0f} MB in {time.time() - start:.0f} s")
+    write_exposure(file, nints, ngroups, distinct)
+    print(f"wrote {file.stat().st_size / 1e6:.0f} MB in {time.time() - start:.0f} s", flush=True)
     return file, write_references(root, ngroups)
+
+
+def engine_times(file: Path, steps: dict[str, Any], out: Path, samples: int) -> dict[str, Any]:
+    """Times within one process, with the samples per second of the engine on 1 and 2 threads."""
+    measure("lyot", file, steps, out, {}, ENGINE)
+    found: dict[str, Any] = json.loads((out / "engine.json").read_text())
+    for run in found["threads"].values():
+        run["msamples_per_s"] = samples / run["engine_wall_s"] / 1e6
+        run["cpu_ns_per_sample"] = run["engine_cpu_s"] / samples * 1e9
+        run["times_the_read"] = run["engine_wall_s"] / found["read_file_s"]
+        run.update({key: round(value, 3) for key, value in run.items()})
+    found["read_file_s"] = round(found["read_file_s"], 3)
+    return found
+
+
+def memory(root: Path, ngroups: int) -> dict[str, Any]:
+    """Peak memory of ours by the number of integrations, of which 2 are made and repeated."""
+    result = {}
+    for nints in (10, 60, 240):
+        file, steps = prepare(root, nints, ngroups, 2)
+        result[nints] = measure("lyot", file, steps, root / "lyot", {})
+        print(f"{nints:4d} integrations of {ngroups} groups: {result[nints]['peak_mb']} MB at most", flush=True)
+        file.unlink()
+    return result
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The figures of a record as a table."""
+    lines = [f"{record['ints']} integrations of {record['groups']} groups, load {record['load_before']:.1f} before"]
+    for kind in ("stock", "lyot"):
+        if kind in record:
+            r = record[kind]
+            lines.append(f"{kind:6s} wall {r['wall_s']:8.1f} s   CPU {r['cpu_s']:8.1f} s   peak {r['peak_mb']:6.0f} MB")
+    if "ratio_wall" in record:
+        ratios = (record["ratio_wall"], record["ratio_cpu"], record["ratio_memory"])
+        lines.append("ratio  wall {:8.1f}     CPU {:8.1f}     peak {:6.1f}".format(*ratios))
+        for kind, parts in record["parity"].items():
+            worst = max(v["max_relative"] for v in parts.values() if isinstance(v, dict))
+            beyond = sum(v["beyond_1e-5"] for v in parts.values() if isinstance(v, dict))
+            lines.append(
+                f"{kind}: DQ differs in {parts['dq_differ']} of {parts['dq_pixels']}; numbers by {worst:.1e} at most, "
+                f"{beyond} beyond 1e-5"
+            )
+    if "engine" in record:
+        for threads, r in record["engine"]["threads"].items():
+            lines.append(
+                f"engine, {threads} thread(s): {r['engine_wall_s']:.1f} s, {r['msamples_per_s']:.0f} M samples/s, "
+                f"{r['cpu_ns_per_sample']:.1f} ns of CPU per sample, {r['times_the_read']:.1f} times reading the file; "
+                f"whole call {r['call_wall_s']:.1f} s"
+            )
+        lines.append(f"reading the file: {record['engine']['read_file_s']:.2f} s")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -197,6 +302,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--cores", default="none,all", help="settings of maximum_cores to try for the official one")
+    parser.add_argument("--memory", action="store_true", help="peak memory of ours by the number of integrations")
     parser.add_argument("--scratch", type=Path, help="folder for the files")
     args = parser.parse_args()
     nints, ngroups = (60, 250) if args.full else (args.ints, args.groups)
@@ -205,6 +311,10 @@ def main() -> None:
     record |= {"cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         root = Path(scratch)
+        if args.memory:
+            record = {"date": record["date"], "groups": ngroups, "memory": memory(root, ngroups)}
+            append(record)
+            return
         file, steps = prepare(root, nints, ngroups)
         if args.only != "stock":
             small = root / "small"
@@ -214,19 +324,28 @@ def main() -> None:
             runs = [measure("lyot", file, steps, root / "lyot", {"threads": args.threads}) for _ in range(args.repeat)]
             record["lyot"] = min(runs, key=lambda r: r["wall_s"])
             record["lyot"]["msamples_per_s"] = round(samples / record["lyot"]["wall_s"] / 1e6, 1)
+            record["engine"] = engine_times(file, steps, root / "engine", samples)
+            print(summary(record), flush=True)
         if args.only != "lyot":
             tried = {}
             for cores in args.cores.split(","):
                 jobs = {s: steps[s] | {"maximum_cores": cores} for s in ("jump", "ramp_fit")}
                 tried[cores] = measure("stock", file, steps | jobs, root / "stock", {})
+                print(f"stock, maximum_cores={cores}: {tried[cores]}", flush=True)
             best = min(tried, key=lambda c: tried[c]["wall_s"])
-            record["stock"] = tried[best] | {"maximum_cores": best}
+            record["stock"] = tried[best] | {"maximum_cores": best, "tried": tried}
         if args.only is None:
             record["ratio_wall"] = round(record["stock"]["wall_s"] / record["lyot"]["wall_s"], 2)
             record["ratio_cpu"] = round(record["stock"]["cpu_s"] / record["lyot"]["cpu_s"], 2)
             record["ratio_memory"] = round(record["stock"]["peak_mb"] / record["lyot"]["peak_mb"], 2)
             record["parity"] = compare(root / "lyot", root / "stock")
     record["peak_of_this_script_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    append(record)
+    print(summary(record))
+
+
+def append(record: dict[str, Any]) -> None:
+    """Print a record and add it to the log of results."""
     print(json.dumps(record, indent=1))
     log = HERE / "results" / "stage1.json"
     log.parent.mkdir(exist_ok=True)

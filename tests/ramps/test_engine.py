@@ -13,10 +13,12 @@ from lyot import dq
 from lyot.errors import InputError, ReferenceFileError
 from lyot.ramps import engine
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference, match_dark, subtract_dark
+from lyot.ramps.depth_matching import truncate_to_depth
 from lyot.ramps.dq_init import initialize_flags, mask_flags
 from lyot.ramps.firstlast import flag_last_group
 from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
 from lyot.ramps.linearity import linearity_reference, linearize
+from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, fit_ramps
 from lyot.ramps.reset import reset_reference, subtract_reset
 from lyot.ramps.rscd import flag_rscd, integration_skips, rscd_skips
@@ -52,6 +54,7 @@ def step_by_step(
     jump: JumpParams | None,
     fit: RampFitParams,
     first_integration: int = 1,
+    limits: FitLimits | None = None,
 ) -> tuple[Any, Any, Any]:
     """The same exposure through the functions of the room, on whole arrays."""
     assert c.mask is not None and c.saturation and c.reset and c.linearity and isinstance(c.dark, DarkReference)
@@ -74,6 +77,11 @@ def step_by_step(
             data, groups, pixels, gain=d.gain, read_noise=d.read_noise, group_time=GROUP_TIME, params=jump
         )
         pixels, groups, primary = found.pixeldq, found.groupdq, found.primary
+    if limits is not None and limits.depth is not None:
+        groups = truncate_to_depth(data, groups, limits.depth, min_groups=limits.min_groups)
+    if limits is not None and limits.drop_first:
+        groups = groups.copy()
+        groups[0] |= dq.DO_NOT_USE
     slopes = fit_ramps(
         data, groups, pixels, gain=d.gain, read_noise=d.read_noise, times=TIMES, dark=d.dark_current, params=fit
     )

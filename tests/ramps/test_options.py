@@ -16,7 +16,7 @@ from lyot.ramps.options import FitLimits, RoleOptions, reject_integrations
 from lyot.ramps.ramp_fit import RampFitParams, RampFitResult, SlopeImage, fit_ramps
 
 from .cubes import Scenario, ramps
-from .test_engine import TIMES, assert_same, prepared
+from .test_engine import TIMES, assert_same, prepared, step_by_step
 
 
 def straight(rate: float, *, nints: int = 3, ngroups: int = 40, shape: tuple[int, int] = (4, 6)) -> np.ndarray:
@@ -60,6 +60,8 @@ def test_limits_are_the_same_streamed(limits: FitLimits) -> None:
     other = engine.StreamParams(limits=limits, threads=1)
     again = engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams(), params=other)
     assert_same(streamed, again.slopes, again.primary)
+    slopes, primary, _ = step_by_step(raw, c, d, JumpParams(), RampFitParams(), limits=limits)
+    assert_same(streamed, slopes, primary)
     assert streamed.primary == free.primary
     assert not np.array_equal(streamed.slopes.rate.slope, free.slopes.rate.slope, equal_nan=True)
     if limits.drop_first:

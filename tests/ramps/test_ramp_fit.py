@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lyot import dq
 from lyot.errors import InputError
-from lyot.ramps._ols_segments import weighted_slope, weights_table
+from lyot.ramps._ols_segments import set_whole, weighted_slope, weights_tables
 from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, RampFitResult, fit_ramps, group_limits, plan_fit
 from tests.ramps.jump_cubes import Cube, make_cube, official_fit
 
@@ -109,8 +109,10 @@ def test_exposures_without_result() -> None:
 def test_weighted_slope_of_a_line_is_its_slope(kind: int) -> None:
     for n in (3, 4, 17, 250):
         y = (5000 + 3.25 * np.arange(n)).astype(np.float32)
-        weights = weights_table(n)[n * (n - 1) // 2 :][:n]
+        weights = weights_tables(n)
         # values and slope are exact in float32; the sums are float64
+        assert weighted_slope(y, kind, weights) == pytest.approx(3.25, rel=1e-12)
+        set_whole(weights, n)  # the same from weights that are computed beforehand
         assert weighted_slope(y, kind, weights) == pytest.approx(3.25, rel=1e-12)
 
 

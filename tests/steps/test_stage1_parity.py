@@ -142,3 +142,46 @@ def test_why_an_exposure_goes_step_by_step(tmp_path: Path, caplog: pytest.LogCap
         if reason != "snowballs":  # which flag more
             assert_products_agree(rate, first, exact=True)
     assert (tmp_path / "1" / NAME.replace("uncal", "linearity")).is_file()
+
+
+@pytest.mark.slow
+def test_options_are_the_same_step_by_step(tmp_path: Path) -> None:
+    """Depth matching, dropped groups and integrations: streamed and step by step to the bit."""
+    scenario = Scenario(nints=3, ngroups=22, seed=16)
+    steps = write_references(tmp_path, scenario)
+    file = write_exposure(tmp_path / NAME, scenario)
+    rate, _ = run(Detector1Pipeline, file, steps, tmp_path / "plain")
+    shallow = rate.copy()
+    shallow.data *= 0.5
+    shallow.save(tmp_path / "science_rate.fits")
+    steps["rscd"] |= {"extra_groups": 2}
+    steps["ramp_fit"] |= {"drop_first_integration": True, "depth_map": str(tmp_path / "science_rate.fits")}
+    steps["ramp_fit"] |= {"depth_min_groups": 5}
+    streamed = run(Detector1Pipeline, file, steps, tmp_path / "streamed")
+    by_step = run(Detector1Pipeline, file, steps, tmp_path / "by_step", fuse=False)
+    for ours, other in zip(streamed, by_step, strict=True):
+        assert_products_agree(ours, other, exact=True)
+        assert header_differences(ours, other) == {}
+    assert np.isnan(streamed[1].data[0]).all() and np.isfinite(streamed[1].data[1]).any()
+    assert not np.array_equal(streamed[0].data, rate.data, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fuse", [True, False])
+def test_threshold_by_role_reaches_the_jump_step(fuse: bool, tmp_path: Path) -> None:
+    from stdatamodels.jwst import datamodels
+
+    scenario = Scenario(nints=1, ngroups=20, seed=17, shape=(12, 24))
+    steps = write_references(tmp_path, scenario)
+    file = write_exposure(tmp_path / NAME, scenario)
+    with datamodels.open(file) as model:
+        model.meta.exposure.psf_reference = True
+        model.save(file)
+    by_role = {"jump_threshold_reference": 3.0, "jump_threshold_science": 7.0}
+    rate, _ = run(Detector1Pipeline, file, steps, tmp_path / "role", fuse=fuse, **by_role)
+    steps["jump"]["rejection_threshold"] = 3.0
+    same, _ = run(Detector1Pipeline, file, steps, tmp_path / "same", fuse=fuse)
+    assert_products_agree(rate, same, exact=True)
+    steps["jump"]["rejection_threshold"] = 7.0
+    other, _ = run(Detector1Pipeline, file, steps, tmp_path / "other", fuse=fuse)
+    assert not np.array_equal(rate.dq, other.dq)

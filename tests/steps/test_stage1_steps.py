@@ -131,6 +131,20 @@ def test_near_infrared_exposures(tmp_path: Path) -> None:
         np.testing.assert_allclose(a.err, b.err, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_likely_slopes_are_the_official_ones(tmp_path: Path) -> None:
+    scenario = Scenario(nints=2, ngroups=14, seed=33, rays=0.03, shape=(12, 20))
+    parameters = write_references(tmp_path, scenario)["ramp_fit"] | {"algorithm": "LIKELY"}
+    model = ramp_model(scenario)
+    model.groupdq[:, -1] = dq.DO_NOT_USE
+    slopes, official = RampFitStep.call(model, **parameters), jwst.step.RampFitStep.call(model, **parameters)
+    for a, b in zip(slopes, official, strict=True):
+        np.testing.assert_array_equal(a.dq, b.dq)
+        for name in ("data", "err", "var_poisson", "var_rnoise"):
+            # float32 products of float64 sums in another order
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-9, err_msg=name)
+
+
 def test_gain_scale_multiplies_slopes_and_variances() -> None:
     model = datamodels.ImageModel(data=np.full((4, 5), 2.0, np.float32))
     model.err, model.var_poisson, model.var_rnoise = (np.full((4, 5), v, np.float32) for v in (1, 3, 4))

@@ -2,9 +2,11 @@
 
 The jump detection needs the exact median of all differences of a pixel (15 000 for 60 integrations of 250 groups), the
 ramp fit the median of each integration. Quickselect mispredicts a branch for every second value it touches. Here the
-values are counted instead: a guess of the median is improved by Newton steps on the number of values below it, and the
-last few ranks are walked through, each step one vectorised pass. If that does not end in a few passes, quickselect
-answers. The result is always exact.
+values are counted instead, each time in one vectorised pass that is ten times cheaper than a pass of quickselect: a
+guess of the median is improved by Newton steps on the number of values below it until it is enclosed, then by
+interpolation between the values that enclose it. Detectors count in whole DN, so the differences lie in narrow heaps
+with nothing between them: each pass therefore moves the limits onto values that occur, and where interpolation does not
+halve what is left, halving the distance does. If that does not end, quickselect answers. The result is always exact.
 
 Vector instructions for minima exist for integers only (NaN stands in the way), so values are compared by *keys*: the
 bits of a float32 as int32, reflected for negative numbers, which sort as the numbers do. Values to be left out have
@@ -21,14 +23,14 @@ from numba import njit
 NONE = np.int32(2**31 - 1)
 """Key of a value that is left out; larger than that of any number."""
 
-SAMPLE = 128
+SAMPLE = 32
 """Values drawn for the first guess."""
 
 _LOWEST = np.int32(-(2**31))
 _MAGNITUDE = np.int32(2**31 - 1)
 _FEW = 24
-_WALK = 3
-_STEPS = 9
+_MARGIN = 2.0
+_PASSES = 40
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -95,32 +97,18 @@ def quickselect(a: Any, n: Any, k: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _below(keys: Any, limit: Any) -> Any:
-    """Number of keys below a limit."""
+def _split(keys: Any, limit: Any) -> Any:
+    """Number of keys below a limit, the smallest key from it on, and the largest below it, in one vectorised pass."""
     count = np.int32(0)
+    above = NONE
+    below = _LOWEST
     for k in range(keys.size):
-        count = np.int32(count + np.int32(keys[k] < limit))
-    return np.int64(count)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _smallest_from(keys: Any, limit: Any) -> Any:
-    """Smallest key that is not below a limit."""
-    best = NONE
-    for k in range(keys.size):
-        key = keys[k] if keys[k] >= limit else NONE
-        best = np.int32(min(best, key))
-    return best
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _largest_below(keys: Any, limit: Any) -> Any:
-    """Largest key below a limit."""
-    best = _LOWEST
-    for k in range(keys.size):
-        key = keys[k] if keys[k] < limit else _LOWEST
-        best = np.int32(max(best, key))
-    return best
+        key = keys[k]
+        less = key < limit
+        count = np.int32(count + np.int32(less))
+        above = np.int32(min(above, NONE if less else key))
+        below = np.int32(max(below, key if less else _LOWEST))
+    return np.int64(count), above, below
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -145,29 +133,13 @@ def _selected(keys: Any, valid: Any, kept: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _walk_up(keys: Any, limit: Any, first: Any, second: Any) -> Any:
-    """Mean of the keys of rank `first` and `second`, both a few ranks above a limit."""
-    key = _smallest_from(keys, limit)
-    while True:
-        count = _below(keys, np.int32(key + 1))
-        if count > first:
-            upper = key if count > second else _smallest_from(keys, np.int32(key + 1))
-            return _mean(key, upper)
-        key = _smallest_from(keys, np.int32(key + 1))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _walk_down(keys: Any, limit: Any, count: Any, ranks: Any) -> Any:
-    """As `_walk_up`, from a limit with `count` keys below it; ``ranks`` = (first, second)."""
-    first, second = ranks
-    while True:
-        key = _largest_below(keys, limit)
-        fewer = _below(keys, key)
-        if fewer <= first:
-            upper = key if count > second else _smallest_from(keys, limit)
-            return _mean(key, upper)
-        limit = key
-        count = fewer
+def _between(low: Any, high: Any, share: Any) -> Any:
+    """Key to try next in ``(low, high]``: at this share of the way in value, or halfway in keys where that is none."""
+    start = np.float64(value_of(low))
+    value = start + (np.float64(value_of(high)) - start) * share
+    if share < 0.0 or not np.isfinite(value):
+        return np.int32(low + (np.int64(high) - np.int64(low) + 1) // 2)
+    return np.int32(min(max(np.int64(key_of(value)), np.int64(low) + 1), np.int64(high)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -198,26 +170,37 @@ def median_of_keys(keys: Any, valid: Any, guess: Any, density: Any, kept: Any) -
         return _selected(keys, valid, kept)
     first = np.int64((valid - 1) // 2)
     second = np.int64(valid // 2)
-    low, low_count, low_value = _LOWEST, np.int64(0), -np.inf
-    high, high_count, high_value = NONE, np.int64(valid), np.inf
+    low, low_count, low_known = _LOWEST, np.int64(0), False  # the smallest key that may be of rank `first`
+    high, high_count, high_known = NONE, np.int64(valid), False  # the largest that may be of rank `second`
     value = np.float64(guess)
-    for _ in range(_STEPS):
-        limit = key_of(value)
-        if limit <= low or limit >= high:
-            break
-        count = _below(keys, limit)
+    limit = key_of(value)
+    before, earlier = valid, valid  # keys in question after the last pass, and after that before it
+    for _ in range(_PASSES):
+        count, above, below = _split(keys, limit)
+        if count == second and count > first:
+            return _mean(below, above)
         if count <= first:
-            low, low_count, low_value = limit, count, value
-            if first - count <= _WALK:
-                return _walk_up(keys, low, first, second)
+            low, low_count, low_known = above, count, True
+            if count == first and first < second:
+                more, beyond, _ = _split(keys, np.int32(above + 1))
+                return _mean(above, above if more > second else beyond)
         else:
-            high, high_count, high_value = limit, count, value
-            if count - second <= _WALK:
-                return _walk_down(keys, high, count, (first, second))
-        step = (0.5 * valid - count) / density
-        value += step
-        if not (value > low_value and value < high_value):
-            value = low_value + (high_value - low_value) * (0.5 * valid - low_count) / (high_count - low_count)
+            high, high_count, high_known = below, count, True
+            if count == second + 1 and first < second:
+                fewer, _, beyond = _split(keys, below)
+                return _mean(below if fewer <= first else beyond, below)
+        if low == high or (first == second and (low_count == first or high_count == second + 1)):
+            return np.float64(value_of(low if low == high or low_count == first else high))
+        if low_known and high_known:
+            left = high_count - low_count
+            # equal steps of a digitised signal make interpolation slow: then halve
+            slow = 2 * left > earlier
+            earlier, before = before, left
+            limit = _between(low, high, -1.0 if slow else (0.5 * valid - low_count) / left)
+        else:
+            missing = 0.5 * valid - count
+            value += (1.15 * missing + (_MARGIN if missing > 0 else -_MARGIN)) / density
+            limit = key_of(value)
     return _selected(keys, valid, kept)
 
 

@@ -32,8 +32,7 @@ def first_saturated_ramp(ramp: Any, threshold: Any) -> int:
 def flag_saturated_ramp(ramp: Any, flags: Any, first: int) -> None:
     """Set SATURATED from group `first` on, and the A/D floor (with DO_NOT_USE) where the raw value is not positive."""
     for g in range(ramp.size):
-        if ramp[g] <= 0:
-            flags[g] |= FLOOR
+        flags[g] = np.uint8(flags[g] | (FLOOR if ramp[g] <= 0 else np.uint8(0)))  # no branch: vector instructions
     for g in range(first, ramp.size):
         flags[g] |= SATURATED
 
@@ -57,9 +56,16 @@ def linearize_ramp(ramp: Any, flags: Any, coefficients: Any, work: Any) -> None:
         for g in range(ramp.size):
             work[g] = (work[g] + c) * ramp[g]
     c = coefficients[0]
+    union = np.uint8(0)
     for g in range(ramp.size):
-        v = work[g] + c
-        ramp[g] = ramp[g] if flags[g] & SATURATED else v
+        union = np.uint8(union | flags[g])
+    if union & SATURATED:
+        for g in range(ramp.size):
+            if not flags[g] & SATURATED:
+                ramp[g] = work[g] + c
+    else:
+        for g in range(ramp.size):
+            ramp[g] = work[g] + c
 
 
 @njit(cache=True, nogil=True)

@@ -16,8 +16,12 @@ from lyot.ramps import _kernels_corrections as kernels
 JUMP = np.uint8(4)
 DNU = np.uint8(1)
 PERSISTENCE = np.uint8(32)
-PLANES_AT_ONCE = 32
-"""Planes read before they are turned over: their groups fill a cache line."""
+PLANES_AT_ONCE = 256
+"""Planes read before they are turned over: most ramps whole, so that each is written at once to one place."""
+PADDING = 32
+"""Samples between planes: without, the groups of a pixel would share a few sets of the cache."""
+TURN_AT_ONCE = 32
+"""Planes of an array that are turned over together: their groups fill a cache line."""
 
 _pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
 
@@ -59,24 +63,26 @@ def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: 
     _, ngroups, ny, nx = shape
     rows, columns = out.shape[:2]
     y0, x0 = corner
-    scratch = np.empty((PLANES_AT_ONCE, rows, nx), np.uint16)
+    planes = min(PLANES_AT_ONCE, ngroups)
+    scratch = np.empty((planes, rows * nx + PADDING), np.uint16)
     size = rows * nx * 2
     for i in range(integrations[0], integrations[1]):
-        for g0 in range(0, ngroups, PLANES_AT_ONCE):
-            n = min(PLANES_AT_ONCE, ngroups - g0)
+        for g0 in range(0, ngroups, planes):
+            n = min(planes, ngroups - g0)
             for k in range(n):
                 at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * 2
-                if not _read(fd, scratch.ctypes.data + k * size, size, at):
+                if not _read(fd, scratch[k].ctypes.data, size, at):
                     return False
             for y in range(rows):
                 for x in range(columns):
-                    line = out[y, x, i]
+                    line = out[y, x, i, g0 : g0 + n]
+                    at = y * nx + x0 + x
                     for k in range(n):
-                        line[g0 + k] = scratch[k, y, x0 + x]
+                        line[k] = scratch[k, at]
                     # bytes are swapped afterwards, where they lie together: in vector instructions
-                    for g in range(g0, g0 + n):
-                        v = line[g]
-                        line[g] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
+                    for k in range(n):
+                        v = line[k]
+                        line[k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
     return True
 
 
@@ -111,9 +117,9 @@ def turn_rows(cube: Any, corner: Any, integrations: Any, out: Any) -> None:
     y0, x0 = corner
     for i in range(integrations[0], integrations[1]):
         for y in range(rows):
-            for g0 in range(0, ngroups, PLANES_AT_ONCE):
+            for g0 in range(0, ngroups, TURN_AT_ONCE):
                 for x in range(columns):
-                    for g in range(g0, min(g0 + PLANES_AT_ONCE, ngroups)):
+                    for g in range(g0, min(g0 + TURN_AT_ONCE, ngroups)):
                         out[y, x, i, g] = cube[i, g, y0 + y, x0 + x]
 
 

@@ -24,11 +24,13 @@ from lyot.ramps._ols_segments import (
     JUMP,
     NOT_PERSISTENCE,
     SATURATED,
+    Weights,
     fit_integration,
     longest_segment,
     next_segment,
     read_variance,
-    weights_table,
+    set_whole,
+    weights_tables,
 )
 
 DNU = np.uint8(1)
@@ -68,8 +70,7 @@ class FitWork(NamedTuple):
     """(nints, ngroups) uint8: flags before suppression."""
     only_first: Any
     """(nints,) uint8: only the first group is good."""
-    weights: Any
-    """Weights |x|**0.4 of segments of every length, one after the other."""
+    weights: Weights
 
 
 class FitArrays(NamedTuple):
@@ -97,7 +98,7 @@ def fit_work(nints: int, ngroups: int) -> FitWork:
         np.empty(nints, np.int32),
         np.empty((nints, ngroups), np.uint8),
         np.empty(nints, np.uint8),
-        weights_table(ngroups),
+        weights_tables(ngroups),
     )
 
 
@@ -168,6 +169,8 @@ def suppress_one_group(flag: Any) -> Any:
         good = 0
         for g in range(ngroups):
             good += flag[i, g] & NOT_PERSISTENCE == 0
+            if good == 2:
+                break
         if good == 1:
             for g in range(ngroups):
                 flag[i, g] |= DNU
@@ -390,6 +393,7 @@ def fit_row(
     out : FitArrays
     work : FitWork
     """
+    set_whole(work.weights, plan.last - plan.first)
     for x in range(ramps.shape[0]):
         pixel = (np.float64(gain[x]), np.float64(noise[x]), np.float64(dark[x]))
         fit_pixel(ramps[x], flags[x], pixeldq[x], pixel, plan, (row, x), out, work)

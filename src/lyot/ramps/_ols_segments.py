@@ -5,7 +5,7 @@ See `lyot.ramps._ols_kernels`, which says what and why.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,13 +15,29 @@ JUMP = np.uint8(4)
 NOT_PERSISTENCE = np.uint8(255 - 32)
 
 
-def weights_table(ngroups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """|x|**0.4 for segments of 0, 1, ... `ngroups` groups; those of length n start at n * (n - 1) / 2."""
+N_CLASSES = 6
+
+
+class Weights(NamedTuple):
+    """Weights that are computed once."""
+
+    power: Any
+    """|x|**0.4 for segments of 0, 1, ... groups; those of length n start at n * (n - 1) / 2. float64."""
+    whole: Any
+    """(6, ngroups) float64: weight times x of a ramp without gaps, for each class of `snr_class`."""
+    norm: Any
+    """(6,) float64: their sums of weight times x squared."""
+    length: Any
+    """(1,) int64: for which length `whole` is; see `set_whole`."""
+
+
+def weights_tables(ngroups: int) -> Weights:
+    """Allocate the weights for ramps of this size."""
     table = np.ones(ngroups * (ngroups + 1) // 2 + 1)
     for n in range(2, ngroups + 1):
         x = np.linspace(-1.0, 1.0, n)
         table[n * (n - 1) // 2 :][:n] = np.abs(x, dtype=np.float32) ** np.float32(0.4)
-    return table
+    return Weights(table, np.zeros((N_CLASSES, ngroups)), np.ones(N_CLASSES), np.zeros(1, np.int64))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -40,7 +56,50 @@ def snr_class(snr: Any) -> Any:
     return 5
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _weight(x: Any, kind: Any, power: Any) -> Any:
+    """Weight of a group at `x` (-1 to 1) for the class of `snr_class`; `power` is |x|**0.4."""
+    if kind == 0:
+        return 1.0
+    if kind == 1:
+        return power
+    if kind == 2:
+        return np.abs(x)
+    square = x * x
+    if kind == 3:
+        return square * np.abs(x)
+    if kind == 4:
+        return square * square * square
+    return square * square * square * square * square
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def set_whole(weights: Any, n: Any) -> Any:
+    """Prepare the weights of a ramp of `n` groups without gaps, unless they are there."""
+    if weights.length[0] == n or n < 3:
+        return
+    step = 2.0 / (n - 1)
+    table = weights.power[n * (n - 1) // 2 : n * (n + 1) // 2]
+    for kind in range(N_CLASSES):
+        norm = 0.0
+        for k in range(n):
+            x = k * step - 1.0
+            wx = _weight(x, kind, table[k]) * x
+            weights.whole[kind, k] = wx
+            norm += wx * x
+        weights.norm[kind] = norm
+    weights.length[0] = n
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _weighted_sum(y: Any, zero: Any, wx: Any) -> Any:
+    total = 0.0
+    for k in range(y.size):
+        total += wx[k] * ((np.float64(y[k]) if y[k] == y[k] else 0.0) - zero)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
     """Slope of one segment per group, with the weighting of `snr_class`.
 
@@ -50,59 +109,21 @@ def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
         The segment, DN; a NaN counts as zero, as officially.
     kind : int
         See `snr_class`.
-    weights : (n,) float64 ndarray
-        |x|**0.4.
+    weights : Weights
     """
     n = y.size
-    middle = (n - 1) / 2.0
-    step = 1.0 / middle
+    step = 2.0 / (n - 1)
     zero = np.float64(y[0]) if y[0] == y[0] else 0.0
+    if n == weights.length[0]:
+        return _weighted_sum(y, zero, weights.whole[kind, :n]) / weights.norm[kind] * step
+    table = weights.power[n * (n - 1) // 2 : n * (n + 1) // 2]
     total = 0.0
     norm = 0.0
-    if kind == 0:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            total += x * v
-            norm += x * x
-    elif kind == 1:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = weights[k] * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 2:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = np.abs(x) * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 3:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            wx = np.abs(x) * x * x * x
-            total += wx * v
-            norm += wx * x
-    elif kind == 4:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            cube = x * x * x
-            wx = cube * cube * x
-            total += wx * v
-            norm += wx * x
-    else:
-        for k in range(n):
-            x = k * step - 1.0
-            v = (np.float64(y[k]) if y[k] == y[k] else 0.0) - zero
-            square = x * x
-            fourth = square * square
-            wx = fourth * fourth * square * x
-            total += wx * v
-            norm += wx * x
+    for k in range(n):
+        x = k * step - 1.0
+        wx = _weight(x, kind, table[k]) * x
+        total += wx * ((np.float64(y[k]) if y[k] == y[k] else 0.0) - zero)
+        norm += wx * x
     return total / norm * step
 
 
@@ -135,8 +156,7 @@ def _segment(y: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
     snr = 0.0
     if variance > 0.0 and gain != 0.0:
         snr = max(signal * gain / np.sqrt(variance), 0.0)
-    table = weights[n * (n - 1) // 2 : n * (n + 1) // 2]
-    slope = weighted_slope(y, snr_class(snr), table) / plan.group_time
+    slope = weighted_slope(y, snr_class(snr), weights) / plan.group_time
     var_poisson = rate / (plan.group_time * gain * (n - 1.0))
     return slope, var_poisson, read_variance(n, plan.group_time, gain, noise)
 
