@@ -87,6 +87,8 @@ def draw_jumps(results: dict[str, Any], path: Path) -> None:
     likely = results["likely_jumps"]
     left.plot(likely["charge_e"], np.array(likely["found"]) / np.array(likely["tested"]), "k--", lw=1.2, label="LIKELY")
     left.set(xscale="log", xlim=(20, 1000), xlabel="charge in the pixel [electrons]", ylabel="found")
+    left.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"])
+    left.set_xticks([], minor=True)
     left.legend(fontsize=8)
     thresholds = [row["threshold"] for row in plain]
     right.plot(thresholds, [row["lyot"]["false_per_million"] for row in plain], color="C0", label="Lyot")
@@ -99,7 +101,7 @@ def draw_jumps(results: dict[str, Any], path: Path) -> None:
         label="Gaussian noise",
     )
     right.axhline(likely["false_per_million"], color="k", ls="--", lw=1.2, label="LIKELY")
-    right.set(yscale="log", xlabel="threshold [sigma]", ylabel="false alarms per million groups")
+    right.set(yscale="log", ylim=(1e-3, 1e4), xlabel="threshold [sigma]", ylabel="false alarms per million groups")
     right.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
