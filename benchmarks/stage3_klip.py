@@ -1,9 +1,9 @@
 """KLIP against its peers, on the same arrays in the same run, with BLAS on one thread.
 
 The floor is what the linear algebra itself costs: one float64 Gram matrix, its eigenvectors, and matrix products for
-all frames and truncations. Peers are measured if they can be imported (``pip install pyklip vip_hci`` in an environment
-of its own, or on PYTHONPATH), and so is the official ``jwst`` step. Slow peers are run on some of the frames and their time
-is multiplied; the JSON says so.
+all frames and truncations. Peers are measured if they can be imported (``pip install pyklip vip_hci`` in an
+environment of its own, or on PYTHONPATH), and so is the official ``jwst`` step. Slow peers are run on some of the
+frames and their time is multiplied; the JSON says so.
 
     python benchmarks/stage3_klip.py [--frames 120] [--references 171] [--size 215] [--repeat 3] [--out FILE]
 """
