@@ -10,6 +10,9 @@ Arrays are pixel-major, one detector row at a time, so that everything of a pixe
   costs nothing;
 - ``work``: see `work_arrays`, one per thread.
 
+Kernels that allocate nothing are compiled with ``_nrt=False``: each slice of an array would otherwise count references
+with locked instructions, which cost more than the arithmetic on a ramp, and more again when threads share the array.
+
 The arithmetic repeats that of stcal 1.20, for identical flags at the threshold: charges are rounded to float32 after
 the gain, differences are float32, medians and noise float64. The order of the calls is in `lyot.ramps.jump`.
 """
@@ -53,7 +56,7 @@ def work_arrays(nints: int, ngroups: int) -> Work:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def gather_row(cube: Any, row: Any, out: Any) -> Any:
     """Copy one row of a (nints, ngroups, ny, nx) cube to pixel-major ``out`` (nx, nints, ngroups), in tiles."""
     nints, ngroups, _, nx = cube.shape
@@ -66,7 +69,7 @@ def gather_row(cube: Any, row: Any, out: Any) -> Any:
                         out[x, integration, g] = cube[integration, g, row, x]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def scatter_row(values: Any, row: Any, cube: Any) -> Any:
     """Copy pixel-major ``values`` (nx, nints, ngroups) back to one row of a (nints, ngroups, ny, nx) cube."""
     nints, ngroups, _, nx = cube.shape
@@ -79,7 +82,7 @@ def scatter_row(values: Any, row: Any, cube: Any) -> Any:
                         cube[integration, g, row, x] = values[x, integration, g]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def flags_union(flags: Any) -> Any:
     """Bitwise OR of one integration's flags (ngroups,) uint8."""
     union = np.uint8(0)
@@ -88,7 +91,7 @@ def flags_union(flags: Any) -> Any:
     return union
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def difference_pixel(ramp: Any, flag: Any, gain: Any, diffs: Any) -> Any:
     """Differences of adjacent groups in electrons, NaN where either group is DO_NOT_USE or SATURATED.
 
@@ -108,14 +111,14 @@ def difference_pixel(ramp: Any, flag: Any, gain: Any, diffs: Any) -> Any:
                 d[k] = np.float32(np.nan) if bad else d[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def noise_of(median: Any, noise_squared: Any, nframes: Any) -> Any:
     """Standard deviation of a difference, electrons; NaN when it is zero (such pixels have no jumps)."""
     sigma = np.sqrt(np.abs(np.float64(median)) + np.float64(noise_squared) / np.float64(nframes))
     return sigma if sigma != 0.0 else np.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _flag_single_pass(keys: Any, flag: Any, median: Any, sigma: Any, threshold: Any) -> Any:
     """Flag every difference further than `threshold` sigma from the median; ``keys`` are those of the differences."""
     nints, ngroups = flag.shape
@@ -141,7 +144,7 @@ def _flag_single_pass(keys: Any, flag: Any, median: Any, sigma: Any, threshold: 
                     flag[i, k + 1] |= JUMP
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _clipped_median(diffs: Any, usable: Any, largest: Any, work: Any) -> Any:
     """Median after leaving out the largest value (4 or more usable), of all (3), or the smaller of two."""
     n = diffs.size
@@ -161,7 +164,7 @@ def _clipped_median(diffs: Any, usable: Any, largest: Any, work: Any) -> Any:
     return nan_median(rest, work.kept)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _usable(a: Any) -> Any:
     """Number of values that are not NaN, and the largest of them."""
     usable = 0
@@ -173,13 +176,13 @@ def _usable(a: Any) -> Any:
     return usable, largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _ratio(value: Any, median: Any, sigma: Any) -> Any:
     """Distance from the median in sigma; the difference is rounded to float32, as officially."""
     return np.float64(np.abs(np.float32(np.float64(value) - median))) / sigma
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _threshold(usable: Any, plan: Any) -> Any:
     """Threshold for this number of usable differences."""
     if usable == 3:
@@ -187,7 +190,7 @@ def _threshold(usable: Any, plan: Any) -> Any:
     return plan.threshold_2diffs if usable == 2 else plan.threshold
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _flag_iterative(flag: Any, noise_squared: Any, plan: Any, work: Any) -> Any:
     """Flag the largest outlier of a pixel, leave it out, and look again, until none is left. Spoils ``work.diffs``."""
     nd = flag.shape[1] - 1
@@ -215,7 +218,7 @@ def _flag_iterative(flag: Any, noise_squared: Any, plan: Any, work: Any) -> Any:
                 a[k] = np.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def jump_pixel(ramp: Any, flag: Any, gain: Any, read_noise: Any, plan: Any, work: Any) -> Any:
     """Flag the jumps of one pixel.
 
@@ -257,7 +260,7 @@ def jump_pixel(ramp: Any, flag: Any, gain: Any, read_noise: Any, plan: Any, work
     return median, sigma
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, column: Any, seeds: Any, count: Any) -> Any:
     """Append the jumps of one pixel that flag neighbours; return (new count, number of flagged groups).
 
@@ -283,7 +286,7 @@ def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, column: Any, seed
     return count, primary
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def detect_row(
     ramps: Any, flags: Any, gain: Any, read_noise: Any, plan: Any, medians: Any, seeds: Any, work: Any
 ) -> Any:
@@ -317,7 +320,7 @@ def detect_row(
     return count, primary
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def neighbours_row(flags: Any, seeds_here: Any, seeds_beside: Any) -> Any:
     """Flag the neighbours of seeds in one row.
 
@@ -345,7 +348,7 @@ def neighbours_row(flags: Any, seeds_here: Any, seeds_beside: Any) -> Any:
             flat[at] |= JUMP
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _after_jumps(ramp: Any, flag: Any, gain: Any, median: Any, plan: Any) -> Any:
     """Flag the groups that follow a strong jump in one integration: ``ramp``, ``flag`` (ngroups,)."""
     ngroups = ramp.size
@@ -363,7 +366,7 @@ def _after_jumps(ramp: Any, flag: Any, gain: Any, median: Any, plan: Any) -> Any
                 flag[h] |= JUMP
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def finish_row(ramps: Any, flags: Any, gain: Any, medians: Any, plan: Any) -> Any:
     """Flag the groups after strong jumps, if asked, and clear JUMP_DET where the group is not usable anyway."""
     nx, nints, ngroups = flags.shape

@@ -33,20 +33,20 @@ _MARGIN = 2.0
 _PASSES = 40
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def key_of(value: Any) -> Any:
     """Key of one float32 number."""
     bits = np.float32(value).view(np.int32)
     return np.int32(bits ^ ((bits >> np.int32(31)) & _MAGNITUDE))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def value_of(key: Any) -> Any:
     """The float32 number of a key."""
     return np.int32(key ^ ((key >> np.int32(31)) & _MAGNITUDE)).view(np.float32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def to_keys(bits: Any) -> Any:
     """Turn the bits (``values.view(int32)``) of float32 numbers into keys, in place; NaN become `NONE`.
 
@@ -66,7 +66,7 @@ def to_keys(bits: Any) -> Any:
     return valid
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def quickselect(a: Any, n: Any, k: Any) -> Any:
     """Move the k-th smallest of ``a[:n]`` to ``a[k]``, smaller or equal ones before it; no NaN allowed."""
     low = 0
@@ -96,7 +96,7 @@ def quickselect(a: Any, n: Any, k: Any) -> Any:
     return a[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _split(keys: Any, limit: Any) -> Any:
     """Number of keys below a limit, the smallest key from it on, and the largest below it, in one vectorised pass."""
     count = np.int32(0)
@@ -111,12 +111,12 @@ def _split(keys: Any, limit: Any) -> Any:
     return np.int64(count), above, below
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _mean(lower: Any, upper: Any) -> Any:
     return (np.float64(value_of(lower)) + np.float64(value_of(upper))) / 2.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _selected(keys: Any, valid: Any, kept: Any) -> Any:
     """Median of the keys that are not `NONE` by quickselect."""
     n = 0
@@ -132,7 +132,7 @@ def _selected(keys: Any, valid: Any, kept: Any) -> Any:
     return _mean(lower, upper)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _between(low: Any, high: Any, share: Any) -> Any:
     """Key to try next in ``(low, high]``: at this share of the way in value, or halfway in keys where that is none."""
     start = np.float64(value_of(low))
@@ -142,7 +142,7 @@ def _between(low: Any, high: Any, share: Any) -> Any:
     return np.int32(min(max(np.int64(key_of(value)), np.int64(low) + 1), np.int64(high)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def median_of_keys(keys: Any, valid: Any, guess: Any, density: Any, kept: Any) -> Any:
     """Exact median of the numbers behind keys.
 
@@ -204,7 +204,7 @@ def median_of_keys(keys: Any, valid: Any, guess: Any, density: Any, kept: Any) -
     return _selected(keys, valid, kept)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def first_guess(keys: Any, sample: Any) -> Any:
     """Median and density of keys from a strided sample of them: (guess, density per unit and per value).
 
@@ -228,7 +228,7 @@ def first_guess(keys: Any, sample: Any) -> Any:
     return middle, 1.077 * (count - 1 - 2 * quarter) / count / (upper - lower)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def nan_median(values: Any, kept: Any) -> Any:
     """Exact median of float32 values leaving out NaN, by quickselect; ``kept`` (>= n + 1,) float32 is scratch."""
     n = 0

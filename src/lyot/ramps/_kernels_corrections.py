@@ -19,7 +19,7 @@ SATURATED = np.uint8(dq.SATURATED)
 FLOOR = np.uint8(dq.AD_FLOOR | dq.DO_NOT_USE)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def first_saturated_ramp(ramp: Any, threshold: Any) -> int:
     """Index of the first group at or above `threshold`, or the number of groups."""
     for g in range(ramp.size):
@@ -28,7 +28,7 @@ def first_saturated_ramp(ramp: Any, threshold: Any) -> int:
     return int(ramp.size)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def flag_saturated_ramp(ramp: Any, flags: Any, first: int) -> None:
     """Set SATURATED from group `first` on, and the A/D floor (with DO_NOT_USE) where the raw value is not positive."""
     for g in range(ramp.size):
@@ -37,14 +37,14 @@ def flag_saturated_ramp(ramp: Any, flags: Any, first: int) -> None:
         flags[g] |= SATURATED
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def subtract_ramp(ramp: Any, reference: Any, n: int) -> None:
     """Subtract the first `n` groups of a reference ramp (reset anomaly, dark)."""
     for g in range(n):
         ramp[g] = ramp[g] - reference[g]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def linearize_ramp(ramp: Any, flags: Any, coefficients: Any, work: Any) -> None:
     """Apply the correction polynomial (Horner) to the groups that are not saturated; `work` is as long as the ramp."""
     order = coefficients.size - 1
@@ -68,7 +68,7 @@ def linearize_ramp(ramp: Any, flags: Any, coefficients: Any, work: Any) -> None:
             ramp[g] = work[g] + c
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def rscd_skip_ramp(flags: Any, skip: int) -> int:
     """Groups to give up at the start of a ramp, fewer than `skip` where saturation would leave less than two.
 
@@ -85,7 +85,7 @@ def rscd_skip_ramp(flags: Any, skip: int) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def flag_first_groups_ramp(flags: Any, n: int) -> None:
     """Set DO_NOT_USE in the first `n` groups."""
     for g in range(n):
@@ -95,7 +95,7 @@ def flag_first_groups_ramp(flags: Any, n: int) -> None:
 # Drivers over rows [y0, y1) of cubes (nints, ngroups, ny, nx), for the functions that stand alone.
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def first_saturated_rows(data: Any, threshold: Any, first: Any, y0: int, y1: int) -> None:
     """Fill ``first (nints, ny, nx)`` int32 with `first_saturated_ramp`."""
     nints, ngroups, _, nx = data.shape
@@ -110,7 +110,7 @@ def first_saturated_rows(data: Any, threshold: Any, first: Any, y0: int, y1: int
                     line_first[x] = min(line_first[x], np.int32(hit))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def flag_saturated_rows(data: Any, groupdq: Any, first: Any, y0: int, y1: int) -> None:
     """`flag_saturated_ramp` for every ramp, in the order of the cube."""
     nints, ngroups, _, nx = data.shape
@@ -140,7 +140,7 @@ def linearize_rows(data: Any, groupdq: Any, coefficients: Any, y0: int, y1: int)
             store_row(ramps, data, i, y)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def subtract_rows(data: Any, reference: Any, plane: Any, n: int, y0: int, y1: int) -> None:
     """Subtract the first `n` groups of integration ``plane[i]`` of a reference cube from integration i."""
     nints, _, _, nx = data.shape
@@ -151,7 +151,7 @@ def subtract_rows(data: Any, reference: Any, plane: Any, n: int, y0: int, y1: in
                     data[i, g, y, x] = data[i, g, y, x] - reference[plane[i], g, y, x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def flag_rscd_rows(groupdq: Any, skip: Any, kept: Any, y0: int, y1: int) -> None:
     """`rscd_skip_ramp` and `flag_first_groups_ramp`; ``skip (nints,)``, ``kept (nints, ny, nx)`` int16 is filled."""
     nints, _, _, nx = groupdq.shape

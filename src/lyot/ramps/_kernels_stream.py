@@ -123,7 +123,7 @@ def turn_rows(cube: Any, corner: Any, integrations: Any, out: Any) -> None:
                         out[y, x, i, g] = cube[i, g, y0 + y, x0 + x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def first_saturated(ramps: Any, threshold: Any, corner: Any, integrations: Any, first: Any) -> None:
     """First saturated group of ``ramps (rows, columns, nints, ngroups)``, for ``threshold (ny, nx)`` float32, DN.
 
@@ -142,7 +142,7 @@ def first_saturated(ramps: Any, threshold: Any, corner: Any, integrations: Any, 
                 first[i, y0 + y, x0 + x] = kernels.first_saturated_ramp(ramp, limit) if top >= limit else ngroups
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def grow_first_row(first: Any, y: Any, columns: Any, n: Any, grown: Any) -> None:
     """Earliest first saturated group within `n` pixels, for row `y` of ``first (nints, ny, nx)`` int32.
 
@@ -190,7 +190,7 @@ class RowSettings(NamedTuple):
     """(nints,) int64: groups given up for RSCD."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def correct_row(raw: Any, first: Any, refs: Any, settings: Any, ramps: Any, flags: Any, kept: Any, work: Any) -> None:
     """Take one row of raw ramps through all corrections, in the order of the official pipeline.
 
@@ -215,7 +215,9 @@ def correct_row(raw: Any, first: Any, refs: Any, settings: Any, ramps: Any, flag
             ramp, flag, source = ramps[x, i], flags[x, i], raw[x, i]
             for g in range(ngroups):
                 ramp[g] = np.float32(source[g])
-            flag[:] = refs.base[x]
+            base = refs.base[x]
+            for g in range(ngroups):
+                flag[g] = base
             if settings.saturation:
                 kernels.flag_saturated_ramp(ramp, flag, first[i, x])
             if settings.last_frame:
@@ -232,7 +234,7 @@ def correct_row(raw: Any, first: Any, refs: Any, settings: Any, ramps: Any, flag
                 kernels.subtract_ramp(ramp, refs.dark[x, settings.dark_plane[i]], ngroups)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def survey_row(flags: Any, common: Any) -> None:
     """AND the flags of ``(nx, nints, ngroups)`` ramps into ``common (nints, ngroups)`` uint8."""
     nx, nints, ngroups = flags.shape
@@ -242,7 +244,7 @@ def survey_row(flags: Any, common: Any) -> None:
                 common[i, g] &= flags[x, i, g]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def survey_fit_row(flags: Any, suppress: bool, common: Any) -> None:
     """As `survey_row`, for the flags that the fit sees: with `suppress`, a ramp with a single good group has none."""
     nx, nints, ngroups = flags.shape
@@ -259,7 +261,7 @@ def survey_fit_row(flags: Any, suppress: bool, common: Any) -> None:
                 common[i, g] &= flag[g]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def count_jumps(flags: Any) -> int:
     """Number of groups with JUMP_DET in ``(nx, nints, ngroups)`` flags."""
     nx, nints, ngroups = flags.shape
@@ -273,7 +275,7 @@ def count_jumps(flags: Any) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def survey_full_row(flags: Any, full: Any, only: Any) -> None:
     """Groups that are flagged in every pixel: for sigma clipping, where such jumps are taken back.
 

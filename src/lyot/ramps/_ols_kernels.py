@@ -112,7 +112,7 @@ def fit_arrays(nints: int, ny: int, nx: int) -> FitArrays:
     return FitArrays(*parts)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _differences(y: Any, flag: Any, union: Any, diffs: Any) -> Any:
     """Differences of one integration, DN, NaN where the official median leaves them out."""
     n = y.size - 1
@@ -124,7 +124,7 @@ def _differences(y: Any, flag: Any, union: Any, diffs: Any) -> Any:
             diffs[k] = np.float32(np.nan) if bad else diffs[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
     """Mean over the integrations of the median rate of each, DN/s: the rate of the photon noise.
 
@@ -159,7 +159,7 @@ def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
     return total / nints
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def suppress_one_group(flag: Any) -> Any:
     """Mark ramps with a single good group as not usable: (nints, ngroups)."""
     nints, ngroups = flag.shape
@@ -176,7 +176,7 @@ def suppress_one_group(flag: Any) -> Any:
                 flag[i, g] |= DNU
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _count(flag: Any, union: Any) -> Any:
     """Numbers of groups in (ngroups,) flags: (saturated, DO_NOT_USE or saturated, without any flag)."""
     if union == 0:
@@ -191,17 +191,19 @@ def _count(flag: Any, union: Any) -> Any:
     return saturated, unusable, good
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _small(variance: Any) -> Any:
     """The variance, or zero when it is too large to mean anything."""
     return 0.0 if variance >= LARGE_VARIANCE else variance
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _prepare(flag: Any, plan: Any, work: Any) -> Any:
     """Change flags as the official step does before the fit, and note ramps of which only the first group is good."""
     if plan.chargeloss:
-        work.original[:] = flag
+        for i in range(flag.shape[0]):
+            for g in range(flag.shape[1]):
+                work.original[i, g] = flag[i, g]
     if plan.suppress_one_group:
         suppress_one_group(flag)
     first = plan.first
@@ -214,7 +216,7 @@ def _prepare(flag: Any, plan: Any, work: Any) -> Any:
             work.only_first[i] = _count(used, flags_union(used))[2] == 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _integration_flags(used: Any, union: Any, pixeldq: Any) -> Any:
     """Flags of one integration before partial saturation, and its numbers of saturated and of unusable groups."""
     saturated, unusable, _ = _count(used, union)
@@ -228,7 +230,7 @@ def _integration_flags(used: Any, union: Any, pixeldq: Any) -> Any:
     return flags, saturated, unusable
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _average(inv_read: Any, inv_poisson: Any, inv_total: Any, weighted: Any) -> Any:
     """Slope, variances and error of one integration from the sums of `fit_integration`."""
     if inv_total == 0.0:
@@ -239,7 +241,7 @@ def _average(inv_read: Any, inv_poisson: Any, inv_total: Any, weighted: Any) -> 
     return weighted * var_read, var_poisson, var_read, err
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _write_rate(sums: Any, flags: Any, partly_saturated: Any, at: Any, out: Any) -> Any:
     """Average the integrations; ``sums`` = (inverse read and photon variance, slope over read variance)."""
     row, x = at
@@ -256,7 +258,7 @@ def _write_rate(sums: Any, flags: Any, partly_saturated: Any, at: Any, out: Any)
     out.dq[row, x] = flags | np.uint32(2) if partly_saturated else flags
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
     """Fit the ramps of one pixel and write rate and rateints.
 
@@ -327,7 +329,7 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
         _chargeloss_pixel(flag, photons, plan, at, out, work)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _inverse_read_variance(original: Any, timing: Any, pixel: Any, plan: Any) -> Any:
     """Sum of the inverse read-noise variances of the segments of one integration, CHARGELOSS groups taken as good."""
     gain, noise, _ = pixel
@@ -349,7 +351,7 @@ def _inverse_read_variance(original: Any, timing: Any, pixel: Any, plan: Any) ->
     return inverse
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _chargeloss_pixel(flag: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
     """Read-noise variances as if CHARGELOSS groups had been used (they bias the slope, not its read noise)."""
     row, x = at
@@ -373,7 +375,7 @@ def _chargeloss_pixel(flag: Any, pixel: Any, plan: Any, at: Any, out: Any, work:
             out.var_rnoise[row, x] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def fit_row(
     ramps: Any, flags: Any, pixeldq: Any, gain: Any, noise: Any, dark: Any, plan: Any, row: Any, out: Any, work: Any
 ) -> Any:

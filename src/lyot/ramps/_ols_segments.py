@@ -40,7 +40,7 @@ def weights_tables(ngroups: int) -> Weights:
     return Weights(table, np.zeros((N_CLASSES, ngroups)), np.ones(N_CLASSES), np.zeros(1, np.int64))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def snr_class(snr: Any) -> Any:
     """Index of the weighting power 0, 0.4, 1, 3, 6, 10 for a signal to noise."""
     if snr < 5.0:
@@ -56,7 +56,7 @@ def snr_class(snr: Any) -> Any:
     return 5
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _weight(x: Any, kind: Any, power: Any) -> Any:
     """Weight of a group at `x` (-1 to 1) for the class of `snr_class`; `power` is |x|**0.4."""
     if kind == 0:
@@ -73,7 +73,7 @@ def _weight(x: Any, kind: Any, power: Any) -> Any:
     return square * square * square * square * square
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def set_whole(weights: Any, n: Any) -> Any:
     """Prepare the weights of a ramp of `n` groups without gaps, unless they are there."""
     if weights.length[0] == n or n < 3:
@@ -91,7 +91,7 @@ def set_whole(weights: Any, n: Any) -> Any:
     weights.length[0] = n
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _weighted_sum(y: Any, zero: Any, wx: Any) -> Any:
     total = 0.0
     for k in range(y.size):
@@ -99,7 +99,7 @@ def _weighted_sum(y: Any, zero: Any, wx: Any) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
     """Slope of one segment per group, with the weighting of `snr_class`.
 
@@ -127,7 +127,7 @@ def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
     return total / norm * step
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def read_variance(length: Any, timing: Any, gain: Any, noise: Any) -> Any:
     """Read-noise variance of the slope of a segment of `length` groups, (DN/s)**2; one group counts as two."""
     if length > 2 and (gain <= 0.0 or np.isnan(gain)):
@@ -137,7 +137,7 @@ def read_variance(length: Any, timing: Any, gain: Any, noise: Any) -> Any:
     return 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _segment(y: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
     """Fit one segment; ``pixel`` = (gain, read noise in electrons, rate for the photon noise in DN/s).
 
@@ -161,7 +161,7 @@ def _segment(y: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
     return slope, var_poisson, read_variance(n, plan.group_time, gain, noise)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def next_segment(flag: Any, start: Any) -> Any:
     """Next run of usable groups from `start` on: (first, end), with a jump just before it as its first group.
 
@@ -181,7 +181,7 @@ def next_segment(flag: Any, start: Any) -> Any:
     return first, g
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def longest_segment(flag: Any) -> Any:
     """Length of the longest segment: if one group, only the first segment counts, else those of one group do not."""
     longest = 0
@@ -192,7 +192,7 @@ def longest_segment(flag: Any) -> Any:
     return longest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def fit_integration(y: Any, flag: Any, union: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
     """Sums over the segments of one integration.
 
