@@ -175,7 +175,7 @@ def automatic(case: Case) -> tuple[Variant, dict[str, Any]]:
         means,
         coronagraph_psf(means, "F1550C"),
         separation=float(separation),
-        flux=1e-5,
+        flux=10.0,
         fwhm=case.fwhm,
         avoid=float(angle) % 360.0,
         trials=[t for t in trials if t.subtract_mean],

@@ -60,9 +60,10 @@ class Outcome:
     noise: float
     image: FloatArray = field(repr=False)
 
-    def row(self) -> dict[str, float]:
-        """The figures without the image."""
-        return {k: round(float(getattr(self, k)), 4) for k in ("snr", "throughput", "clean_snr", "noise")}
+    def row(self) -> dict[str, float | None]:
+        """The figures without the image; None where there is none."""
+        values = {k: float(getattr(self, k)) for k in ("snr", "throughput", "clean_snr", "noise")}
+        return {k: round(v, 4) if np.isfinite(v) else None for k, v in values.items()}
 
 
 def place_in(plan: ReductionPlan, case: Case) -> Place:

@@ -15,10 +15,13 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from PIL import Image
 
 log = logging.getLogger("figures_ablation")
 HERE = Path(__file__).parent / "_static"
-SCALE = {"simulated": 0.1105, "HD 106906": 0.1104}
+PIXEL = 0.1105
+LEFT_OUT = (" arcsec", "7 modes", "5 modes", "reference integration", "weighted equally", "smooth background, and")
+"""Reductions that look like the defaults are not drawn."""
 PLANETS = {"simulated": (0.82, 149.36), "HD 106906 0.82": (0.82, 30.0), "HD 106906 1.5": (1.5, 30.0),
            "HD 106906 2.0": (2.0, 30.0)}  # fmt: skip
 RADIUS = 2.8
@@ -27,7 +30,7 @@ RADIUS = 2.8
 def show(ax: Axes, image: np.ndarray, title: str, planet: tuple[float, float], *, north_up: bool, limit: float) -> None:
     """One image: north up where it is so, the place of the planet circled."""
     half = (image.shape[0] - 1) / 2
-    extent = np.array([-half - 0.5, half + 0.5]) * 0.1105
+    extent = np.array([-half - 0.5, half + 0.5]) * PIXEL
     ax.imshow(image, origin="lower", extent=(*extent, *extent), vmin=-limit, vmax=limit, cmap="RdBu_r")
     ax.set(xlim=(-RADIUS, RADIUS), ylim=(-RADIUS, RADIUS), xticks=[], yticks=[])
     ax.set_title(title, fontsize=7)
@@ -38,9 +41,18 @@ def show(ax: Axes, image: np.ndarray, title: str, planet: tuple[float, float], *
         ax.add_patch(plt.Circle((x, y), 0.35, fill=False, color="k", lw=0.8))
 
 
-def figure(images: dict[str, np.ndarray], groups: list[str], name: str, planet: tuple[float, float]) -> None:
+def figure(
+    images: dict[str, np.ndarray],
+    groups: list[str],
+    name: str,
+    planet: tuple[float, float],
+    *,
+    skip: tuple[str, ...] = (),
+) -> None:
     """All images of some groups on one scale."""
-    chosen = [(key, image) for key, image in images.items() if key.split("|")[0] in groups]
+    chosen = [
+        (key, image) for key, image in images.items() if key.split("|")[0] in groups and not any(w in key for w in skip)
+    ]
     if not chosen:
         log.warning("%s: no images", name)
         return
@@ -55,8 +67,10 @@ def figure(images: dict[str, np.ndarray], groups: list[str], name: str, planet: 
         title = key.split("|")[1]
         show(ax, image, title.replace(", ", ",\n", 1), planet, north_up=title != "official i2d", limit=limit)
     fig.suptitle(f"MJy/sr, from {-limit:.1f} (blue) to {limit:.1f} (red); 5.6 arcsec wide", fontsize=8)
-    fig.savefig(HERE / f"ablation_{name}.png", dpi=80)
+    path = HERE / f"ablation_{name}.png"
+    fig.savefig(path, dpi=80)
     plt.close(fig)
+    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def main() -> None:
@@ -67,7 +81,7 @@ def main() -> None:
         with np.load(path) as saved:
             images |= {key: saved[key] for key in saved.files}
     figure(images, ["simulated path"], "path", PLANETS["simulated"])
-    figure(images, ["simulated"], "ours", PLANETS["simulated"])
+    figure(images, ["simulated"], "ours", PLANETS["simulated"], skip=LEFT_OUT)
     figure(images, ["simulated official"], "official", PLANETS["simulated"])
     figure(images, ["simulated background left"], "background", PLANETS["simulated"])
     for key in ("HD 106906 0.82", "HD 106906 1.5", "HD 106906 2.0"):
