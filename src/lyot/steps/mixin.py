@@ -46,6 +46,16 @@ class LyotMixin:
         """Name of the CRDS parameter file: that of the official step, whose parameters are all ours too."""
         return f"pars-{cls.official_class().__name__.lower()}"
 
+    @classmethod
+    def get_config_from_reference(cls, dataset: Any, disable: bool | None = None, **kwargs: Any) -> Any:
+        """Parameters from CRDS; none are asked for where there is no official step of the kind.
+
+        CRDS logs an error for a parameter file of a step that it does not know, which would alarm users for nothing.
+        """
+        if cls.official_class().__name__ in ("JwstStep", "Step", "JwstPipeline", "Pipeline"):
+            disable = True
+        return super().get_config_from_reference(dataset, disable=disable, **kwargs)  # type: ignore[misc]
+
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:
         """Names of the loggers that stpipe shows and records: the official ones and ours."""
