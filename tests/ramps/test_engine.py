@@ -83,7 +83,15 @@ def step_by_step(
         groups = groups.copy()
         groups[0] |= dq.DO_NOT_USE
     slopes = fit_ramps(
-        data, groups, pixels, gain=d.gain, read_noise=d.read_noise, times=TIMES, dark=d.dark_current, params=fit
+        data,
+        groups,
+        pixels,
+        gain=d.gain,
+        read_noise=d.read_noise,
+        times=TIMES,
+        dark=d.dark_current,
+        params=fit,
+        dropped=int(limits is not None and limits.drop_first),
     )
     return slopes, primary, (rscd, all_do_not_use(groups))
 

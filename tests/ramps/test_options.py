@@ -11,11 +11,12 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps import engine
 from lyot.ramps.depth_matching import depth_of_slopes, truncate_to_depth
-from lyot.ramps.jump import JumpParams
+from lyot.ramps.jump import JumpParams, detect_jumps
 from lyot.ramps.options import FitLimits, RoleOptions, reject_integrations
 from lyot.ramps.ramp_fit import RampFitParams, RampFitResult, SlopeImage, fit_ramps
 
 from .cubes import Scenario, ramps
+from .jump_cubes import make_cube
 from .test_engine import TIMES, assert_same, prepared, step_by_step
 
 
@@ -72,6 +73,46 @@ def test_limits_are_the_same_streamed(limits: FitLimits) -> None:
             free.slopes.rateints.slope[1][kept],
             rtol=1e-6,  # the same fit of the same ramp
         )
+
+
+def test_without_the_first_integration_slopes_and_errors_are_those_of_the_others() -> None:
+    cube = make_cube(3, (4, 20, 6, 8), flags="none", cosmic_rays=0.0)
+    flags = cube.groupdq.copy()
+    flags[0] |= dq.DO_NOT_USE
+    detector = {"gain": cube.gain, "read_noise": cube.read_noise, "times": TIMES, "dark": cube.dark}
+    dropped = fit_ramps(cube.data, flags, cube.pixeldq, dropped=1, **detector)
+    others = fit_ramps(cube.data[1:], cube.groupdq[1:], cube.pixeldq, **detector)
+    assert dropped is not None and others is not None
+    for name in ("slope", "var_poisson", "var_rnoise", "err"):
+        np.testing.assert_array_equal(getattr(dropped.rate, name), getattr(others.rate, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(dropped.rateints, name)[1:], getattr(others.rateints, name), err_msg=name)
+
+
+@pytest.mark.parametrize("nints", [3, 120])
+def test_medians_over_each_integration(nints: int) -> None:
+    # the slope of an integration is its own: what the official medians over the exposure take for a jump is none
+    cube = make_cube(9, (nints, 15, 3, 6), flags="all")
+    detector = {"gain": cube.gain, "read_noise": cube.read_noise, "group_time": 2.0}
+    plain = JumpParams(median_over="integration")
+    one_by_one = [
+        detect_jumps(cube.data[i : i + 1], cube.groupdq[i : i + 1], cube.pixeldq, params=plain, **detector)
+        for i in range(nints)
+    ]
+    at_once = detect_jumps(cube.data, cube.groupdq, cube.pixeldq, params=plain, **detector)
+    np.testing.assert_array_equal(at_once.groupdq, np.concatenate([r.groupdq for r in one_by_one]))
+    assert at_once.primary == sum(r.primary for r in one_by_one)
+    pooled = detect_jumps(cube.data, cube.groupdq, cube.pixeldq, params=JumpParams(), **detector)
+    assert not np.array_equal(pooled.groupdq, at_once.groupdq)
+
+
+def test_medians_over_each_integration_are_the_same_streamed() -> None:
+    scenario = Scenario(nints=3, ngroups=22, seed=43)
+    raw = ramps(scenario)
+    c, d = prepared(scenario)
+    jump, fit = JumpParams(median_over="integration"), RampFitParams(exact_errors=True)
+    streamed = engine.process_exposure(raw, c, d, TIMES, jump=jump, fit=fit, params=engine.StreamParams(memory=0.3))
+    slopes, primary, _ = step_by_step(raw, c, d, jump, fit)
+    assert_same(streamed, slopes, primary)
 
 
 def slopes_with_an_outlier() -> RampFitResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,69 @@ def test_slopes_are_unbiased_and_errors_right() -> None:
     pull = (result.rate.slope - rate) / result.rate.err
     assert abs(pull.mean()) < 4 / np.sqrt(pull.size)  # 4 sigma
     assert pull.std() == pytest.approx(1.0, abs=4 / np.sqrt(2 * pull.size) + 0.01)  # 4 sigma, photon noise approximate
+
+
+def propagated(flags: np.ndarray, power: float, photons: float, read: float) -> tuple[float, float]:
+    """Photon and read variance of the slope per group, from the covariance of the groups: segments at jumps.
+
+    ``photons`` DN**2 per group, ``read`` DN**2 of a group. Segments are averaged by the official weights.
+    """
+    edges = [0, *np.nonzero(flags & dq.JUMP_DET)[0].tolist(), flags.size]
+    rows, weights = [], []
+    for a, b in itertools.pairwise(edges):
+        if b - a < 2:
+            continue
+        x = np.linspace(-1, 1, b - a)
+        w = np.abs(x) ** power * x
+        row = np.zeros(flags.size)
+        row[a:b] = w / np.sum(w * np.arange(b - a))
+        rows.append(row)
+        n = b - a
+        weights.append((n**3 - n) / 12)
+    c = np.average(rows, axis=0, weights=weights)
+    group = np.arange(flags.size)
+    accumulated = photons * np.minimum(group[:, None], group[None, :])
+    return float(c @ accumulated @ c), float(read * np.sum(c**2))
+
+
+@pytest.mark.parametrize("jumps", [(), (9,), (4, 17)])
+def test_exact_errors_are_those_of_propagation(jumps: tuple[int, ...]) -> None:
+    # a steep ramp: power 10 in each segment. The photon noise is computed from the median difference.
+    gain, noise, rate, n = 4.0, 6.0, 5000.0, 25
+    data = (rate * np.arange(n, dtype=np.float32)).reshape(1, n, 1, 1).repeat(2, axis=0)
+    flags = np.zeros(data.shape, np.uint8)
+    flags[:, list(jumps)] = dq.JUMP_DET
+    flat = np.ones((1, 1), np.float32)
+    cube = Cube(data, flags, np.zeros((1, 1), np.uint32), gain * flat, noise * flat, 0 * flat)
+    exact = fit(cube, RampFitParams(exact_errors=True), MIRI)
+    official = fit(cube, RampFitParams(), MIRI)
+    assert exact is not None and official is not None
+    poisson, read = propagated(flags[0, :, 0, 0], 10.0, rate / gain, noise**2 / 2)
+    time = MIRI.group_time**2
+    # results are float32
+    assert exact.rateints.var_poisson[0, 0, 0] == pytest.approx(poisson / time, rel=1e-6)
+    assert exact.rateints.var_rnoise[0, 0, 0] == pytest.approx(read / time, rel=1e-6)
+    assert exact.rateints.err[0, 0, 0] == pytest.approx(np.sqrt((poisson + read) / time), rel=1e-6)
+    assert exact.rate.err[0, 0] == pytest.approx(np.sqrt((poisson + read) / time / 2), rel=1e-6)
+    np.testing.assert_array_equal(exact.rate.slope, official.rate.slope)
+    np.testing.assert_array_equal(exact.rateints.dq, official.rateints.dq)
+
+
+@pytest.mark.parametrize("rate", [0.5, 30.0, 400.0, 8000.0])
+def test_exact_errors_are_the_scatter(rate: float) -> None:
+    rng = np.random.default_rng(11)
+    shape = (2, 30, 60, 80)
+    gain, noise = 3.0, 12.0
+    charge = np.cumsum(rng.poisson(rate * gain, shape), axis=1) / gain
+    data = (charge + rng.normal(0, noise / np.sqrt(2), shape)).astype(np.float32)
+    flat = np.ones(shape[2:], np.float32)
+    cube = Cube(data, np.zeros(shape, np.uint8), np.zeros(shape[2:], np.uint32), gain * flat, noise * flat, 0 * flat)
+    result = fit(cube, RampFitParams(exact_errors=True), MIRI)
+    assert result is not None
+    for slopes in (result.rate, result.rateints):
+        pull = (slopes.slope - rate / MIRI.group_time) / slopes.err
+        # 4 sigma of the width; 1.5 % because the weights follow the noise of each ramp a little
+        assert pull.std() == pytest.approx(1.0, abs=4 / np.sqrt(2 * pull.size) + 0.015)
 
 
 def test_input_is_not_changed() -> None:

@@ -261,10 +261,11 @@ def jump_pixel(ramp: Any, flag: Any, gain: Any, read_noise: Any, plan: Any, work
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, column: Any, seeds: Any, count: Any) -> Any:
+def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, first: Any, seeds: Any, count: Any) -> Any:
     """Append the jumps of one pixel that flag neighbours; return (new count, number of flagged groups).
 
-    ``limits`` = (median, sigma, smallest, largest jump in sigma).
+    ``limits`` = (median, sigma, smallest, largest jump in sigma); ``first`` = number of integrations in the pixels
+    before this one in the row.
     """
     nints, ngroups = ramp.shape
     median, sigma, smallest, largest = limits
@@ -281,7 +282,7 @@ def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, column: Any, seed
             d = np.float32(ramp[i, g] * gain - ramp[i, g - 1] * gain)
             ratio = np.abs(np.float64(d) - median) / sigma
             if ratio < largest and ratio > smallest:
-                seeds[count] = (column * nints + i) * ngroups + g
+                seeds[count] = (first + i) * ngroups + g
                 count += 1
     return count, primary
 
@@ -298,7 +299,8 @@ def detect_row(
         See the module; `flags` and `seeds` are written.
     plan : JumpPlan
     medians : (nx,) float64 ndarray
-        Filled with the median difference of each pixel, electrons, for `finish_row`.
+        Filled with the median difference of each pixel (the mean of those of its integrations, where the plan takes
+        each by itself), electrons, for `finish_row`.
 
     Returns
     -------
@@ -311,12 +313,22 @@ def detect_row(
     primary = 0
     if plan.method == 0:
         return count, primary
+    nints = ramps.shape[1]
+    together = 1 if plan.by_integration else nints
+    part = Work(work.diffs[: together * max(ramps.shape[2] - 1, 0)], work.kept, work.sample, work.wide)
     for x in range(ramps.shape[0]):
-        median, sigma = jump_pixel(ramps[x], flags[x], gain[x], read_noise[x], plan, work)
-        medians[x] = median
-        limits = (median, sigma, plan.min_neighbor, plan.max_neighbor)
-        count, more = _seeds_pixel(ramps[x], flags[x], gain[x], limits, x, seeds, count)
-        primary += more
+        total = 0.0
+        known = 0
+        for i in range(0, nints, together):
+            ramp, flag = ramps[x, i : i + together], flags[x, i : i + together]
+            median, sigma = jump_pixel(ramp, flag, gain[x], read_noise[x], plan, part)
+            limits = (median, sigma, plan.min_neighbor, plan.max_neighbor)
+            count, more = _seeds_pixel(ramp, flag, gain[x], limits, x * nints + i, seeds, count)
+            primary += more
+            if median == median:
+                total += median
+                known += 1
+        medians[x] = total / known if known else np.nan
     return count, primary
 
 

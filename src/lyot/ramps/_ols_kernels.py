@@ -20,25 +20,22 @@ from numba import njit
 
 from lyot.ramps._jump_kernels import flags_union
 from lyot.ramps._jump_median import SAMPLE, first_guess, median_of_keys, to_keys
+from lyot.ramps._ols_chargeloss import chargeloss_pixel
 from lyot.ramps._ols_segments import (
     JUMP,
+    LARGE_VARIANCE,
     NOT_PERSISTENCE,
     SATURATED,
     Weights,
     fit_integration,
-    longest_segment,
-    next_segment,
-    read_variance,
     set_whole,
+    small,
     weights_tables,
 )
 
 DNU = np.uint8(1)
-CHARGELOSS = np.uint8(128)
 INVALID = np.uint32(3)
 NO_GAIN = np.uint32(524288 | 1)
-LARGE_VARIANCE = 1.0e6
-"""Variances (DN/s)**2 from here on are written as zero, as officially."""
 
 
 class FitPlan(NamedTuple):
@@ -56,6 +53,10 @@ class FitPlan(NamedTuple):
     group_time: float
     one_group_time: float
     """Exposure time of the first group, for ramps of which only that is good, s."""
+    exact_errors: bool
+    """Variances by propagation through the weights of the fit, instead of the official formulas."""
+    dropped: int
+    """Integrations given up at the start: they do not count in the mean rate."""
 
 
 class FitWork(NamedTuple):
@@ -129,16 +130,17 @@ def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
     """Mean over the integrations of the median rate of each, DN/s: the rate of the photon noise.
 
     ``ramp``, ``flag`` (nints, ngroups) with all groups: slices of single integrations stay contiguous, which vector
-    loops need.
+    loops need. Integrations that were given up at the start (``plan.dropped``) do not count.
     """
     nints = ramp.shape[0]
+    used = nints - plan.dropped
     a, b = plan.first, plan.last
     n = b - a
     total = 0.0
     if n == 1:
-        for i in range(nints):
+        for i in range(plan.dropped, nints):
             total += np.float64(np.nan if flag[i, a] & SATURATED else ramp[i, a]) / plan.one_group_time
-        return total / nints
+        return total / used
     nd = n - 1
     keys = work.diffs[: nints * nd].view(np.int32)
     for i in range(nints):
@@ -146,7 +148,7 @@ def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
         _differences(ramp[i, a:b], flag[i, a:b], union, work.diffs[i * nd : (i + 1) * nd])
         work.valid[i] = to_keys(keys[i * nd : (i + 1) * nd])
     guess, density = first_guess(keys, work.sample)
-    for i in range(nints):
+    for i in range(plan.dropped, nints):
         if work.only_first[i]:
             total += np.float64(ramp[i, a]) / plan.one_group_time
             continue
@@ -156,7 +158,7 @@ def median_rate(ramp: Any, flag: Any, plan: Any, work: Any) -> Any:
             middle = np.nan if flag[i, a] & np.uint8(3) else np.float64(ramp[i, a])
         if not np.isnan(middle):
             total += middle / plan.group_time
-    return total / nints
+    return total / used
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
@@ -189,12 +191,6 @@ def _count(flag: Any, union: Any) -> Any:
         unusable += flag[g] & np.uint8(3) != 0
         good += flag[g] == 0
     return saturated, unusable, good
-
-
-@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def _small(variance: Any) -> Any:
-    """The variance, or zero when it is too large to mean anything."""
-    return 0.0 if variance >= LARGE_VARIANCE else variance
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
@@ -231,27 +227,39 @@ def _integration_flags(used: Any, union: Any, pixeldq: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def _average(inv_read: Any, inv_poisson: Any, inv_total: Any, weighted: Any) -> Any:
+def _average(sums: Any, exact: Any) -> Any:
     """Slope, variances and error of one integration from the sums of `fit_integration`."""
+    inv_read, inv_poisson, inv_total, weighted, exact_poisson, exact_read = sums
     if inv_total == 0.0:
         return 0.0, 0.0, 0.0, 0.0
-    var_poisson = _small(1.0 / inv_poisson) if inv_poisson > 0.0 else 0.0
-    var_read = _small(1.0 / inv_read)
+    slope = weighted * small(1.0 / inv_read)
+    if exact:
+        var_poisson, var_read = exact_poisson / (inv_read * inv_read), exact_read / (inv_read * inv_read)
+        return slope, small(var_poisson), small(var_read), np.sqrt(small(var_poisson + var_read))
+    var_poisson = small(1.0 / inv_poisson) if inv_poisson > 0.0 else 0.0
     err = 0.0 if 1.0 / inv_total > LARGE_VARIANCE else np.sqrt(1.0 / inv_total)
-    return weighted * var_read, var_poisson, var_read, err
+    return slope, var_poisson, small(1.0 / inv_read), err
+
+
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+def _add(a: Any, b: Any) -> Any:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5]
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _write_rate(sums: Any, flags: Any, partly_saturated: Any, at: Any, out: Any) -> Any:
-    """Average the integrations; ``sums`` = (inverse read and photon variance, slope over read variance)."""
-    row, x = at
-    sum_read, sum_poisson, sum_weighted = sums
+    """Average the integrations: ``sums`` are those of `fit_integration`, (6,), over all of them."""
+    row, x, exact = at
+    sum_read, sum_poisson = sums[0], sums[1]
     var_poisson = 1.0 / sum_poisson if sum_poisson > 0.0 else sum_poisson
+    var_read = small(1.0 / sum_read if sum_read > 0.0 else sum_read)
+    slope = sums[3] * var_read
+    if exact and sum_read > 0.0:
+        var_poisson, var_read = sums[4] / (sum_read * sum_read), small(sums[5] / (sum_read * sum_read))
     if var_poisson >= LARGE_VARIANCE or var_poisson < 0.0:
         var_poisson = 0.0
-    var_read = _small(1.0 / sum_read if sum_read > 0.0 else sum_read)
     valid = not flags & INVALID
-    out.slope[row, x] = sum_weighted * var_read if valid else np.nan
+    out.slope[row, x] = slope if valid else np.nan
     out.var_poisson[row, x] = var_poisson if valid else 0.0
     out.var_rnoise[row, x] = var_read if valid else 0.0
     out.err[row, x] = np.sqrt(var_poisson + var_read) if valid else 0.0
@@ -289,9 +297,7 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
     photons = (gain, noise, rate + dark if rate > 0.0 else dark)
 
     rate_dq = pixeldq
-    sum_read = 0.0
-    sum_poisson = 0.0
-    sum_weighted = 0.0
+    total = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     unusable_ints = 0
     saturated_ints = 0
     partly_saturated = False
@@ -304,11 +310,9 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
         if unusable < b - a:
             timing = plan.one_group_time if work.only_first[i] else plan.group_time
             sums = fit_integration(ramp[i, a:b], used, union, photons, plan, timing, work.weights)
-            sum_read += sums[0]
-            sum_poisson += sums[1]
-            sum_weighted += sums[3]
+            total = _add(total, sums)
             if not flags & INVALID:
-                slope, var_poisson, var_read, err = _average(sums[0], sums[1], sums[2], sums[3])
+                slope, var_poisson, var_read, err = _average(sums, plan.exact_errors)
         unusable_ints += int(flags & np.uint32(1) != 0)
         saturated_ints += int(flags & np.uint32(2) != 0)
         out.slope_ints[i, row, x] = np.nan if flags & INVALID else slope
@@ -324,55 +328,9 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
         rate_dq |= np.uint32(1)
     if saturated_ints == nints:
         rate_dq |= np.uint32(2)
-    _write_rate((sum_read, sum_poisson, sum_weighted), rate_dq, partly_saturated, at, out)
+    _write_rate(total, rate_dq, partly_saturated, (row, x, plan.exact_errors), out)
     if plan.chargeloss:
-        _chargeloss_pixel(flag, photons, plan, at, out, work)
-
-
-@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def _inverse_read_variance(original: Any, timing: Any, pixel: Any, plan: Any) -> Any:
-    """Sum of the inverse read-noise variances of the segments of one integration, CHARGELOSS groups taken as good."""
-    gain, noise, _ = pixel
-    for g in range(original.size):
-        if original[g] & CHARGELOSS:
-            original[g] ^= CHARGELOSS | DNU
-    longest = longest_segment(original)
-    inverse = 0.0
-    first, end = next_segment(original, 0)
-    while first < end:
-        length = end - first
-        if length >= min(longest, 2):
-            variance = read_variance(length, timing if length == 1 else plan.group_time, gain, noise)
-            if variance > 0.0:
-                inverse += 1.0 / variance
-            if longest == 1:
-                break
-        first, end = next_segment(original, end)
-    return inverse
-
-
-@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def _chargeloss_pixel(flag: Any, pixel: Any, plan: Any, at: Any, out: Any, work: Any) -> Any:
-    """Read-noise variances as if CHARGELOSS groups had been used (they bias the slope, not its read noise)."""
-    row, x = at
-    affected = False
-    total = 0.0
-    for i in range(flag.shape[0]):
-        if not flags_union(flag[i, plan.first : plan.last]) & CHARGELOSS:
-            variance = np.float64(out.var_rnoise_ints[i, row, x])
-            if variance > 0.0:
-                total += 1.0 / variance
-            continue
-        affected = True
-        timing = plan.one_group_time if work.only_first[i] else plan.group_time
-        inverse = _inverse_read_variance(work.original[i, plan.first : plan.last], timing, pixel, plan)
-        total += inverse
-        out.var_rnoise_ints[i, row, x] = _small(1.0 / inverse)
-    if affected:
-        if total > 0.0:
-            out.var_rnoise[row, x] = _small(1.0 / total)
-        elif out.var_rnoise[row, x] >= LARGE_VARIANCE:
-            out.var_rnoise[row, x] = 0.0
+        chargeloss_pixel(flag, photons, plan, at, out, work)
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")

@@ -13,8 +13,8 @@ from numba import njit
 SATURATED = np.uint8(2)
 JUMP = np.uint8(4)
 NOT_PERSISTENCE = np.uint8(255 - 32)
-
-
+LARGE_VARIANCE = 1.0e6
+"""Variances (DN/s)**2 from here on are written as zero, as officially."""
 N_CLASSES = 6
 
 
@@ -27,6 +27,8 @@ class Weights(NamedTuple):
     """(6, ngroups) float64: weight times x of a ramp without gaps, for each class of `snr_class`."""
     norm: Any
     """(6,) float64: their sums of weight times x squared."""
+    propagation: Any
+    """(6, 2) float64: `propagation` of a ramp without gaps."""
     length: Any
     """(1,) int64: for which length `whole` is; see `set_whole`."""
 
@@ -37,7 +39,14 @@ def weights_tables(ngroups: int) -> Weights:
     for n in range(2, ngroups + 1):
         x = np.linspace(-1.0, 1.0, n)
         table[n * (n - 1) // 2 :][:n] = np.abs(x, dtype=np.float32) ** np.float32(0.4)
-    return Weights(table, np.zeros((N_CLASSES, ngroups)), np.ones(N_CLASSES), np.zeros(1, np.int64))
+    whole = (np.zeros((N_CLASSES, ngroups)), np.ones(N_CLASSES), np.zeros((N_CLASSES, 2)))
+    return Weights(table, *whole, np.zeros(1, np.int64))
+
+
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+def small(variance: Any) -> Any:
+    """The variance, or zero when it is too large to mean anything."""
+    return 0.0 if variance >= LARGE_VARIANCE else variance
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
@@ -74,6 +83,59 @@ def _weight(x: Any, kind: Any, power: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+def propagation(n: Any, kind: Any, norm: Any, table: Any) -> Any:
+    """How noise of the groups enters the slope of a segment of `n` groups, with the weighting of `snr_class`.
+
+    The slope per group is a sum of groups y[k] with coefficients c[k]. Independent noise of variance v in each group
+    gives it the variance v sum(c**2); charge that arrives between two groups stays in all later ones, so photon noise
+    of variance v per group gives v sum(S**2), where S[j] is the sum of c from group j on.
+
+    Parameters
+    ----------
+    n : int
+        Number of groups, 3 or more.
+    kind : int
+        See `snr_class`.
+    norm : float
+        Sum of weight times x squared.
+    table : (n,) float64 ndarray
+        |x|**0.4.
+
+    Returns
+    -------
+    sum(c**2), sum(S**2) : float64
+    """
+    step = 2.0 / (n - 1)
+    squares, tails, tail = 0.0, 0.0, 0.0
+    for k in range(n - 1, 0, -1):
+        x = k * step - 1.0
+        c = _weight(x, kind, table[k]) * x / norm * step
+        squares += c * c
+        tail += c
+        tails += tail * tail
+    first = _weight(-1.0, kind, table[0]) / norm * step
+    return squares + first * first, tails
+
+
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+def exact_variances(n: Any, kind: Any, pixel: Any, group_time: Any, weights: Any) -> Any:
+    """Photon and read variance, (DN/s)**2, of the slope that `weighted_slope` gives for `n` >= 3 groups."""
+    gain, noise, rate = pixel
+    if n == weights.length[0]:
+        squares, tails = weights.propagation[kind, 0], weights.propagation[kind, 1]
+    else:
+        table = weights.power[n * (n - 1) // 2 : n * (n + 1) // 2]
+        step = 2.0 / (n - 1)
+        norm = 0.0
+        for k in range(n):
+            x = k * step - 1.0
+            norm += _weight(x, kind, table[k]) * x * x
+        squares, tails = propagation(n, kind, norm, table)
+    ratio = noise / (gain * group_time)
+    return rate / (gain * group_time) * tails, ratio * ratio * squares
+
+
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def set_whole(weights: Any, n: Any) -> Any:
     """Prepare the weights of a ramp of `n` groups without gaps, unless they are there."""
     if weights.length[0] == n or n < 3:
@@ -88,6 +150,7 @@ def set_whole(weights: Any, n: Any) -> Any:
             weights.whole[kind, k] = wx
             norm += wx * x
         weights.norm[kind] = norm
+        weights.propagation[kind] = propagation(n, kind, norm, table)
     weights.length[0] = n
 
 
@@ -141,24 +204,27 @@ def read_variance(length: Any, timing: Any, gain: Any, noise: Any) -> Any:
 def _segment(y: Any, pixel: Any, plan: Any, timing: Any, weights: Any) -> Any:
     """Fit one segment; ``pixel`` = (gain, read noise in electrons, rate for the photon noise in DN/s).
 
-    Returns (slope DN/s, photon variance, read variance).
+    Returns (slope DN/s, photon variance, read variance, and, if the plan asks for them, the two exact ones; else 0).
     """
     gain, noise, rate = pixel
     n = y.size
-    if n == 1:
-        slope = np.float64(y[0]) / timing
-        return slope, rate / (timing * gain), read_variance(1, timing, gain, noise)
-    if n == 2:
-        slope = (np.float64(y[1]) - np.float64(y[0])) / plan.group_time
-        return slope, rate / (plan.group_time * gain), read_variance(2, plan.group_time, gain, noise)
+    if n <= 2:
+        time = timing if n == 1 else plan.group_time
+        slope = (np.float64(y[n - 1]) - (0.0 if n == 1 else np.float64(y[0]))) / time
+        poisson, read = rate / (time * gain), read_variance(n, time, gain, noise)
+        return slope, poisson, read, poisson, read
     signal = np.float64(y[n - 1]) - np.float64(y[0])
     variance = noise * noise + signal * gain
     snr = 0.0
     if variance > 0.0 and gain != 0.0:
         snr = max(signal * gain / np.sqrt(variance), 0.0)
-    slope = weighted_slope(y, snr_class(snr), weights) / plan.group_time
+    kind = snr_class(snr)
+    slope = weighted_slope(y, kind, weights) / plan.group_time
     var_poisson = rate / (plan.group_time * gain * (n - 1.0))
-    return slope, var_poisson, read_variance(n, plan.group_time, gain, noise)
+    exact_poisson, exact_read = 0.0, 0.0
+    if plan.exact_errors:
+        exact_poisson, exact_read = exact_variances(n, kind, pixel, plan.group_time, weights)
+    return slope, var_poisson, read_variance(n, plan.group_time, gain, noise), exact_poisson, exact_read
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
@@ -198,9 +264,12 @@ def fit_integration(y: Any, flag: Any, union: Any, pixel: Any, plan: Any, timing
 
     Returns
     -------
-    inv_read, inv_poisson, inv_total, weighted : float64
-        Sums of the inverse variances, and of slope over read variance; all zero when there is no segment.
+    inv_read, inv_poisson, inv_total, weighted, exact_poisson, exact_read : float64
+        Sums of the inverse variances, of slope over read variance, and (if the plan asks for them) of the exact
+        variances over the square of the read variance; all zero when there is no segment.
     """
+    exact_poisson = 0.0
+    exact_read = 0.0
     inv_read = 0.0
     inv_poisson = 0.0
     inv_total = 0.0
@@ -209,22 +278,24 @@ def fit_integration(y: Any, flag: Any, union: Any, pixel: Any, plan: Any, timing
     if union & NOT_PERSISTENCE:
         longest = 0 if flag[0] & SATURATED else longest_segment(flag)
     if longest == 0:
-        return inv_read, inv_poisson, inv_total, weighted
+        return inv_read, inv_poisson, inv_total, weighted, exact_poisson, exact_read
     shortest = min(longest, 2)
     first, end = 0, y.size
     if union & NOT_PERSISTENCE:
         first, end = next_segment(flag, 0)
     while first < end:
         if end - first >= shortest:
-            slope, var_poisson, var_read = _segment(y[first:end], pixel, plan, timing, weights)
+            slope, var_poisson, var_read, exact_p, exact_r = _segment(y[first:end], pixel, plan, timing, weights)
             inv_read += 1.0 / var_read
             if var_poisson > 0.0:
                 inv_poisson += 1.0 / var_poisson
             inv_total += 1.0 / (var_poisson + var_read)
             weighted += slope / var_read
+            exact_poisson += exact_p / (var_read * var_read)
+            exact_read += exact_r / (var_read * var_read)
             if longest == 1:
                 break
         if end == y.size:
             break
         first, end = next_segment(flag, end)
-    return inv_read, inv_poisson, inv_total, weighted
+    return inv_read, inv_poisson, inv_total, weighted, exact_poisson, exact_read

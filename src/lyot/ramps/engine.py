@@ -295,7 +295,7 @@ def _plans(e: Exposure, unused: NDArray[np.bool_], fit_unused: NDArray[np.bool_]
     first, last = group_limits(fit, unused.shape[1])
     outside = np.zeros_like(unused)
     outside[:, :first] = outside[:, last:] = True
-    fit_plan = plan_fit(fit, times, all_dnu=fit_unused | outside)
+    fit_plan = plan_fit(fit, times, all_dnu=fit_unused | outside, dropped=int(e.limits.drop_first))
     if fit_plan is None:
         raise NotStreamableError("less than two groups seem usable")
     return Plans(jump_plan if use_jump else jump_plan._replace(method=SKIP), fit_plan, (first, last))

@@ -48,7 +48,7 @@ SKIP, SINGLE_PASS, ITERATIVE, CLIP_INTEGRATIONS, CLIP_ALL, FLAGGED = range(6)
 
 @dataclasses.dataclass(frozen=True)
 class JumpParams:
-    """Parameters of the jump detection: names, defaults and meaning of the official step (jwst 3.0)."""
+    """Parameters of the jump detection: names, defaults and meaning of the official step (jwst 3.0), our own last."""
 
     rejection_threshold: float = param(4.0, min=0, help="Threshold with more than 4 usable groups", unit="sigma")
     three_group_rejection_threshold: float = param(6.0, min=0, help="Threshold with 3 usable groups", unit="sigma")
@@ -85,6 +85,11 @@ class JumpParams:
     minimum_groups: int = param(3, help="Smallest number of usable groups")
     minimum_sigclip_groups: int = param(100, help="Number of integrations from which sigma clipping is used")
     only_use_ints: bool = param(True, help="Clip each group over integrations; false clips all differences together")
+    median_over: str = param(
+        "exposure",
+        choices=("exposure", "integration"),
+        help="Groups whose median difference is a pixel's slope: of the exposure, officially, or of each integration",
+    )
 
 
 class JumpPlan(NamedTuple):
@@ -111,6 +116,8 @@ class JumpPlan(NamedTuple):
     after_n2: int
     needs_images: bool
     """Snowballs or showers were asked for: not possible row by row."""
+    by_integration: bool
+    """Each integration by itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +165,8 @@ def plan_jump(
     nints, ngroups = all_dnu.shape
     usable_groups = ngroups - int(all_dnu.sum(axis=1).max())
     total_groups = all_dnu.size - int(all_dnu.sum())
-    clip = (nints if params.only_use_ints else total_groups) >= params.minimum_sigclip_groups
+    by_integration = params.median_over == "integration"
+    clip = (nints if params.only_use_ints else total_groups) >= params.minimum_sigclip_groups and not by_integration
     # officially ``minimum_groups`` is overwritten by 3 when one process is used
     if usable_groups < 3 and not clip:
         method = SKIP
@@ -182,6 +190,7 @@ def plan_jump(
         after_e2=float(params.after_jump_flag_dn2 * median_gain),
         after_n2=int(params.after_jump_flag_time2 // group_time),
         needs_images=bool(params.expand_large_events or params.find_showers),
+        by_integration=by_integration,
     )
 
 

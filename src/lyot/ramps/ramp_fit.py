@@ -36,7 +36,7 @@ LIKELY_MIN_GROUPS = 4
 
 @dataclasses.dataclass(frozen=True)
 class RampFitParams:
-    """Parameters of the slope fit: names, defaults and meaning of the official step (jwst 3.0)."""
+    """Parameters of the slope fit: names, defaults and meaning of the official step (jwst 3.0), and our own last."""
 
     algorithm: str = param("OLS_C", choices=("OLS_C", "LIKELY"), help="Algorithm")
     int_name: str = param("", help="Name of the per-integration product")
@@ -46,6 +46,9 @@ class RampFitParams:
     firstgroup: int | None = param(None, help="Ignore groups before this one (0-based)")
     lastgroup: int | None = param(None, help="Ignore groups after this one (0-based)")
     maximum_cores: str = param("1", help="Accepted for compatibility; threads are set by the pipeline")
+    exact_errors: bool = param(
+        False, help="OLS_C: propagate noise through the weights of the fit; the official formulas do not"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +123,7 @@ def plan_fit(
     *,
     all_dnu: npt.NDArray[np.bool_],
     chargeloss: bool = False,
+    dropped: int = 0,
 ) -> FitPlan | None:
     """Decide which groups are used.
 
@@ -133,6 +137,8 @@ def plan_fit(
         Groups that are DO_NOT_USE in every pixel, those outside `group_limits` included.
     chargeloss : bool, optional
         Some group has the flag CHARGELOSS.
+    dropped : int, optional
+        Integrations given up at the start; their groups are DO_NOT_USE.
 
     Returns
     -------
@@ -158,6 +164,8 @@ def plan_fit(
         chargeloss=chargeloss,
         group_time=float(times.group_time),
         one_group_time=(times.nframes + 1.0) * float(np.float32(times.frame_time)) / 2.0,
+        exact_errors=params.exact_errors,
+        dropped=dropped,
     )
 
 
@@ -171,6 +179,7 @@ def fit_ramps(
     times: GroupTimes,
     dark: npt.NDArray[np.float32] | None = None,
     params: RampFitParams | None = None,
+    dropped: int = 0,
     threads: int = 1,
 ) -> RampFitResult | None:
     """Fit slopes to the ramps of one exposure.
@@ -193,6 +202,9 @@ def fit_ramps(
         Mean dark current, DN/s, added to the photon noise (``average_dark_current``).
     params : RampFitParams, optional
         Parameters.
+    dropped : int, optional
+        Integrations given up at the start, whose groups must be DO_NOT_USE: they do not count in the mean rate that
+        the photon noise is computed from.
     threads : int, optional
         Threads to use.
 
@@ -219,7 +231,7 @@ def fit_ramps(
     if params.algorithm == "LIKELY":
         log.info("LIKELY needs %d groups, the ramps have %d: OLS_C is used", LIKELY_MIN_GROUPS, data.shape[1])
     all_dnu, chargeloss = flags.survey(params.suppress_one_group and data.shape[1] > 1)
-    plan = plan_fit(params, times, all_dnu=all_dnu, chargeloss=chargeloss)
+    plan = plan_fit(params, times, all_dnu=all_dnu, chargeloss=chargeloss, dropped=dropped)
     if plan is None:
         return None
     if np.all(groupdq[:, plan.first] & dq.SATURATED):

@@ -125,7 +125,8 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
         if params.algorithm == "LIKELY" and model.data.shape[1] < LIKELY_MIN_GROUPS:
             log.info("LIKELY needs %d groups at least; OLS_C is used", LIKELY_MIN_GROUPS)
         log.info("Using algorithm = %s", params.algorithm)
-        groups = limit_groups(model, fit_limits(model, from_step(FitOptions, self)))
+        limits = fit_limits(model, from_step(FitOptions, self))
+        groups = limit_groups(model, limits)
         e = model.meta.exposure
         miri = str(model.meta.instrument.name).upper() == "MIRI"
         result = fit_ramps(
@@ -139,6 +140,7 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
             ),
             dark=model.average_dark_current if model.hasattr("average_dark_current") else None,
             params=params,
+            dropped=int(limits.drop_first),
             threads=threads_of(self),
         )
         if result is None:
