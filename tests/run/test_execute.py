@@ -27,7 +27,7 @@ def fakes(monkeypatch):
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
 
-    def measured(task, folder):
+    def measured(task, folder, out):
         (folder / "detections.ecsv").write_text("none\n")
 
     monkeypatch.setattr(tasks, "_run_measure", measured)

@@ -7,26 +7,16 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.measure_options import MODES, STAR_ERROR, STAR_FLUX, STAR_MAG, STAR_SED, star_of
-
-
-def parse_guess(text: str) -> tuple[float, float]:
-    """Separation [arcsec] and position angle [deg] from ``SEP,PA``.
-
-    Raises
-    ------
-    ConfigError
-        If they are not two numbers, or the separation is not positive.
-    """
-    from lyot.errors import ConfigError
-
-    try:
-        separation, angle = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--guess {text}: expected SEPARATION,PA in arcsec and degrees, e.g. 0.82,149.") from None
-    if not separation > 0:
-        raise ConfigError(f"--guess {text}: the separation must be positive.")
-    return separation, angle
+from lyot.cli.measure_options import (
+    MODES,
+    STAR_ERROR,
+    STAR_FLUX,
+    STAR_MAG,
+    STAR_SED,
+    STAR_TA,
+    STAR_TA_UNIT,
+    star_section,
+)
 
 
 def companion(
@@ -38,7 +28,9 @@ def companion(
     star_flux: Annotated[float | None, STAR_FLUX] = None,
     star_mag: Annotated[float | None, STAR_MAG] = None,
     star_sed: Annotated[Path | None, STAR_SED] = None,
-    star_error: Annotated[float, STAR_ERROR] = 0.0,
+    star_ta: Annotated[Path | None, STAR_TA] = None,
+    star_ta_jy: Annotated[float | None, STAR_TA_UNIT] = None,
+    star_error: Annotated[float | None, STAR_ERROR] = None,
     posterior: Annotated[bool, typer.Option(help="Sample the posterior.")] = True,
     modes: Annotated[int | None, MODES] = None,
 ) -> None:
@@ -47,11 +39,15 @@ def companion(
     Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits.
     """
     from lyot.measure.companion import CompanionParams
+    from lyot.run.measure_sections import parse_position
     from lyot.run.measurements import measure_companions, open_run
+    from lyot.run.star import load_star
 
-    guesses = [parse_guess(text) for text in guess or ()]
+    guesses = [parse_position(text, "--guess") for text in guess or ()]
+    section = star_section(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta,
+                           jy_per_unit=star_ta_jy, error=star_error)  # fmt: skip
     run = open_run(out, modes=modes)
-    star = star_of(run.sequence.coronagraph, flux=star_flux, magnitude=star_mag, sed=star_sed, error=star_error)
+    star = load_star(section, run.sequence.coronagraph)
     table, budgets = measure_companions(run, guesses, star, CompanionParams(posterior=posterior))
     for row, terms in zip(table, budgets, strict=True):
         typer.echo(

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.measure_options import MODES, STAR_ERROR, STAR_FLUX, STAR_MAG, STAR_SED, star_of
+from lyot.cli.measure_options import (
+    DISTANCE,
+    MODES,
+    STAR_ERROR,
+    STAR_FLUX,
+    STAR_MAG,
+    STAR_SED,
+    STAR_TA,
+    STAR_TA_UNIT,
+    star_section,
+)
 
 
 def contrast(
@@ -15,8 +25,10 @@ def contrast(
     star_flux: Annotated[float | None, STAR_FLUX] = None,
     star_mag: Annotated[float | None, STAR_MAG] = None,
     star_sed: Annotated[Path | None, STAR_SED] = None,
-    star_error: Annotated[float, STAR_ERROR] = 0.0,
-    distance: Annotated[float | None, typer.Option(help="Distance of the star, pc.", min=0.1)] = None,
+    star_ta: Annotated[Path | None, STAR_TA] = None,
+    star_ta_jy: Annotated[float | None, STAR_TA_UNIT] = None,
+    star_error: Annotated[float | None, STAR_ERROR] = None,
+    distance: Annotated[float | None, DISTANCE] = None,
     masses: Annotated[
         Path | None, typer.Option(help="Evolution models: columns age [Myr], mass [MJup], absolute magnitude.")
     ] = None,
@@ -35,11 +47,14 @@ def contrast(
     from lyot.measure.contrast import ContrastParams
     from lyot.measure.mass import MassGrid
     from lyot.run.measurements import measure_contrast, open_run
+    from lyot.run.star import load_star
 
     if masses is not None and distance is None:
         raise ConfigError("--masses needs --distance.")
+    section = star_section(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta,
+                           jy_per_unit=star_ta_jy, error=star_error)  # fmt: skip
     run = open_run(out, modes=modes)
-    star = star_of(run.sequence.coronagraph, flux=star_flux, magnitude=star_mag, sed=star_sed, error=star_error)
+    star = load_star(section, run.sequence.coronagraph)
     params = ContrastParams(separations=separations, angles=angles, outer_radius=outer, sigma=sigma)
     grid = None if masses is None else MassGrid.read(masses, age=age)
     table = measure_contrast(run, star, params, distance=distance, masses=grid)

@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lyot.cli.measure_options import (
+    DISTANCE,
+    STAR_ERROR,
+    STAR_FLUX,
+    STAR_MAG,
+    STAR_SED,
+    STAR_TA,
+    STAR_TA_UNIT,
+    star_values,
+)
+
 if TYPE_CHECKING:
     from lyot.run.config import Config
     from lyot.run.execute import RunResult
@@ -73,6 +84,20 @@ def run(
     crds: Annotated[Path | None, typer.Option(help="Calibration cache to use.")] = None,
     context: Annotated[str | None, typer.Option(help="Calibration context (.pmap) to use.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
+    contrast: Annotated[
+        bool | None, typer.Option("--contrast/--no-contrast", help="Measure the detection limits as well.")
+    ] = None,
+    companion: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
+    ] = None,
+    star_flux: Annotated[float | None, STAR_FLUX] = None,
+    star_mag: Annotated[float | None, STAR_MAG] = None,
+    star_sed: Annotated[Path | None, STAR_SED] = None,
+    star_ta: Annotated[Path | None, STAR_TA] = None,
+    star_ta_jy: Annotated[float | None, STAR_TA_UNIT] = None,
+    star_error: Annotated[float | None, STAR_ERROR] = None,
+    distance: Annotated[float | None, DISTANCE] = None,
 ) -> None:
     """Reduce exposures to the star-subtracted image, measure what is beside the star, and write a report.
 
@@ -95,7 +120,27 @@ def run(
         "stages": stages, "filter": filter_name, "target": target, "jobs": jobs, "scheduler": scheduler,
         "crds_path": str(crds) if crds else None, "crds_context": context,
     }  # fmt: skip
-    reduce_and_report(inputs, out, load_config(config, settings or (), **options), overwrite=overwrite)
+    star = star_values(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta, jy_per_unit=star_ta_jy,
+                       error=star_error, distance=distance)  # fmt: skip
+    sections = {
+        "star": star,
+        "contrast": {} if contrast is None else {"measure": contrast},
+        **companion_section(companion),
+    }
+    configuration = load_config(config, settings or (), sections=sections, **options)
+    reduce_and_report(inputs, out, configuration, overwrite=overwrite)
+
+
+def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:
+    """The section ``[companion]`` from the options."""
+    from lyot.errors import ConfigError
+
+    if not given:
+        return {}
+    detected = [text for text in given if text.upper() == "DETECTED"]
+    if detected and len(given) > 1:
+        raise ConfigError("--companion: give positions or DETECTED, not both.")
+    return {"companion": {"measure": True} if detected else {"positions": given}}
 
 
 def config(

@@ -15,6 +15,79 @@ from lyot.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
+MAGNITUDE = 2.5 / np.log(10)
+"""Magnitudes of a small relative change of flux, 1.0857."""
+
+
+@dataclass(frozen=True)
+class Bandpass:
+    """What part of the photons of each wavelength a filter counts; only the shape matters.
+
+    Attributes
+    ----------
+    wavelength : (n,) float64 ndarray
+        um, increasing.
+    transmission : (n,) float64 ndarray
+        Photons counted per photon, any scale; not negative, 0 outside the table.
+    """
+
+    wavelength: FloatArray
+    transmission: FloatArray
+
+    def __post_init__(self) -> None:
+        w, t = np.ravel(np.asarray(self.wavelength, float)), np.ravel(np.asarray(self.transmission, float))
+        if len(w) != len(t) or len(w) < 2 or not (np.isfinite(w).all() and np.isfinite(t).all()):
+            raise InputError("bandpass: expected two or more wavelengths [um], each with a finite transmission.")
+        order = np.argsort(w)
+        w, t = w[order], np.maximum(t[order], 0.0)
+        if w[0] <= 0 or (np.diff(w) <= 0).any() or not t.any():
+            raise InputError("bandpass: expected different positive wavelengths [um] and some transmission above 0.")
+        object.__setattr__(self, "wavelength", w)
+        object.__setattr__(self, "transmission", t)
+
+    @classmethod
+    def top_hat(cls, mean: float, width: float) -> Bandpass:
+        """Constant between `mean` - `width`/2 and `mean` + `width`/2, um."""
+        return cls(np.array([mean - width / 2, mean + width / 2]), np.ones(2))
+
+    def support(self) -> tuple[float, float]:
+        """Wavelengths between which the transmission exceeds 1 % of its maximum, um."""
+        w, t = self.wavelength, self.transmission
+        high = np.flatnonzero(t >= 0.01 * t.max())
+        return float(w[high[0]]), float(w[high[-1]])
+
+    def mean_flux(self, wavelength: ArrayLike, flux: ArrayLike) -> float:
+        """Photon-weighted mean of a flux density over the band: int F T dl/l over int T dl/l.
+
+        Parameters
+        ----------
+        wavelength : (n,) array_like
+            um, any order.
+        flux : (n,) array_like
+            Flux density per unit frequency (Jy), interpolated as a power law between the points; those that are not
+            positive and finite are left out.
+
+        Raises
+        ------
+        InputError
+            If it does not reach over the band (`support`).
+        """
+        w, f = np.ravel(np.asarray(wavelength, float)), np.ravel(np.asarray(flux, float))
+        good = np.isfinite(w) & np.isfinite(f) & (w > 0) & (f > 0)
+        order = np.argsort(w[good])
+        w, f = w[good][order], f[good][order]
+        low, high = self.support()
+        if len(w) < 2 or w[0] > low or w[-1] < high:
+            raise InputError(
+                f"the star's spectral energy distribution must reach from {low:.3f} to {high:.3f} um; "
+                f"it has {len(w)} usable points" + (f" from {w[0]:.3f} to {w[-1]:.3f} um." if len(w) else ".")
+            )
+        inside = (w > low) & (w < high)
+        grid = np.unique(np.concatenate([np.linspace(low, high, 401), w[inside]]))
+        values = np.exp(np.interp(np.log(grid), np.log(w), np.log(f)))
+        weight = np.interp(grid, self.wavelength, self.transmission) / grid
+        return float(np.trapezoid(values * weight, grid) / np.trapezoid(weight, grid))
+
 
 @dataclass(frozen=True)
 class Star:
@@ -42,11 +115,13 @@ class Star:
     def from_magnitude(cls, magnitude: float, zero_point: float, error: float = 0.0) -> Star:
         """From a Vega magnitude in the filter; `zero_point` is the flux of magnitude 0, Jy."""
         flux = zero_point * 10 ** (-0.4 * magnitude)
-        return cls(float(flux), float(flux * error * np.log(10) / 2.5), f"magnitude {magnitude}")
+        return cls(float(flux), float(flux * error / MAGNITUDE), f"magnitude {magnitude}")
 
     @classmethod
-    def from_sed(cls, wavelength: ArrayLike, flux: ArrayLike, band: tuple[float, float], error: float = 0.0) -> Star:
-        """From a spectral energy distribution: its photon-weighted mean over a top-hat band.
+    def from_sed(
+        cls, wavelength: ArrayLike, flux: ArrayLike, band: tuple[float, float] | Bandpass, error: float = 0.0
+    ) -> Star:
+        """From a spectral energy distribution: its photon-weighted mean over the band.
 
         Parameters
         ----------
@@ -54,8 +129,8 @@ class Star:
             um, any order.
         flux : (n,) array_like
             Flux density, Jy.
-        band : (mean, width)
-            Of the filter, um.
+        band : Bandpass or (mean, width)
+            Of the filter; mean and width (um) stand for a top hat.
         error : float, optional
             Relative error of the distribution.
 
@@ -64,19 +139,8 @@ class Star:
         InputError
             If the distribution does not reach over the band.
         """
-        w, f = np.ravel(np.asarray(wavelength, float)), np.ravel(np.asarray(flux, float))
-        good = np.isfinite(w) & np.isfinite(f) & (w > 0) & (f > 0)
-        order = np.argsort(w[good])
-        w, f = w[good][order], f[good][order]
-        low, high = band[0] - band[1] / 2, band[0] + band[1] / 2
-        if len(w) < 2 or w[0] > low or w[-1] < high:
-            raise InputError(
-                f"the star's spectral energy distribution must reach from {low:.3f} to {high:.3f} um; "
-                f"it has {len(w)} usable points" + (f" from {w[0]:.3f} to {w[-1]:.3f} um." if len(w) else ".")
-            )
-        grid = np.linspace(low, high, 201)
-        values = np.exp(np.interp(np.log(grid), np.log(w), np.log(f)))
-        mean = float(np.sum(values / grid) / np.sum(1 / grid))  # photons per unit wavelength go as F_nu / wavelength
+        bandpass = band if isinstance(band, Bandpass) else Bandpass.top_hat(*band)
+        mean = bandpass.mean_flux(wavelength, flux)
         return cls(mean, error * mean, "spectral energy distribution")
 
 

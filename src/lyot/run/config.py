@@ -1,8 +1,9 @@
 """The configuration of a run: a TOML file, options of the command line, or a Python mapping, checked and merged.
 
 Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
-(``[stage1.jump]``), and ``[measure]`` (what `lyot.measure.detection.DetectionParams` declares). Any name that does not
-exist is refused, with the nearest ones.
+(``[stage1.jump]``), ``[measure]`` (the search for sources, `lyot.measure.detection.DetectionParams`), and what else is
+measured: ``[star]``, ``[contrast]``, ``[companion]`` and ``[systematics]``. Any name that does not exist is refused,
+with the nearest ones.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from typing import Any
 
 from lyot.errors import ConfigError, MissingInputError, unknown_name
 from lyot.measure.detection import DetectionParams
+from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
+from lyot.run.measure_sections import CompanionSection, ContrastSection, values_of
 from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
+from lyot.run.star import StarSection
 
-SECTIONS = ("run", *STAGE_NAMES, "measure")
+MEASURING: dict[str, type] = {
+    "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
+}  # fmt: skip
+"""Sections that tell what is measured beside the detections, and what declares their parameters."""
+
+SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING)
 """Sections of a configuration file."""
 
 
@@ -46,6 +55,10 @@ class Config:
     ----------
     run : RunParams
     measure : DetectionParams
+    star : StarSection
+    contrast : ContrastSection
+    companion : CompanionSection
+    systematics : SystematicParams
     stages : mapping of str to mapping
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
@@ -54,6 +67,10 @@ class Config:
 
     run: RunParams = field(default_factory=RunParams)
     measure: DetectionParams = field(default_factory=DetectionParams)
+    star: StarSection = field(default_factory=StarSection)
+    contrast: ContrastSection = field(default_factory=ContrastSection)
+    companion: CompanionSection = field(default_factory=CompanionSection)
+    systematics: SystematicParams = field(default_factory=SystematicParams)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -153,14 +170,38 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     run = from_mapping(RunParams, section, where=f"{prefix}[run] ")
     parse_stages(run.stages)
     measure = from_mapping(DetectionParams, table.get("measure", {}), where=f"{prefix}[measure] ")
+    more: dict[str, Any] = {
+        name: from_mapping(cls, table.get(name, {}), where=f"{prefix}[{name}] ") for name, cls in MEASURING.items()
+    }
+    _check_measuring(more, prefix)
     stages: dict[str, Mapping[str, Any]] = {}
     for stage in STAGE_NAMES:
         steps = table.get(stage, {})
         stages[stage] = check_stage(stage, steps, where=where) if steps else {"steps": {}}
-    return Config(run=run, measure=measure, stages=stages, given=copy.deepcopy(dict(table)))
+    return Config(run=run, measure=measure, stages=stages, given=copy.deepcopy(dict(table)), **more)
 
 
-def load_config(path: str | Path | None = None, settings: Iterable[str] = (), **run: Any) -> Config:
+def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:
+    """What can be said of the measuring sections before anything is read."""
+    sections["star"].check(f"{prefix}[star]")
+    sections["companion"].guesses()
+    if sections["contrast"].masses is not None and sections["star"].distance is None:
+        raise ConfigError(f"{prefix}[contrast]: masses needs the star's distance; give [star] distance, in pc.")
+
+
+def measuring_table(config: Config) -> dict[str, dict[str, Any]]:
+    """The measuring sections as tables, all values, those that are None left out."""
+    sections = {name: values_of(getattr(config, name)) for name in MEASURING}
+    return {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+
+
+def load_config(
+    path: str | Path | None = None,
+    settings: Iterable[str] = (),
+    *,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    **run: Any,
+) -> Config:
     """Configuration from a file, ``--set`` options and options of ``lyot run``, the later overriding the earlier.
 
     Parameters
@@ -169,17 +210,21 @@ def load_config(path: str | Path | None = None, settings: Iterable[str] = (), **
         TOML file; None for the defaults.
     settings : iterable of str, optional
         ``section.name=value``, see `parse_setting`.
+    sections : mapping of str to mapping, optional
+        Further parameters by section, e.g. ``{"contrast": {"measure": True}}``.
     **run
         Parameters of `RunParams`; those that are None are passed over.
     """
     table = read_toml(path) if path is not None else {}
     table = apply_settings(table, settings)
     given = {name: value for name, value in run.items() if value is not None}
-    if given:
-        section = table.setdefault("run", {})
+    for name, values in {"run": given, **(sections or {})}.items():
+        if not values:
+            continue
+        section = table.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigError(f"{path}: run is a section; write [run].")
-        section.update(given)
+            raise ConfigError(f"{path}: {name} is a section; write [{name}].")
+        section.update(values)
     return build_config(table, where=str(path) if path is not None else "")
 
 
@@ -238,6 +283,8 @@ def _own_section(name: str, cls: type) -> list[str]:
             default = str(default).lower()
         elif isinstance(default, str):
             default = f'"{default}"'
+        elif isinstance(default, tuple):
+            default = list(default)
         unit = f" [{info.unit}]" if info.unit else ""
         lines.append(f"# {info.name} ={'' if default is None else f' {default}'}  # {info.help}{unit}")
     return [*lines, ""]
@@ -253,6 +300,8 @@ def template() -> str:
             lines += [_template_line(p) for p in parameters]
             lines.append("")
     lines += _own_section("measure", DetectionParams)
+    for name, cls in MEASURING.items():
+        lines += _own_section(name, cls)
     return "\n".join(lines)
 
 

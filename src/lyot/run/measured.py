@@ -29,17 +29,20 @@ class MeasuredRun:
         The main product and its header.
     klcube : Path or None
         Combined images of all truncations.
+    tables : Path or None
+        Folder of tables and images; ``<out>/measure`` by default.
     """
 
     out: Path
     sequence: MeasuredSequence
     image: CombinedImage
     klcube: Path | None
+    tables: Path | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the tables go."""
-        return self.out / "measure"
+        """Where the tables are and go."""
+        return self.out / "measure" if self.tables is None else self.tables
 
 
 def _last_stage3(out: Path) -> Record:

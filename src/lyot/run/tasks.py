@@ -226,11 +226,10 @@ def _run_stage(task: Task, folder: Path, out: Path) -> None:
     )
 
 
-def _run_measure(task: Task, folder: Path) -> None:
-    from lyot.measure.detection import DetectionParams
-    from lyot.run.measuring import measure_products
+def _run_measure(task: Task, folder: Path, out: Path) -> None:
+    from lyot.run.measure_stages import run_measurement
 
-    measure_products(Path(task.inputs[0]), folder, DetectionParams(**task.arguments))
+    run_measurement(task, folder, out)
 
 
 def _publish(folder: Path, out: Path, task: Task) -> tuple[Product, ...]:
@@ -299,7 +298,7 @@ def run_task(task: Task, out: str) -> TaskResult:
         with logged_to(log_path(root, task), task.id):
             try:
                 if task.kind == "measure":
-                    _run_measure(task, folder)
+                    _run_measure(task, folder, root)
                 else:
                     _run_stage(task, folder, root)
             except (Exception, SystemExit):
