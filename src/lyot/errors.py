@@ -8,7 +8,9 @@ without a traceback; anything that is not a `LyotError` is a defect of ours and 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class LyotError(Exception):
@@ -74,3 +76,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "")
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names)}."
     place = f"{where}: " if where else ""
     return UnknownNameError(f"{place}unknown {kind} {name!r}; {hint}")
+
+
+_ELSEWHERE = "choose another folder"
+
+_WRITE_CURES = {
+    errno.ENOSPC: f"no space left on the disk; free some or {_ELSEWHERE}",
+    errno.EDQUOT: f"the disk quota is used up; free some space or {_ELSEWHERE}",
+    errno.EFBIG: f"the file would be larger than the limit for files here; raise it or {_ELSEWHERE}",
+    errno.EACCES: f"no permission to write there; {_ELSEWHERE}",
+    errno.EPERM: f"no permission to write there; {_ELSEWHERE}",
+    errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
+    errno.ENOENT: f"no file or folder can be made at this place; {_ELSEWHERE}",
+    errno.ENOTDIR: f"a part of this path is a file and no folder; {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+def output_error(path: Path | str, error: OSError) -> OutputError:
+    """The one sentence for a failure to write: what, why, and what to do.
+
+    Parameters
+    ----------
+    path : path
+        What was to be written.
+    error : OSError
+        How it failed.
+
+    Returns
+    -------
+    OutputError
+        To be raised by the caller.
+    """
+    reason = _WRITE_CURES.get(error.errno or 0, f"{error.strerror or error}; {_ELSEWHERE}")
+    return OutputError(f"{path}: cannot be written: {reason}.")

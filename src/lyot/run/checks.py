@@ -3,52 +3,72 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from lyot.errors import OutputError
-from lyot.run.manifest import FILE_NAME, output_error
+from lyot.errors import OutputError, output_error
+from lyot.run.manifest import FILE_NAME
 from lyot.run.tasks import PARTIAL
 
 BYTES_PER_PIXEL = {"stage1": 24, "stage2": 32, "stage3": 200}
 """Rough size of the products per pixel of all integrations that go in, for the check of free space."""
 
+DOWNLOADED = "uncal"
+"""Folder below the output folder to which `lyot run PROGRAM` fetches the raw exposures before the run begins."""
+
 _LOCK = ".lock"
 
 
-def prepare_output(out: Path, *, overwrite: bool = False) -> None:
-    """Make the output folder and see that products can be written there.
+def check_output(out: Path, *, overwrite: bool = False) -> None:
+    """See whether a folder may be an output folder; writes nothing.
 
     Parameters
     ----------
     out : Path
-        Output folder; made if it is not there.
+        Output folder; need not be there.
     overwrite : bool, optional
         Allow a folder that holds something else than an earlier run.
 
     Raises
     ------
     OutputError
-        If it cannot be made or written, or holds other things.
+        If it is a file or holds other things, or it could not be made or written.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; give a folder with --out.")
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise output_error(out, NotADirectoryError(errno.ENOTDIR, "not a folder"))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise output_error(out, PermissionError(errno.EACCES, "no permission"))
+    if overwrite or not out.is_dir():
+        return
+    foreign = sorted(p.name for p in out.iterdir() if not p.name.startswith(".") and p.name != DOWNLOADED)
+    if foreign and not (out / FILE_NAME).exists():
+        raise OutputError(
+            f"{out}: is not empty and holds no earlier run (no {FILE_NAME}, but {foreign[0]}); "
+            "choose another --out or add --overwrite."
+        )
+
+
+def prepare_output(out: Path) -> None:
+    """Make the output folder and see that products can be written there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = [p.name for p in out.iterdir() if not p.name.startswith(".")]
-        if foreign and not (out / FILE_NAME).exists() and not overwrite:
-            raise OutputError(
-                f"{out}: is not empty and holds no earlier run (no {FILE_NAME}); "
-                "choose another --out or add --overwrite."
-            )
         probe = out / f".probe.{os.getpid()}"
         probe.write_bytes(b"lyot")
         probe.unlink()
-    except OutputError:
-        raise
     except OSError as error:
         raise output_error(out, error) from error
 
@@ -71,6 +91,14 @@ def check_space(out: Path, needed: int) -> None:
         )
 
 
+def _check_held(out: Path, stream: IO[str]) -> None:
+    """Raise if the lock file was removed, by a run that just ended, between being opened and being locked."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(stream.fileno()), (out / _LOCK).stat()):
+            return
+    raise OutputError(f"{out}: another run has just ended there; start this one again.")
+
+
 @contextlib.contextmanager
 def only_writer(out: Path) -> Iterator[None]:
     """Hold the output folder for one run at a time, and leave no partial products behind.
@@ -91,6 +119,8 @@ def only_writer(out: Path) -> Iterator[None]:
             raise OutputError(f"{out}: another run is writing there; wait for it or choose another --out.") from None
         except OSError:
             pass  # file systems without locks
+        else:
+            _check_held(out, stream)
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
         try:
             yield

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lyot.errors import ReferenceFileError
 from lyot.run.config import RunParams
-from lyot.run.manifest import write_text
+from lyot.steps.crds_environment import CrdsEnvironment, resolve_crds
 
 log = logging.getLogger(__name__)
 
-_BARE_SERVER = "https://crds-serverless-mode.stsci.edu"
-"""The address by which the reference system knows that it must not connect."""
-
-_BARE_CONTEXT = "jwst_0000.pmap"
+_EMPTY = ".no_references"
+"""Folder below the output folder with a cache that knows no reference, for stages that use none."""
 
 _VARIABLES = ("CRDS_PATH", "CRDS_CONTEXT", "CRDS_SERVER_URL", "STPIPE_DISABLE_CRDS_STEPPARS", "CRDS_READONLY_CACHE")
 
@@ -33,15 +29,30 @@ class Calibration:
     environment : dict of str to str or None
         Variables to set, or to remove where None.
     context : str
-        Name of the context, empty if the server chooses it.
+        Name of the context; ``"none"`` where no reference is used.
     """
 
     environment: dict[str, str | None] = field(default_factory=dict)
     context: str = ""
 
+    def prepared(self, out: Path) -> Calibration:
+        """This calibration, with an empty cache made in the output folder where no references are used.
 
-def choose_calibration(params: RunParams, inputs: Iterable[Path], out: Path, *, needed: bool = True) -> Calibration:
-    """Decide on the calibration cache and context.
+        The official software asks for a context in any case, and would look for it in the network.
+        """
+        if self.context != "none":
+            return self
+        from lyot.simulate.crds_cache import write_empty_cache
+
+        cache = write_empty_cache(out / _EMPTY)
+        return replace(self, environment={**dict.fromkeys(_VARIABLES), **cache.environment()})
+
+
+def choose_calibration(params: RunParams, inputs: Iterable[Path], *, needed: bool = True) -> Calibration:
+    """Decide on the calibration cache and context; nothing is written in the output folder.
+
+    Where a server is to be asked, the references of the inputs are fetched now: all workers then use the same context,
+    and find the files on the disk.
 
     Parameters
     ----------
@@ -49,11 +60,8 @@ def choose_calibration(params: RunParams, inputs: Iterable[Path], out: Path, *, 
         ``crds_path`` and ``crds_context`` as the user gave them, or None.
     inputs : iterable of Path
         Exposure files; a folder ``crds_cache`` beside them, as `lyot simulate` writes it, is found.
-    out : Path
-        Output folder.
     needed : bool, optional
-        Whether any stage to be run uses references. Where none does and there are none, an empty cache in the
-        output folder keeps the official software, which asks for a context in any case, away from the network.
+        Whether any stage to be run uses references.
 
     Returns
     -------
@@ -63,50 +71,27 @@ def choose_calibration(params: RunParams, inputs: Iterable[Path], out: Path, *, 
     ------
     ReferenceFileError
         If references are needed and there are none.
+    ArchiveError
+        If the server is out of reach and the cache does not hold what is needed.
     """
-    search = sorted({folder for path in inputs for folder in (path.parent, path.parent.parent)})
+    files = list(inputs)
+    search = sorted({folder for path in files for folder in (path.parent, path.parent.parent)})
     try:
-        module = importlib.import_module("lyot.steps.crds_environment")
-    except ModuleNotFoundError as error:
-        if error.name != "lyot.steps.crds_environment":
-            raise
-        return Calibration(context=os.environ.get("CRDS_CONTEXT", ""))
-    try:
-        return _resolved(module, params, search)
+        found = resolve_crds(params.crds_path, params.crds_context, search=search)
     except ReferenceFileError:
         if needed or params.crds_path is not None:
             raise
-        return bare_calibration(out)
+        return Calibration(context="none")
+    context = _pinned(found, files) if needed and found.server is not None else found.context
+    variables = {name: os.environ.get(name) for name in _VARIABLES} | dict(found.variables)
+    if context is not None:
+        variables["CRDS_CONTEXT"] = context
+    return Calibration(environment=variables, context=context or "")
 
 
-def bare_calibration(out: Path) -> Calibration:
-    """A calibration cache without any reference, for stages that use none."""
-    cache = out / ".crds"
-    config = {
-        "observatory": "jwst", "operational_context": _BARE_CONTEXT, "latest_context": _BARE_CONTEXT,
-        "bad_files": "", "bad_files_list": [], "last_synced": "", "crds_version": {"str": "0"}, "status": "cache",
-        "connected": False, "force_remote_mode": False, "server": "none",
-    }  # fmt: skip
-    write_text(cache / "config" / "jwst" / "server_config", repr(config) + "\n")
-    write_text(cache / "config" / "jwst" / "bad_files.txt", "")
-    write_text(cache / "config" / "jwst" / "ref_cache_subdir_mode", "instrument")
-    environment = {
-        "CRDS_PATH": str(cache), "CRDS_CONTEXT": _BARE_CONTEXT, "CRDS_SERVER_URL": _BARE_SERVER,
-        "STPIPE_DISABLE_CRDS_STEPPARS": "true",
-    }  # fmt: skip
-    return Calibration(environment=dict(environment), context="none")
+def _pinned(found: CrdsEnvironment, files: list[Path]) -> str:
+    """Fetch the references of the inputs from the server; gives the context by which they were chosen."""
+    from lyot.archive.crds_prefetch import prefetch
 
-
-def _resolved(module: Any, params: RunParams, search: list[Path]) -> Calibration:
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    found = module.resolve_crds(params.crds_path, params.crds_context, search=search)
-    try:
-        found.apply()
-        after = {name: os.environ.get(name) for name in _VARIABLES}
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    return Calibration(environment=after, context=after.get("CRDS_CONTEXT") or getattr(found, "context", None) or "")
+    with found.applied():
+        return prefetch(files, context=found.context).context

@@ -10,20 +10,20 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 
 from lyot.errors import LyotError
-from lyot.run.checks import check_space, only_writer, prepare_output
-from lyot.run.config import Config, build_config, parse_stages, run_arguments
+from lyot.run.checks import check_output, check_space, only_writer, prepare_output
+from lyot.run.config import Config, build_config, measuring_table, parse_stages, run_arguments
 from lyot.run.crds import choose_calibration
 from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
 from lyot.run.inputs import find_exposures
 from lyot.run.manifest import Manifest, Record, versions, write_text
-from lyot.run.plan import Plan, make_plan, preference
+from lyot.run.plan import Plan, make_plan, preference, products_size
 from lyot.run.tasks import Task, TaskResult
 
 log = logging.getLogger(__name__)
@@ -124,13 +124,17 @@ def run(
     notify: Listener = on_event or (lambda event: None)
     stages = parse_stages(config.run.stages)
     exposures = find_exposures(inputs, preference=preference(stages))
-    prepare_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
+    taken = [e.path for e in exposures if e.is_coronagraphic]
+    needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
+    calibration = choose_calibration(config.run, taken, needed=needed)
+    plan = make_plan(inputs, out, config, calibration=calibration, exposures=exposures)
+    prepare_output(out)
     with only_writer(out):
-        needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
-        calibration = choose_calibration(config.run, [e.path for e in exposures], out, needed=needed)
-        plan = make_plan(inputs, out, config, calibration=calibration, exposures=exposures)
-        check_space(out, plan.products_size)
+        plan = replace(plan, calibration=calibration.prepared(out))
+        plan.checksums.save()
         manifest = Manifest(out)
+        manifest.begin()
         for name, text in plan.associations.items():
             write_text(out / name, text)
         write_text(out / "lyot.toml", used_configuration(plan))
@@ -150,6 +154,7 @@ def used_configuration(plan: Plan) -> str:
         table[stage] = _set_only(values.get("", {}))
         table[stage] |= {step: _set_only(v) for step, v in values.items() if step and _set_only(v)}
     table["measure"] = _set_only(vars(plan.config.measure))
+    table |= measuring_table(plan.config)
     lines = ["# Configuration of this run, every parameter that has a value. Versions:"]
     lines += [f"#   {name} {version}" for name, version in versions().items()]
     lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")
@@ -184,6 +189,7 @@ def _execute(plan: Plan, manifest: Manifest, *, overwrite: bool, inline: bool, n
             notify(Event("current", task))
     if not todo:
         return 0
+    check_space(plan.out, products_size(todo.values()))
     widest = max(sum(t.kind == kind for t in todo.values()) for kind in {t.kind for t in todo.values()})
     with _choose_pool(plan, widest, inline=inline) as pool:
         _Scheduler(plan, manifest, pool, notify).do(todo)
@@ -225,7 +231,12 @@ class _Scheduler:
 
     def _submit(self, task: Task) -> None:
         self._notify(Event("started", task))
-        self._running[self._pool.submit(task, str(self._plan.out))] = task
+        try:
+            future = self._pool.submit(task, str(self._plan.out))
+        except BrokenProcessPool as error:  # a worker was killed since the last look
+            future = concurrent.futures.Future()
+            future.set_exception(error)
+        self._running[future] = task
 
     def _report_steps(self) -> None:
         for task_id, step in self._pool.steps():

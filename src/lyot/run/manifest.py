@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lyot
-from lyot.errors import OutputError
+from lyot.errors import output_error
 
 log = logging.getLogger(__name__)
 
@@ -189,22 +189,6 @@ def write_text(path: Path, text: str) -> None:
         raise output_error(path, error) from error
 
 
-def output_error(path: Path | str, error: OSError) -> OutputError:
-    """The one sentence for a failure to write: what, where, and what to do."""
-    import errno
-
-    cures = {
-        errno.ENOSPC: "no space left on the disk; free some or choose another --out",
-        errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
-        errno.EFBIG: "the file would be larger than the limit for files here; raise it or choose another --out",
-        errno.EACCES: "no permission to write there; choose another --out",
-        errno.EPERM: "no permission to write there; choose another --out",
-        errno.EROFS: "the file system is read-only; choose another --out",
-    }
-    reason = cures.get(error.errno or 0, error.strerror or str(error))
-    return OutputError(f"{path}: cannot be written: {reason}.")
-
-
 class Manifest:
     """``manifest.jsonl`` of an output folder.
 
@@ -219,7 +203,7 @@ class Manifest:
         self.path = out / FILE_NAME
         self._records: dict[str, Record] = {}
         if self.path.is_file():
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._take(line)
 
     def _take(self, line: str) -> None:
@@ -230,11 +214,15 @@ class Manifest:
         except (ValueError, TypeError, KeyError):
             log.warning("%s: a line cannot be read and is passed over", self.path)
             return
+        self._put(record)
+
+    def _put(self, record: Record) -> None:
+        self._records.pop(record.task, None)  # so that the records are in the order of finishing
         self._records[record.task] = record
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """The last record of every task."""
+        """The last record of every task, in the order of finishing."""
         return tuple(self._records.values())
 
     def record(self, task: str) -> Record | None:
@@ -256,6 +244,19 @@ class Manifest:
             return False
         return stat.st_mtime_ns == product.modified or file_checksum(path) == product.sha256
 
+    def begin(self) -> None:
+        """Make the file if it is not there: from now on the folder is known as that of a run.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        try:
+            self.path.touch()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
     def add(self, record: Record) -> None:
         """Append the record of a finished task.
 
@@ -265,8 +266,12 @@ class Manifest:
             If it cannot be written.
         """
         try:
-            with self.path.open("a") as stream:
-                stream.write(json.dumps(asdict(record)) + "\n")
+            with self.path.open("ab+") as stream:
+                if stream.tell():
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":  # a line that broke off must not take this one with it
+                        stream.write(b"\n")
+                stream.write(json.dumps(asdict(record)).encode() + b"\n")
         except OSError as error:
             raise output_error(self.path, error) from error
-        self._records[record.task] = record
+        self._put(record)

@@ -12,12 +12,13 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from lyot.errors import output_error
 from lyot.measure.companion import Companion
 from lyot.measure.contrast import ContrastCurve
 from lyot.measure.mass import MassGrid
 from lyot.measure.photometry import Star, contrast_of, magnitude_of
 from lyot.measure.systematics import ErrorTerm
-from lyot.run.manifest import output_error, versions
+from lyot.run.manifest import versions
 from lyot.run.measured import MeasuredRun
 from lyot.run.measuring import wcs_of
 

@@ -57,15 +57,7 @@ class StepParameter:
 @functools.cache
 def pipeline_classes() -> dict[str, type]:
     """Pipeline class of each stage (``stage1``, ``stage2``, ``stage3``); imports jwst."""
-    classes = {}
-    for stage, (module, name) in _CLASSES.items():
-        try:
-            classes[stage] = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            classes[stage] = getattr(importlib.import_module("jwst.pipeline"), name)
-    return classes
+    return {stage: getattr(importlib.import_module(module), name) for stage, (module, name) in _CLASSES.items()}
 
 
 @functools.cache

@@ -16,11 +16,25 @@ from lyot.run.config import Config, parse_stages
 from lyot.run.crds import Calibration
 from lyot.run.inputs import STAGES, Exposure, Stage, find_exposures
 from lyot.run.manifest import KEYED_PACKAGES, Checksums, content_key, versions
+from lyot.run.measure_sections import existing, values_of
+from lyot.run.measure_stages import (
+    COMPANIONS,
+    COMPANIONS_TASK,
+    CONTRAST,
+    CONTRAST_TASK,
+    DETECTIONS,
+    with_paths,
+    without_paths,
+)
 from lyot.run.pipelines import effective_parameters
 from lyot.run.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.run.sources import source_digest
 from lyot.run.tasks import Task
 
 log = logging.getLogger(__name__)
+
+CHECKSUMS = ".checksums.json"
+"""File in the output folder that remembers the checksums of the inputs."""
 
 _WEIGHTS = {"stage1": 1.0, "stage2": 0.4, "stage3": 2.0}
 _BACKGROUNDS = (Role.SCIENCE_BACKGROUND, Role.REFERENCE_BACKGROUND, Role.BACKGROUND)
@@ -44,6 +58,8 @@ class Plan:
     calibration : Calibration
     digests : mapping of str to str
         Checksums of the input files.
+    checksums : Checksums
+        The same as they can be remembered for the next time.
     """
 
     out: Path
@@ -53,16 +69,17 @@ class Plan:
     associations: Mapping[str, str]
     calibration: Calibration
     digests: Mapping[str, str]
+    checksums: Checksums
 
     def source_key(self, path: str) -> str:
         """Checksum of an input file; empty for a product of the run itself."""
         return self.digests.get(path, "")
 
-    @property
-    def products_size(self) -> int:
-        """Rough size of all products, bytes."""
-        pixels = ((t.kind, t.weight / _WEIGHTS[t.kind]) for t in self.tasks if t.kind in _WEIGHTS)
-        return int(sum(count * BYTES_PER_PIXEL[kind] for kind, count in pixels))
+
+def products_size(tasks: Iterable[Task]) -> int:
+    """Rough size of the products of tasks, bytes."""
+    pixels = ((t.kind, t.weight / _WEIGHTS[t.kind]) for t in tasks if t.kind in _WEIGHTS)
+    return int(sum(count * BYTES_PER_PIXEL[kind] for kind, count in pixels))
 
 
 def _pixels(exposure: Exposure) -> float:
@@ -105,19 +122,25 @@ class _Builder:
         self.calibration = calibration
         self.digests = digests
         self.tasks: dict[str, Task] = {}
+        self._made: dict[Path, Task] = {}
         self.associations: dict[str, str] = {}
         found = versions()
         self._versions = {name: found.get(name, "") for name in KEYED_PACKAGES}
         self._parameters = {s: effective_parameters(s, config.stages[s]) for s in ("stage1", "stage2", "stage3")}
 
     def add(self, kind: str, name: str, sources: Sequence[tuple[str, Path]], **more: Any) -> Task:
-        """Add a task that reads `sources`, pairs of (what the file is for, file), with the key of all that matters."""
+        """Add a task that reads `sources`, pairs of (what the file is for, file), with the key of all that matters.
+
+        `makes` names products that other tasks read and that are not called after the task.
+        """
         depends = [t for t in (self._maker(path) for _, path in sources) if t is not None]
         parameters = more.pop("parameters", self._parameters.get(kind, {}))
         arguments = more.pop("arguments", self.config.stages.get(kind, {}))
+        makes = more.pop("makes", ())
         content = {
             "kind": kind, "name": name, "parameters": parameters, "versions": self._versions,
-            "crds_context": self.calibration.context,
+            "sources": source_digest(kind), "crds_context": self.calibration.context,
+            "files": [self.digests[path] for path in files_in(arguments) if path in self.digests],
             "inputs": [(word, self.source_key(path)) for word, path in sources],
         }  # fmt: skip
         task = Task(
@@ -126,6 +149,7 @@ class _Builder:
             **more,
         )  # fmt: skip
         self.tasks[task.id] = task
+        self._made.update(dict.fromkeys((self.out / kind / file for file in makes), task))
         return task
 
     def product(self, kind: str, root: str, suffix: str) -> Path:
@@ -136,6 +160,8 @@ class _Builder:
         kind = path.parent.name
         if path.parent.parent != self.out:
             return None
+        if path in self._made:
+            return self._made[path]
         name = path.name.rpartition("_")[0]
         return self.tasks.get(f"{kind}/{name}") or self.tasks.get(f"{kind}/{path.name}")
 
@@ -201,6 +227,7 @@ def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[st
             f"{left_out[0].path}: is {left_out[0].stage}, which the stages asked for do not take to calints; "
             "include the earlier stages with --stages."
         )
+    _check_one_configuration(usable)
     science = with_role(usable, Role.SCIENCE)
     if not science:
         raise InputError("there is no science exposure; stage 3 needs one (see lyot info).")
@@ -215,10 +242,46 @@ def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[st
     stage3 = builder.add("stage3", name, sources, association=file, weight=weight)
     measure = builder.config.measure
     values = {info.name: getattr(measure, info.name) for info in describe(type(measure))}
+    i2d = builder.product("stage3", name, "i2d")
     builder.add(
-        "measure", name, [("i2d", builder.product("stage3", name, "i2d"))],
+        "measure", name, [("i2d", i2d)], makes=(DETECTIONS,),
         arguments=values, parameters={"": values}, weight=0.1 * stage3.weight,
     )  # fmt: skip
+    _measurements(builder, i2d, stage3.weight)
+
+
+def _measurements(builder: _Builder, i2d: Path, weight: float) -> None:
+    """Add what else is to be measured; its key holds stage 3's, and with it the exposures and all parameters."""
+    config = builder.config
+    star, systematics = values_of(config.star), values_of(config.systematics)
+    star_files = [("star", path) for path in existing(config.star.files)]
+    folder = builder.out / "measure"
+    known = DETECTIONS
+    if config.companion.wanted:
+        sources = [("i2d", i2d), *star_files]
+        if not config.companion.positions:
+            sources.append(("detections", folder / DETECTIONS))
+        values = {"companion": values_of(config.companion), "star": star, "systematics": systematics}
+        builder.add("measure", COMPANIONS_TASK, sources, makes=(COMPANIONS,), arguments=with_paths(values),
+                    parameters=without_paths(values), weight=0.5 * weight)  # fmt: skip
+        known = COMPANIONS
+    if config.contrast.measure:
+        grid = [("masses", path) for path in existing([Path(config.contrast.masses)] if config.contrast.masses else [])]
+        values = {"contrast": values_of(config.contrast), "star": star}
+        builder.add("measure", CONTRAST_TASK, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
+                    makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
+                    weight=weight)  # fmt: skip
+
+
+def _check_one_configuration(stars: Sequence[Assigned]) -> None:
+    """Raise if exposures of one filter were taken with different masks or subarrays."""
+    for a in stars:
+        if a.exposure.configuration != stars[0].exposure.configuration:
+            one, other = (" ".join(x.exposure.configuration) for x in (stars[0], a))
+            raise InputError(
+                f"{a.exposure.path}: was taken with {other}, but {stars[0].exposure.path.name} with {one}; "
+                "give the exposures of one mask and subarray at a time."
+            )
 
 
 def _selected(found: Sequence[Assigned], config: Config, stages: tuple[int, ...]) -> list[Assigned]:
@@ -232,6 +295,24 @@ def _selected(found: Sequence[Assigned], config: Config, stages: tuple[int, ...]
     if not group:
         raise InputError("there is no coronagraphic exposure among the inputs (see lyot info).")
     return group
+
+
+def _other_files(config: Config) -> list[Path]:
+    """Files that measurements and parameters name."""
+    masses = config.contrast.masses
+    given = (path for arguments in config.stages.values() for path in files_in(arguments))
+    return [*existing([*config.star.files, *([Path(masses)] if masses else [])]), *given]
+
+
+def files_in(arguments: Mapping[str, Any]) -> list[Path]:
+    """Files that parameters name (``override_gain``, ``depth_map``, ...): their content counts, not their names."""
+    found: list[Path] = []
+    for value in arguments.values():
+        if isinstance(value, Mapping):
+            found += files_in(value)
+        elif isinstance(value, (str, Path)) and str(value) and Path(value).is_file():
+            found.append(Path(value).absolute())
+    return found
 
 
 def make_plan(
@@ -249,7 +330,7 @@ def make_plan(
     inputs : iterable of str or Path
         Exposure files, folders, associations.
     out : str or Path
-        Output folder; must exist (checksums of the inputs are remembered there).
+        Output folder; nothing is written there.
     config : Config
     calibration : Calibration, optional
         Calibration references; those of the environment if None.
@@ -270,9 +351,8 @@ def make_plan(
     found = list(exposures) if exposures is not None else find_exposures(inputs, preference=preference(stages))
     assigned = sort_roles(found)
     group = _selected(assigned, config, stages)
-    checksums = Checksums(out / ".checksums.json")
-    digests = checksums.of([a.exposure.path for a in group])
-    checksums.save()
+    checksums = Checksums(out / CHECKSUMS)
+    digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
@@ -285,5 +365,5 @@ def make_plan(
     return Plan(
         out=out, config=config, exposures=tuple(assigned), tasks=tuple(builder.tasks.values()),
         associations=builder.associations, calibration=builder.calibration,
-        digests={str(path): digest for path, digest in digests.items()},
+        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums,
     )  # fmt: skip

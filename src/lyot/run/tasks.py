@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lyot.errors import LyotError, ReductionError, ReferenceFileError
-from lyot.run.manifest import Product, output_error, product_of
+from lyot.errors import LyotError, ReductionError, ReferenceFileError, output_error
+from lyot.run.manifest import Product, product_of
 
 log = logging.getLogger(__name__)
 
