@@ -21,6 +21,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq, geometry
 from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
+from lyot.steps.stage3_templates import background_template
 from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
@@ -271,7 +272,8 @@ def build_sequence(
 ) -> SequenceInput:
     """Make the arrays of stage 3 from science and reference exposures.
 
-    Frames of different crops are cut to the pixels they have in common, told by the position of the star (CRPIX).
+    Frames of different crops are cut to the pixels they have in common, told by the position of the star (CRPIX). The
+    mean background that stage 2 left in the science files becomes a template.
 
     Parameters
     ----------
@@ -310,6 +312,7 @@ def build_sequence(
         mask_center=mask_center(targets[0], geometries[0], (x0, y0)),
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
+        templates=background_template(targets, windows[:n]),
     )
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
 

@@ -29,6 +29,7 @@ from lyot.params import from_step, spec_from
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure
 from lyot.steps.stage3_products import add_cards
+from lyot.steps.stage3_templates import attach_background
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         extra="""
         propagate_dq = boolean(default=False)  # OR the flags of the backgrounds into all integrations, as officially
         propagate_error = boolean(default=True)  # add the variance of the background to VAR_RNOISE and ERR
+        keep_background = boolean(default=True)  # keep the mean background in the product, for stage 3
         report = boolean(default=True)  # write <name>_background.json with the residual of the glow sticks
         """,
     )
@@ -91,6 +93,8 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         self._write_back(model, result)
         if self.propagate_dq:
             _or_flags(model, backgrounds)
+        if self.keep_background:
+            attach_background(model, result.image)
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
         model.meta.cal_step.bkg_subtract = "COMPLETE"

@@ -94,7 +94,7 @@ def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
     zero = np.zeros((1, *sequence.shape))
     plan = plan_reduction(
         sequence.replace(references=zero, reference_exposure=np.zeros(1, np.intp)),
-        ReductionParams(method="classical", subtract_mean=False, zone_edges=()),
+        ReductionParams(method="classical", subtract_mean=False, use_templates=False, zone_edges=()),
     )
     return plan.reduce()
 

@@ -20,7 +20,13 @@ from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_ta
 from lyot.steps.stage3_products import add_cards, add_table, detector_cube, read_table, science_flags
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
 from lyot.steps.stage3_throughput import throughput_of
-from lyot.subtract import ReductionParams, ReductionPlan, ReductionResult, plan_reduction
+from lyot.subtract import (
+    CoronagraphicSequence,
+    ReductionParams,
+    ReductionPlan,
+    ReductionResult,
+    plan_reduction,
+)
 from lyot.subtract.compatibility import official_klip
 from lyot.subtract.references import ReferenceRanking
 from lyot.subtract.sequence import mean_by_group
@@ -77,6 +83,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         params = self.parameters()
         chosen = choose_parameters(sequence, params, choice, targets[0])
         self.plan = plan_reduction(sequence, params if chosen is None else chosen.params)
+        log.info("%s", _about_template(sequence, self.plan.params))
         self.result = self.plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
@@ -127,11 +134,27 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         )
         product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
         product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
-        add_cards(product, [("KLMODES", result.recommended, "Number of modes subtracted")])
+        templated = self.plan is not None and self.plan.params.use_templates and sequence.templates is not None
+        add_cards(
+            product,
+            [
+                ("KLMODES", result.recommended, "Number of modes subtracted"),
+                ("BKGTMPL", templated, "Stage 2's background fitted as a template"),
+            ],
+        )
         if self.ranking is not None and sequence.reference_exposure is not None:
             add_table(product, "REFRANK", ranking_table(self.ranking, sequence.reference_exposure))
         product.meta.cal_step.klip = "COMPLETE"
         return product
+
+
+def _about_template(sequence: CoronagraphicSequence, params: ReductionParams) -> str:
+    """What the log says of the background's template."""
+    if sequence.templates is None:
+        return "the science files hold no mean background of stage 2: no template of it is fitted"
+    if not params.use_templates:
+        return "use_templates is off: the mean background of stage 2 is not fitted"
+    return "the mean background of stage 2 is fitted as a template in every zone"
 
 
 def sequence_with_references(

@@ -51,6 +51,9 @@ class ReductionParams:
         0.0, help="pixels nearer to a quadrant boundary are left out of the fit", unit="arcsec", min=0.0
     )
     subtract_mean: bool = param(True, help="fit and subtract a constant in each zone as well")
+    use_templates: bool = param(
+        True, help="fit the mean background of stage 2 in each zone as well, where the science files hold it"
+    )
     min_good_references: float = param(
         0.5, help="pixels that are good in a smaller part of the references are left out", min=0.0, max=1.0
     )

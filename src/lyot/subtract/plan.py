@@ -60,7 +60,7 @@ def plan_reduction(
     zones = build_zones(sequence, params, usable=usable, exclude=exclude)
     truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
     models = (
-        zone_models(params, zones, library, truncations, templates=_templates(sequence))
+        zone_models(params, zones, library, truncations, templates=_templates(sequence, params))
         if params.strategy == "rdi"
         else None
     )
@@ -313,7 +313,9 @@ class ReductionPlan:
         filled, usable = klip.fill_library(others, min_good=0.0)
         filled[:, ~usable] = 0.0
         library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
-        return zone_models(self.params, self.zones, library, self.truncations, templates=_templates(self.sequence))
+        return zone_models(
+            self.params, self.zones, library, self.truncations, templates=_templates(self.sequence, self.params)
+        )
 
     def _frame_variance(self) -> FloatArray | None:
         variance = self.sequence.science_variance
@@ -377,8 +379,8 @@ def _library(
     return filled, flat_variance, usable.reshape(sequence.shape)
 
 
-def _templates(sequence: CoronagraphicSequence) -> FloatArray | None:
-    if sequence.templates is None:
+def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
+    if sequence.templates is None or not params.use_templates:
         return None
     return np.stack([fill_bad(t).ravel() for t in sequence.templates])
 

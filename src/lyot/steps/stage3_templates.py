@@ -1,0 +1,77 @@
+"""The mean background of an exposure, carried from stage 2 to stage 3 in the exposure's own file.
+
+Stage 2 subtracts the mean of the dedicated background exposures, and leaves a part of it where the background has
+changed meanwhile: a few tenths of a per cent as a rule, glow sticks and all. Stage 3 fits the same pattern beside the
+star. The pattern travels as the image extension ``BACKGROUND`` of ``bsubints`` (in the unit of the slopes) and of
+``calints`` (in the unit of the calibrated data), so that it is there for whatever is done with the file later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.calibrate.background import nanmean
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "BACKGROUND"
+"""Name of the image extension that holds the mean background."""
+
+
+def attach_background(model: JwstDataModel, image: NDArray[np.floating]) -> None:
+    """Put a mean background (ny, nx), NaN where unknown, into the file of an exposure; replaces one that is there."""
+    model.instance.setdefault("extra_fits", {})[EXTENSION] = {"data": np.asarray(image, dtype=np.float32)}
+
+
+def background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
+    """The mean background that stage 2 subtracted from an exposure.
+
+    Parameters
+    ----------
+    model : CubeModel or ImageModel
+        Calibrated exposure.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray or None
+        In the unit of the file, NaN where unknown; None if the file has none, or one of another shape (the file was
+        cropped since).
+    """
+    found = model.instance.get("extra_fits", {}).get(EXTENSION, {}).get("data")
+    if found is None:
+        return None
+    image = np.asarray(found, dtype=np.float64)
+    if image.shape != np.shape(model.data)[-2:]:
+        log.warning(
+            "%s: %s has shape %s, a frame %s; it is left out",
+            model.meta.filename, EXTENSION, image.shape, np.shape(model.data)[-2:],
+        )  # fmt: skip
+        return None
+    return image if np.isfinite(image).any() else None
+
+
+def background_template(
+    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+) -> NDArray[np.float64] | None:
+    """Mean of the backgrounds of the science exposures, as a template for stage 3.
+
+    Parameters
+    ----------
+    models : sequence of CubeModel
+        Science exposures; those without a background are passed over.
+    windows : sequence of (y slice, x slice)
+        Pixels of each that the sequence holds.
+
+    Returns
+    -------
+    (1, ny, nx) float64 ndarray or None
+        None if no exposure has a background.
+    """
+    found = [(background_of(model), window) for model, window in zip(models, windows, strict=True)]
+    images = [image[window] for image, window in found if image is not None]
+    return nanmean(np.stack(images))[np.newaxis] if images else None
