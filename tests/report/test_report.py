@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from lyot import dq
 from lyot.errors import MissingInputError
 from lyot.report import figures, write_report
 from lyot.report.products import nanmean, read_product, view_of
+from lyot.report.references import budget_rows, reference_rows
 from lyot.run.manifest import Manifest, Record
+from tests.run.exposures import write_exposure
 
 SCALE = 0.11
 
@@ -114,6 +117,46 @@ def test_report_is_overwritten_not_half_written(run_folder):
     again = write_report(run_folder)
     assert first == again
     assert [p.name for p in first.parent.iterdir()] == ["index.html"]
+
+
+def test_reference_star_and_error_budget(run_folder):
+    planes = np.zeros(
+        4, [("PLANE", "i4"), ("EXPOSURE", "i4"), ("FILENAME", "S30"), ("DX", "f8"), ("DY", "f8"), ("SCALE", "f8"),
+            ("APPLIED", "?")],
+    )  # fmt: skip
+    planes["EXPOSURE"] = [0, 0, 1, 1]
+    planes["FILENAME"] = [b"jw7_1_calints.fits"] * 2 + [b"jw7_2_calints.fits"] * 2
+    planes["DX"], planes["SCALE"] = [0.1, 0.3, -0.5, np.nan], 4.0
+    ranks = np.zeros(4, [("EXPOSURE", "i4"), ("SIMILAR", "f8"), ("KEPT", "?"), ("WORTH", "f8")])
+    ranks["SIMILAR"], ranks["KEPT"], ranks["WORTH"] = [0.6, 0.8, 0.7, 0.7], [1, 1, 1, 0], [0.02, 0.02, -0.01, -0.01]
+    cube = np.zeros((4, 8, 8))
+    write(
+        run_folder / "stage3" / "jw1_a3001_psfalign.fits", cube, sky_header(), [fits.BinTableHDU(planes, name="REFS")]
+    )
+    with fits.open(run_folder / "stage3" / "jw1_a3001_psfsub.fits", mode="append") as hdus:
+        hdus.append(fits.BinTableHDU(ranks, name="REFRANK"))
+    assert reference_rows(run_folder) == [
+        ("jw7_1", "2 of 2", "0.200 ± 0.141", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.141", "2.00"),
+        ("jw7_2", "1 of 2", "-0.500", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.000", "-1.00"),
+    ]
+    budget = QTable({"companion": [1, 1], "term": ["statistical", "total"], "flux": [0.035, 0.055],
+                     "contrast": [0.035, np.nan], "separation": [0.01, 0.0131] * u.arcsec,
+                     "position_angle": [0.7, 0.9] * u.deg})  # fmt: skip
+    budget.write(run_folder / "measure" / "error_budget.ecsv", format="ascii.ecsv")
+    assert budget_rows(run_folder)[1] == ("1", "total", "5.50", "", "0.0131", "0.900")
+    page = write_report(run_folder).read_text()
+    for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.0131"):
+        assert text in page
+
+
+def test_exposures_fetched_into_the_folder_of_the_run_are_shown(run_folder):
+    raw = write_exposure(run_folder / "uncal" / "jw01386008001_04101_00001_mirimage_uncal.fits")
+    product = write_exposure(run_folder / "stage2" / "jw01386009001_04101_00001_mirimage_calints.fits", "calints")
+    manifest = Manifest(run_folder)
+    last = manifest.records[-1]
+    manifest.add(replace(last, inputs=[{"path": str(p), "sha256": "0"} for p in (raw, product)]))
+    (table,) = re.findall(r'id="exposures">.*?</table>', write_report(run_folder).read_text(), flags=re.DOTALL)
+    assert "jw01386008001" in table and "jw01386009001" not in table
 
 
 def test_report_without_detection(run_folder):

@@ -16,9 +16,11 @@ import lyot
 from lyot.errors import LyotError, MissingInputError
 from lyot.report import figures
 from lyot.report.measured import COMPANIONS, companion_rows, contrast_section, read_table
+from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.run.inputs import find_exposures
 from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
+from lyot.run.pipelines import STAGE_NAMES
 from lyot.run.roles import Assigned, advice, sort_roles
 
 log = logging.getLogger(__name__)
@@ -96,6 +98,33 @@ def companions_table(out: Path) -> Table | None:
     return Table("Companions", "companions", columns, rows, text)
 
 
+def _rows_of_text(rows: Iterable[tuple[str, ...]], words: Sequence[int]) -> tuple[tuple[Cell, ...], ...]:
+    """Rows of text as cells; all columns but `words` hold numbers."""
+    return tuple(tuple(Cell(text, column not in words) for column, text in enumerate(row)) for row in rows)
+
+
+def budget_table(out: Path) -> Table | None:
+    """What the errors of the fitted companions are made of, as a table of the page."""
+    rows = budget_rows(out)
+    if not rows:
+        return None
+    text = "One sigma each; the last line of a companion is the total."
+    return Table("Error budget", "error-budget", BUDGET_COLUMNS, _rows_of_text(rows, (1,)), text)
+
+
+def references_table(out: Path) -> Table | None:
+    """The reference exposures and what each was worth, as a table of the page."""
+    rows = reference_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Position and brightness of the reference star relative to the science, mean and scatter over the "
+        "integrations; similarity is the correlation with the science near the star; worth is by how much the "
+        "residuals would grow without the exposure."
+    )
+    return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
+
+
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
     """The exposures and their roles as a table of the page."""
     rows = []
@@ -117,7 +146,8 @@ def _inputs(records: Iterable[Record], out: Path) -> list[Path]:
     for record in records:
         for item in record.inputs:
             path = Path(item["path"])
-            if path.is_absolute() and path.is_file() and out.resolve() not in path.resolve().parents:
+            own = any(out.resolve() / stage in path.resolve().parents for stage in (*STAGE_NAMES, "measure"))
+            if path.is_absolute() and path.is_file() and path.name.endswith((".fits", ".fits.gz")) and not own:
                 paths.append(path)
     return sorted(set(paths))
 
@@ -237,9 +267,11 @@ def write_report(out: str | Path) -> Path:
         subtitle=subtitle,
         answer=headline,
         answer_details=details,
-        lead_tables=[t for t in (companions_table(out), sources_table(sources)) if t],
+        lead_tables=[t for t in (companions_table(out), budget_table(out), sources_table(sources)) if t],
         sections=sections,
-        tables=[t for t in (exposures_table(assigned), glow_table(out), timings_table(records)) if t],
+        tables=[
+            t for t in (exposures_table(assigned), references_table(out), glow_table(out), timings_table(records)) if t
+        ],
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",
         versions=_versions(records),

@@ -1,0 +1,96 @@
+"""For the report: what each exposure of the reference star was worth, and the error budget of companions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from lyot.report.measured import finite, read_table
+
+BUDGET = Path("measure") / "error_budget.ecsv"
+
+REFERENCE_COLUMNS = (
+    "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity", "worth [%]"
+)  # fmt: skip
+
+BUDGET_COLUMNS = ("companion", "error", "flux [%]", "contrast [%]", "separation [arcsec]", "position angle [deg]")
+
+
+Columns = dict[str, NDArray[Any]]
+
+
+def _table(path: Path, extension: str) -> Columns | None:
+    with fits.open(path) as hdus:
+        if extension not in hdus:
+            return None
+        data = hdus[extension].data
+        return {name: np.array(data[name]) for name in data.names}
+
+
+def _first_table(folder: Path, suffix: str, extension: str) -> Columns | None:
+    tables = (_table(path, extension) for path in sorted(folder.glob(f"*_{suffix}.fits")))
+    return next((t for t in tables if t is not None), None)
+
+
+def _spread(values: NDArray[Any], digits: int = 3) -> str:
+    """Mean of the frames, and their scatter where there are several."""
+    good = values[np.isfinite(values)]
+    if not good.size:
+        return ""
+    scatter = f" ± {good.std(ddof=1):.{digits}f}" if good.size > 1 else ""
+    return f"{good.mean():.{digits}f}{scatter}"
+
+
+def reference_rows(out: Path) -> list[tuple[str, ...]]:
+    """One row of text per reference exposure, in the columns `REFERENCE_COLUMNS`; empty if there is none.
+
+    Positions are those of the star relative to the science, brightness is relative to it: mean and scatter over the
+    integrations, from the table ``REFS`` of ``psfalign``. Similarity and worth are from ``REFRANK`` of ``psfsub``.
+    """
+    planes = _first_table(out / "stage3", "psfalign", "REFS")
+    if planes is None:
+        return []
+    ranks = _first_table(out / "stage3", "psfsub", "REFRANK")
+    if ranks is not None and len(ranks["KEPT"]) != len(planes["EXPOSURE"]):
+        ranks = None
+    rows = []
+    for exposure in np.unique(planes["EXPOSURE"]):
+        mine = planes["EXPOSURE"] == exposure
+        name = planes["FILENAME"][mine][0]
+        name = name.decode() if isinstance(name, bytes) else str(name)
+        kept = mine.sum() if ranks is None else ranks["KEPT"][mine].sum()
+        row = [
+            name.removesuffix(".fits").removesuffix("_calints"),
+            f"{kept} of {mine.sum()}",
+            *(_spread(planes[key][mine]) for key in ("DX", "DY", "SCALE")),
+            "yes" if planes["APPLIED"][mine].any() else "no",
+        ]
+        if ranks is None:
+            rows.append((*row, "", ""))
+        else:
+            worth = ranks["WORTH"][mine][0]
+            rows.append((*row, _spread(ranks["SIMILAR"][mine]), f"{100 * worth:.2f}" if np.isfinite(worth) else ""))
+    return rows
+
+
+def budget_rows(out: Path) -> list[tuple[str, ...]]:
+    """Every term of the error budget of every companion as text, in the columns `BUDGET_COLUMNS`."""
+    table = read_table(out / BUDGET)
+    if table is None:
+        return []
+
+    def text(row: int, name: str, factor: float, digits: int) -> str:
+        value = finite(table, row, name)
+        return "" if value is None else f"{factor * value:.{digits}f}"
+
+    return [
+        (
+            str(table["companion"][row]), str(table["term"][row]), text(row, "flux", 100, 2),
+            text(row, "contrast", 100, 2), text(row, "separation", 1, 4), text(row, "position_angle", 1, 3),
+        )
+        for row in range(len(table))
+    ]  # fmt: skip
