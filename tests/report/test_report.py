@@ -154,7 +154,10 @@ def test_exposures_fetched_into_the_folder_of_the_run_are_shown(run_folder):
     product = write_exposure(run_folder / "stage2" / "jw01386009001_04101_00001_mirimage_calints.fits", "calints")
     manifest = Manifest(run_folder)
     last = manifest.records[-1]
-    manifest.add(replace(last, inputs=[{"path": str(p), "sha256": "0"} for p in (raw, product)]))
+    spectrum = run_folder / "sed.fits"
+    fits.PrimaryHDU().writeto(spectrum)
+    inputs = [(raw, "0"), (spectrum, "1"), (product, "")]  # what the run made itself has no checksum there
+    manifest.add(replace(last, inputs=[{"path": str(path), "sha256": digest} for path, digest in inputs]))
     (table,) = re.findall(r'id="exposures">.*?</table>', write_report(run_folder).read_text(), flags=re.DOTALL)
     assert "jw01386008001" in table and "jw01386009001" not in table
 

@@ -15,6 +15,7 @@ from lyot.cli.measure_options import (
     STAR_SED,
     STAR_TA,
     STAR_TA_UNIT,
+    refresh_report,
     star_section,
 )
 
@@ -64,6 +65,7 @@ def companion(
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
     typer.echo(f"{run.folder / 'companions.ecsv'}")
+    refresh_report(out)
 
 
 def register(app: typer.Typer) -> None:

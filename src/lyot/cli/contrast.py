@@ -16,6 +16,7 @@ from lyot.cli.measure_options import (
     STAR_SED,
     STAR_TA,
     STAR_TA_UNIT,
+    refresh_report,
     star_section,
 )
 
@@ -62,6 +63,7 @@ def contrast(
     for row in table:
         typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {row['contrast_5sigma']:16.3g}")
     typer.echo(f"{run.folder / 'contrast.ecsv'}")
+    refresh_report(out)
 
 
 def register(app: typer.Typer) -> None:

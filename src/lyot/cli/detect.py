@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.measure_options import MODES
+from lyot.cli.measure_options import MODES, refresh_report
 
 
 def detect(
@@ -41,6 +41,7 @@ def detect(
             f'separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f} '
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
         )
+    refresh_report(out)
 
 
 def register(app: typer.Typer) -> None:

@@ -57,3 +57,10 @@ def star_section(**values: Any) -> StarSection:
     section = from_mapping(StarSection, star_values(**values), where="--star: ")
     section.check("--star")
     return section
+
+
+def refresh_report(out: Path) -> None:
+    """Write the report of a run again, with what was just measured in it."""
+    from lyot.report import write_report
+
+    typer.echo(f"report: {write_report(out)}")

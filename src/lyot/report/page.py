@@ -18,9 +18,8 @@ from lyot.report import figures
 from lyot.report.measured import COMPANIONS, companion_rows, contrast_section, read_table
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
-from lyot.run.inputs import find_exposures
+from lyot.run.inputs import one_per_exposure, read_exposure
 from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
-from lyot.run.pipelines import STAGE_NAMES
 from lyot.run.roles import Assigned, advice, sort_roles
 
 log = logging.getLogger(__name__)
@@ -140,16 +139,10 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
     return Table("Exposures", "exposures", columns, tuple(rows), notes)
 
 
-def _inputs(records: Iterable[Record], out: Path) -> list[Path]:
-    """Input files that came from outside the run and are still there."""
-    paths = []
-    for record in records:
-        for item in record.inputs:
-            path = Path(item["path"])
-            own = any(out.resolve() / stage in path.resolve().parents for stage in (*STAGE_NAMES, "measure"))
-            if path.is_absolute() and path.is_file() and path.name.endswith((".fits", ".fits.gz")) and not own:
-                paths.append(path)
-    return sorted(set(paths))
+def _inputs(records: Iterable[Record]) -> list[Path]:
+    """Input files that came from outside the run (they alone have a checksum) and are still there."""
+    given = (Path(item["path"]) for record in records for item in record.inputs if item["sha256"])
+    return sorted({path for path in given if path.is_absolute() and path.is_file()})
 
 
 def glow_table(out: Path) -> Table | None:
@@ -253,7 +246,7 @@ def write_report(out: str | Path) -> Path:
         raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
     records = Manifest(out).records
     sources = read_sources(out)
-    assigned = _assigned(records, out)
+    assigned = _assigned(records)
     title, subtitle = _title(assigned)
     headline, details = answer(sources)
     sections = list(all_sections(out, sources))
@@ -282,15 +275,15 @@ def write_report(out: str | Path) -> Path:
     return path
 
 
-def _assigned(records: Sequence[Record], out: Path) -> list[Assigned]:
-    paths = _inputs(records, out)
-    if not paths:
-        return []
-    try:
-        return sort_roles(find_exposures(paths))
-    except LyotError as error:
-        log.warning("the table of exposures is left out of the report: %s", error)
-        return []
+def _assigned(records: Sequence[Record]) -> list[Assigned]:
+    """The exposures that went in, with their roles; other files, such as a spectrum of the star, are passed over."""
+    exposures = []
+    for path in _inputs(records):
+        try:
+            exposures.append(read_exposure(path))
+        except LyotError as error:
+            log.info("not in the table of exposures: %s", error)
+    return sort_roles(one_per_exposure(exposures))
 
 
 def _versions(records: Sequence[Record]) -> str:
