@@ -125,3 +125,31 @@ def test_params_coerce():
     p = from_mapping(_Example, {"threshold": 5, "modes": [2, 3], "limit": 1})
     assert p == _Example(threshold=5.0, modes=(2, 3), limit=1.0)
     assert [i.name for i in describe(_Example)] == ["threshold", "method", "modes", "limit", "on"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "3", True, 2.5])
+def test_no_whole_number(value):
+    with pytest.raises(ConfigError, match="expected a whole number"):
+        from_mapping(Numbers, {"count": value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    made = from_mapping(Numbers, {"count": np.int64(3), "size": np.float32(1.5)})
+    assert made == Numbers(3, 1.5) and type(made.count) is int and type(made.size) is float
+    assert from_mapping(Numbers, {"size": float("inf")}).size == float("inf")  # a limit that never acts
+    with pytest.raises(ConfigError, match="expected a number"):
+        from_mapping(Numbers, {"size": float("nan")})
+
+
+@dataclass(frozen=True)
+class Numbers:
+    count: int = param(1, help="how many")
+    size: float = param(1.0, help="how large")
+
+
+def test_angular_distance():
+    assert geometry.angular_distance((359.9999, 10.0), (0.0001, 10.0)) == pytest.approx(
+        0.0002 * np.cos(np.radians(10.0)), rel=1e-6
+    )
+    assert geometry.angular_distance((10.0, 90.0), (200.0, 90.0)) == pytest.approx(0.0, abs=1e-9)
+    assert geometry.angular_distance((0.0, -30.0), (180.0, -30.0)) == pytest.approx(120.0)

@@ -11,6 +11,8 @@ Conventions used throughout Lyot:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -77,6 +79,13 @@ def separation_and_pa(east: ArrayLike, north: ArrayLike) -> tuple[FloatArray, Fl
     """Separation and position angle (degrees in [0, 360)) of sky offsets (east, north)."""
     e, n = np.asarray(east, dtype=float), np.asarray(north, dtype=float)
     return np.hypot(e, n), np.asarray(np.degrees(np.arctan2(e, n)) % 360.0)
+
+
+def angular_distance(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Angle between two sky positions (longitude, latitude), all in degrees."""
+    ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
+    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(min(1.0, math.sqrt(half))))
 
 
 def offset_grid(shape: tuple[int, int], center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:

@@ -7,6 +7,8 @@ validated construction from a mapping such as a TOML table (`from_mapping`), and
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -143,10 +145,11 @@ def _scalar(info: ParameterInfo, value: Any, kind: str, where: str) -> Any:
         if info.choices and value not in info.choices:
             raise bad(f"one of {', '.join(info.choices)}")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise bad("a whole number" if kind == "integer" else "a number")
-    if kind == "integer" and value != int(value):
-        raise bad("a whole number")
+    wanted = "a whole number" if kind == "integer" else "a number"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+        raise bad(wanted)
+    if kind == "integer" and (math.isinf(value) or value != int(value)):
+        raise bad(wanted)
     number = int(value) if kind == "integer" else float(value)
     low, high = info.min, info.max
     if not ((low is None or number >= low) and (high is None or number <= high)):

@@ -92,6 +92,7 @@ def test_contrast(out):
 def test_detect(out):
     text = invoke("detect", str(out), "--threshold", "6")
     assert text.count("separation") == 1
+    assert "report:" in text  # written again
 
 
 def test_errors(out, tmp_path):

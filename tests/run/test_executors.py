@@ -141,3 +141,26 @@ def test_resolution_of_known_filters():
     assert resolution("NIRCAM", "F444W") == pytest.approx(0.176, abs=0.002)  # 4.44 um / 5.2 m
     with pytest.raises(InputError, match="wavelength"):
         resolution("MIRI", "FND")
+
+
+def test_a_lost_dask_worker_is_explained_too():
+    class KilledError(Exception):
+        pass
+
+    class Client:
+        def nthreads(self):
+            return {"a": 2}
+
+        def submit(self, *args, **kwargs):
+            return self
+
+        def add_done_callback(self, done):
+            done(self)
+
+        def result(self):
+            raise KilledError("stage1/x was on a worker that died")
+
+    pool = executors._DaskPool(Client(), KilledError)
+    assert pool.slots == 2
+    with pytest.raises(BrokenProcessPool, match="worker that died"):
+        pool.submit(Task("stage1/x", "stage1", "x", (), {}), "out").result()

@@ -113,3 +113,22 @@ def test_real_observations(hd106906):
     assert {e.stage for e in exposures} == {"calints"}
     assert sum(e.is_psf for e in exposures) == 9
     assert sum(e.is_background for e in exposures) == 3
+
+
+def test_a_compressed_file_that_ends_early(tmp_path):
+    import gzip
+
+    whole = gzip.compress(write_exposure(tmp_path / "a_uncal.fits").read_bytes())
+    path = tmp_path / "short_uncal.fits.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"short_uncal\.fits\.gz: "):
+        read_exposure(path)
+
+
+def test_the_same_exposure_twice_is_told(tmp_path, caplog):
+    for folder in ("first", "second"):
+        write_exposure(tmp_path / folder / "a_uncal.fits")
+    with caplog.at_level("WARNING"):
+        (found,) = find_exposures([tmp_path])
+    assert found.path.parent.name == "first"
+    assert "a is there twice" in caplog.text and "second" in caplog.text

@@ -160,3 +160,10 @@ def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     stage3_throughput._store(stage3_throughput._cache_folder() / "map.npy", np.zeros(3))
+
+
+def test_a_star_near_zero_hours_of_right_ascension():
+    m = model()
+    m.meta.target.ra, m.meta.target.dec = 359.9999, 5.0
+    m.meta.wcsinfo.ra_ref, m.meta.wcsinfo.dec_ref = 0.0001, 5.0  # 0.7 arcsec away, beyond 0 h
+    assert sky_position(m) == (359.9999, 5.0)

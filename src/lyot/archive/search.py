@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lyot.archive.mast import MastClient
 from lyot.archive.records import ArchiveExposure, Listing, Query
 from lyot.errors import ArchiveError
+from lyot.geometry import angular_distance
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,7 @@ def separation(a: tuple[float, float] | None, b: tuple[float, float] | None) -> 
     """Angle between two sky positions, degrees; infinite where one is unknown."""
     if a is None or b is None:
         return math.inf
-    ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
-    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(half))))
+    return angular_distance(a, b)
 
 
 def _pattern(target: str) -> str:

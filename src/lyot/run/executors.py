@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,9 +106,10 @@ class _InlinePool:
 
 
 class _DaskPool:
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, lost: type[Exception]) -> None:
         self.slots = max(1, sum(client.nthreads().values()))
         self._client = client
+        self._lost = lost
 
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
         future: concurrent.futures.Future[TaskResult] = concurrent.futures.Future()
@@ -116,6 +118,8 @@ class _DaskPool:
         def finished(done: Any) -> None:
             try:
                 future.set_result(done.result())
+            except self._lost as error:
+                future.set_exception(BrokenProcessPool(str(error)))
             except Exception as error:  # noqa: BLE001 - handed on
                 future.set_exception(error)
 
@@ -184,7 +188,7 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
     ConfigError
         If there is no scheduler at that address.
     """
-    from distributed import Client
+    from distributed import Client, KilledWorker
 
     try:
         client: Any = Client(address, timeout="15s", set_as_default=False)  # type: ignore[no-untyped-call]
@@ -192,7 +196,7 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
         raise ConfigError(f"--scheduler {address}: no Dask scheduler there ({error}).") from error
     with client:
         client.run(prepare_worker, workers.threads, dict(environment))
-        yield _DaskPool(client)
+        yield _DaskPool(client, KilledWorker)
 
 
 def worker_lost(task: Task) -> ReductionError:

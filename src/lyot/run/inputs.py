@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +244,7 @@ def read_exposure(path: str | Path) -> Exposure:
         raise InputError(f"{path}: no permission to read this file.") from None
     except LyotError:
         raise
-    except (OSError, fits.VerifyError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, fits.VerifyError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable FITS file ({error}).") from error
     if science is None:
         raise InputError(f"{path}: there is no extension SCI; expected a JWST exposure.")
@@ -312,6 +313,8 @@ def one_per_exposure(exposures: Sequence[Exposure], *, preference: Sequence[Stag
     chosen: dict[str, Exposure] = {}
     for exposure in exposures:
         other = chosen.get(exposure.root)
+        if other is not None and other.stage == exposure.stage and other.path != exposure.path:
+            log.warning("%s is there twice; %s is used, %s is not", exposure.root, other.path, exposure.path)
         if other is None or preference.index(exposure.stage) < preference.index(other.stage):
             chosen[exposure.root] = exposure
     return sorted(chosen.values(), key=lambda e: e.root)

@@ -127,7 +127,7 @@ def companion_table(
     table["position_angle_err_stat"] = np.array([c.position_angle_error for c in companions]) * u.deg
     table["flux_upper_limit"] = np.array([c.upper_limit for c in companions]) * u.Jy
     table["delta_ra"], table["delta_dec"] = east * u.arcsec, north * u.arcsec
-    table["ra"] = (ra + east / 3600 / np.cos(np.radians(dec))) * u.deg
+    table["ra"] = (ra + east / 3600 / np.cos(np.radians(dec))) % 360 * u.deg
     table["dec"] = (dec + north / 3600) * u.deg
     for name, percent in (("low", 16), ("high", 84)):
         table[f"flux_posterior_{name}"] = [

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lyot.errors import InputError, unknown_name
+from lyot.geometry import angular_distance
 from lyot.run.inputs import Exposure
 
 ROLL_TOLERANCE = 0.5
@@ -63,9 +64,7 @@ def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> f
     """Angle between two sky positions, degrees; infinite where one is unknown."""
     if a is None or b is None:
         return math.inf
-    ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
-    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(half))))
+    return angular_distance(a, b)
 
 
 def _plain(name: str) -> str:

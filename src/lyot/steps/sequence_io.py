@@ -197,8 +197,7 @@ def sky_position(model: JwstDataModel) -> tuple[float, float]:
     pointing = (float(wcs.ra_ref), float(wcs.dec_ref))
 
     def distance(position: tuple[float, float]) -> float:
-        east = (position[0] - pointing[0]) * np.cos(np.radians(pointing[1]))
-        return 3600 * float(np.hypot(east, position[1] - pointing[1]))
+        return 3600 * geometry.angular_distance(position, pointing)
 
     best = min(known, key=distance, default=pointing)
     if distance(best) > POINTING_TOLERANCE:

@@ -71,7 +71,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
 
     @staticmethod
     def _inside(data: np.ndarray) -> np.ndarray:
-        """Pixels with at least three good neighbours in some integration: the field stop is not filled."""
+        """Pixels with at least five good ones in the 3 x 3 about them: the field stop is not filled."""
         good = np.pad(np.isfinite(data).any(axis=0), 1).astype(int)
         ny, nx = data.shape[1:]
         total = sum(good[i : i + ny, j : j + nx] for i in range(3) for j in range(3))

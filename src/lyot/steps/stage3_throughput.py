@@ -61,7 +61,7 @@ def throughput_map(filter_name: str) -> NDArray[np.float64]:
         found = np.load(path)
         if found.shape == coronagraph.shape:
             return _frozen(found)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         pass
     from lyot.optics import CoronagraphModel
 
@@ -83,10 +83,10 @@ def _cache_folder() -> Path:
 
 def _fingerprint(coronagraph: Coronagraph) -> str:
     """Changes with the coronagraph, the parameters of the optics, their code and the package's version."""
-    from lyot.optics import OpticsParams, field, propagate, pupil, throughput
+    from lyot.optics import OpticsParams, field, model, propagate, pupil, throughput
 
     digest = hashlib.sha256(repr((lyot.__version__, coronagraph, OpticsParams())).encode())
-    for module in (field, propagate, pupil, throughput):
+    for module in (field, model, propagate, pupil, throughput):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]
 
