@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from lyot import dq
 from lyot.errors import InputError, ReferenceFileError
-from lyot.ramps import engine
+from lyot.ramps import _scratch, _stream, engine
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference, match_dark, subtract_dark
 from lyot.ramps.depth_matching import truncate_to_depth
 from lyot.ramps.dq_init import initialize_flags, mask_flags
@@ -257,7 +258,7 @@ def test_band_layout_keeps_to_its_memory() -> None:
         width = -(-288 // passes) + 4 * (passes > 1)
         used = nints * 250 * width * (3 * 5 + (rows + 1) * 2) / 1e6
         assert used <= 320 or passes >= 288 // 8
-        assert 1 <= rows <= engine.MAX_ROWS
+        assert 1 <= rows <= _stream.MAX_ROWS
 
 
 def test_saturated_everywhere_is_left_to_the_steps() -> None:
@@ -267,3 +268,18 @@ def test_saturated_everywhere_is_left_to_the_steps() -> None:
     with pytest.raises(engine.NotStreamableError):
         engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
     assert dq.SATURATED == 2
+
+
+def test_slopes_kept_on_disk_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scenario = Scenario(nints=4, ngroups=15, seed=8)
+    raw = ramps(scenario)
+    c, d = prepared(scenario)
+    run = functools.partial(engine.process_exposure, raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
+    memory = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
+    assert not memory.scratch.on_disk
+    monkeypatch.setattr(_scratch, "IN_MEMORY", 0.0)
+    disk = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
+    assert disk.scratch.on_disk
+    with disk.scratch.kept_small():  # values stay when memory is given back
+        assert_same(disk, memory.slopes, memory.primary)
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ allocation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,13 +104,13 @@ def fit_work(nints: int, ngroups: int) -> FitWork:
     )
 
 
-def fit_arrays(nints: int, ny: int, nx: int) -> FitArrays:
-    """Allocate the result arrays."""
+def fit_arrays(nints: int, ny: int, nx: int, zeros: Callable[..., Any] = np.zeros) -> FitArrays:
+    """Allocate the result arrays; `zeros` makes those of the integrations."""
     image, cube = (ny, nx), (nints, ny, nx)
     parts = []
-    for shape in (image, cube):
-        parts += [np.zeros(shape, np.float32), np.zeros(shape, np.uint32)]
-        parts += [np.zeros(shape, np.float32) for _ in range(3)]
+    for shape, make in ((image, np.zeros), (cube, zeros)):
+        parts += [make(shape, np.float32), make(shape, np.uint32)]
+        parts += [make(shape, np.float32) for _ in range(3)]
     return FitArrays(*parts)
 
 

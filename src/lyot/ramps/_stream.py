@@ -12,11 +12,31 @@ from lyot import dq
 from lyot.ramps import _jump_kernels as jumps
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _ols_kernels as ols
+from lyot.ramps._scratch import Scratch
 from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
 from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import GroupTimes
 from lyot.ramps.sources import FloatFile, RampArray, RampFile
+
+MAX_ROWS = 16
+"""Rows of a band at most: more make reading no faster."""
+MIN_ROWS = 4
+"""Rows of a band at least; with less room the columns are taken in several passes."""
+
+
+def band_layout(shape: tuple[int, int, int, int], grow: int, memory: float) -> tuple[int, int]:
+    """Rows of a band, and number of passes over the columns, that fit into `memory` MB."""
+    nints, ngroups, ny, nx = shape
+    samples = nints * ngroups
+    passes = 1
+    while True:
+        width = -(-nx // passes) + 2 * (grow + 1) * (passes > 1)
+        room = memory * 1e6 - 3 * width * samples * 5  # the ring: float32 and flags
+        rows = int(room // (width * samples * 2)) - grow
+        if rows >= min(MIN_ROWS, ny) or passes >= nx // 8:
+            return max(1, min(rows, MAX_ROWS, ny)), passes
+        passes += 1
 
 
 class Plans(NamedTuple):
@@ -52,6 +72,7 @@ class Exposure:
     pixel_dq: NDArray[np.uint32]
     first_integration: int
     limits: FitLimits
+    scratch: Scratch
 
     def dark_rows(self, y: int, columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
         """Dark of one row: (columns, dark integrations, groups)."""
@@ -112,9 +133,13 @@ class Tally:
     def of(cls, e: Exposure) -> Tally:
         """Tally of an exposure of which nothing has been streamed."""
         nints, ngroups, ny, nx = e.source.shape
+        first = e.scratch.zeros((nints, ny, nx), np.int32)
+        for one in first:
+            one += ngroups
+            e.scratch.release()
         return cls(
             counts=Counts.empty(nints, ngroups),
-            first=np.full((nints, ny, nx), ngroups, np.int32),
+            first=first,
             pixel_dq=e.pixel_dq.copy(),
             lowered=np.zeros((2, ny, nx), bool),
             none=np.zeros((2, ny, nx), bool),

@@ -19,6 +19,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from lyot.errors import InputError
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _ols_kernels as ols
 from lyot.ramps._checks import check_image
-from lyot.ramps._stream import Chunk, Exposure, Plans, Tally
+from lyot.ramps._scratch import Scratch
+from lyot.ramps._stream import Chunk, Exposure, Plans, Tally, band_layout
 from lyot.ramps._threads import row_ranges, usable_threads
 from lyot.ramps.dark import DarkReference, dark_planes
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpParams, JumpPlan, plan_jump
@@ -52,10 +54,6 @@ from lyot.ramps.sources import FloatFile, PlaneFile, RampArray, RampFile
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 16
-"""Rows of a band at most: more make reading no faster."""
-MIN_ROWS = 4
-"""Rows of a band at least; with less room the columns are taken in several passes."""
 NEVER = np.float32(np.inf)
 
 
@@ -121,6 +119,8 @@ class StreamParams:
         0 takes every core.
     memory : float
         Room for the ramps in work, MB. The slopes come on top: 20 bytes per pixel and integration.
+    scratch : Path, optional
+        Folder where slopes of more than `lyot.ramps._scratch.IN_MEMORY` are kept in a nameless file while they grow.
     first_integration : int
         Number of the file's first integration in its exposure, from 1.
     limits : FitLimits
@@ -129,6 +129,7 @@ class StreamParams:
 
     threads: int = 0
     memory: float = 320.0
+    scratch: Path | None = None
     first_integration: int = 1
     limits: FitLimits = field(default_factory=FitLimits)
 
@@ -136,7 +137,7 @@ class StreamParams:
 @dataclass(frozen=True)
 class StreamResult:
     """Slopes, and what the steps have to tell: `all_unused` (nints, ngroups) bool, groups that are DO_NOT_USE in every
-    pixel; `primary`, number of jumps; tallies of RSCD; number of pixels that saturate.
+    pixel; `primary`, number of jumps; tallies of RSCD; number of pixels that saturate; where large slopes are kept.
     """
 
     slopes: RampFitResult
@@ -145,6 +146,7 @@ class StreamResult:
     primary: int
     rscd: tuple[RscdTally | None, RscdTally | None]
     n_saturated: int
+    scratch: Scratch
 
 
 def process_exposure(
@@ -264,6 +266,7 @@ def _exposure(
         pixel_dq=pixel_dq,
         first_integration=params.first_integration,
         limits=params.limits,
+        scratch=Scratch(params.scratch, 24e-6 * nints * ny * nx),
     )
 
 
@@ -331,29 +334,15 @@ def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays) -> Stre
         rscd_tally(tally.lowered[1], tally.none[1], e.settings.skip[n_first:nints]),
     )
     unused = (tally.counts.common & dq.DO_NOT_USE).astype(bool)
-    saturated = np.any(tally.first < e.source.shape[1], axis=0)
+    saturated = tally.first.min(axis=0) < e.source.shape[1]
     grown = ndimage.maximum_filter(saturated, size=2 * e.grow + 1, mode="nearest")
-    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, int(grown.sum()))
-
-
-def band_layout(shape: tuple[int, int, int, int], grow: int, memory: float) -> tuple[int, int]:
-    """Rows of a band, and number of passes over the columns, that fit into `memory` MB."""
-    nints, ngroups, ny, nx = shape
-    samples = nints * ngroups
-    passes = 1
-    while True:
-        width = -(-nx // passes) + 2 * (grow + 1) * (passes > 1)
-        room = memory * 1e6 - 3 * width * samples * 5  # the ring: float32 and flags
-        rows = int(room // (width * samples * 2)) - grow
-        if rows >= min(MIN_ROWS, ny) or passes >= nx // 8:
-            return max(1, min(rows, MAX_ROWS, ny)), passes
-        passes += 1
+    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, int(grown.sum()), e.scratch)
 
 
 def _stream(e: Exposure, plans: Plans, params: StreamParams) -> tuple[Tally, ols.FitArrays]:
     """One run over the exposure."""
     nints, _, ny, nx = e.source.shape
-    out = ols.fit_arrays(nints, ny, nx)
+    out = ols.fit_arrays(nints, ny, nx, e.scratch.zeros)
     tally = Tally.of(e)
     threads = usable_threads(params.threads)
     rows, passes = band_layout(e.source.shape, e.grow, params.memory)
@@ -397,6 +386,7 @@ def _stream_columns(
         work = [pool.submit(chunk.rows, raw, (start, ready), a0, tally, out) for chunk in chunks]
         for done in work:
             tally.counts.add(done.result())
+        e.scratch.release()
         kept = y1 - ready
         if kept:
             raw[:kept] = raw[ready - start : y1 - start].copy()

@@ -54,6 +54,8 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         "gain_scale": corrections.GainScaleStep,
     }
 
+    _usual_threshold: float | None = None
+
     def process(self, input_data: Any) -> Any:
         """Run stage 1 on a file or a data model; returns the ``rate`` product.
 
@@ -82,9 +84,10 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         is_reference = bool(metadata.get("meta.exposure.psf_reference"))
         is_background = bool(metadata.get("meta.observation.bkgdtarg"))
         threshold = options.threshold(is_reference=is_reference, is_background=is_background)
-        if threshold is not None:
-            log.info("Jump threshold %g sigma for this kind of exposure", threshold)
-            self.jump.rejection_threshold = threshold
+        if self._usual_threshold is None:
+            self._usual_threshold = self.jump.rejection_threshold
+        self.jump.rejection_threshold = self._usual_threshold if threshold is None else threshold
+        log.info("Jump threshold %g sigma for this kind of exposure", self.jump.rejection_threshold)
 
     def _why_step_by_step(self, file: Level1bFile | None) -> str | None:
         if not self.fuse:
@@ -96,8 +99,9 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         self.gain_scale.suffix = "gain_scale"
         rate = self.gain_scale.run(products.rate)
         self.gain_scale.suffix = "gain_scaleints"
-        rateints = self.gain_scale.run(products.rateints)
-        self.save_model(rateints, "rateints")
+        with products.scratch.kept_small():
+            rateints = self.gain_scale.run(products.rateints)
+            self.save_model(rateints, "rateints")
         self.setup_output(rate)
         log.info("... ending calwebb_detector1")
         return rate

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jwst.jump.jump_step import JumpStep as OfficialJumpStep
 from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
-from jwst.ramp_fitting.ramp_fit_step import create_image_model, create_integration_model
+from jwst.ramp_fitting.ramp_fit_step import create_image_model
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
@@ -147,7 +147,7 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
             return None, None
         result = without_outliers(result, self.outlier_threshold)
         rate = create_image_model(model, slope_info(result.rate))
-        rateints = create_integration_model(model, slope_info(result.rateints), model.int_times)
+        rateints = integration_model(model, result.rateints)
         for product in (rate, rateints):
             complete_slopes(product)
         return (datamodels.IFUImageModel(rate) if self._is_ifu(model) else rate), rateints
@@ -207,6 +207,19 @@ def slope_info(slopes: SlopeImage) -> dict[str, NDArray[Any]]:
         "var_rnoise": slopes.var_rnoise,
         "err": slopes.err,
     }
+
+
+def integration_model(model: Any, slopes: SlopeImage) -> Any:
+    """The ``rateints`` product of an exposure; holds the very arrays of `slopes`.
+
+    The official function makes empty arrays of the product's size first: as much memory again.
+    """
+    product = datamodels.CubeModel()
+    product.update(model)
+    for name, values in slope_info(slopes).items():
+        setattr(product, "data" if name == "slope" else name, values)
+    product.int_times = model.int_times
+    return product
 
 
 def complete_slopes(product: Any) -> None:

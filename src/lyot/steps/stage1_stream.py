@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jwst.ramp_fitting.ramp_fit_step import create_image_model, create_integration_model
+from jwst.ramp_fitting.ramp_fit_step import create_image_model
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot.params import from_step
 from lyot.ramps import engine
+from lyot.ramps._scratch import Scratch
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference
 from lyot.ramps.jump import JumpParams
 from lyot.ramps.options import FitOptions
@@ -28,6 +32,7 @@ from lyot.steps.stage1_slopes import (
     MIN_GROUPS_JUMP,
     complete_slopes,
     fit_limits,
+    integration_model,
     record_jumps,
     slope_info,
     without_outliers,
@@ -42,10 +47,11 @@ FULL_FRAME = (1024, 1032)
 
 @dataclass(frozen=True)
 class Streamed:
-    """Products of a streamed exposure: ``rate`` and ``rateints`` data models."""
+    """Products of a streamed exposure: ``rate`` and ``rateints`` data models, and where large arrays are kept."""
 
     rate: Any
     rateints: Any
+    scratch: Scratch
 
 
 def why_not(pipeline: Any, file: Level1bFile) -> str | None:
@@ -149,12 +155,18 @@ class _Run:
             params=engine.StreamParams(
                 threads=self.pipeline.threads,
                 memory=self.pipeline.memory,
+                scratch=self._scratch_folder(),
                 first_integration=self.first,
                 limits=fit_limits(self.model, from_step(FitOptions, self.pipeline.ramp_fit)),
             ),
         )
         self._record(result, jump, factor)
         return self._models(result)
+
+    def _scratch_folder(self) -> Path:
+        """Where the products go, if that is a folder that can be written to; else the folder for temporary files."""
+        folder = Path(self.pipeline.search_attr("output_dir") or self.file.path.parent)
+        return folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
     def _file(self, step: Any, kind: str) -> Any:
         """Reference file of a step, None if there is none."""
@@ -282,9 +294,9 @@ class _Run:
     def _models(self, result: engine.StreamResult) -> Streamed:
         slopes = without_outliers(result.slopes, self.pipeline.ramp_fit.outlier_threshold)
         rate = create_image_model(self.model, slope_info(slopes.rate))
-        rateints = create_integration_model(self.model, slope_info(slopes.rateints), self.model.int_times)
+        rateints = integration_model(self.model, slopes.rateints)
         for product in (rate, rateints):
             complete_slopes(product)
             step = self.pipeline.ramp_fit
             step.finalize_result(product, step._reference_files_used)
-        return Streamed(rate, rateints)
+        return Streamed(rate, rateints, result.scratch)
