@@ -72,7 +72,7 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
     """The run, whose measurements go to `folder`, with copies there of the tables that the task reads."""
     from lyot.run.measured import open_run
 
-    run = open_run(out, modes=modes)
+    run = open_run(out, modes=modes, i2d=Path(task.inputs[0]))
     copies = []
     for path in map(Path, task.inputs):
         if path.parent == out / "measure":

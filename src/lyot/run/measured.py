@@ -45,13 +45,26 @@ class MeasuredRun:
         return self.out / "measure" if self.tables is None else self.tables
 
 
-def _last_stage3(out: Path) -> Record:
+def _last_stage3(out: Path, i2d: Path | None) -> Record:
+    """The record of stage 3 that made a combined image, or else of the one that was done last."""
     if not (out / "manifest.jsonl").is_file():
         raise MissingInputError(f"{out}: no manifest.jsonl; expected the output folder of lyot run.")
     records = [r for r in Manifest(out).records if r.kind == "stage3"]
     if not records:
         raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with --stages up to 3 first.")
+    if i2d is not None:
+        records = [r for r in records if any(Path(p.path).name == i2d.name for p in r.products)] or records
     return records[-1]
+
+
+def _association(out: Path, record: Record) -> list[dict[str, str]]:
+    """Members of the association that stage 3 was made from."""
+    path = out / record.association
+    try:
+        members: list[dict[str, str]] = json.loads(path.read_text())["products"][0]["members"]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise MissingInputError(f"{path}: the association of stage 3 cannot be read; run lyot run again.") from error
+    return members
 
 
 def _product(out: Path, record: Record, suffix: str) -> Path | None:
@@ -59,7 +72,7 @@ def _product(out: Path, record: Record, suffix: str) -> Path | None:
     return found[0] if found else None
 
 
-def open_run(out: str | Path, *, modes: int | None = None) -> MeasuredRun:
+def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = None) -> MeasuredRun:
     """Open a finished run for measurements.
 
     Parameters
@@ -68,6 +81,8 @@ def open_run(out: str | Path, *, modes: int | None = None) -> MeasuredRun:
         Output folder of ``lyot run``.
     modes : int, optional
         Truncation to measure; that of the main product by default.
+    i2d : Path, optional
+        Combined image that is measured, where the folder holds several; by default the one that was made last.
 
     Raises
     ------
@@ -75,9 +90,8 @@ def open_run(out: str | Path, *, modes: int | None = None) -> MeasuredRun:
         If stage 3 has not been run there, or its inputs are gone.
     """
     out = Path(out)
-    record = _last_stage3(out)
-    association = json.loads((out / record.association).read_text())
-    members = association["products"][0]["members"]
+    record = _last_stage3(out, i2d)
+    members = _association(out, record)
     science = [_member(out, record, m["expname"]) for m in members if m["exptype"] == "science"]
     i2d = _product(out, record, "i2d")
     if i2d is None or not i2d.is_file():

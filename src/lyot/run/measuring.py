@@ -193,7 +193,7 @@ def _template(i2d: Path) -> Template | None:
     from lyot.run.measured import open_run, template_of
 
     try:
-        return template_of(open_run(i2d.parent.parent))
+        return template_of(open_run(i2d.parent.parent, i2d=i2d))
     except LyotError as error:
         log.info("found sources are masked by circles: %s", error)
         return None

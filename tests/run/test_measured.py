@@ -1,0 +1,33 @@
+"""Which reduction a measurement repeats, where a folder holds several."""
+
+from dataclasses import replace
+
+import pytest
+
+from lyot.errors import MissingInputError
+from lyot.run import measured
+from lyot.run.manifest import Manifest, Product, Record
+
+
+@pytest.fixture
+def folder(tmp_path):
+    manifest = Manifest(tmp_path)
+    record = Record("stage3/a", "stage3", "a", "key", [], [Product("stage3/a_i2d.fits", 1, 1, "0")], {}, {}, "",
+                    "2026-01-01T00:00:00", 1.0, 1.0, association="asn/a.json")  # fmt: skip
+    manifest.add(record)
+    other = [Product("stage3/b_i2d.fits", 1, 1, "0")]
+    manifest.add(replace(record, task="stage3/b", name="b", products=other, association="asn/b.json"))
+    return tmp_path
+
+
+def test_that_of_the_image_else_the_last(folder):
+    assert measured._last_stage3(folder, None).name == "b"
+    assert measured._last_stage3(folder, folder / "stage3" / "a_i2d.fits").name == "a"
+    manifest = Manifest(folder)
+    manifest.add(manifest.record("stage3/a"))  # done again
+    assert measured._last_stage3(folder, None).name == "a"
+
+
+def test_an_association_that_is_gone(folder):
+    with pytest.raises(MissingInputError, match=r"asn/b\.json: the association of stage 3 cannot be read"):
+        measured.open_run(folder)
