@@ -17,7 +17,7 @@ from lyot.archive.connection import TOKEN_VARIABLE, Connection, connection_from_
 from lyot.archive.mast import MastClient
 from lyot.archive.records import ArchiveFile
 from lyot.archive.transfer import CancelledError, Transfer, destination, fetch, is_whole
-from lyot.errors import ArchiveError, LyotError, OutputError
+from lyot.errors import ArchiveError, LyotError, OutputError, output_error
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _prepare(folder: Path, lacking: Sequence[ArchiveFile]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made or read ({error.strerror or error}).") from error
+        raise output_error(folder, error) from error
     there = sum(p.stat().st_size for f in lacking if (p := folder / f".{f.name}.part").is_file())
     needed = sum(f.size for f in lacking) - there + _SPARE
     if needed > free:
@@ -188,7 +188,7 @@ class _Batch:
             with (self.folder / RECORD).open("a") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise OutputError(f"{self.folder / RECORD}: cannot be written ({error.strerror or error}).") from error
+            raise output_error(self.folder / RECORD, error) from error
 
     def _report(self, file: ArchiveFile, done: int) -> None:
         if self._listener is not None:

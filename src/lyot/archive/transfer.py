@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from lyot.archive.connection import BUSY, TOKEN_VARIABLE, Connection, new_session, pause_before_retry
 from lyot.archive.records import ArchiveFile
-from lyot.errors import ArchiveError, OutputError
+from lyot.errors import ArchiveError, output_error
 
 if TYPE_CHECKING:
     import requests
@@ -169,7 +169,7 @@ def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path
             except OSError as error:
                 if isinstance(error, ArchiveError):
                     raise
-                raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+                raise output_error(path, error) from error
 
 
 def _size(path: Path) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lyot.errors import InputError, OutputError
+from lyot.errors import InputError, OutputError, output_error
 from lyot.simulate import crds_mappings
 from lyot.simulate.detector import DetectorModel
 from lyot.simulate.references import Reference, references_of
@@ -126,7 +126,7 @@ def _write(root: Path, references: Sequence[Reference], instruments: Sequence[st
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"The calibration cache {root} cannot be written: {error}.") from error
+        raise output_error(root, error) from error
     log.info("Wrote calibration cache %s with %d reference files, context %s", root, len(references), context)
     return CrdsCache(root, context)
 

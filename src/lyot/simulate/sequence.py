@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lyot.errors import ConfigError, OutputError
+from lyot.errors import ConfigError, OutputError, output_error
 from lyot.instrument import coronagraph
 from lyot.optics import OpticsParams
 from lyot.simulate.cosmic_rays import HIT_DTYPE, CosmicRays
@@ -237,7 +236,7 @@ def _new_folder(out: Path, nbytes: int, *, overwrite: bool) -> Iterator[Path]:
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"{out}: cannot be made: {error.strerror}.") from error
+        raise output_error(out, error) from error
     try:
         yield folder
         if out.exists():
@@ -247,8 +246,7 @@ def _new_folder(out: Path, nbytes: int, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OutputError):
             raise
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise OutputError(f"{out}: cannot be written: {reason}.") from error
+        raise output_error(out, error) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
