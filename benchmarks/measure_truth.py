@@ -28,7 +28,7 @@ from lyot import geometry
 from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
 from lyot.measure.companion import fit_companion
-from lyot.measure.contrast import contrast_curve, measure_responses
+from lyot.measure.contrast import aperture_response, contrast_curve
 from lyot.measure.detection import detect_sources
 from lyot.measure.noise import snr_map
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
@@ -182,9 +182,7 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
         noise = maps.noise[round(y), round(x)]
         if not np.isfinite(noise):
             continue
-        p = ContrastParams(separations=2, angles=1, inner_radius=separation, outer_radius=separation * 1.001,
-                           first_angle=angle)  # fmt: skip
-        response = float(measure_responses(base.injector, base.fwhm, p).response[0, 0])
+        response = aperture_response(base.injector, east, north, base.fwhm)
         flux = float(10 ** rng.uniform(np.log10(3), 2)) * float(noise) / response
         one = simulate(seed, k, flux * light, truth=truth)
         guess = (separation + rng.normal(scale=0.03), angle + np.degrees(rng.normal(scale=0.03) / separation))
@@ -199,6 +197,7 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
             "fitted": c.flux, "error": c.flux_error, "radial": radial, "radial_error": c.separation_error,
             "tangential": tangential, "tangential_error": np.radians(c.position_angle_error) * c.separation,
             "elements": c.elements, "scale": c.noise_scale, "chi2": c.reduced_chi2, "seconds": seconds,
+            "ambiguous": float(c.ambiguous),
         })  # fmt: skip
     return rows
 

@@ -7,6 +7,7 @@ from scipy import ndimage, stats
 from lyot.errors import InputError
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, snr_map
+from lyot.measure.detection import source_snr
 from lyot.measure.noise import aperture_kernel, t_to_gaussian
 
 FWHM = 4.5
@@ -64,6 +65,55 @@ def test_bright_companion_does_not_hide_a_fainter_one():
     found = detect_sources(image, CENTER, FWHM, SCALE)
     assert found[0].position_angle == pytest.approx(30.0, abs=0.2)  # S/N of 200: a fiftieth of a pixel at this radius
     assert any(abs(d.position_angle - 150) < 2 and abs(d.separation - 2.2) < 0.05 for d in found)
+
+
+def wide(x, y):
+    """A source with wings: three quarters of the light in a core, the rest over four times its width."""
+    gx, gy = offset_grid((121, 121), (x, y))
+    r2 = (gx**2 + gy**2) / FWHM**2
+    return np.exp(-4 * np.log(2) * r2) + 0.02 * np.exp(-4 * np.log(2) * r2 / 16)
+
+
+def test_a_source_is_not_its_own_noise():
+    x, y = 60 + 8, 59
+    image = noise_image(12) + 60 * wide(x, y)
+    mapped = snr_map(image, CENTER, FWHM)
+    own = source_snr(image, wide(x, y), (x, y), CENTER, FWHM)
+    empty = snr_map(noise_image(12), CENTER, FWHM)
+    # without its wings the noise is that of the image without the source, but for the fit's own error of the wings
+    assert own.noise == pytest.approx(empty.noise[y, x], rel=0.1)
+    assert own.snr > 1.3 * mapped.snr[y, x]
+    assert own.elements == mapped.elements[y, x]
+    assert own.scale == pytest.approx(60, rel=0.15)  # five times the noise of the amplitude
+
+
+def test_without_wings_it_is_the_map():
+    image = noise_image(13)
+    mapped = snr_map(image, CENTER, FWHM)
+    point = np.zeros(image.shape)
+    point[80, 40] = 1.0
+    own = source_snr(image, point, (40, 80), CENTER, FWHM)
+    assert own.snr == pytest.approx(mapped.snr[80, 40], rel=1e-6)
+    assert own.significance == pytest.approx(mapped.significance()[80, 40], rel=1e-6)
+
+
+def test_search_finds_a_source_that_hides_itself():
+    x, y = 60 + 9, 59
+    image = noise_image(14) + 25 * wide(x, y)
+    params = DetectionParams(threshold=6.0, min_significance=3.0, outer_radius=1.5)
+    blind = detect_sources(image, CENTER, FWHM, SCALE, params=params)
+    found = detect_sources(image, CENTER, FWHM, SCALE, params=params, template=wide)
+    assert len(found) >= 1
+    assert np.hypot(found[0].x - x, found[0].y - y) < 1.0
+    assert not blind or found[0].snr > blind[0].snr
+
+
+def test_false_alarms_with_a_template_are_as_rare():
+    params = DetectionParams(threshold=0.0, min_significance=4.5)
+    n = sum(
+        len(detect_sources(noise_image(s), CENTER, FWHM, SCALE, params=params, template=wide)) for s in range(100, 120)
+    )
+    assert n <= 5  # one is expected in 20 images, see above; more than 5 once in 1000
 
 
 def test_truncations_are_merged():

@@ -1,7 +1,8 @@
 """Companions: flux and position by a forward model through the reduction, with errors that come from the residuals.
 
 The residuals around the source are whitened with their own covariance (`lyot.measure.covariance`); the model of a
-source at any position comes from forward models on a grid around it (`lyot.measure.forward`).
+source at any position comes from forward models on a lattice around the guess (`lyot.measure.forward`); the whole
+circle around the guess is looked at, so that no maximum is missed (`lyot.measure.posterior`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from lyot.measure.covariance import (
     stamp_covariance,
     template_scale,
 )
-from lyot.measure.forward import ForwardGrid, derivatives, forward_grid, node_weights
+from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice
 from lyot.measure.injection import FloatArray, Injector
 from lyot.measure.noise import aperture_sums
-from lyot.measure.posterior import Sampling, sample_posterior
+from lyot.measure.posterior import Mode, Sampling, find_modes, sample_posterior
 from lyot.params import param
 
 log = logging.getLogger(__name__)
@@ -42,18 +43,42 @@ class CompanionParams:
     """How companions are fitted."""
 
     fit_radius: float = param(1.5, help="radius of the fitted region, resolution elements", min=0.5)
-    search_radius: float = param(1.0, help="how far from the guess the peak is looked for", unit="lambda/D", min=0.0)
+    search_radius: float = param(
+        1.0, help="prior of the position: a circle around the guess with this radius", unit="lambda/D", min=0.0
+    )
     iterations: int = param(3, help="alternations of fit and noise estimate", min=1)
-    posterior: bool = param(True, help="sample the posterior (emcee) beside the linearised errors")
+    posterior: bool = param(True, help="sample the posterior (emcee) beside that on the mesh")
     walkers: int = param(32, help="walkers of the sampler", min=8)
     steps: int = param(800, help="steps of the sampler, of which the first quarter is dropped", min=40)
     seed: int = param(1, help="seed of the sampler", min=0)
-    debias: bool = param(
-        True,
-        help="take off the mean excess of a flux whose position was fitted as well, error^2/flux: of two free "
-        "coordinates the best is always the brighter",
-    )
     limit_snr: float = param(5.0, help="below this S/N an upper limit is reported as well", min=0.0)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another place where the source may be: a maximum of the posterior beside the best.
+
+    Attributes
+    ----------
+    east, north : float
+        Offset from the star, arcsec.
+    flux : float
+        Unit of the injected sources.
+    probability : float
+        Part of the posterior that belongs to it.
+    """
+
+    east: float
+    north: float
+    flux: float
+    probability: float
+
+
+LEAST_RADIUS = 1.5
+"""Smallest circle of positions, pixels."""
+
+AMBIGUOUS = 0.05
+"""Part of the posterior outside the best maximum from which on a fit is called ambiguous."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +90,10 @@ class Companion:
     east, north : float
         Offset from the star, arcsec.
     flux : float
-        Unit of the injected sources (Jy before the mask).
+        Unit of the injected sources (Jy before the mask). As the offsets, the mean of the posterior around its highest
+        maximum: the flux at the best position itself is too high on average, by error^2 / flux.
     covariance : (3, 3) float64 ndarray
-        Of (flux, east, north), from the linearised fit.
+        Of (flux, east, north), over the whole posterior: where it has several maxima, it covers them.
     snr : float
         Flux over its error.
     significance : float
@@ -79,13 +105,15 @@ class Companion:
     reduced_chi2 : float
         Of the residuals in the fitted region.
     samples : (n, 3) float64 ndarray or None
-        Posterior of (flux, east, north), flat priors, not debiased.
+        Posterior of (flux, east, north), flat priors.
     upper_limit : float
         95 % upper limit of the flux (flux not negative); NaN for detections.
     throughput_gradient : (2,) float64 ndarray
         Relative change of the source's light per arcsec (east, north): what an error of the star's position does.
     model : (Ny, Nx) float64 ndarray
         The fitted source in the combined image.
+    alternatives : tuple of Alternative
+        Other maxima of the posterior, the most probable first.
     """
 
     east: float
@@ -101,6 +129,12 @@ class Companion:
     upper_limit: float
     throughput_gradient: FloatArray
     model: FloatArray
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the source may well be at another place (`alternatives`)."""
+        return sum(a.probability for a in self.alternatives) > AMBIGUOUS
 
     @property
     def separation(self) -> float:
@@ -131,14 +165,24 @@ class Companion:
 
 
 @dataclass(frozen=True)
-class _Region:
-    """Pixels that are fitted, with everything whitened."""
+class _Fit:
+    """One alternation: the noise, and what follows from it."""
 
-    geometry: StampGeometry
+    white: WhiteModels
     noise: StampNoise
-    stamps: FloatArray
-    white_stamps: FloatArray
-    white_data: FloatArray
+    scale: float
+    modes: tuple[Mode, ...]
+
+    @property
+    def inflation(self) -> float:
+        """Factor on the noise because its scale is itself known from a few places only: that of Student's t."""
+        return inflation(self.noise.elements)
+
+
+def inflation(elements: int) -> float:
+    """Width of Student's t with the degrees of freedom that a noise scale from some places has."""
+    freedom = elements + PRIOR_ELEMENTS
+    return float(np.sqrt(freedom / (freedom - 2)))
 
 
 def fit_companions(
@@ -210,32 +254,31 @@ def fit_companion(
     """
     p = params or CompanionParams()
     image = injector.image - others
-    start = _peak_near(image, injector, fwhm, guess, p.search_radius)
+    east, north = (float(v) for v in sky_offset(*guess))
+    middle = injector.pixel(east, north)
+    radius = max(p.search_radius * fwhm, LEAST_RADIUS)
+    start = _peak_near(image, middle, fwhm, radius, guess)
     reference = _rough_flux(image, injector, fwhm, start)
-    grid = forward_grid(injector, start, flux=reference)
-    theta = np.array([reference, 0.0, 0.0])
-    for _ in range(6):
-        theta, region = _alternate(image, injector, fwhm, grid, theta, p)
-        if np.abs(theta[1:]).max() <= 1.0:
-            break
-        step = np.clip(theta[1:], -1.5, 1.5)
-        grid = forward_grid(injector, (grid.middle[0] + step[0], grid.middle[1] + step[1]), flux=reference)
-        theta = np.array([theta[0], 0.0, 0.0])
-    return _described(injector, grid, region, theta, p)
+    lattice = forward_lattice(
+        injector, middle, radius=radius, reach=p.fit_radius * fwhm, fwhm=fwhm, flux=reference
+    )  # fmt: skip
+    theta = np.array([reference, start[0] - middle[0], start[1] - middle[1]])
+    model = _model(injector, lattice, theta, reference)
+    for _ in range(p.iterations):
+        fit = _alternate(image, model, injector, fwhm, lattice, theta, p)
+        theta = fit.modes[0].mean
+        model = _model(injector, lattice, theta, reference)
+    return _described(injector, fit, model, p)
 
 
 def _peak_near(
-    image: FloatArray, injector: Injector, fwhm: float, guess: tuple[float, float], radius: float
+    image: FloatArray, middle: tuple[float, float], fwhm: float, radius: float, guess: tuple[float, float]
 ) -> tuple[float, float]:
-    """The brightest aperture within `radius` resolution elements of the guess, (x, y)."""
-    east, north = (float(v) for v in sky_offset(*guess))
-    x, y = injector.pixel(east, north)
-    dx, dy = offset_grid((image.shape[0], image.shape[1]), (x, y))
-    near = np.hypot(dx, dy) <= max(radius * fwhm, 0.8)
+    """The brightest aperture within `radius` pixels of the guess, (x, y)."""
+    dx, dy = offset_grid((image.shape[0], image.shape[1]), middle)
+    near = np.hypot(dx, dy) <= radius
     if not np.isfinite(image[near]).any():
         raise InputError(f"guess {guess[0]:.3f} arcsec, {guess[1]:.1f} deg: there are no data at that position.")
-    if radius == 0:
-        return x, y
     sums = np.where(near, aperture_sums(image, fwhm), -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(np.nan_to_num(sums, nan=-np.inf))), sums.shape)
     return float(ix), float(iy)
@@ -250,49 +293,47 @@ def _rough_flux(image: FloatArray, injector: Injector, fwhm: float, at: tuple[fl
     return max(value if np.isfinite(value) else 0.0, noise) / unit
 
 
+def _model(injector: Injector, lattice: ForwardLattice, theta: FloatArray, flux: float) -> FloatArray:
+    """The source in the whole combined image, 0 where that has no data."""
+    position = injector.sky(lattice.middle[0] + theta[1], lattice.middle[1] + theta[2])
+    return np.asarray(theta[0] * np.nan_to_num(injector.forward(*position, flux=flux)))
+
+
 def _alternate(
-    image: FloatArray, injector: Injector, fwhm: float, grid: ForwardGrid, theta: FloatArray, p: CompanionParams
-) -> tuple[FloatArray, _Region]:
-    """Noise from the residuals of the last fit, then a new fit, a few times."""
-    region: _Region | None = None
-    for _ in range(p.iterations):
-        region = _region(image, injector, fwhm, grid, theta, p)
-        theta = _gauss_newton(region, theta)
-        if np.abs(theta[1:]).max() > 1.5:
-            break
-    assert region is not None
-    return theta, region
-
-
-def _region(
-    image: FloatArray, injector: Injector, fwhm: float, grid: ForwardGrid, theta: FloatArray, p: CompanionParams
-) -> _Region:
-    """Pixels around the grid's middle, with the noise as it is when the model `theta` is taken out."""
-    position = np.clip(theta[1:], -1.0, 1.0)
-    model = theta[0] * np.tensordot(node_weights(position[:1], position[1:])[0], grid.models, axes=1)
+    image: FloatArray,
+    model: FloatArray,
+    injector: Injector,
+    fwhm: float,
+    lattice: ForwardLattice,
+    theta: FloatArray,
+    p: CompanionParams,
+) -> _Fit:
+    """Noise from the residuals of the last fit, then a new fit of the pixels around its position."""
     residual = image - model
+    place = (lattice.middle[0] + float(theta[1]), lattice.middle[1] + float(theta[2]))
     shape = (image.shape[0], image.shape[1])
-    dx, dy = offset_grid(shape, grid.middle)
+    dx, dy = offset_grid(shape, place)
     near = np.hypot(dx, dy) <= p.fit_radius * fwhm
     rows, columns = np.nonzero(near & np.isfinite(image))
     if len(rows) < 12:
         raise InputError("the companion lies at the edge of the data: fewer than 12 pixels to fit.")
-    geometry = StampGeometry(rows, columns, (round(grid.middle[0]), round(grid.middle[1])), injector.center, fwhm)
+    geometry = StampGeometry(rows, columns, (round(place[0]), round(place[1])), injector.center, fwhm)
     radial = radial_noise(residual, injector.center, near, width=0.5 * fwhm)
     if not np.isfinite(radial.sigma[rows, columns]).all():
         radial = radial_noise(residual, injector.center, np.zeros(shape, bool), width=1.0 * fwhm)
     flat = residual - radial.mean
-    noise, scale = _noise(flat, radial, geometry, near)
-    stamps = grid.stamps(rows, columns)
-    template = node_weights(position[:1], position[1:])[0] @ stamps
+    noise = _noise(flat, radial, geometry, near)
     usable = np.isfinite(flat) & np.isfinite(radial.sigma) & ~near
-    scale, elements = template_scale(flat, radial, noise, template, geometry, usable)
+    scale, elements = template_scale(flat, radial, noise, model[rows, columns], geometry, usable)
     noise = StampNoise(noise.lower, scale, elements)
-    data = (image - radial.mean)[rows, columns]
-    return _Region(geometry, noise, stamps, noise.whiten(stamps), noise.whiten(data))
+    stamps = lattice.stamps(rows, columns)
+    white = noise.whiten(stamps.reshape(-1, len(rows))).reshape(stamps.shape)
+    models = WhiteModels(lattice, white, noise.whiten((image - radial.mean)[rows, columns]))
+    total = scale * inflation(elements)
+    return _Fit(models, noise, total, find_modes(models, total))
 
 
-def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near: BoolArray) -> tuple[StampNoise, float]:
+def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near: BoolArray) -> StampNoise:
     shape = (flat.shape[0], flat.shape[1])
     dx, dy = offset_grid(shape, geometry.center)
     annulus = np.abs(np.hypot(dx, dy) - geometry.radius) <= RING_WIDTH * geometry.fwhm
@@ -303,69 +344,51 @@ def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near:
         raise ReductionError("too few pixels with data at the separation of the companion to tell its noise.")
     z = np.where(use, flat / np.where(radial.sigma > 0, radial.sigma, 1.0), 0.0)
     rho = correlation(z, use, CORRELATION_REACH * geometry.fwhm)
-    return stamp_covariance(radial, rho, geometry.rows, geometry.columns), 1.0
+    return stamp_covariance(radial, rho, geometry.rows, geometry.columns)
 
 
-def _gauss_newton(region: _Region, theta: FloatArray) -> FloatArray:
-    """Least squares of flux and position (pixels from the grid's middle), damped where the chi2 would grow."""
-    best, chi2 = theta, _chi2(region, theta)
-    for _ in range(30):
-        unit, gradient = derivatives(region.white_stamps, best)
-        design = np.vstack([unit, best[0] * gradient]).T
-        step = np.linalg.lstsq(design, region.white_data - best[0] * unit, rcond=None)[0]
-        step[1:] = np.clip(step[1:], -0.5, 0.5)
-        for damping in (1.0, 0.3, 0.1, 0.03):
-            trial = best + damping * step
-            if np.abs(trial[1:]).max() <= 2.0 and _chi2(region, trial) < chi2:
-                break
-        else:
-            return best
-        gain = chi2 - _chi2(region, trial)
-        best, chi2 = trial, chi2 - gain
-        if gain < 1e-6:
-            return best
-    return best
-
-
-def _chi2(region: _Region, theta: FloatArray) -> float:
-    model = theta[0] * (node_weights(theta[1:2], theta[2:3])[0] @ region.white_stamps)
-    return float(np.sum((region.white_data - model) ** 2))
-
-
-def _described(
-    injector: Injector, grid: ForwardGrid, region: _Region, theta: FloatArray, p: CompanionParams
-) -> Companion:
-    unit, gradient = derivatives(region.white_stamps, theta)
-    design = np.vstack([unit, theta[0] * gradient]).T
-    scale, n = region.noise.scale, region.noise.elements
-    freedom = n + PRIOR_ELEMENTS
-    inflation = np.sqrt(freedom / (freedom - 2))  # the scale is itself known from a few places only: Student's t
-    normal = design.T @ design
-    if theta[0] == 0:
-        normal[1, 1] = normal[2, 2] = 1.0
-    inverse = np.linalg.inv(normal) * scale**2 * inflation**2
+def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionParams) -> Companion:
+    best, lattice, white = fit.modes[0], fit.white.lattice, fit.white
+    share = np.array([m.probability for m in fit.modes])
+    share = share / share.sum()
+    covariance = np.zeros((3, 3))
+    for weight, mode in zip(share, fit.modes, strict=True):
+        apart = mode.mean - best.mean
+        covariance += weight * (mode.covariance + np.outer(apart, apart))
     to_sky = np.diag([1.0, -injector.pixel_scale, injector.pixel_scale])
-    covariance = to_sky @ inverse @ to_sky
-    x, y = grid.middle[0] + theta[1], grid.middle[1] + theta[2]
-    east, north = injector.sky(x, y)
-    weights = node_weights(theta[1:2], theta[2:3])[0]
-    snr = float(theta[0] / np.sqrt(covariance[0, 0]))
-    samples = _posterior(region, theta, p, injector, grid) if p.posterior else None
+    covariance = to_sky @ covariance @ to_sky
+    flux = float(best.mean[0])
+    east, north = _on_sky(injector, lattice, best.mean)
+    error = float(np.sqrt(covariance[0, 0]))
+    snr = flux / error
+    height = float(best.best[0] * np.sqrt(np.sum(white.at(best.best[1], best.best[2])[0] ** 2)))
+    left = white.data - best.best[0] * white.at(best.best[1], best.best[2])[0]
+    others = sorted(zip(share[1:], fit.modes[1:], strict=True), key=lambda pair: -pair[0])
     return Companion(
-        east=float(east),
-        north=float(north),
-        flux=float(theta[0]) * (1.0 - 1.0 / max(snr**2, 4.0)) if p.debias else float(theta[0]),
+        east=east,
+        north=north,
+        flux=flux,
         covariance=covariance,
         snr=snr,
-        significance=float(stats.norm.isf(stats.t.sf(snr * inflation, freedom))),
-        elements=n,
-        noise_scale=scale,
-        reduced_chi2=_chi2(region, theta) / max(len(region.white_data) - 3, 1),
-        samples=samples,
-        upper_limit=_upper_limit(float(theta[0]), float(np.sqrt(covariance[0, 0]))) if snr < p.limit_snr else np.nan,
+        significance=float(
+            stats.norm.isf(stats.t.sf(height / fit.noise.scale, fit.noise.elements + PRIOR_ELEMENTS))
+        ),
+        elements=fit.noise.elements,
+        noise_scale=fit.noise.scale,
+        reduced_chi2=float(left @ left) / max(len(left) - 3, 1),
+        samples=_samples(injector, fit, p) if p.posterior else None,
+        upper_limit=_upper_limit(flux, error) if snr < p.limit_snr else np.nan,
         throughput_gradient=_throughput_gradient(injector, east, north),
-        model=theta[0] * np.tensordot(weights, grid.models, axes=1),
-    )
+        model=model,
+        alternatives=tuple(
+            Alternative(*_on_sky(injector, lattice, m.mean), float(m.mean[0]), float(weight)) for weight, m in others
+        ),
+    )  # fmt: skip
+
+
+def _on_sky(injector: Injector, lattice: ForwardLattice, theta: FloatArray) -> tuple[float, float]:
+    east, north = injector.sky(lattice.middle[0] + theta[1], lattice.middle[1] + theta[2])
+    return float(east), float(north)
 
 
 def _upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
@@ -387,11 +410,7 @@ def _throughput_gradient(injector: Injector, east: float, north: float) -> Float
     ) / (2 * h * middle)
 
 
-def _posterior(
-    region: _Region, theta: FloatArray, p: CompanionParams, injector: Injector, grid: ForwardGrid
-) -> FloatArray:
-    scale = region.noise.scale
-    sampling = Sampling(p.walkers, p.steps, p.seed)
-    chain = sample_posterior(region.white_data / scale, region.white_stamps / scale, theta, sampling)
-    origin = np.array(injector.sky(*grid.middle))
+def _samples(injector: Injector, fit: _Fit, p: CompanionParams) -> FloatArray:
+    chain = sample_posterior(fit.white, fit.modes, fit.scale, Sampling(p.walkers, p.steps, p.seed))
+    origin = np.array(injector.sky(*fit.white.lattice.middle))
     return np.column_stack([chain[:, 0], origin + chain[:, 1:] * injector.pixel_scale * np.array([-1.0, 1.0])])

@@ -1,9 +1,10 @@
 """Detection limits: 5-sigma contrast against separation, and in two dimensions.
 
 A limit is the flux of a source whose expected S/N is the threshold: threshold x noise / response. The noise is that of
-`lyot.measure.noise.snr_map`, the threshold carries the statistics of few samples, and the response is the signal that
-the same measurement finds for a source of unit flux that went through the mask and the whole reduction, at that
-separation and position angle.
+`lyot.measure.noise.snr_map`, the threshold carries the statistics of few samples, and the response is what an
+aperture holds of a source of unit flux that went through the mask and the whole reduction, at that place.
+The S/N is that of `lyot.measure.detection.source_snr`: the source's own image is taken out of the apertures that tell
+the noise. With it left in, a source bright enough for the high threshold close to the star would raise its own noise.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from scipy import ndimage
 
 from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, position_angle, sky_offset
-from lyot.measure.injection import FloatArray, Injector
-from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_signal, snr_map, threshold_for
+from lyot.measure.injection import FloatArray, Injector, in_threads
+from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_sums, snr_map, threshold_for
 from lyot.params import param
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Responses:
     position_angle : (nsep, nangle) float64 ndarray
         Degrees; the angles of neighbouring separations are staggered.
     response : (nsep, nangle) float64 ndarray
-        Signal of a source of unit flux in an aperture, unit of the image times pixels; NaN outside the field.
+        What an aperture holds of a source of unit flux, unit of the image times pixels; NaN outside the field.
     """
 
     separation: FloatArray
@@ -100,14 +101,7 @@ class ContrastCurve:
     fwhm: float
 
 
-def measure_responses(
-    injector: Injector,
-    fwhm: float,
-    params: ContrastParams,
-    *,
-    exclude: NDArray[np.bool_] | None = None,
-    flux: float = 1.0,
-) -> Responses:
+def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *, flux: float = 1.0) -> Responses:
     """Inject a source at each point of a polar grid, one at a time, and measure what is left of it.
 
     Parameters
@@ -116,8 +110,6 @@ def measure_responses(
     fwhm : float
         Resolution element, pixels.
     params : ContrastParams
-    exclude : (Ny, Nx) bool array, optional
-        As for `snr_map`.
     flux : float, optional
         Flux of the sources where the reduction is not linear.
     """
@@ -125,16 +117,24 @@ def measure_responses(
     step = 360.0 / params.angles
     stagger = (np.arange(len(separation)) % 2) * step / 2
     angle = (params.first_angle + stagger[:, None] + step * np.arange(params.angles)[None, :]) % 360.0
-    response = np.full(angle.shape, np.nan)
-    for i, r in enumerate(separation):
-        for j, pa in enumerate(angle[i]):
-            east, north = (float(v) for v in sky_offset(r, pa))
-            where = np.array([injector.pixel(east, north)])
-            if not _on_data(injector.image, where[0]):
-                continue
-            model = injector.forward(east, north, flux=flux)
-            response[i, j] = aperture_signal(model, injector.center, fwhm, where, exclude=exclude)[0]
-    return Responses(separation, angle, response)
+    places = [sky_offset(r, pa) for r, row in zip(separation, angle, strict=True) for pa in row]
+    _on_data(injector, 0.0, 0.0)  # the image is made once, before the threads ask for it
+
+    def measure(place: tuple[FloatArray, FloatArray]) -> float:
+        return aperture_response(injector, float(place[0]), float(place[1]), fwhm, flux=flux)
+
+    return Responses(separation, angle, np.array(in_threads(measure, places)).reshape(angle.shape))
+
+
+def aperture_response(injector: Injector, east: float, north: float, fwhm: float, *, flux: float = 1.0) -> float:
+    """What the aperture on the pixel of a source of unit flux holds after mask and reduction; NaN where no data are."""
+    if not _on_data(injector, east, north):
+        return float("nan")
+    x, y = (round(v) for v in injector.pixel(east, north))
+    half = int(np.ceil(fwhm))
+    rows, columns = (slice(max(v - half, 0), v + half + 1) for v in (y, x))
+    model = injector.forward_window(east, north, (rows, columns), flux=flux)
+    return float(aperture_sums(model, fwhm)[y - rows.start, x - columns.start])
 
 
 def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> FloatArray:
@@ -147,9 +147,10 @@ def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> Flo
     return np.geomspace(inner, outer, params.separations)
 
 
-def _on_data(image: FloatArray, xy: NDArray[np.floating]) -> bool:
-    x, y = int(np.rint(xy[0])), int(np.rint(xy[1]))
-    return 0 <= x < image.shape[1] and 0 <= y < image.shape[0] and bool(np.isfinite(image[y, x]))
+def _on_data(injector: Injector, east: float, north: float) -> bool:
+    x, y = (round(v) for v in injector.pixel(east, north))
+    ny, nx = injector.image.shape
+    return 0 <= x < nx and 0 <= y < ny and bool(np.isfinite(injector.image[y, x]))
 
 
 def contrast_curve(
@@ -194,7 +195,7 @@ def contrast_curve(
     maps = snr_map(image, injector.center, fwhm, exclude=exclude)
     if responses is None:
         first = _typical_flux(maps, fwhm) if injector.reduce_many is None else 1.0
-        responses = measure_responses(injector, fwhm, p, exclude=exclude, flux=first)
+        responses = measure_responses(injector, fwhm, p, flux=first)
     noise, elements = noise_profile(maps, injector.center, responses.separation / injector.pixel_scale)
     threshold = threshold_for(p.sigma, elements)
     positive = np.where(responses.response > 0, responses.response, np.nan)
@@ -304,7 +305,7 @@ def limit_map(
 
 
 def response_map(injector: Injector, responses: Responses, *, throughput: FloatArray | None = None) -> FloatArray:
-    """Signal of a source of unit flux at every pixel of the combined image, interpolated: (Ny, Nx), see `limit_map`."""
+    """Response to a source of unit flux at every pixel of the combined image: (Ny, Nx), see `limit_map`."""
     shape = (injector.image.shape[0], injector.image.shape[1])
     dx, dy = offset_grid(shape, injector.center)
     radius, angle = np.hypot(dx, dy) * injector.pixel_scale, position_angle(dx, dy, 0.0)

@@ -12,11 +12,17 @@ from scipy import ndimage, stats
 from lyot.errors import InputError
 from lyot.geometry import offset_grid, position_angle
 from lyot.measure.masking import model_mask
-from lyot.measure.noise import FloatArray, SignalToNoise, aperture_signal, aperture_sums, snr_map
+from lyot.measure.noise import MIN_ELEMENTS, FloatArray, SignalToNoise, aperture_sums, snr_map, t_to_gaussian
 from lyot.params import param
 
 Template = Callable[[float, float], FloatArray]
 """``template(x, y)``: image (ny, nx) of a source at a pixel position of the searched image, any flux."""
+
+LOOK_AGAIN = 0.5
+"""Peaks above this part of the thresholds are measured with their own image taken out of the noise."""
+
+MAX_REFUSED = 40
+"""Peaks that turn out to be below the threshold, after which the search ends."""
 
 MODEL_ERROR = 0.2
 """Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
@@ -54,7 +60,7 @@ class Detection:
     position_angle : float
         Degrees east of north.
     snr : float
-        Few-sample corrected S/N at the peak.
+        Few-sample corrected S/N at the peak (`source_snr` where there is a template, else `snr_map`).
     significance : float
         The same as Gaussian sigmas.
     signal, noise : float
@@ -140,8 +146,8 @@ def detect_sources(
     """Find point sources, brightest (highest S/N) first.
 
     Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
-    one at the same separation nor has its own wings found: with `template`, its image is subtracted and what the
-    subtraction may leave is masked; without, a circle around it is masked.
+    one at the same separation nor has its own wings found: with `template`, its image is taken out of its own noise
+    (`source_snr`), then subtracted, and what that may leave is masked; without, a circle around it is masked.
 
     Parameters
     ----------
@@ -187,7 +193,7 @@ def detect_sources(
     found: list[list[Detection]] = []
     for k, image in enumerate(cube):
         first = maps[k] if maps is not None else None
-        for d in _search_image(image, first, center, fwhm, allowed, p, template):
+        for d in _search_image(image, first, _Search(center, fwhm, allowed, p, template)):
             detection = _describe(d, center, pixel_scale, pa_y, labels[k])
             near = [g for g in found if np.hypot(g[0].x - detection.x, g[0].y - detection.y) < fwhm]
             if near:
@@ -204,6 +210,92 @@ def detect_sources(
 
 
 @dataclass(frozen=True)
+class SourceSnr:
+    """A source against the noise of the other apertures on its ring, its own image taken out of them.
+
+    Attributes
+    ----------
+    signal, noise : float
+        Aperture flux and its noise, unit of the image times pixels; NaN where nothing can be said.
+    elements : int
+        Number of other apertures.
+    scale : float
+        Factor on the model that gives the signal.
+    """
+
+    signal: float
+    noise: float
+    elements: int
+    scale: float
+
+    @property
+    def snr(self) -> float:
+        """Corrected for few samples (Mawet et al. 2014)."""
+        return self.signal / self.noise
+
+    @property
+    def significance(self) -> float:
+        """The same as Gaussian sigmas."""
+        return float(t_to_gaussian(np.array(self.snr), np.array(max(self.elements - 1, 1))))
+
+
+def source_snr(
+    image: FloatArray,
+    model: FloatArray,
+    at: tuple[float, float],
+    center: tuple[float, float],
+    fwhm: float,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+) -> SourceSnr:
+    """S/N of a source at a pixel, as `snr_map` but for the source's own image: that is taken out of the noise.
+
+    Close to the star a source must be many times the noise to be significant, and then its wings, left in the few other
+    apertures of its ring, would count as noise.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64 ndarray
+        NaN where there are no data.
+    model : (ny, nx) float64 ndarray
+        Image of the source, any flux; NaN where there are no data.
+    at, center : (x, y)
+        Pixel of the source (rounded) and position of the star, 0-based.
+    fwhm : float
+        Diameter of the apertures, pixels.
+    exclude : (ny, nx) bool ndarray, optional
+        As for `snr_map`.
+    """
+    x, y = round(at[0]), round(at[1])
+    rows, columns = ring_apertures((x, y), center, fwhm, (image.shape[0], image.shape[1]))
+    sums, unit = aperture_sums(image, fwhm), aperture_sums(model, fwhm)
+    use = np.isfinite(sums[rows, columns]) & np.isfinite(unit[rows, columns])
+    if exclude is not None:
+        use &= ~exclude[rows, columns]
+    others, own = sums[rows, columns][use], unit[rows, columns][use]
+    n = int(use.sum())
+    if n < MIN_ELEMENTS:
+        return SourceSnr(np.nan, np.nan, n, np.nan)
+    scale = (sums[y, x] - others.mean()) / (unit[y, x] - own.mean())
+    noise = float((others - scale * own).std(ddof=1) * np.sqrt(1 + 1 / n))
+    return SourceSnr(float(scale * unit[y, x]), noise if noise > 0 else np.nan, n, float(scale))
+
+
+def ring_apertures(
+    at: tuple[int, int], center: tuple[float, float], fwhm: float, shape: tuple[int, int], *, guard: int = 1
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the other apertures on the ring through a pixel (x, y), as `snr_map` places them."""
+    dx, dy = at[0] - center[0], at[1] - center[1]
+    r = float(np.hypot(dx, dy))
+    n = int(2 * np.pi * r / fwhm)
+    theta = np.arctan2(dy, dx) + 2 * np.pi * np.arange(1 + guard, max(n - guard, 1 + guard)) / max(n, 1)
+    columns = np.rint(center[0] + r * np.cos(theta)).astype(np.intp)
+    rows = np.rint(center[1] + r * np.sin(theta)).astype(np.intp)
+    inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
+    return rows[inside], columns[inside]
+
+
+@dataclass(frozen=True)
 class _Peak:
     x: float
     y: float
@@ -213,53 +305,73 @@ class _Peak:
     noise: float
 
 
-def _search_image(
-    image: FloatArray,
-    first: SignalToNoise | None,
-    center: tuple[float, float],
-    fwhm: float,
-    allowed: NDArray[np.bool_],
-    p: DetectionParams,
-    template: Template | None,
-) -> list[_Peak]:
+@dataclass(frozen=True)
+class _Search:
+    """What stays the same in the search of one image."""
+
+    center: tuple[float, float]
+    fwhm: float
+    allowed: NDArray[np.bool_]
+    params: DetectionParams
+    template: Template | None
+
+
+def _search_image(image: FloatArray, first: SignalToNoise | None, search: _Search) -> list[_Peak]:
     """Take the highest peak, take it out, look again, until nothing is above the threshold."""
+    p, center, fwhm = search.params, search.center, search.fwhm
     peaks: list[_Peak] = []
-    excluded = np.zeros(image.shape, bool)
+    excluded, refused = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
     current = first or snr_map(image, center, fwhm)
     work = np.where(np.isfinite(image), image, np.nan)
-    while len(peaks) < p.max_sources:
+    lower = 1.0 if search.template is None else LOOK_AGAIN
+    while len(peaks) < p.max_sources and np.count_nonzero(refused) < MAX_REFUSED:
         sums = aperture_sums(work, fwhm)
         significance = np.nan_to_num(current.significance(), nan=-np.inf)
-        high = (np.nan_to_num(current.snr, nan=-np.inf) >= p.threshold) & (significance >= p.min_significance)
-        peak = _best_peak(sums, current.snr, allowed & high & ~excluded, int(np.ceil(fwhm)) | 1)
+        high = np.nan_to_num(current.snr, nan=-np.inf) >= lower * p.threshold
+        high &= significance >= lower * p.min_significance
+        candidates = search.allowed & high & ~excluded & ~refused
+        peak = _best_peak(sums, current.snr, candidates, int(np.ceil(fwhm)) | 1)
         if peak is None:
             break
-        ix, iy = peak
-        found = _Peak(
-            *_refined_peak(sums, ix, iy),
-            snr=float(current.snr[iy, ix]),
-            significance=float(current.significance()[iy, ix]),
-            signal=float(current.signal[iy, ix]),
-            noise=float(current.noise[iy, ix]),
-        )
+        found, model = _measured(work, sums, current, peak, search, excluded)
+        if found is None:
+            refused[peak[1], peak[0]] = True
+            continue
         peaks.append(found)
-        dx, dy = offset_grid((image.shape[0], image.shape[1]), (ix, iy))
+        dx, dy = offset_grid((image.shape[0], image.shape[1]), peak)
         distance = np.hypot(dx, dy)
-        if template is None:
+        if model is None:
             excluded |= distance <= 2 * fwhm
         else:
-            model = _scaled(template, found, center, fwhm)
             work = work - model
             excluded |= (distance <= fwhm) | model_mask(model, current.noise, fwhm, uncertainty=MODEL_ERROR)
         current = snr_map(work, center, fwhm, exclude=excluded)
     return peaks
 
 
-def _scaled(template: Template, peak: _Peak, center: tuple[float, float], fwhm: float) -> FloatArray:
-    """The template at the peak, with the signal that was measured there; 0 where it is NaN."""
-    model = np.nan_to_num(template(peak.x, peak.y))
-    unit = float(aperture_signal(model, center, fwhm, np.array([[peak.x, peak.y]]))[0])
-    return np.asarray(model * (peak.signal / unit if unit > 0 else 0.0))
+def _measured(
+    work: FloatArray,
+    sums: FloatArray,
+    current: SignalToNoise,
+    peak: tuple[int, int],
+    search: _Search,
+    excluded: NDArray[np.bool_],
+) -> tuple[_Peak | None, FloatArray | None]:
+    """A peak with its S/N and its image; no peak if it is not above the threshold."""
+    ix, iy = peak
+    x, y = _refined_peak(sums, ix, iy)
+    snr, significance = float(current.snr[iy, ix]), float(current.significance()[iy, ix])
+    signal, noise = float(current.signal[iy, ix]), float(current.noise[iy, ix])
+    p = search.params
+    if search.template is None:
+        return _Peak(x, y, snr, significance, signal, noise), None
+    model = np.nan_to_num(search.template(x, y))
+    own = source_snr(work, model, peak, search.center, search.fwhm, exclude=excluded)
+    if np.isfinite(own.noise) and own.scale > 0:
+        snr, significance, signal, noise = own.snr, own.significance, own.signal, own.noise
+    if snr < p.threshold or significance < p.min_significance:
+        return None, None
+    return _Peak(x, y, snr, significance, signal, noise), model * max(own.scale if np.isfinite(own.scale) else 0.0, 0.0)
 
 
 def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y: float, label: int) -> Detection:

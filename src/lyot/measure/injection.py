@@ -7,12 +7,16 @@ the same image, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lyot.errors import InputError
 
@@ -28,6 +32,18 @@ Reduce = Callable[[FloatArray], FloatArray]
 ReduceMany = Callable[[FloatArray], FloatArray]
 """``reduce_many(signals)``: signals (n, nframes, ny, nx), added to the science frames, to their traces (n, nK, Ny, Nx)
 in the combined images; only for reductions that are linear in the science frames."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of the combined image."""
+
+ReduceWindow = Callable[[FloatArray, Window], FloatArray]
+"""``reduce_window(signals, window)``: as `ReduceMany`, for a part of the combined image alone."""
+
+CHUNK = 8
+"""Forward models that are reduced together: their frames are in memory at once."""
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,8 @@ class Injector:
         Truncation (first axis of the combined images) that is measured.
     reduce_many : callable or None
         See `ReduceMany`; None where the reduction is not linear: forward models are then differences of two reductions.
+    reduce_window : callable or None
+        See `ReduceWindow`; without it the whole image is reduced and cut.
     """
 
     science: FloatArray
@@ -62,6 +80,7 @@ class Injector:
     pixel_scale: float
     index: int = 0
     reduce_many: ReduceMany | None = None
+    reduce_window: ReduceWindow | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.science) != 3 or len(self.exposure) != len(self.science):
@@ -126,3 +145,25 @@ class Injector:
         if flux == 0:
             raise InputError("forward: expected a flux other than 0 for a reduction that is not linear.")
         return np.asarray((self.reduce(self.science + flux * signal)[self.index] - self.image) / flux)
+
+    def forward_many(self, positions: Sequence[tuple[float, float]], *, flux: float = 1.0) -> FloatArray:
+        """Forward models at several offsets (east, north): (n, Ny, Nx), see `forward`."""
+        if self.reduce_many is None:
+            return np.stack([self.forward(*p, flux=flux) for p in positions])
+        models = []
+        for k in range(0, len(positions), CHUNK):
+            signals = np.stack(in_threads(lambda p: self.signal(*p), positions[k : k + CHUNK]))
+            models.append(np.asarray(self.reduce_many(signals)[:, self.index]))
+        return np.concatenate(models)
+
+    def forward_window(self, east: float, north: float, window: Window, *, flux: float = 1.0) -> FloatArray:
+        """A part of the forward model, of the window's shape; see `forward`."""
+        if self.reduce_window is None or self.reduce_many is None:
+            return self.forward(east, north, flux=flux)[window]
+        return np.asarray(self.reduce_window(self.signal(east, north)[np.newaxis], window)[0, self.index])
+
+
+def in_threads(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+    """Results of `work` for all items in their order, a thread on each processor and one for each matrix product."""
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(work, items))

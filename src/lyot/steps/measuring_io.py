@@ -18,6 +18,7 @@ from lyot.errors import InputError
 from lyot.instrument import CORONAGRAPHS, Coronagraph
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel, OpticsParams
+from lyot.optics.sources import SourceImager
 from lyot.params import describe, from_mapping
 from lyot.steps.sequence_io import open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, reject
@@ -98,7 +99,7 @@ def off_axis_source(
         ``psf(exposure, east, north)``, (ny, nx) float64; see `lyot.measure.injection.Psf`.
     """
     default = OpticsParams(n_wavelengths=7 if filter_name == "F2300C" else 3)
-    model = CoronagraphModel.build(filter_name, optics or default)
+    imager = SourceImager.build(CoronagraphModel.build(filter_name, optics or default), size=STAMP)
     scale = np.array(sequence.pixel_scale)
 
     @lru_cache(maxsize=64)
@@ -111,7 +112,7 @@ def off_axis_source(
         near = np.rint(position)
         phase = (float(position[0] - near[0]), float(position[1] - near[1]))
         from_mask = offset + (star - mask) * scale
-        stamp = model.off_axis_psf((float(from_mask[0]), float(from_mask[1])), size=STAMP, phase=phase)
+        stamp = imager((float(from_mask[0]), float(from_mask[1])), phase)
         return placed(stamp, sequence.shape, (int(near[0]), int(near[1]))) * (1e-6 / pixel_area)
 
     return psf
@@ -161,6 +162,7 @@ def injector_of(
         pixel_scale=plan.grid.pixel_scale,
         index=plan.truncations.index(wanted),
         reduce_many=small.reduce_many if linear else None,
+        reduce_window=(lambda signals, window: small.reduce_many(signals, window=window)) if linear else None,
     )
 
 
