@@ -75,6 +75,9 @@ def test_is_stripped_and_valid(path: Path) -> None:
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
+        elif cell["cell_type"] == "markdown":  # text, not the comments of a script: every line would be a heading
+            lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
+            assert sum(line.startswith("#") for line in lines) <= 2, lines[:3]
 
 
 @pytest.mark.notebook
