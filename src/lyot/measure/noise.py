@@ -121,6 +121,33 @@ def _ring_statistics(sums, excluded, x0, y0, spacing, guard):  # type: ignore[no
     return mean, scatter, count
 
 
+def ring_statistics(
+    values: FloatArray, excluded: NDArray[np.bool_], center: tuple[float, float], spacing: float, guard: int = 1
+) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
+    """Mean, scatter and number of the other independent places at the separation of each pixel.
+
+    Parameters
+    ----------
+    values : (ny, nx) float64 ndarray
+        One measurement per pixel, e.g. aperture sums; NaN where there is none.
+    excluded : (ny, nx) bool ndarray
+        True where a value must not count.
+    center : (x, y)
+        0-based pixel position of the star.
+    spacing : float
+        Distance of independent places on the ring, pixels.
+    guard : int, optional
+        Places on each side that are left out.
+
+    Returns
+    -------
+    mean, scatter : (ny, nx) float64 ndarray
+        NaN where there are fewer than two.
+    count : (ny, nx) int32 ndarray
+    """
+    return _ring_statistics(values, excluded, float(center[0]), float(center[1]), float(spacing), guard)
+
+
 @dataclass(frozen=True)
 class SignalToNoise:
     """An S/N map and what it was made from; all maps (ny, nx), NaN where nothing can be said.
@@ -201,7 +228,7 @@ def snr_map(
     if excluded.shape != data.shape:
         raise InputError(f"exclude: expected shape {data.shape}, got {excluded.shape}.")
     sums = aperture_sums(data, fwhm)
-    mean, scatter, count = _ring_statistics(sums, excluded, float(center[0]), float(center[1]), float(fwhm), guard)
+    mean, scatter, count = ring_statistics(sums, excluded, center, fwhm, guard)
     enough = count >= MIN_ELEMENTS
     with np.errstate(invalid="ignore", divide="ignore"):
         noise = np.where(enough, scatter * np.sqrt(1 + 1 / np.maximum(count, 1)), np.nan)
