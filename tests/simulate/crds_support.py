@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lyot.instrument import Coronagraph, coronagraph
-from lyot.simulate.detector import GROUP_TIME, DetectorModel, build_detector
+from lyot.simulate.detector import DetectorModel, build_detector
 from lyot.simulate.level1b import Level1bWriter
 from lyot.simulate.plan import Size, plan_sequence
 from lyot.simulate.scene import Scene
@@ -57,7 +57,7 @@ def measured(detector: DetectorModel, linear: np.ndarray) -> np.ndarray:
 
 def noiseless_ramp(detector: DetectorModel, rate: np.ndarray, nints: int, ngroups: int) -> np.ndarray:
     """Ramp of a constant scene [DN/s] in the file's DN, without noise, by the simulator's convention; not rounded."""
-    times = (np.arange(ngroups) + 1) * GROUP_TIME[detector.coronagraph.kind]
+    times = (np.arange(ngroups) + 1) * detector.coronagraph.frame_time
     linear = detector.pedestal + times[:, None, None] * (rate * detector.flat + detector.dark_rate)
     one = measured(detector, linear)
     return np.stack([one + detector.reset_anomaly(ngroups, i) for i in range(nints)])

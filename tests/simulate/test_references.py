@@ -11,7 +11,6 @@ from lyot import dq
 from lyot.geometry import pa_of_detector_y
 from lyot.instrument import CORONAGRAPHS, V3_IDEAL_Y_ANGLE, coronagraph
 from lyot.simulate import references
-from lyot.simulate.detector import GROUP_TIME
 from tests.simulate.crds_support import tiny_detector
 
 
@@ -74,7 +73,7 @@ def test_dark_grows_by_the_dark_rate(detector, tmp_path):
         ramp = hdus["SCI"].data
         assert (hdus[0].header["NGROUPS"], hdus[0].header["NINTS"]) == ramp.shape[1::-1] == (7, 1)
         assert hdus["DQ"].data.shape == (1, 1, *detector.shape)
-    step = GROUP_TIME["4QPM"] * detector.dark_rate
+    step = detector.coronagraph.frame_time * detector.dark_rate
     # float32 of up to 3000 DN: 2e-4 DN per rounding
     np.testing.assert_allclose(np.diff(ramp[0], axis=0), np.broadcast_to(step, (6, *detector.shape)), atol=1e-3)
     np.testing.assert_allclose(ramp[0, 0], step, rtol=1e-6)

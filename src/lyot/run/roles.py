@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lyot.archive.search import plain_name
 from lyot.errors import InputError, unknown_name
 from lyot.geometry import angular_distance
 from lyot.run.inputs import Exposure
@@ -21,8 +21,6 @@ ROLL_TOLERANCE = 0.5
 
 NEARBY = 1.0
 """A background field farther than this from a star is not taken for its own by position, degrees."""
-
-_BACKGROUND_WORDS = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BKGD|BKG|BGND|SKY)[-_ ]*\d*$", re.IGNORECASE)
 
 
 class Role(enum.StrEnum):
@@ -67,14 +65,9 @@ def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> f
     return angular_distance(a, b)
 
 
-def _plain(name: str) -> str:
-    """Target name in capitals without blanks, signs and a trailing word for background."""
-    return re.sub(r"[^A-Z0-9]", "", _BACKGROUND_WORDS.sub("", name.strip()).upper())
-
-
 def _affinity(background: Exposure, star: Exposure) -> tuple[int, int, int, float]:
     """How well a background fits a star; larger is better: name, position, exposure specification, program."""
-    named = _plain(background.target) == _plain(star.target)
+    named = plain_name(background.target) == plain_name(star.target)
     separation = _distance(background.sky, star.sky)
     same_ramps = (background.n_groups == star.n_groups) + (background.n_integrations == star.n_integrations)
     close = separation < NEARBY

@@ -33,9 +33,6 @@ header; the others are plausible."""
 REFERENCE_COLUMNS: Final = 4
 """Number of light-insensitive reference columns at the left edge of a subarray that starts in detector column 1."""
 
-GROUP_TIME: Final = {"4QPM": 0.23968, "LYOT": 0.324}
-"""Time between groups by kind of mask, s (FASTR1, one frame per group)."""
-
 PIXEL_PITCH: Final = 25e-4
 """Pixel pitch, cm."""
 

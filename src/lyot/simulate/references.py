@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lyot import dq
 from lyot.instrument import V3_IDEAL_Y_ANGLE, Coronagraph
 from lyot.optics.field import detector_offsets, field_stop_mask, to_mask_frame
-from lyot.simulate.detector import GROUP_TIME, DetectorModel
+from lyot.simulate.detector import DetectorModel
 
 DATE: Final = "2022-01-01T00:00:00"
 """DATE and USEAFTER of every reference file: before any science observation of MIRI."""
@@ -214,7 +214,7 @@ def dark(detector: DetectorModel, *, ngroups: int) -> Reference:
     header = _header("dark", "DarkMIRIModel", c, extra)
 
     def hdus() -> list[Any]:
-        ramp = detector.dark_ramp(ngroups, GROUP_TIME[c.kind])[None]
+        ramp = detector.dark_ramp(ngroups, c.frame_time)[None]
         return [_image("SCI", ramp.astype(np.float32), "DN"), _image("DQ", _flags((1, 1, *detector.shape)))]
 
     return Reference("dark", "fits", ("MIRIMAGE", READ_PATTERN, c.subarray), _fits_writer(header, hdus))
