@@ -283,7 +283,7 @@ def test_full_disk_is_told_before(listing: Listing, connection: Connection, arch
 
 def test_folder_that_is_a_file(listing: Listing, connection: Connection, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(OutputError, match="cannot be written: .*choose another folder"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*choose another folder"):
         download(_one(listing), tmp_path / "out", connection=connection)
 
 

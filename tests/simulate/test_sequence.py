@@ -190,7 +190,7 @@ def test_full_disk_on_the_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written: .*choose another folder"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*choose another folder"):
         simulate(tmp_path / "file" / "out")
 
 
