@@ -326,7 +326,14 @@ OPTIONS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         {"jump": {"minimum_sigclip_groups": 2, "only_use_ints": False}},
         {},
     ),
+    ('jump.median_over = "integration"', {"jump": {"median_over": "integration"}}, {}),
     ("jump.skip", {"jump": {"skip": True}}, {}),
+    ("ramp_fit.exact_errors", {"ramp_fit": {"exact_errors": True}}, {}),
+    (
+        "ramp_fit.exact_errors, drop_first_integration",
+        {"ramp_fit": {"exact_errors": True, "drop_first_integration": True}},
+        {},
+    ),
     ("ramp_fit.algorithm = LIKELY", {"ramp_fit": LIKELY}, {}),
     ("ramp_fit.algorithm = LIKELY, jump.skip", {"ramp_fit": LIKELY, "jump": {"skip": True}}, {}),
 )
