@@ -230,3 +230,20 @@ def test_limits_of_blank_images():
 
 def test_nanmean_needs_no_warning():
     assert np.isnan(nanmean(np.full((2, 2, 2), np.nan))).all()
+
+
+def test_maps_are_shown_where_they_are(run_folder):
+    from lyot.report.measured import maps_section
+
+    assert maps_section(run_folder) is None
+    rng = np.random.default_rng(2)
+    path = run_folder / "measure" / "matched_filter.fits"
+    header = sky_header()
+    header["CFLUX"] = 2e-5
+    layers = [fits.ImageHDU(np.abs(rng.normal(size=(60, 60))).astype(np.float32), header, name=n)
+              for n in ("SCI", "LIMIT", "COMPLETE")]  # fmt: skip
+    fits.HDUList([fits.PrimaryHDU(), *layers]).writeto(path)
+    section = maps_section(run_folder)
+    assert "20 uJy" in section.text
+    assert "completeness" in section.pictures[0].alt and "STIM" not in section.pictures[0].alt
+    assert 'id="maps"' in write_report(run_folder).read_text()

@@ -27,7 +27,7 @@ def measured(monkeypatch):
 
     def measure(task, folder, out):
         done.append(task)
-        names = {"companions": "companions.ecsv", "contrast": "contrast.ecsv"}
+        names = {"companions": "companions.ecsv", "contrast": "contrast.ecsv", "maps": "matched_filter.fits"}
         (folder / names.get(task.name, "detections.ecsv")).write_text(task.name)
 
     monkeypatch.setattr(tasks, "_run_measure", measure)
@@ -78,6 +78,7 @@ def test_companions_of_the_detections_wait_for_them(measured, data, tmp_path):
         ({"contrast": {"measure": True, "angles": 8}}, []),  # its default
         ({"companion": {"positions": ["0.8,150"]}}, ["companions", "contrast"]),
         ({"star": {"magnitude": 6.7}}, ["companions", "contrast"]),
+        ({"maps": {"measure": True}}, ["maps"]),
         ({"stage3": {"klip": {"truncate": 7}}}, ["companions", "contrast", "detect"]),
         ({"measure": {"threshold": 4.0}}, ["detect"]),
     ],

@@ -19,12 +19,18 @@ def detect(
     all_truncations: Annotated[
         bool, typer.Option("--all-truncations", help="Search the images of all truncations and merge.")
     ] = False,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Matched-filter, STIM and limit maps (some tens of seconds more).")
+    ] = False,
+    completeness: Annotated[
+        float | None, typer.Option(help="With --maps: flux [Jy] whose probability of detection is mapped.", min=0.0)
+    ] = None,
     modes: Annotated[int | None, MODES] = None,
 ) -> None:
     """Search the star-subtracted image for point sources.
 
     Sources found are taken out with their forward models before the next is looked for. Writes measure/detections.ecsv
-    and measure/snr_map.fits.
+    and measure/snr_map.fits; with --maps also measure/matched_filter.fits and measure/stim_map.fits.
     """
     from lyot.measure.detection import DetectionParams
     from lyot.run.measurements import measure_detections, open_run
@@ -41,6 +47,13 @@ def detect(
             f'separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f} '
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
         )
+    if maps or completeness is not None:
+        from lyot.measure.matched_filter import MatchedFilterParams
+        from lyot.run.maps import MATCHED_FILTER, measure_maps
+
+        region = MatchedFilterParams() if outer is None else MatchedFilterParams(outer_radius=outer)
+        measure_maps(run, region, completeness_flux=completeness)
+        typer.echo(f"{run.folder / MATCHED_FILTER}")
     refresh_report(out)
 
 

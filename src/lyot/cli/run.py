@@ -91,6 +91,9 @@ def run(
         list[str] | None,
         typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
     ] = None,
+    maps: Annotated[
+        bool | None, typer.Option("--maps/--no-maps", help="Matched-filter, STIM and limit maps as well.")
+    ] = None,
     star_flux: Annotated[float | None, STAR_FLUX] = None,
     star_mag: Annotated[float | None, STAR_MAG] = None,
     star_sed: Annotated[Path | None, STAR_SED] = None,
@@ -129,6 +132,10 @@ def run(
     }
     configuration = load_config(config, settings or (), sections=sections, **options)
     reduce_and_report(inputs, out, configuration, overwrite=overwrite)
+
+
+def _switch(wanted: bool | None) -> dict[str, bool]:
+    return {} if wanted is None else {"measure": wanted}
 
 
 def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:

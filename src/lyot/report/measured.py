@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table as AstroTable
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from lyot.report import figures
-from lyot.report.sections import Section, grid, render
+from lyot.report.products import view_of
+from lyot.report.sections import Picture, Section, grid, render
 
 CONTRAST = Path("measure") / "contrast.ecsv"
 COMPANIONS = Path("measure") / "companions.ecsv"
+MATCHED_FILTER = Path("measure") / "matched_filter.fits"
+STIM_MAP = Path("measure") / "stim_map.fits"
+CONTRAST_MAP = Path("measure") / "contrast_map.fits"
 
 
 def read_table(path: Path) -> AstroTable | None:
@@ -96,3 +104,85 @@ def contrast_section(out: Path) -> Section | None:
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
     caption = "Faintest companion seen at 5 sigma, with few-sample statistics; the band is the spread over angles."
     return Section("Contrast", "contrast", "", (render(figure, caption, "Contrast against separation"),))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One extension of a file of maps, as it is shown."""
+
+    path: Path
+    name: str
+    title: str
+    label: str
+    cmap: str = "RdBu_r"
+    limits: tuple[float, float] | None = None
+    scale: float = 1.0
+    logarithm: bool = False
+
+
+MAPS = (
+    _Layer(MATCHED_FILTER, "SCI", "matched filter: signal to noise", "S/N", limits=(-6.0, 6.0)),
+    _Layer(MATCHED_FILTER, "LIMIT", "limit at 5 sigma, matched filter", "log10 of uJy", "viridis", None, 1e6, True),
+    _Layer(MATCHED_FILTER, "COMPLETE", "completeness", "probability", "cividis", (0.0, 1.0)),
+    _Layer(CONTRAST_MAP, "FLUX", "limit at 5 sigma, injected sources", "log10 of uJy", "viridis", None, 1e6, True),
+    _Layer(STIM_MAP, "SCI", "STIM over its threshold", "ratio", limits=(-1.5, 1.5)),
+)
+"""Maps that the report shows, those that are there."""
+
+
+def maps_section(out: Path) -> Section | None:
+    """The maps that were made, in two dimensions."""
+    shown = [(layer, found) for layer in MAPS if (found := _read_layer(out, layer)) is not None]
+    if not shown:
+        return None
+    figure, axes = grid(len(shown), 3)
+    for ax, (layer, (image, header)) in zip(axes, shown, strict=True):
+        _draw_layer(ax, layer, image, header)
+    texts = [_completeness_text(header) for layer, (_, header) in shown if layer.name == "COMPLETE"]
+    return Section("Maps", "maps", " ".join(texts), (_maps_picture(figure, [layer for layer, _ in shown]),))
+
+
+def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str, object]] | None:
+    path = out / layer.path
+    if not path.is_file():
+        return None
+    with fits.open(path) as hdus:
+        if layer.name not in hdus:
+            return None
+        image = np.asarray(hdus[layer.name].data, dtype=float) * layer.scale
+        header = {**dict(hdus[0].header), **dict(hdus[layer.name].header)}
+    threshold = header.get("THRESH")
+    if layer.path == STIM_MAP and isinstance(threshold, float) and threshold > 0:
+        image = image / threshold
+    if layer.logarithm:
+        positive = np.isfinite(image) & (image > 0)
+        image = np.where(positive, np.log10(np.where(positive, image, 1.0)), np.nan)
+    return (image, header) if np.isfinite(image).any() else None
+
+
+def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dict[str, object]) -> None:
+    view = view_of(header, image.shape, north_up=True)
+    y, x = np.indices(image.shape)
+    r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
+    radius = min(float(r[np.isfinite(image)].max()) * 1.04, 6.0)
+    inside = image[(r <= radius) & np.isfinite(image)]
+    limits = layer.limits or figures.color_limits(inside, 1.0, 98.0)
+    shown = figures.View(view.center, view.pixel_scale, 0.0, radius)
+    figures.draw_image(ax, image, view=shown, label=layer.label, cmap=layer.cmap, limits=limits)
+    ax.set_xlabel("offset west [arcsec]", fontsize=8)
+    ax.set_ylabel("offset north [arcsec]", fontsize=8)
+    figures.mark_star(ax, color=figures.DARK_INK if layer.cmap in figures.DIVERGING else figures.INK)
+    ax.set_title(layer.title, fontsize=8)
+
+
+def _completeness_text(header: dict[str, object]) -> str:
+    flux = header.get("CFLUX")
+    return f"Completeness is that of a source of {1e6 * flux:.3g} uJy." if isinstance(flux, float) else ""
+
+
+def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
+    caption = (
+        "North up, east left. The images of the sources that the matched filter looks for went through mask and "
+        "reduction, each roll with its own throughput; the limit depends on the position angle where the mask does."
+    )
+    return render(figure, caption, f"Maps: {', '.join(layer.title for layer in layers)}")  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
 (``[stage1.jump]``), ``[measure]`` (the search for sources, `lyot.measure.detection.DetectionParams`), and what else is
-measured: ``[star]``, ``[contrast]``, ``[companion]`` and ``[systematics]``. Any name that does not exist is refused,
-with the nearest ones.
+measured: ``[star]``, ``[contrast]``, ``[companion]``, ``[systematics]`` and ``[maps]``. Any name that does not exist is
+refused, with the nearest ones.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from lyot.errors import ConfigError, MissingInputError, unknown_name
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
-from lyot.run.measure_sections import CompanionSection, ContrastSection, values_of
+from lyot.run.measure_sections import CompanionSection, ContrastSection, MapsSection, values_of
 from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
 from lyot.run.star import StarSection
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
+    "maps": MapsSection,
 }  # fmt: skip
 """Sections that tell what is measured beside the detections, and what declares their parameters."""
 
@@ -59,6 +60,7 @@ class Config:
     contrast : ContrastSection
     companion : CompanionSection
     systematics : SystematicParams
+    maps : MapsSection
     stages : mapping of str to mapping
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
@@ -71,6 +73,7 @@ class Config:
     contrast: ContrastSection = field(default_factory=ContrastSection)
     companion: CompanionSection = field(default_factory=CompanionSection)
     systematics: SystematicParams = field(default_factory=SystematicParams)
+    maps: MapsSection = field(default_factory=MapsSection)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
 

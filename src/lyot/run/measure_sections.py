@@ -10,6 +10,7 @@ from typing import Any
 from lyot.errors import ConfigError
 from lyot.measure.companion import CompanionParams
 from lyot.measure.contrast import ContrastParams
+from lyot.measure.matched_filter import MatchedFilterParams
 from lyot.params import param
 
 
@@ -39,6 +40,18 @@ class CompanionSection(CompanionParams):
     def guesses(self) -> list[tuple[float, float]]:
         """The positions as (separation, position angle); empty for those of the detections."""
         return [parse_position(text, "[companion] positions") for text in self.positions]
+
+
+@dataclass(frozen=True)
+class MapsSection(MatchedFilterParams):
+    """Section ``[maps]``: matched filter, STIM, limits and completeness in two dimensions."""
+
+    measure: bool = param(False, help="make the maps in lyot run")
+    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
+    sigma: float = param(5.0, help="level of limit and completeness, Gaussian sigmas", min=0.1)
+    completeness_flux: float | None = param(
+        None, help="map the probability that a source of this flux is found", unit="Jy", min=0.0
+    )
 
 
 def parse_position(text: str, where: str) -> tuple[float, float]:

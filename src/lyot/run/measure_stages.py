@@ -20,6 +20,7 @@ CONTRAST = "contrast.ecsv"
 
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"
+MAPS_TASK = "maps"
 
 FILES = ("sed", "acquisition", "bandpass", "masses")
 """Parameters that name files."""
@@ -47,7 +48,7 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
     Parameters
     ----------
     task : Task
-        `COMPANIONS_TASK`, `CONTRAST_TASK`, or else the search for sources, with its sections as arguments.
+        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, or else the search for sources, with its sections as arguments.
     folder : Path
         Where the products go before they are complete.
     out : Path
@@ -57,6 +58,8 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
         _companions(task, folder, out)
     elif task.name == CONTRAST_TASK:
         _contrast(task, folder, out)
+    elif task.name == MAPS_TASK:
+        _maps(task, folder, out)
     else:
         _detections(task, folder)
 
@@ -126,3 +129,12 @@ def _contrast(task: Task, folder: Path, out: Path) -> None:
     measure_contrast(run, star, section, distance=star_section.distance, masses=grid)
     for copy in copies:
         copy.unlink()
+
+
+def _maps(task: Task, folder: Path, out: Path) -> None:
+    from lyot.run.maps import measure_maps
+    from lyot.run.measure_sections import MapsSection
+
+    section = from_mapping(MapsSection, task.arguments["maps"])
+    run, _ = _opened(task, folder, out, section.modes)
+    measure_maps(run, section, sigma=section.sigma, completeness_flux=section.completeness_flux)

@@ -31,6 +31,8 @@ class MeasuredRun:
         Combined images of all truncations.
     tables : Path or None
         Folder of tables and images; ``<out>/measure`` by default.
+    subtracted : tuple of Path
+        Star-subtracted integrations (``psfsub``) of each exposure.
     """
 
     out: Path
@@ -38,6 +40,7 @@ class MeasuredRun:
     image: CombinedImage
     klcube: Path | None
     tables: Path | None = None
+    subtracted: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -98,7 +101,8 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
         raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
     parameters = record.parameters.get("klip", {})
     sequence = open_reduction(science, _product(out, record, "psfalign"), parameters, modes=modes)
-    return MeasuredRun(out, sequence, read_combined(i2d), _product(out, record, "klcube"))
+    subtracted = tuple(out / p.path for p in record.products if p.path.endswith("_psfsub.fits"))
+    return MeasuredRun(out, sequence, read_combined(i2d), _product(out, record, "klcube"), subtracted=subtracted)
 
 
 def _member(out: Path, record: Record, name: str) -> Path:

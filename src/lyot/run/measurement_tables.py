@@ -176,8 +176,14 @@ def write_table(table: Table, path: Path) -> None:
         raise output_error(path, error) from error
 
 
-def write_images(run: MeasuredRun, path: Path, layers: dict[str, NDArray[np.float64]], units: dict[str, str]) -> None:
-    """Write images with the coordinates of the combined image, one extension each."""
+def write_images(
+    run: MeasuredRun,
+    path: Path,
+    layers: dict[str, NDArray[np.float64]],
+    units: dict[str, str],
+    cards: dict[str, dict[str, tuple[Any, str]]] | None = None,
+) -> None:
+    """Write images with the coordinates of the combined image, one extension each, and further keywords of each."""
     coordinates = wcs_of(run.image.header).to_header()
     primary = fits.PrimaryHDU()
     for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM"):
@@ -189,6 +195,8 @@ def write_images(run: MeasuredRun, path: Path, layers: dict[str, NDArray[np.floa
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
     for hdu in hdus:
         hdu.header["BUNIT"] = units[hdu.name]
+        for key, value in (cards or {}).get(hdu.name, {}).items():
+            hdu.header[key] = value
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fits.HDUList([primary, *hdus]).writeto(path, overwrite=True)

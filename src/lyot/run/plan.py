@@ -23,6 +23,7 @@ from lyot.run.measure_stages import (
     CONTRAST,
     CONTRAST_TASK,
     DETECTIONS,
+    MAPS_TASK,
     with_paths,
     without_paths,
 )
@@ -271,6 +272,9 @@ def _measurements(builder: _Builder, i2d: Path, weight: float) -> None:
         builder.add("measure", CONTRAST_TASK, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
                     makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
                     weight=weight)  # fmt: skip
+    if config.maps.measure:
+        values = {"maps": values_of(config.maps)}
+        builder.add("measure", MAPS_TASK, [("i2d", i2d)], arguments=values, parameters=values, weight=weight)
 
 
 def _check_one_configuration(stars: Sequence[Assigned]) -> None:
