@@ -29,7 +29,7 @@ from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
 from lyot.measure.companion import fit_companion
 from lyot.measure.contrast import aperture_response, contrast_curve
-from lyot.measure.detection import detect_sources
+from lyot.measure.detection import detect_sources, false_alarm_probability, source_snr
 from lyot.measure.noise import snr_map
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.steps.measuring_io import injector_of, off_axis_source, placed
@@ -202,21 +202,43 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
     return rows
 
 
+LEVELS = (3.5, 4.0, 4.5, 5.0)
+
+
 def alarms(seed: int) -> list[dict[str, float]]:
-    """Peaks above 4, 4.5 and 5 Gaussian sigmas in a sequence without planets, and how many were expected."""
+    """Peaks above some Gaussian sigmas in a sequence without planets, and the least false-alarm probability.
+
+    Searched as `lyot run` does it, every candidate measured with its own image taken out of its noise.
+    """
     one = simulate(seed)
     c = one.injector
-    out = []
-    for level in (3.5, 4.0, 4.5, 5.0):
-        params = DetectionParams(threshold=0.0, min_significance=level, outer_radius=5.0)
-        found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, params=params)
-        out.append({"seed": seed, "level": level, "found": len(found),
-                    "least": min((d.false_alarm for d in found), default=1.0)})  # fmt: skip
-    return out
+    params = DetectionParams(threshold=0.0, min_significance=LEVELS[0], outer_radius=5.0)
+    found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, params=params,
+                           template=lambda x, y: c.forward(*c.sky(x, y)))  # fmt: skip
+    elements = searched_elements(c.image, c.center, one.fwhm, c.pixel_scale)
+    least = min((d.false_alarm for d in found), default=1.0)
+    return [
+        {"seed": seed, "level": level, "found": sum(d.significance >= level for d in found), "least": least,
+         "elements": elements}
+        for level in LEVELS
+    ]  # fmt: skip
+
+
+def searched_elements(
+    image: NDArray[np.float64], center: tuple[float, float], fwhm: float, pixel_scale: float
+) -> float:
+    """Area that `alarms` searches over that of an aperture."""
+    radius = geometry.radius_map((image.shape[0], image.shape[1]), center)
+    searched = (radius >= fwhm) & (radius * pixel_scale <= 5.0) & np.isfinite(image)
+    return float(searched.sum() / (np.pi * fwhm**2 / 4))
 
 
 def completeness(seed: int, *, per_sequence: int = 12) -> list[dict[str, float]]:
-    """Planets at the 5-sigma curve, each in its own noise: is the S/N there 5 sigmas or more?"""
+    """Planets at the 5-sigma curve, each in its own noise: is the S/N there 5 sigmas or more?
+
+    At the planet's place with its forward model (``significance``), as the map of S/N has it (``in_map``), and by the
+    search (``found``: a detection of 5 sigmas within half a resolution element).
+    """
     rng = np.random.default_rng([seed, 4])
     truth = noiseless(seed)
     base = simulate(seed, 1000, truth=truth)
@@ -229,59 +251,71 @@ def completeness(seed: int, *, per_sequence: int = 12) -> list[dict[str, float]]
         angle = float(rng.uniform(0, 360))
         light = planet(truth, float(curve.separation[i]), angle)
         one = simulate(seed, k, float(curve.flux_limit[i]) * light, truth=truth)
-        maps = snr_map(one.injector.image, one.injector.center, one.fwhm)
+        c = one.injector
         east, north = (float(v) for v in geometry.sky_offset(curve.separation[i], angle))
-        x, y = one.injector.pixel(east, north)
-        value = float(maps.significance()[round(y), round(x)])
-        rows.append({"seed": seed, "separation": float(curve.separation[i]), "significance": value,
-                     "elements": int(curve.elements[i])})  # fmt: skip
+        x, y = c.pixel(east, north)
+        own = source_snr(c.image, c.forward(east, north), (x, y), c.center, one.fwhm)
+        maps = snr_map(c.image, c.center, one.fwhm)
+        found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, maps=(maps,),
+                               params=DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0),
+                               template=lambda px, py, c=c: c.forward(*c.sky(px, py)))  # fmt: skip
+        rows.append({
+            "seed": seed, "separation": float(curve.separation[i]), "angle": angle, "significance": own.significance,
+            "in_map": float(maps.significance()[round(y), round(x)]), "elements": int(curve.elements[i]),
+            "found": float(any(np.hypot(d.x - x, d.y - y) < 0.5 * one.fwhm for d in found)),
+        })  # fmt: skip
     return rows
 
 
 def summary(folder: Path) -> dict[str, Any]:
     """Numbers of all pieces that were run."""
     out: dict[str, Any] = {}
-    everything = _rows(folder, "pulls")
-    rows = [r for r in everything if least_throughput(r) >= BOUNDARY]
+    rows = _rows(folder, "pulls")
     if rows:
-        out["on_boundary"] = {"injections": len(everything) - len(rows), "least_throughput_below": BOUNDARY}
-        flux, fit, error = (np.array([r[k] for r in rows]) for k in ("flux", "fitted", "error"))
-        bias, pull = (fit - flux) / flux, (fit - flux) / error
-        radial = np.array([r["radial"] / r["radial_error"] for r in rows])
-        tangential = np.array([r["tangential"] / r["tangential_error"] for r in rows])
-        separation = np.array([r["separation"] for r in rows])
-        weights = (flux / error) ** 2 / (1 + (0.02 * flux / error) ** 2)
-        out["pulls"] = {
-            "injections": len(rows), "sequences": len({r["seed"] for r in rows}),
-            "flux_bias_weighted": float(np.sum(weights * bias) / weights.sum()),
-            "flux_bias_median": float(np.median(bias)),
-            **{f"{n}_{k}": float(v) for n, p in (("flux", pull), ("radial", radial), ("tangential", tangential))
-               for k, v in (("pull_mean", p.mean()), ("pull_std", p.std(ddof=1)), ("pull_mad", _mad(p)))},
-            "seconds_median": float(np.median([r["seconds"] for r in rows])),
-            "by_separation": [
-                {"from": a, "to": b, "n": int(m.sum()), "flux_bias_median": float(np.median(bias[m])),
-                 "flux_pull_mean": float(pull[m].mean()), "flux_pull_mad": _mad(pull[m]),
-                 "radial_pull_mad": _mad(radial[m]), "tangential_pull_mad": _mad(tangential[m])}
-                for a, b in ((0.4, 0.8), (0.8, 1.2), (1.2, 2.0), (2.0, 5.0))
-                for m in [(separation >= a) & (separation < b)] if m.sum() > 2
-            ],
+        out["pulls"] = {"injections": len(rows), "sequences": len({r["seed"] for r in rows}),
+                        "ambiguous": sum(r["ambiguous"] for r in rows), **_pulls_of(rows),
+                        "seconds_median": float(np.median([r["seconds"] for r in rows]))}  # fmt: skip
+        thrown = [least_throughput(r) for r in rows]
+        parts = {
+            **{f"{a}-{b} arcsec": [r for r in rows if a <= r["separation"] < b]
+               for a, b in ((0.3, 0.8), (0.8, 1.2), (1.2, 2.0), (2.0, 5.0))},
+            **{f"S/N {a}-{b}": [r for r in rows if a <= r["snr"] < b] for a, b in ((0, 5), (5, 15), (15, 999))},
+            f"light below {BOUNDARY}": [r for r, t in zip(rows, thrown, strict=True) if t < BOUNDARY],
+            f"light above {BOUNDARY}": [r for r, t in zip(rows, thrown, strict=True) if t >= BOUNDARY],
         }  # fmt: skip
+        out["pulls"]["parts"] = {name: {"n": len(mine), **_pulls_of(mine)} for name, mine in parts.items() if mine[2:]}
     rows = _rows(folder, "alarms")
     if rows:
         out["alarms"] = [
             {"level": level, "sequences": len(mine), "peaks": sum(r["found"] for r in mine),
-             "with_one_or_more": sum(r["found"] > 0 for r in mine)}
-            for level in sorted({r["level"] for r in rows}) for mine in [[r for r in rows if r["level"] == level]]
+             "expected": sum(-np.log1p(-false_alarm_probability(level, r["elements"])) for r in mine),
+             "with_one_or_more": sum(r["found"] > 0 for r in mine),
+             "with_one_or_more_expected": sum(false_alarm_probability(level, r["elements"]) for r in mine)}
+            for level in LEVELS for mine in [[r for r in rows if r["level"] == level]]
         ]  # fmt: skip
-        p = np.array([r["least"] for r in rows if r["level"] == min(x["level"] for x in rows)])
+        p = np.array([r["least"] for r in rows if r["level"] == LEVELS[0]])
         out["alarm_probability"] = {f"least_below_{t}": float((p < t).mean()) for t in (0.5, 0.2, 0.1, 0.05)}
-    rows = _rows(folder, "completeness")
+    rows = [r for r in _rows(folder, "completeness") if np.isfinite(r["significance"])]
     if rows:
-        good = [r for r in rows if np.isfinite(r["significance"])]
         out["completeness"] = {
-            "planets": len(good), "found": float(np.mean([r["significance"] >= 5 for r in good])),
-            "inside_1.2": _found(good, 0, 1.2), "outside_1.2": _found(good, 1.2, 9),
+            name: {"planets": len(mine), "at_5_sigma": float(np.mean([r["significance"] >= 5 for r in mine])),
+                   "in_map": float(np.mean([r["in_map"] >= 5 for r in mine])),
+                   "by_search": float(np.mean([r["found"] for r in mine]))}
+            for name, low, high in (("all", 0, 9), ("inside_1.2", 0, 1.2), ("outside_1.2", 1.2, 9))
+            for mine in [[r for r in rows if low <= r["separation"] < high]] if mine
         }  # fmt: skip
+    return out
+
+
+def _pulls_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    flux, fit, error, snr = (np.array([r[k] for r in rows]) for k in ("flux", "fitted", "error", "snr"))
+    weights = snr**2 / (1 + (0.02 * snr) ** 2)
+    out = {"flux_bias_weighted": float(np.sum(weights * (fit / flux - 1)) / weights.sum())}
+    pulls_of = {"flux": (fit - flux) / error}
+    pulls_of |= {n: np.array([r[n] / r[f"{n}_error"] for r in rows]) for n in ("radial", "tangential")}
+    for name, p in pulls_of.items():
+        out |= {f"{name}_pull_mean": float(p.mean()), f"{name}_pull_std": float(p.std(ddof=1)),
+                f"{name}_pull_mad": _mad(p), f"{name}_beyond_3": int((np.abs(p) > 3).sum())}  # fmt: skip
     return out
 
 
@@ -289,11 +323,6 @@ def least_throughput(row: dict[str, float]) -> float:
     """Light that the mask leaves of a planet in the worse of the two rolls."""
     offsets = [geometry.detector_offset(row["separation"], row["angle"], pa_y) for pa_y in PA_Y]
     return min(model().throughput_at((float(x), float(y))) for x, y in offsets)
-
-
-def _found(rows: list[dict[str, float]], low: float, high: float) -> float | None:
-    mine = [r["significance"] >= 5 for r in rows if low <= r["separation"] < high]
-    return float(np.mean(mine)) if mine else None
 
 
 def _mad(values: NDArray[np.float64]) -> float:
@@ -311,7 +340,7 @@ def figure(folder: Path, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [r for r in _rows(folder, "pulls") if least_throughput(r) >= BOUNDARY]
+    rows = _rows(folder, "pulls")
     fig, axes = plt.subplots(1, 3, figsize=(12, 3.6))
     t = np.linspace(-4, 4, 200)
     pulls_of = {

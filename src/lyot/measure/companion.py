@@ -325,7 +325,7 @@ def _alternate(
     noise = _noise(flat, radial, geometry, near)
     usable = np.isfinite(flat) & np.isfinite(radial.sigma) & ~near
     scale, elements = template_scale(flat, radial, noise, model[rows, columns], geometry, usable)
-    noise = StampNoise(noise.lower, scale, elements)
+    noise = replace(noise, scale=scale, elements=elements)
     stamps = lattice.stamps(rows, columns)
     white = noise.whiten(stamps.reshape(-1, len(rows))).reshape(stamps.shape)
     models = WhiteModels(lattice, white, noise.whiten((image - radial.mean)[rows, columns]))
@@ -344,7 +344,7 @@ def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near:
         raise ReductionError("too few pixels with data at the separation of the companion to tell its noise.")
     z = np.where(use, flat / np.where(radial.sigma > 0, radial.sigma, 1.0), 0.0)
     rho = correlation(z, use, CORRELATION_REACH * geometry.fwhm)
-    return stamp_covariance(radial, rho, geometry.rows, geometry.columns)
+    return stamp_covariance(radial, rho, geometry)
 
 
 def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionParams) -> Companion:

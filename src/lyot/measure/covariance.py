@@ -39,10 +39,16 @@ class RadialNoise:
     ----------
     mean, sigma : (ny, nx) float64 ndarray
         Unit of the image; NaN where nothing is known.
+    count : (ny, nx) float64 ndarray
+        Number of pixels that they are from.
+    width : float
+        Half-width of the annuli, pixels.
     """
 
     mean: FloatArray
     sigma: FloatArray
+    count: FloatArray
+    width: float
 
 
 def radial_noise(residual: FloatArray, center: tuple[float, float], exclude: BoolArray, *, width: float) -> RadialNoise:
@@ -73,7 +79,7 @@ def radial_noise(residual: FloatArray, center: tuple[float, float], exclude: Boo
         mean = total / n
         variance = (square - n * mean**2) / (n - 1)
     sigma = np.sqrt(np.where((n > 8) & (variance > 0), variance, np.nan))
-    return RadialNoise(mean[bins], sigma[bins])
+    return RadialNoise(mean[bins], sigma[bins], n[bins], half / 2)
 
 
 def correlation(z: FloatArray, use: BoolArray, reach: float) -> FloatArray:
@@ -119,6 +125,8 @@ class StampNoise:
     ----------
     lower : (n, n) float64 ndarray
         Cholesky factor of the covariance.
+    around_mean : (n, n) float64 ndarray
+        The covariance of pixels that helped to make the radial mean which was taken off: less by twice the mean's own.
     scale : float
         Factor on the errors that makes the template's scatter at other position angles as predicted.
     elements : int
@@ -126,6 +134,7 @@ class StampNoise:
     """
 
     lower: FloatArray
+    around_mean: FloatArray
     scale: float = 1.0
     elements: int = 0
 
@@ -136,16 +145,15 @@ class StampNoise:
         return np.asarray(out[0] if np.ndim(values) == 1 else out)
 
 
-def stamp_covariance(
-    noise: RadialNoise, rho: FloatArray, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> StampNoise:
-    """Covariance of the pixels (rows, columns).
+def stamp_covariance(noise: RadialNoise, rho: FloatArray, geometry: StampGeometry) -> StampNoise:
+    """Covariance of a stamp's pixels less the radial mean of others: the error of that mean counts.
 
     Raises
     ------
     ReductionError
         If the scatter is not known at some of them.
     """
+    rows, columns = geometry.rows, geometry.columns
     sigma = noise.sigma[rows, columns]
     if not np.isfinite(sigma).all():
         raise ReductionError("the noise around the source is not known: too few pixels with data at its separation.")
@@ -156,7 +164,13 @@ def stamp_covariance(
         values, 1e-2
     )  # a measured correlation is not quite positive; pixels keep some noise of their own
     matrix = (vectors * values) @ vectors.T
-    return StampNoise(np.linalg.cholesky(matrix * sigma[:, None] * sigma[None, :]))
+    area = 1.0 + float(np.sum(2 * np.pi * np.arange(1, len(rho)) * np.maximum(rho[1:], 0.0)))  # of a correlated patch
+    radius = np.hypot(columns - geometry.center[0], rows - geometry.center[1])
+    apart = np.abs(radius[:, None] - radius[None, :])
+    share = np.sqrt(np.minimum(area / noise.count[rows, columns], 1.0))
+    mean = share[:, None] * share[None, :] * np.maximum(1.0 - apart / (2.0 * noise.width + 0.5), 0.0)
+    outer = sigma[:, None] * sigma[None, :]
+    return StampNoise(np.linalg.cholesky((matrix + mean) * outer), (matrix - mean) * outer)
 
 
 def template_scale(
@@ -212,7 +226,9 @@ def template_scale(
         values = np.where(usable[rows, columns] & (there > 0), residual[rows, columns] / there * here, 0.0)
         amplitudes.append(float(weights @ values))
     independent = len(amplitudes) // 4
-    predicted = 1.0 / float(white @ white)
+    predicted = float(weights @ stamp.around_mean @ weights)
+    if predicted <= 0:
+        return 1.0, 0
     measured = float(np.mean(np.square(amplitudes))) / predicted if amplitudes else 1.0
     weight = independent / (independent + PRIOR_ELEMENTS)
     return float(np.sqrt(weight * measured + (1 - weight))), independent

@@ -21,7 +21,7 @@ Template = Callable[[float, float], FloatArray]
 LOOK_AGAIN = 0.5
 """Peaks above this part of the thresholds are measured with their own image taken out of the noise."""
 
-MAX_REFUSED = 40
+MAX_REFUSED = 20
 """Peaks that turn out to be below the threshold, after which the search ends."""
 
 MODEL_ERROR = 0.2
@@ -360,7 +360,8 @@ def _measured(
     """A peak with its S/N and its image; no peak if it is not above the threshold."""
     ix, iy = peak
     x, y = _refined_peak(sums, ix, iy)
-    snr, significance = float(current.snr[iy, ix]), float(current.significance()[iy, ix])
+    snr, dof = float(current.snr[iy, ix]), np.array(max(int(current.elements[iy, ix]) - 1, 1))
+    significance = float(t_to_gaussian(np.array(snr), dof))
     signal, noise = float(current.signal[iy, ix]), float(current.noise[iy, ix])
     p = search.params
     if search.template is None:

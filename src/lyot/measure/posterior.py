@@ -141,7 +141,7 @@ def curvature(white: WhiteModels, theta: FloatArray, scale: float) -> FloatArray
     normal = design.T @ design
     if theta[0] == 0:
         normal[1, 1] = normal[2, 2] = 1.0
-    return np.linalg.inv(normal)
+    return np.asarray(np.linalg.inv(normal), dtype=np.float64)
 
 
 def find_modes(white: WhiteModels, scale: float) -> tuple[Mode, ...]:
