@@ -81,18 +81,21 @@ class Demo:
         return tutorial_data.get_inputs(level, home, size=self.size, source=self.source, filter=self.filter)
 
     def _calibrate(self, level: Level, home: Path) -> Inputs:
-        """Make slopes, or calibrated exposures, from what is one stage below."""
+        """Make slopes, or calibrated exposures, from the nearest that is there; with these, the slopes on the way."""
         from lyot.run.config import build_config
         from lyot.run.execute import run
 
-        below: Level = "uncal" if level == "rateints" else "rateints"
-        origin = self.inputs(below)
-        stage = "stage1" if level == "rateints" else "stage2"
-        settings = {"stages": stage[-1], "crds_path": str(self.calibration().path)}
+        slopes = tutorial_data.find_exposures(self.folder(HOMES["rateints"]), "rateints")
+        origin = self.inputs("rateints" if level == "calints" and slopes else "uncal")
+        made: dict[str, Level] = {"stage1": "rateints", "stage2": "calints"}
+        stages = [s for s, product in made.items() if product == level or (level == "calints" and not slopes)]
+        settings = {"stages": ",".join(s[-1] for s in stages), "crds_path": str(self.calibration().path)}
         with tempfile.TemporaryDirectory(prefix=".calibrating-", dir=home) as scratch:
             run(origin.files, scratch, build_config({"run": settings}))
-            for product in sorted((Path(scratch) / stage).glob("*.fits")):
-                product.replace(home / product.name)
+            for stage in stages:
+                folder = self.folder(HOMES[made[stage]])
+                for product in sorted((Path(scratch) / stage).glob("*.fits")):
+                    product.replace(folder / product.name)
         return Inputs(tutorial_data.find_exposures(home, level), origin.origin)
 
     def calibration(self) -> CrdsEnvironment:
