@@ -47,14 +47,15 @@ class LyotMixin:
         return f"pars-{cls.official_class().__name__.lower()}"
 
     @classmethod
-    def get_config_from_reference(cls, dataset: Any, disable: bool | None = None, **kwargs: Any) -> Any:
+    def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """Parameters from CRDS; none are asked for where there is no official step of the kind.
 
-        CRDS logs an error for a parameter file of a step that it does not know, which would alarm users for nothing.
+        CRDS logs an error for a parameter file of a step that it does not know, which would alarm users for nothing. A
+        pipeline asks its steps through this method, and so does a step by itself.
         """
         if cls.official_class().__name__ in ("JwstStep", "Step", "JwstPipeline", "Pipeline"):
-            disable = True
-        return super().get_config_from_reference(dataset, disable=disable, **kwargs)  # type: ignore[misc]
+            return cls._empty_config()  # type: ignore[attr-defined]
+        return super()._get_config_from_parameters(crds_parameters, crds_observatory)  # type: ignore[misc]
 
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:
