@@ -112,14 +112,17 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             members[str(model.meta.asn.exptype).lower()].append(model)
         if not members["science"]:
             raise InputError("no science member in the association; expected at least one of exptype science.")
-        targets, aligned = self._prepare(members["science"], members["psf"])
+        references = members.pop("psf", [])
+        if models is not user_input:  # once they are stacked nobody needs them one by one
+            _forget(models, references)
+        targets, aligned = self._prepare(members["science"], references)
         subtracted = self.klip.run(targets, aligned)
         for target, product in zip(targets, subtracted, strict=True):
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
         self._combine(targets, subtracted, models, user_input)
 
     def _prepare(
-        self, targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]
+        self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
     ) -> tuple[list[JwstDataModel], JwstDataModel | None]:
         """Flag outliers if asked for, stack the references and register them."""
         self.outlier_detection.suffix = "crfints"
@@ -131,6 +134,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         if not references:
             return list(targets), None
         stack = self.stack_refs.run(ModelContainer(list(references)))
+        references.clear()
         self.save_model(stack, suffix="psfstack")
         aligned = self.align_refs.run(list(targets), stack)
         for target in targets:
@@ -158,6 +162,14 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             if isinstance(user_input, (str, Path)):
                 product.meta.asn.table_name = Path(user_input).name
             self.save_model(product, suffix=suffix)
+
+
+def _forget(models: Any, unwanted: Sequence[JwstDataModel]) -> None:
+    """Take models out of a container, so that their memory is free once nobody else has them."""
+    gone = {id(model) for model in unwanted}
+    for index in reversed(range(len(models))):
+        if id(models[index]) in gone:
+            models.pop(index)
 
 
 def check_association(path: Path) -> None:

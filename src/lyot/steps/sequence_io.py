@@ -38,17 +38,17 @@ class Frames:
     ----------
     name : str
         File name, for messages.
-    data : (nints, ny, nx) float64 ndarray
+    data : (nints, ny, nx) float ndarray
         Integrations in the file's unit; DO_NOT_USE and non-finite pixels are NaN.
-    variance : (nints, ny, nx) float64 ndarray
+    variance : (nints, ny, nx) float ndarray
         ERR squared; NaN where `data` is NaN or ERR is not a positive number.
     dq : (nints, ny, nx) uint32 ndarray
         Data-quality flags as in the file.
     """
 
     name: str
-    data: NDArray[np.float64]
-    variance: NDArray[np.float64]
+    data: NDArray[np.floating[Any]]
+    variance: NDArray[np.floating[Any]]
     dq: NDArray[np.uint32]
 
 
@@ -99,7 +99,7 @@ def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
     return np.asarray(array)
 
 
-def frames_of(model: JwstDataModel, *, name: str | None = None) -> Frames:
+def frames_of(model: JwstDataModel, *, name: str | None = None, dtype: type[np.floating[Any]] = np.float64) -> Frames:
     """Read the integrations of a ``calints`` (or ``cal``) model.
 
     Parameters
@@ -108,6 +108,8 @@ def frames_of(model: JwstDataModel, *, name: str | None = None) -> Frames:
         Calibrated exposure. Not changed.
     name : str, optional
         Name for messages; the model's file name by default.
+    dtype : floating type, optional
+        Of data and variance; float32, as in the files, halves the memory.
 
     Returns
     -------
@@ -124,14 +126,14 @@ def frames_of(model: JwstDataModel, *, name: str | None = None) -> Frames:
     shape = () if data is None else np.shape(data)
     if len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"{name}: expected calibrated integrations (SCI with 2 or 3 axes), got shape {shape}.")
-    cube = np.array(data, dtype=np.float64)
+    cube = np.array(data, dtype=dtype)
     flags = own_array(model, "dq")
     flags = np.zeros(cube.shape, np.uint32) if flags is None else flags.astype(np.uint32)
     err = own_array(model, "err")
     for part in ("var_poisson", "var_rnoise", "var_flat"):
         own_array(model, part)  # only to tell the user what is left out; ERR holds their sum
     with np.errstate(invalid="ignore"):
-        variance = np.full(cube.shape, np.nan) if err is None else np.asarray(err, np.float64) ** 2
+        variance = np.full(cube.shape, np.nan, dtype) if err is None else np.asarray(err, dtype) ** 2
         bad = ((flags & dq.DO_NOT_USE) > 0) | ~np.isfinite(cube)
         variance[bad | ~(variance > 0)] = np.nan
     cube[bad] = np.nan
@@ -290,8 +292,8 @@ def build_sequence(
         raise InputError("no science exposure; expected at least one member of exptype science.")
     check_same_setting([*targets, *references])
     geometries = [geometry_of(m) for m in targets]
-    science = [frames_of(m) for m in targets]
-    refs = [frames_of(m) for m in references]
+    science = [frames_of(m, dtype=np.float32) for m in targets]
+    refs = [frames_of(m, dtype=np.float32) for m in references]
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
     n, x0, y0 = len(targets), windows[0][1].start, windows[0][0].start
@@ -316,11 +318,11 @@ def build_sequence(
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
 
 
-def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.float64]:
+def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.floating[Any]]:
     return np.concatenate([getattr(f, name)[:, w[0], w[1]] for f, w in zip(frames, windows, strict=True)])
 
 
-def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) -> NDArray[np.float64] | None:
+def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) -> NDArray[np.floating[Any]] | None:
     """Variances of all frames; None if any exposure has none at all."""
     if any(not np.isfinite(f.variance).any() for f in frames):
         return None

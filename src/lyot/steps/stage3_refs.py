@@ -33,6 +33,9 @@ from lyot.subtract.register import Registration, RegistrationParams, align, regi
 
 log = logging.getLogger(__name__)
 
+MARGIN = 8
+"""Pixels around what the registration looks at."""
+
 REFERENCES_TABLE = "REFS"
 """Extension of ``psfstack`` and ``psfalign`` that tells which exposure each plane is from."""
 
@@ -62,7 +65,7 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         if len(models) == 0:
             raise InputError("no reference exposure to stack; expected at least one member of exptype psf.")
         check_same_setting(models)
-        frames = [frames_of(m) for m in models]
+        frames = [frames_of(m, dtype=np.float32) for m in models]
         windows = common_windows([f.data.shape[1:] for f in frames], [geometry_of(m).star for m in models])
         cut = [(slice(None), *w) for w in windows]
         data = np.concatenate([f.data[w] for f, w in zip(frames, cut, strict=True)])
@@ -126,7 +129,8 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
             return super().process(target, psf)
         targets = [open_exposure(t) for t in (target if is_list(target) else [target])]
         stack = open_exposure(psf)
-        frames = frames_of(stack)
+        shifting = self._shifting(stack)
+        frames = frames_of(stack, dtype=np.float64 if shifting else np.float32)
         fits = [self._register(t, stack, frames.data) for t in targets]
         shift = np.mean([f.shift for f in fits], axis=0)
         usable = np.isfinite(shift).all(axis=1)
@@ -134,7 +138,6 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
             log.warning("registration of reference frame %d did not converge; it is not shifted", plane)
             usable[plane] = False
         data, variance, flags = frames.data, frames.variance, frames.dq
-        shifting = self._shifting(stack)
         if shifting:
             moved = replace(fits[0], shift=np.where(usable[:, None], shift, 0.0))
             data = align(data, moved, pad=self.pad)
@@ -158,17 +161,29 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
             return bool(self.apply == "always")
         return boundary_tilt(model) is None
 
-    def _register(self, target: JwstDataModel, stack: JwstDataModel, references: NDArray[np.float64]) -> Registration:
+    def _register(
+        self, target: JwstDataModel, stack: JwstDataModel, references: NDArray[np.floating[Any]]
+    ) -> Registration:
         science = frames_of(target)
         where, other = geometry_of(target), geometry_of(stack)
         a, b = common_windows([science.data.shape[1:], references.shape[1:]], [where.star, other.star])
+        params = from_step(RegistrationParams, self)
+        reach = self.fit_radius / float(np.min(where.pixel_scale)) + params.max_shift + MARGIN
+        a, b = _near(a, where.star, reach), _near(b, other.star, reach)
         image = nanmean(science.data[:, a[0], a[1]])
         center = (where.star[0] - a[1].start, where.star[1] - a[0].start)
         radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(where.pixel_scale))
-        params = from_step(RegistrationParams, self)
-        return register(
-            references[:, b[0], b[1]], image, weight=(radius <= self.fit_radius).astype(float), params=params
-        )
+        weight = (radius <= self.fit_radius).astype(float)
+        return register(references[:, b[0], b[1]], image, weight=weight, params=params)
+
+
+def _near(window: tuple[slice, slice], star: tuple[float, float], reach: float) -> tuple[slice, slice]:
+    """Part of a window (y, x) that is within `reach` pixels of the star in both directions, the same for any crop."""
+    y, x = (
+        slice(max(part.start, round(at) - int(reach)), min(part.stop, round(at) + int(reach) + 1))
+        for part, at in zip(window, star[::-1], strict=True)
+    )
+    return y, x
 
 
 def is_list(value: Any) -> bool:
