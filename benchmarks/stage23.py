@@ -127,7 +127,7 @@ def step_times(out: Path) -> dict[str, float]:
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     times: dict[str, float] = {}
     for row in rows:
-        seconds = row.get("wall_seconds", row.get("seconds"))
+        seconds = row.get("wall_time")
         if seconds is not None:
             kind = re.split("[/:]", str(row.get("task", row.get("id", "?"))))[0]
             times[kind] = times.get(kind, 0.0) + float(seconds)
@@ -148,10 +148,8 @@ def main() -> None:
         return
     result = options.work / "reduced"
     shutil.rmtree(result, ignore_errors=True)
-    command = [
-        sys.executable, "-c", "from lyot.cli import main; main()", "run", str(slopes), "--out", str(result), "--stages", "2-3",
-        "--jobs", str(options.jobs),
-    ]  # fmt: skip
+    start = ["-c", "from lyot.cli import main; main()", "run", str(slopes)]
+    command = [sys.executable, *start, "--out", str(result), "--stages", "2-3", "--jobs", str(options.jobs)]
     record = {
         "what": f"stages 2 and 3 of the {options.size} sequence, {SIZES[options.size]}, as one command",
         "load_before": os.getloadavg(),
