@@ -151,12 +151,14 @@ def _components(images: FloatArray, keep: float, most: int) -> tuple[FloatArray,
     """Orthonormal stamps, the amplitude of each in each image (nnodes, n), and the part of the power left out."""
     flat = images.reshape(len(images), -1)
     # the small side of the matrix is the cheap one to decompose
-    values, vectors = np.linalg.eigh(flat.T @ flat)
+    wide = flat.shape[0] < flat.shape[1]
+    values, vectors = np.linalg.eigh(flat @ flat.T if wide else flat.T @ flat)
     order = np.argsort(values)[::-1]
     power = np.maximum(values[order], 0.0)
     share = np.cumsum(power) / power.sum()
-    n = min(int(np.searchsorted(share, keep)) + 1, most, len(images))
-    basis = vectors[:, order[:n]].T
+    n = min(int(np.searchsorted(share, keep)) + 1, most, int((power > 1e-12 * power[0]).sum()))
+    kept = vectors[:, order[:n]].T
+    basis = (kept @ flat) / np.sqrt(power[:n])[:, None] if wide else kept
     return basis.reshape(n, *images.shape[1:]), flat @ basis.T, float(1 - share[n - 1])
 
 

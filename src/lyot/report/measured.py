@@ -20,6 +20,7 @@ COMPANIONS = Path("measure") / "companions.ecsv"
 MATCHED_FILTER = Path("measure") / "matched_filter.fits"
 STIM_MAP = Path("measure") / "stim_map.fits"
 CONTRAST_MAP = Path("measure") / "contrast_map.fits"
+DISK_RESIDUAL = Path("measure") / "disk_residual.fits"
 
 
 def read_table(path: Path) -> AstroTable | None:
@@ -186,3 +187,30 @@ def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
         "reduction, each roll with its own throughput; the limit depends on the position angle where the mask does."
     )
     return render(figure, caption, f"Maps: {', '.join(layer.title for layer in layers)}")  # type: ignore[arg-type]
+
+
+def disk_section(out: Path) -> Section | None:
+    """The disk that was fitted: image, model, and what is left."""
+    path = out / DISK_RESIDUAL
+    if not path.is_file():
+        return None
+    with fits.open(path) as hdus:
+        images = {name: np.asarray(hdus[name].data, dtype=float) for name in ("IMAGE", "MODEL", "SCI")}
+        header = {**dict(hdus[0].header), **dict(hdus["SCI"].header)}
+    view = view_of(header, images["SCI"].shape, north_up=True)
+    y, x = np.indices(images["SCI"].shape)
+    r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
+    model = np.nan_to_num(np.abs(images["MODEL"]))
+    lit = model > 0.1 * model.max()
+    radius = max(1.5 * float(r[lit].max()), 1.5) if lit.any() else 3.0
+    limit = figures.symmetric_limits(images["IMAGE"][(r <= radius) & np.isfinite(images["IMAGE"])], 99.0)
+    figure, axes = grid(3, 3)
+    shown = figures.View(view.center, view.pixel_scale, 0.0, radius)
+    for ax, (name, title) in zip(axes, (("IMAGE", "image"), ("MODEL", "disk"), ("SCI", "less the disk")), strict=True):
+        figures.draw_image(ax, images[name], view=shown, label="MJy/sr", cmap="RdBu_r", limits=limit)
+        figures.mark_star(ax, color=figures.DARK_INK)
+        ax.set_title(title, fontsize=9)
+    scale, error = float(header.get("DSCALE", np.nan)), float(header.get("DSCALERR", np.nan))
+    text = f"The model's flux times {scale:.4g} ± {error:.2g} fits best."
+    caption = "North up, east left. The model went through mask, PSF and reduction, with what they take away from it."
+    return Section("Disk", "disk", text, (render(figure, caption, "Image, disk model and residual"),))

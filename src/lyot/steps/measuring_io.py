@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lyot import geometry
 from lyot.errors import InputError
 from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.measure.disks import Detector
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.sources import SourceImager
@@ -50,6 +51,8 @@ class MeasuredSequence:
         Position of the star, degrees.
     modes : int
         Truncation that is measured.
+    detector : Detector
+        How the frames of the injector lie on the sky.
     """
 
     injector: Injector
@@ -58,6 +61,7 @@ class MeasuredSequence:
     throughput: NDArray[np.float64] | None
     sky: tuple[float, float]
     modes: int
+    detector: Detector
 
 
 def collapsed(plan: ReductionPlan) -> ReductionPlan:
@@ -219,6 +223,7 @@ def open_reduction(
         throughput=result_throughput,
         sky=inputs.geometries[0].sky,
         modes=plan.recommended if modes is None else modes,
+        detector=Detector(sequence.star, sequence.pa_y, sequence.pixel_scale),
     )
 
 

@@ -1,0 +1,373 @@
+"""Disks: a model image taken through mask, position-dependent PSF and reduction, and its best scale.
+
+The model is put on the detector of each exposure with its flux conserved, spread with the image of a point source that
+belongs to each place (`lyot.measure.varying`), and taken through the reduction that made the image, so that what the
+subtraction takes away from the disk is in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from lyot import geometry
+from lyot.errors import InputError, ReductionError
+from lyot.measure.injection import FloatArray, Injector, in_threads
+from lyot.measure.varying import VaryingImage, from_nodes, node_grid
+from lyot.params import param
+
+
+@dataclass(frozen=True)
+class DiskModel:
+    """A model image on the sky.
+
+    Attributes
+    ----------
+    image : (ny, nx) float64 ndarray
+        Flux in each pixel (Jy for scales that are to be read as factors of the flux); not NaN.
+    pixel_scale : float
+        arcsec per pixel.
+    position_angle : float
+        Of the image's +y axis, degrees east of north; east is at +x turned by 90 degrees to the left of +y, as on the
+        sky.
+    center : (x, y) or None
+        Position of the star, 0-based pixels; the middle of the image by default.
+    """
+
+    image: FloatArray
+    pixel_scale: float
+    position_angle: float = 0.0
+    center: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        image = np.array(self.image, dtype=np.float64)
+        if image.ndim != 2 or not np.isfinite(image).all() or not image.any():
+            raise InputError(f"disk model: expected a finite image that is not all 0, got shape {image.shape}.")
+        if not self.pixel_scale > 0:
+            raise InputError(f"disk model: expected a positive pixel scale in arcsec, got {self.pixel_scale}.")
+        object.__setattr__(self, "image", image)
+
+    def light(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Offsets (east, north) in arcsec and flux of the pixels that hold light, (n,) each."""
+        ny, nx = self.image.shape
+        center = ((nx - 1) / 2, (ny - 1) / 2) if self.center is None else self.center
+        y, x = np.nonzero(self.image)
+        dx, dy = (x - center[0]) * self.pixel_scale, (y - center[1]) * self.pixel_scale
+        east, north = geometry.sky_offset(np.hypot(dx, dy), geometry.position_angle(dx, dy, self.position_angle))
+        return east, north, self.image[y, x]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Where the exposures' detectors lie on the sky.
+
+    Attributes
+    ----------
+    star : (nexposures, 2) float ndarray
+        Position (x, y) of the star, 0-based pixels.
+    pa_y : (nexposures,) float ndarray
+        Position angle of +y, degrees.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+    """
+
+    star: FloatArray
+    pa_y: FloatArray
+    pixel_scale: tuple[float, float]
+
+    def pixel(self, exposure: int, east: FloatArray, north: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Position (x, y) of offsets on the sky."""
+        separation, pa = geometry.separation_and_pa(east, north)
+        dx, dy = geometry.detector_offset(separation, pa, float(self.pa_y[exposure]))
+        return self.star[exposure, 0] + dx / self.pixel_scale[0], self.star[exposure, 1] + dy / self.pixel_scale[1]
+
+    def sky(self, exposure: int, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Offset (east, north), arcsec, of pixels."""
+        dx = (x - self.star[exposure, 0]) * self.pixel_scale[0]
+        dy = (y - self.star[exposure, 1]) * self.pixel_scale[1]
+        return geometry.sky_offset(np.hypot(dx, dy), geometry.position_angle(dx, dy, float(self.pa_y[exposure])))
+
+
+@dataclass(frozen=True)
+class DiskParams:
+    """How a disk is fitted."""
+
+    stamp_radius: float = param(5.0, help="half side of the images that spread the light", unit="lambda/D", min=1.0)
+    spacing: float = param(
+        0.6, help="distance of the places where the image of a source is made", unit="lambda/D", min=0.2
+    )
+    threshold: float = param(
+        0.1, help="pixels of the fit: those where the model exceeds this part of its maximum", min=0.0, max=0.9
+    )
+    inner_radius: float | None = param(
+        None, help="fit outside this separation; default one lambda/D", unit="arcsec", min=0
+    )
+    outer_radius: float | None = param(None, help="fit inside this separation; default all", unit="arcsec", min=0.1)
+    background: bool = param(True, help="fit a constant background as well")
+    iterations: int = param(8, help="most alternations where the reduction is not linear", min=1)
+
+
+@dataclass(frozen=True)
+class DiskFit:
+    """A fitted disk; images (Ny, Nx) in the unit of the combined image.
+
+    Attributes
+    ----------
+    scale, error : float
+        Factor of the model's flux that fits best; error one sigma, with the noise's spatial correlation.
+    model : float64
+        The disk at that scale, as mask and reduction leave it.
+    residual : float64
+        Image less the model; NaN where there are no data.
+    background : float
+        Constant that was fitted, unit of the image.
+    reduced_chi2 : float
+        Of the residuals over the scatter at each separation.
+    region : bool
+        Pixels that were fitted.
+    """
+
+    scale: float
+    error: float
+    model: FloatArray
+    residual: FloatArray
+    background: float
+    reduced_chi2: float
+    region: NDArray[np.bool_]
+
+    @property
+    def snr(self) -> float:
+        """Scale over its error."""
+        return self.scale / self.error
+
+
+def on_detector(model: DiskModel, detector: Detector, exposure: int, shape: tuple[int, int]) -> FloatArray:
+    """The model's light on the pixels of an exposure, before any PSF: (ny, nx), flux per pixel.
+
+    Each pixel of the model is a point whose flux is shared out among six pixels in each direction so that the image of
+    the point, spread with a PSF of MIRI's sampling, lies where it belongs (Lagrange weights of fifth degree, whose sum
+    is one).
+    """
+    east, north, flux = model.light()
+    x, y = detector.pixel(exposure, east, north)
+    ix, iy = np.floor(x).astype(int), np.floor(y).astype(int)
+    wx, wy = _lagrange(x - ix), _lagrange(y - iy)
+    ny, nx = shape
+    out = np.zeros(ny * nx)
+    for j in range(6):
+        for i in range(6):
+            px, py = ix + i - 2, iy + j - 2
+            inside = (px >= 0) & (px < nx) & (py >= 0) & (py < ny)
+            weight = (flux * wy[j] * wx[i])[inside]
+            out += np.bincount(py[inside] * nx + px[inside], weight, minlength=ny * nx)
+    return out.reshape(shape)
+
+
+def _lagrange(t: FloatArray) -> FloatArray:
+    """Weights of the nodes -2 ... 3 for a point at `t` in [0, 1): (6, n)."""
+    nodes = np.arange(-2.0, 4.0)
+    out = np.ones((6, len(t)))
+    for i, node in enumerate(nodes):
+        for other in np.delete(nodes, i):
+            out[i] *= (t - other) / (node - other)
+    return out
+
+
+def disk_signal(
+    injector: Injector, model: DiskModel, detector: Detector, fwhm: float, params: DiskParams | None = None
+) -> FloatArray:
+    """What the disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+
+    Parameters
+    ----------
+    injector : Injector
+        Its `psf` is the image of a point source of unit flux.
+    model : DiskModel
+    detector : Detector
+    fwhm : float
+        Resolution element, pixels of the detector.
+    params : DiskParams, optional
+    """
+    p = params or DiskParams()
+    shape = (injector.science.shape[1], injector.science.shape[2])
+    frames = {}
+    for exposure in np.unique(injector.exposure):
+        light = on_detector(model, detector, int(exposure), shape)
+        if not light.any():
+            raise InputError("disk model: no light falls on the detector; check pixel scale and centre.")
+        frames[int(exposure)] = _sources(injector, detector, int(exposure), light != 0, fwhm, p).spread(light)
+    return np.stack([frames[int(e)] for e in injector.exposure])
+
+
+def _sources(
+    injector: Injector, detector: Detector, exposure: int, wanted: NDArray[np.bool_], fwhm: float, p: DiskParams
+) -> VaryingImage:
+    """Images of a point source at every detector pixel that holds light."""
+    shape = (wanted.shape[0], wanted.shape[1])
+    nodes = node_grid(shape, wanted, max(round(p.spacing * fwhm), 1))
+    half = int(np.ceil(p.stamp_radius * fwhm))
+
+    def stamp(node: NDArray[np.intp]) -> FloatArray:
+        east, north = detector.sky(exposure, np.array(float(node[0])), np.array(float(node[1])))
+        frame = np.pad(injector.psf(exposure, float(east), float(north)), half)
+        x, y = int(node[0]), int(node[1])
+        return frame[y : y + 2 * half + 1, x : x + 2 * half + 1]
+
+    return from_nodes(np.stack(in_threads(stamp, list(nodes))), nodes.astype(float), shape, keep=0.9999, most=20)
+
+
+def fit_disk(
+    injector: Injector,
+    model: DiskModel,
+    detector: Detector,
+    fwhm: float,
+    params: DiskParams | None = None,
+) -> DiskFit:
+    """Fit the scale of a disk model to the combined image.
+
+    Parameters
+    ----------
+    injector : Injector
+        The reduction.
+    model : DiskModel
+    detector : Detector
+    fwhm : float
+        Resolution element, pixels of the combined image.
+    params : DiskParams, optional
+
+    Returns
+    -------
+    DiskFit
+
+    Raises
+    ------
+    InputError
+        If the model has no light on the detector.
+    ReductionError
+        If too few pixels can be fitted.
+    """
+    p = params or DiskParams()
+    signal = disk_signal(injector, model, detector, fwhm, p)
+    image = injector.image
+    linear = injector.reduce_many is not None
+    scale = 1.0
+    fit: DiskFit | None = None
+    for _ in range(1 if linear else p.iterations):
+        unit = _through(injector, signal, scale)
+        fit = fit_scale(image, unit, injector.center, injector.pixel_scale, fwhm, p)
+        if fit.scale == 0 or abs(fit.scale - scale) < 0.01 * abs(fit.error):
+            break
+        scale = fit.scale
+    assert fit is not None
+    return fit
+
+
+def _through(injector: Injector, signal: FloatArray, scale: float) -> FloatArray:
+    """The disk of unit scale after the reduction: (Ny, Nx).
+
+    Where the reduction is not linear it is what vanishes from the image when the disk is taken out of the frames: at
+    the right scale the reduction without it has no disk that subtracts itself.
+    """
+    if injector.reduce_many is not None:
+        return np.asarray(injector.reduce_many(signal[np.newaxis])[0, injector.index])
+    without = np.asarray(injector.reduce(injector.science - scale * signal)[injector.index])
+    return (injector.image - without) / scale
+
+
+def fit_scale(
+    image: FloatArray,
+    unit: FloatArray,
+    center: tuple[float, float],
+    pixel_scale: float,
+    fwhm: float,
+    params: DiskParams | None = None,
+) -> DiskFit:
+    """Least-squares scale of a template in an image, its error from the correlated residuals.
+
+    Weights are the inverse scatter of the residuals at each separation. The scale's variance is that of a weighted sum
+    of noise whose correlation is the residuals' own, as in the fit of companions.
+
+    Parameters
+    ----------
+    image : (Ny, Nx) float64 ndarray
+        NaN where there are no data.
+    unit : (Ny, Nx) float64 ndarray
+        The template at unit scale, same unit.
+    center : (x, y)
+        Position of the star.
+    pixel_scale : float
+        arcsec per pixel.
+    fwhm : float
+        pixels.
+    params : DiskParams, optional
+    """
+    p = params or DiskParams()
+    shape = (image.shape[0], image.shape[1])
+    region = _region(image, unit, geometry.radius_map(shape, center), pixel_scale, fwhm, p)
+    template, data = np.where(region, unit, 0.0), np.where(region, image, 0.0)
+    scale, background = 0.0, 0.0
+    for _ in range(4):
+        sigma = _scatter(image - scale * unit - background, region, geometry.radius_map(shape, center), fwhm)
+        weight = np.where(region & (sigma > 0), 1.0 / np.where(sigma > 0, sigma, 1.0) ** 2, 0.0)
+        mass = weight.sum()
+        mean_t, mean_d = (float((weight * v).sum() / mass) if p.background else 0.0 for v in (template, data))
+        centred = np.where(region, template - mean_t, 0.0)
+        normal = float((weight * centred**2).sum())
+        scale = float((weight * centred * (data - mean_d)).sum()) / normal
+        background = mean_d - scale * mean_t
+    residual = image - scale * unit
+    z = np.where(weight > 0, (residual - background) * np.sqrt(weight), 0.0)
+    variance = _correlated_variance(centred * np.sqrt(weight), z, weight > 0, fwhm) / normal**2
+    chi2 = float((z**2).sum() / max(int((weight > 0).sum()) - 2, 1))
+    return DiskFit(scale, float(np.sqrt(variance)), scale * unit, residual, background, chi2, weight > 0)
+
+
+def _region(
+    image: FloatArray, unit: FloatArray, radius: FloatArray, pixel_scale: float, fwhm: float, p: DiskParams
+) -> NDArray[np.bool_]:
+    """Pixels of the disk and a resolution element around it, between the two radii."""
+    inner = fwhm if p.inner_radius is None else p.inner_radius / pixel_scale
+    outer = np.inf if p.outer_radius is None else p.outer_radius / pixel_scale
+    usable = np.isfinite(image) & np.isfinite(unit) & (radius >= inner) & (radius <= outer)
+    if not usable.any():
+        raise ReductionError("disk: there are no data in the fitted region.")
+    bright = usable & (np.abs(np.nan_to_num(unit)) > p.threshold * np.abs(unit[usable]).max())
+    grown = ndimage.distance_transform_edt(~bright) <= 2 * fwhm
+    region = usable & grown
+    if region.sum() < 30:
+        raise ReductionError("disk: fewer than 30 pixels to fit; lower the threshold or the inner radius.")
+    return np.asarray(region)
+
+
+def _scatter(residual: FloatArray, region: NDArray[np.bool_], radius: FloatArray, fwhm: float) -> FloatArray:
+    """Scatter of the residuals in rings of half a resolution element, over the data at that separation."""
+    ring = np.rint(radius / (0.5 * fwhm)).astype(int)
+    use = np.isfinite(residual)
+    near = region & use
+    n = int(ring.max()) + 1
+    out = np.zeros(residual.shape)
+    total, count = (np.zeros(n) for _ in range(2))
+    np.add.at(total, ring[near], residual[near] ** 2)
+    np.add.at(count, ring[near], 1.0)
+    total, count = (np.convolve(v, np.ones(3), "same") for v in (total, count))
+    sigma = np.sqrt(np.where(count >= 6, total / np.maximum(count, 1), 0.0))
+    out[region] = sigma[ring[region]]
+    return out
+
+
+def _correlated_variance(template: FloatArray, z: FloatArray, use: NDArray[np.bool_], fwhm: float) -> float:
+    """Variance of sum(template n) for noise n of unit variance with the correlation of `z`: at least the white one."""
+    shape = tuple(fft.next_fast_len(2 * n, real=True) for n in z.shape)
+
+    def autocorrelation(image: FloatArray) -> FloatArray:
+        return np.asarray(fft.irfft2(np.abs(fft.rfft2(image, shape)) ** 2, shape))
+
+    pairs = autocorrelation(use.astype(float))
+    rho = autocorrelation(z) / np.maximum(pairs, 1.0)
+    lags = np.hypot(*np.meshgrid(*(fft.fftfreq(n, 1 / n) for n in shape), indexing="ij"))
+    near = (lags <= 2.0 * fwhm) & (pairs > 30)
+    power = autocorrelation(template)
+    return float(max((power * rho)[near].sum(), power[0, 0] * rho[0, 0]))
