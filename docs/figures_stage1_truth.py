@@ -1,7 +1,6 @@
-"""Draw the figures of docs/stage1_truth.md from benchmarks/results/stage1_truth*.json, and print its tables.
+"""Draw the figures of docs/stage1_truth.md from benchmarks/results/stage1_truth.json, and print its tables.
 
-Usage: ``python docs/figures_stage1_truth.py``, after ``python benchmarks/stage1_truth.py`` and the same with
-``--ints 3 --groups 30 --out benchmarks/results/stage1_truth_short.json``.
+Usage: ``python docs/figures_stage1_truth.py``, after ``python benchmarks/stage1_truth.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from scipy import stats
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 GROUP_TIME = 0.23968
-OLS, LIKELY = "none", "ramp_fit.algorithm = LIKELY"
+OLS, EXACT, LIKELY = "none", "ramp_fit.exact_errors", "ramp_fit.algorithm = LIKELY"
 
 
 def say(text: object) -> None:
@@ -39,8 +38,8 @@ def draw_pulls(results: dict[str, Any], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     edges = np.linspace(-5, 5, 81)
     middle = (edges[1:] + edges[:-1]) / 2
-    colors = {OLS: "C0", LIKELY: "C3"}
-    for name, label in ((OLS, "OLS"), (LIKELY, "LIKELY")):
+    colors = {OLS: "C0", EXACT: "C2", LIKELY: "C3"}
+    for name, label in ((OLS, "OLS"), (EXACT, "OLS, exact errors"), (LIKELY, "LIKELY")):
         row = option(results["options"], name)
         density = np.array(row["histogram"]) / (row["clean"]["count"] * (edges[1] - edges[0]))
         left.step(middle, density, where="mid", color=colors[name], label=label)
@@ -52,7 +51,7 @@ def draw_pulls(results: dict[str, Any], path: Path) -> None:
     left.legend(fontsize=8)
     exposure_time = results["ngroups"] * GROUP_TIME
     for key, marker in (("options", "o"),):
-        for name in (OLS, LIKELY):
+        for name in (OLS, EXACT, LIKELY):
             bins = option(results[key], name)["by_signal"]
             rate = [np.sqrt(b["signal_dn"][0] * b["signal_dn"][1]) / exposure_time for b in bins]
             right.errorbar(
@@ -66,7 +65,7 @@ def draw_pulls(results: dict[str, Any], path: Path) -> None:
     formulas = results["error_formulas"]
     rates = [f["rate"] for f in formulas]
     right.plot(rates, [f["true"] / f["stated"] for f in formulas], color="C0", lw=1, label="OLS, expected")
-    right.axhline(1.0, color="C3", lw=1, label="LIKELY, expected")
+    right.axhline(1.0, color="C3", lw=1, label="exact errors and LIKELY, expected")
     right.axhspan(0.97, 1.03, color="0.92", zorder=0)
     right.set(xscale="log", xlim=(0.3, 1500), ylim=(0.9, 1.15), xlabel="slope [DN/s]", ylabel="width of the pulls")
     right.legend(fontsize=8)
@@ -108,9 +107,9 @@ def draw_jumps(results: dict[str, Any], path: Path) -> None:
 
 def print_slopes(results: dict[str, Any]) -> None:
     """Table of pulls by rate: ours, the official ones, LIKELY."""
-    columns = [results["stock"], option(results["options"], OLS), option(results["options"], LIKELY)]
+    columns = [results["stock"], *(option(results["options"], name) for name in (OLS, EXACT, LIKELY))]
     formulas = results["error_formulas"]
-    say("\n| slope, DN/s | official | OLS | expected of OLS | LIKELY |\n|---|---|---|---|---|")
+    say("\n| slope, DN/s | official | OLS | expected of OLS | OLS, exact errors | LIKELY |\n|---|---|---|---|---|---|")
     exposure_time = results["ngroups"] * GROUP_TIME
     for k, first in enumerate(columns[0]["by_signal"]):
         low, high = (v / exposure_time for v in first["signal_dn"])
@@ -119,7 +118,8 @@ def print_slopes(results: dict[str, Any]) -> None:
         cells.insert(2, f"{nearest['true'] / nearest['stated']:.3f}")
         say(f"| {low:.1f} to {high:.1f} | " + " | ".join(cells) + " |")
     cells = [f"{c['clean']['mean']:+.4f}, {c['clean']['std']:.3f}" for c in columns]
-    say(f"| all | {cells[0]} | {cells[1]} | | {cells[2]} |")
+    cells.insert(2, "")
+    say("| all | " + " | ".join(cells) + " |")
 
 
 def print_options(rows: list[dict[str, Any]]) -> None:
@@ -157,16 +157,15 @@ def print_jumps(results: dict[str, Any]) -> None:
 
 def main() -> None:
     """Draw both figures and print the tables."""
-    results, short = (
-        json.loads((RESULTS / f"stage1_truth{name}.json").read_text(encoding="utf-8")) for name in ("", "_short")
-    )
+    results = json.loads((RESULTS / "stage1_truth.json").read_text(encoding="utf-8"))
     print_slopes(results)
     print_options(results["options"])
-    print_options(short["options"])
-    print_options(short["bright_options"])
-    print_jumps(short)
+    print_options(results["bright_options"])
+    print_jumps(results)
+    for row in results["depth_matching"]:
+        say(row)
     draw_pulls(results, HERE / "_static" / "stage1_truth_slopes.png")
-    draw_jumps(short, HERE / "_static" / "stage1_truth_jumps.png")
+    draw_jumps(results, HERE / "_static" / "stage1_truth_jumps.png")
 
 
 if __name__ == "__main__":

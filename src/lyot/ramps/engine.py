@@ -128,7 +128,7 @@ class StreamParams:
     """
 
     threads: int = 0
-    memory: float = 320.0
+    memory: float = 200.0
     scratch: Path | None = None
     first_integration: int = 1
     limits: FitLimits = field(default_factory=FitLimits)

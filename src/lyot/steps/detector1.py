@@ -26,7 +26,7 @@ class Detector1Params:
 
     fuse: bool = param(True, help="Stream the exposure through all steps in one pass where possible")
     threads: int = param(0, help="Threads; 0 takes every core", min=0)
-    memory: float = param(320.0, help="Room for the ramps in work when streaming", unit="MB", min=10)
+    memory: float = param(200.0, help="Room for the ramps in work when streaming", unit="MB", min=10)
 
 
 class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[misc]

@@ -145,7 +145,7 @@ def _without_arrays(path: str | Path, model_class: type) -> Any:
                 kept.append(fits.ImageHDU(np.zeros((1,) * RAMP_AXES, np.float32), _plain(header), name=hdu.name))
             elif hdu.name != "REFOUT":
                 kept.append(hdu.copy())
-        return model_class(fits.HDUList(kept))
+        return model_class(fits.HDUList(kept), validate_on_assignment=False)
 
 
 def _plain(header: fits.Header) -> fits.Header:

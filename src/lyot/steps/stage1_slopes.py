@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jwst.jump.jump_step import JumpStep as OfficialJumpStep
 from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
-from jwst.ramp_fitting.ramp_fit_step import create_image_model
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
@@ -146,8 +145,7 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
         if result is None:
             return None, None
         result = without_outliers(result, self.outlier_threshold)
-        rate = create_image_model(model, slope_info(result.rate))
-        rateints = integration_model(model, result.rateints)
+        rate, rateints = slope_models(model, result)
         for product in (rate, rateints):
             complete_slopes(product)
         return (datamodels.IFUImageModel(rate) if self._is_ifu(model) else rate), rateints
@@ -209,17 +207,23 @@ def slope_info(slopes: SlopeImage) -> dict[str, NDArray[Any]]:
     }
 
 
-def integration_model(model: Any, slopes: SlopeImage) -> Any:
-    """The ``rateints`` product of an exposure; holds the very arrays of `slopes`.
+def slope_models(model: Any, slopes: RampFitResult) -> tuple[Any, Any]:
+    """The ``rate`` and ``rateints`` products of an exposure; they hold the very arrays of `slopes`.
 
-    The official function makes empty arrays of the product's size first: as much memory again.
+    The official functions make empty arrays of the products' size first: as much memory again. Nor is each keyword
+    checked against the schema as it is set, which takes longer than the fit of a small exposure; all are when the
+    product is saved.
     """
-    product = datamodels.CubeModel()
-    product.update(model)
-    for name, values in slope_info(slopes).items():
-        setattr(product, "data" if name == "slope" else name, values)
-    product.int_times = model.int_times
-    return product
+    products = []
+    for kind, image in ((datamodels.ImageModel, slopes.rate), (datamodels.CubeModel, slopes.rateints)):
+        product = kind(validate_on_assignment=False)
+        product.update(model)
+        for name, values in slope_info(image).items():
+            setattr(product, "data" if name == "slope" else name, values)
+        products.append(product)
+    rate, rateints = products
+    rateints.int_times = model.int_times
+    return rate, rateints
 
 
 def complete_slopes(product: Any) -> None:

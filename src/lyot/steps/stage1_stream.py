@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jwst.ramp_fitting.ramp_fit_step import create_image_model
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
@@ -32,9 +31,8 @@ from lyot.steps.stage1_slopes import (
     MIN_GROUPS_JUMP,
     complete_slopes,
     fit_limits,
-    integration_model,
     record_jumps,
-    slope_info,
+    slope_models,
     without_outliers,
 )
 
@@ -293,8 +291,7 @@ class _Run:
 
     def _models(self, result: engine.StreamResult) -> Streamed:
         slopes = without_outliers(result.slopes, self.pipeline.ramp_fit.outlier_threshold)
-        rate = create_image_model(self.model, slope_info(slopes.rate))
-        rateints = integration_model(self.model, slopes.rateints)
+        rate, rateints = slope_models(self.model, slopes)
         for product in (rate, rateints):
             complete_slopes(product)
             step = self.pipeline.ramp_fit
