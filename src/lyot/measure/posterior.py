@@ -135,12 +135,11 @@ def best_fit(white: WhiteModels, theta: FloatArray) -> FloatArray:
 
 
 def curvature(white: WhiteModels, theta: FloatArray, scale: float) -> FloatArray:
-    """Covariance of (flux, x, y) from the second derivatives at a maximum."""
+    """Covariance of (flux, x, y) from the second derivatives at a maximum, positions held to the lattice's radius."""
     unit, gradient = white.at(theta[1], theta[2])
     design = np.vstack([unit, theta[0] * gradient]).T / scale
     normal = design.T @ design
-    if theta[0] == 0:
-        normal[1, 1] = normal[2, 2] = 1.0
+    normal[1:, 1:] += np.eye(2) / white.lattice.radius**2
     return np.asarray(np.linalg.inv(normal), dtype=np.float64)
 
 
