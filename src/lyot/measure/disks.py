@@ -7,7 +7,7 @@ subtraction takes away from the disk is in the model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,29 +252,38 @@ def fit_disk(
     p = params or DiskParams()
     signal = disk_signal(injector, model, detector, fwhm, p)
     image = injector.image
-    linear = injector.reduce_many is not None
-    scale = 1.0
-    fit: DiskFit | None = None
-    for _ in range(1 if linear else p.iterations):
-        unit = _through(injector, signal, scale)
-        fit = fit_scale(image, unit, injector.center, injector.pixel_scale, fwhm, p)
-        if fit.scale == 0 or abs(fit.scale - scale) < 0.01 * abs(fit.error):
-            break
-        scale = fit.scale
-    assert fit is not None
-    return fit
-
-
-def _through(injector: Injector, signal: FloatArray, scale: float) -> FloatArray:
-    """The disk of unit scale after the reduction: (Ny, Nx).
-
-    Where the reduction is not linear it is what vanishes from the image when the disk is taken out of the frames: at
-    the right scale the reduction without it has no disk that subtracts itself.
-    """
+    grid = (injector.center, injector.pixel_scale, fwhm)
     if injector.reduce_many is not None:
-        return np.asarray(injector.reduce_many(signal[np.newaxis])[0, injector.index])
-    without = np.asarray(injector.reduce(injector.science - scale * signal)[injector.index])
-    return (injector.image - without) / scale
+        unit = np.asarray(injector.reduce_many(signal[np.newaxis])[0, injector.index])
+        return fit_scale(image, unit, *grid, p)
+    return _fit_by_removal(injector, signal, grid, p)
+
+
+def _fit_by_removal(
+    injector: Injector, signal: FloatArray, grid: tuple[tuple[float, float], float, float], p: DiskParams
+) -> DiskFit:
+    """The scale at which the disk taken out of the frames leaves least, by Gauss-Newton steps.
+
+    The reduction is not linear: a disk that is in the frames subtracts itself, one that was taken out does not. The
+    basis then changes with the scale and fits noise as well, so that the scale may be off by several of its stated
+    errors (20 % in the tests' two-roll sequences): measure disks in reductions with references alone.
+    """
+    image = injector.image
+
+    def without(scale: float) -> FloatArray:
+        return np.asarray(injector.reduce(injector.science - scale * signal)[injector.index])
+
+    step = 0.1 * float(np.nanstd(image)) / float(np.abs(signal).max())
+    scale, left, change = 0.0, image, DiskFit(0.0, np.inf, image, image, 0.0, np.nan, np.isfinite(image))
+    for _ in range(p.iterations):
+        slope = (left - without(scale + step)) / step
+        change = fit_scale(left, slope, *grid, p)
+        scale += change.scale
+        left = without(scale)
+        if abs(change.scale) < 0.05 * change.error:
+            break
+        step = max(change.error, step)
+    return replace(change, scale=scale, model=image - left, residual=left)
 
 
 def fit_scale(

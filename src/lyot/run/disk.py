@@ -100,7 +100,7 @@ def _flux_per_pixel(path: Path, unit: str, scale: float) -> float:
         parsed = u.Unit(unit.replace("arcsec2", "arcsec**2").replace("/pixel", "").replace("/pix", ""))
         if parsed.is_equivalent(u.Jy):
             return float(parsed.to(u.Jy))
-        return float((parsed * (scale * u.arcsec) ** 2).to(u.Jy))
+        return float((parsed * (scale * u.arcsec) ** 2).to_value(u.Jy))
     except (ValueError, u.UnitConversionError) as error:
         raise InputError(f"{path}: the unit {unit!r} is neither a flux nor a surface brightness ({error}).") from error
 
