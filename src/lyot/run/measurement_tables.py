@@ -135,6 +135,7 @@ def companion_table(
         ] * u.Jy
     table["noise_scale"] = np.array([c.noise_scale for c in companions])
     table["reduced_chi2"] = np.array([c.reduced_chi2 for c in companions])
+    table["ambiguous"] = np.array([c.ambiguous for c in companions], dtype=bool)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north", "flux": "before the mask",
         "flux_err": "statistical and systematic; see the error budget", "magnitude": "Vega",
@@ -142,6 +143,7 @@ def companion_table(
         "flux_upper_limit": "95 %, given for sources that are not detected",
         "delta_ra": "on the sky, east positive",
         "noise_scale": "factor on the predicted errors, from the same template at other position angles",
+        "ambiguous": "another place fits nearly as well (as beside a mask boundary); the errors cover both",
     }.items():  # fmt: skip
         table[name].description = text
     return table

@@ -10,7 +10,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from lyot.errors import InputError
-from lyot.measure.companion import CompanionParams, fit_companions
+from lyot.geometry import separation_and_pa
+from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_sources
 from lyot.measure.masking import model_mask
@@ -177,6 +178,7 @@ def measure_companions(
     star = star or Star()
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
     companions = fit_companions(injector, fwhm, list(guesses) or _detected(run), params)
+    _tell_ambiguous(companions)
     budgets = tuple(error_budget(c, star, systematics) for c in companions)
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
@@ -186,6 +188,18 @@ def measure_companions(
     write_images(run, run.folder / RESIDUAL, {"SCI": injector.image - model, "MODEL": model},
                  {"SCI": "MJy/sr", "MODEL": "MJy/sr"})  # fmt: skip
     return table, budgets
+
+
+def _tell_ambiguous(companions: Sequence[Companion]) -> None:
+    for i, c in enumerate(companions):
+        if not c.ambiguous:
+            continue
+        other = c.alternatives[0]
+        separation, angle = separation_and_pa(other.east, other.north)
+        log.warning(
+            "companion %d at %.3f arcsec, %.1f deg: %.3f arcsec, %.1f deg fits nearly as well (probability %.2f); "
+            "the errors cover both.", i + 1, c.separation, c.position_angle, separation, angle, other.probability,
+        )  # fmt: skip
 
 
 def _detected(run: MeasuredRun) -> list[tuple[float, float]]:
