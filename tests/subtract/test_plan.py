@@ -177,3 +177,45 @@ def test_reference_noise_is_carried_for_every_linear_method(make_sequence):
         with_noise = plan_reduction(sequence, ReductionParams(method=method)).reduce().combined_variance
         without = plan_reduction(sequence.replace(reference_variance=None), ReductionParams(method=method)).reduce()
         assert np.nanmedian(with_noise / without.combined_variance) > 1.01
+
+
+def test_annuli_are_for_the_masks_of_miri(make_sequence):
+    """Without a known mask (NIRCam) there is one fit unless radii are given."""
+    assert len(plan_reduction(make_sequence()).zones) == 2  # the frame ends within 5 arcsec
+    elsewhere = make_sequence(boundary_tilt=None)
+    assert len(plan_reduction(elsewhere).zones) == 1
+    assert len(plan_reduction(elsewhere, ReductionParams(zone_edges=(1.0, 2.0))).zones) == 3
+    assert len(plan_reduction(make_sequence(), ReductionParams(zone_edges=())).zones) == 1
+
+
+def test_templates_take_out_what_is_left_of_a_background(make_sequence):
+    y = np.indices((61, 65), dtype=float)[0]
+    stick = 40 + 10 * np.exp(-0.5 * ((y - 29.6) / 1.5) ** 2)
+    base = make_sequence(flux=500.0, templates=stick[np.newaxis])
+    left = base.replace(science=base.science + 0.05 * stick)
+    clean, mended = plan_reduction(base).reduce().image, plan_reduction(left).reduce().image
+    # the template is fitted exactly: rounding of numbers of up to 1e3
+    np.testing.assert_allclose(mended, clean, atol=1e-9)
+    off = plan_reduction(left, ReductionParams(use_templates=False)).reduce().image
+    without = plan_reduction(base, ReductionParams(use_templates=False)).reduce().image
+    assert np.nanmax(np.abs(off - without)) > 0.2  # the stick is 0.5 at its crest, and the modes take up a part
+    plan = plan_reduction(left)
+    assert np.array_equal(plan.reduce(left.science + 0.0).combined, plan.reduce().combined, equal_nan=True)
+
+
+def test_a_single_integration_and_a_single_reference(make_sequence):
+    sequence = make_sequence(n_refs=1)
+    one = sequence.replace(
+        science=sequence.science[:1],
+        exposure=[0],
+        pa_y=sequence.pa_y[:1],
+        star=sequence.star[:1],
+        science_variance=sequence.science_variance[:1],
+    )
+    plan = plan_reduction(one)
+    assert plan.truncations == (1,) and np.isfinite(plan.reduce().image).any()
+
+
+def test_all_masked_references_are_refused(make_sequence):
+    with pytest.raises(InputError, match="references: every pixel"):
+        make_sequence(references=np.full((3, 61, 65), np.nan))

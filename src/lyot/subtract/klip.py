@@ -137,7 +137,7 @@ def klip_model(
     y = x if library_subtract is None else np.asarray(library_subtract, dtype=np.float64)
     always_fit, always_subtract = _always(x.shape[1], y.shape[1], subtract_mean, templates)
     share = x @ always_fit.T
-    x = x - share @ always_fit
+    x = _without(x, share, always_fit)
     values, vectors = linalg.eigh(x @ x.T)
     values, vectors = values[::-1], vectors[:, ::-1]
     rank = int(np.sum(values > SMALLEST_EIGENVALUE * max(values[0], 0.0))) if values[0] > 0 else 0
@@ -145,10 +145,10 @@ def klip_model(
     if kept + extra == 0:
         raise ReductionError("the reference frames hold no light in a zone: no mode can be made of them.")
     mixing = (vectors[:, :kept] / np.sqrt(values[:kept])).T
-    fit_modes = np.vstack([always_fit, mixing @ x])
+    fit_modes = _stacked(always_fit, mixing, x)
     subtract_modes = fit_modes
     if library_subtract is not None:
-        subtract_modes = np.vstack([always_subtract, mixing @ (y - share @ always_subtract)])
+        subtract_modes = _stacked(always_subtract, mixing, _without(y, share, always_subtract))
     return LinearModel(
         fit_modes=fit_modes,
         subtract_modes=subtract_modes,
@@ -157,6 +157,20 @@ def klip_model(
         eigenvalues=values,
         ridge=np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]]),
     )
+
+
+def _without(frames: FloatArray, share: FloatArray, modes: FloatArray) -> FloatArray:
+    """Frames less their shares of some modes."""
+    out = share @ modes
+    return np.subtract(frames, out, out=out)
+
+
+def _stacked(always: FloatArray, mixing: FloatArray, frames: FloatArray) -> FloatArray:
+    """The modes of every truncation, and below them the combinations of frames."""
+    out = np.empty((len(always) + len(mixing), frames.shape[1]))
+    out[: len(always)] = always
+    np.matmul(mixing, frames, out=out[len(always) :])
+    return out
 
 
 def _always(

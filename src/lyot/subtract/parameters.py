@@ -39,8 +39,12 @@ class ReductionParams:
     outer_radius: float | None = param(
         None, help="pixels further from the star are left out; none: all of the field", unit="arcsec", min=0.0
     )
-    zone_edges: tuple[float, ...] = param(
-        (2.4, 5.0), help="radii that divide the field into annuli, each with its own fit", unit="arcsec", min=0.0
+    zone_edges: tuple[float, ...] | None = param(
+        None,
+        help="radii that divide the field into annuli, each with its own fit; empty: one fit; none: 2.4 and 5 behind "
+        "the masks of MIRI, one fit elsewhere",
+        unit="arcsec",
+        min=0.0,
     )
     sectors: int = param(1, help="sectors that each annulus but the innermost is divided into", min=1, max=36)
     quadrants: bool = param(False, help="divide the annuli along the boundaries of the four-quadrant mask")

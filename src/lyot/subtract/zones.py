@@ -16,6 +16,9 @@ from lyot.errors import ReductionError
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray
 
+MIRI_EDGES = (2.4, 5.0)
+"""Radii between the annuli of MIRI's coronagraphs, arcsec."""
+
 SMALLEST_FIT = 50
 """A cell with fewer pixels than this to fit takes the fit of its whole annulus."""
 
@@ -116,7 +119,7 @@ def build_zones(
     if exclude is not None:
         fit_field &= ~np.asarray(exclude, dtype=bool)
     angular = _angular_cells(sequence, params)
-    edges = _edges(params, float(radius[field].max()) if field.any() else 0.0)
+    edges = _edges(sequence, params, float(radius[field].max()) if field.any() else 0.0)
     zones = []
     for i, (low, high) in enumerate(itertools.pairwise(edges)):
         inside = (radius >= low) & (radius < high)
@@ -139,8 +142,18 @@ def build_zones(
     return tuple(zones)
 
 
-def _edges(params: ReductionParams, largest: float) -> list[float]:
-    inner = sorted({e for e in params.zone_edges if params.inner_radius < e < largest})
+def zone_edges(sequence: CoronagraphicSequence, params: ReductionParams) -> tuple[float, ...]:
+    """Radii between the annuli, arcsec: as given, or `MIRI_EDGES` where the mask of a MIRI coronagraph is known.
+
+    Those were chosen for the thermal background and the image scale of MIRI; for NIRCam, annuli took light from a disk.
+    """
+    if params.zone_edges is not None:
+        return params.zone_edges
+    return MIRI_EDGES if sequence.boundary_tilt is not None or sequence.throughput is not None else ()
+
+
+def _edges(sequence: CoronagraphicSequence, params: ReductionParams, largest: float) -> list[float]:
+    inner = sorted({e for e in zone_edges(sequence, params) if params.inner_radius < e < largest})
     return [params.inner_radius, *inner, np.nextafter(largest, np.inf)]
 
 
