@@ -236,8 +236,8 @@ def test_bad_arrays_are_refused() -> None:
         engine.process_exposure(raw.astype(np.int32), c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
     with pytest.raises(engine.NotStreamableError, match="whole images"):
         engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(find_showers=True), fit=RampFitParams())
-    with pytest.raises(engine.NotStreamableError, match="LIKELY"):
-        engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams(algorithm="LIKELY"))
+    with pytest.raises(engine.NotStreamableError, match="optional results"):
+        engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams(save_opt=True))
 
 
 def test_caller_arrays_are_not_changed() -> None:
@@ -283,3 +283,16 @@ def test_slopes_kept_on_disk_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
     with disk.scratch.kept_small():  # values stay when memory is given back
         assert_same(disk, memory.slopes, memory.primary)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("nints", "ngroups"), [(1, 4), (3, 22), (2, 3)])
+def test_likely_is_the_same_streamed(nints: int, ngroups: int) -> None:
+    scenario = Scenario(nints=nints, ngroups=ngroups, seed=12)
+    raw = ramps(scenario)
+    c, d = prepared(scenario)
+    fit = RampFitParams(algorithm="LIKELY")  # with 3 groups it falls back to OLS_C
+    streamed = engine.process_exposure(
+        raw, c, d, TIMES, jump=JumpParams(), fit=fit, params=engine.StreamParams(memory=0.3)
+    )
+    slopes, primary, _ = step_by_step(raw, c, d, JumpParams(), fit)
+    assert_same(streamed, slopes, primary)

@@ -11,6 +11,7 @@ Arrays are pixel-major, as in `lyot.ramps._jump_kernels`; no checks, no allocati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,11 +81,11 @@ def likely_work(ngroups: int) -> LikelyWork:
     return LikelyWork._make([*np.zeros((15, ngroups + 2)), np.zeros(ngroups, np.uint8)])
 
 
-def likely_arrays(nints: int, ny: int, nx: int) -> LikelyArrays:
-    """Allocate the result arrays."""
+def likely_arrays(nints: int, ny: int, nx: int, zeros: Callable[..., Any] = np.zeros) -> LikelyArrays:
+    """Allocate the result arrays with `zeros`."""
     shape = (nints, ny, nx)
-    cubes = [np.zeros(shape, np.float32) for _ in range(5)]
-    return LikelyArrays(cubes[0], np.zeros(shape, np.uint32), *cubes[1:])
+    cubes = [zeros(shape, np.float32) for _ in range(5)]
+    return LikelyArrays(cubes[0], zeros(shape, np.uint32), *cubes[1:])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

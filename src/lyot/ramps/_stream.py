@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from lyot import dq
 from lyot.ramps import _jump_kernels as jumps
 from lyot.ramps import _kernels_stream as kernels
+from lyot.ramps import _likely_kernels as likelihood
 from lyot.ramps import _ols_kernels as ols
 from lyot.ramps._scratch import Scratch
 from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
 from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import GroupTimes
+from lyot.ramps.ramp_fit_likely import read_noise_single
 from lyot.ramps.sources import FloatFile, RampArray, RampFile
 
 MAX_ROWS = 16
@@ -73,6 +75,15 @@ class Exposure:
     first_integration: int
     limits: FitLimits
     scratch: Scratch
+    likely: likelihood.LikelyPlan | None
+    """Plan of the LIKELY fit; None for OLS_C."""
+
+    def slope_arrays(
+        self, nints: int, ny: int, nx: int, zeros: Any = np.zeros
+    ) -> ols.FitArrays | likelihood.LikelyArrays:
+        """Result arrays of the fit in use."""
+        make = ols.fit_arrays if self.likely is None else likelihood.likely_arrays
+        return make(nints, ny, nx, zeros)
 
     def dark_rows(self, y: int, columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
         """Dark of one row: (columns, dark integrations, groups)."""
@@ -172,11 +183,18 @@ class Chunk:
         self.kept = np.empty((nints, width), np.int64)
         self.line = np.empty(ngroups, np.float32)
         self.jump_work = jumps.work_arrays(nints, ngroups)
-        self.fit_work = ols.fit_work(nints, ngroups)
+        self.fit_work = ols.fit_work(nints, ngroups) if e.likely is None else likelihood.likely_work(ngroups)
         self.rates = np.empty(nints, np.float64)
-        self.fitted = ols.fit_arrays(nints, 1, columns[1] - columns[0])
+        self.fitted = e.slope_arrays(nints, 1, columns[1] - columns[0])
 
-    def rows(self, raw: NDArray[Any], rows: tuple[int, int], a0: int, tally: Tally, out: ols.FitArrays) -> Counts:
+    def rows(
+        self,
+        raw: NDArray[Any],
+        rows: tuple[int, int],
+        a0: int,
+        tally: Tally,
+        out: ols.FitArrays | likelihood.LikelyArrays,
+    ) -> Counts:
         """Work on rows [first, last), whose raw ramps begin at ``raw[0]`` and at column `a0`; fit all but the last one,
         and that too if it is the detector's last.
         """
@@ -231,7 +249,7 @@ class Chunk:
             tally.none[k][at] = (kept[part] == 0).any(axis=0)
         tally.pixel_dq[at] |= np.where(lowered.any(axis=0), np.uint32(dq.FLUX_ESTIMATED), np.uint32(0))
 
-    def _finish(self, y: int, tally: Tally, out: ols.FitArrays, counts: Counts) -> None:
+    def _finish(self, y: int, tally: Tally, out: ols.FitArrays | likelihood.LikelyArrays, counts: Counts) -> None:
         """Flag the neighbours in row `y`, whose neighbours have had their jumps found, and fit it."""
         e, slot = self.e, self.ring[y % 3]
         none = slot.seed_room[:0]
@@ -252,14 +270,19 @@ class Chunk:
             flags[:, 0] |= dq.DO_NOT_USE
         kernels.survey_fit_row(flags, self.plans.fit.suppress_one_group, counts.common_fit)
         at = slice(*self.columns)
-        ols.fit_row(
+        fit_row: Any = ols.fit_row
+        noise: NDArray[Any] = e.group_noise[y, at]
+        plan: Any = self.plans.fit
+        if e.likely is not None:
+            fit_row, noise, plan = likelihood.likely_row, read_noise_single(e.read_noise[y, at]), e.likely
+        fit_row(
             ramps,
             flags,
             tally.pixel_dq[y, at],
             e.gain[y, at],
-            e.group_noise[y, at],
+            noise,
             e.dark_current[y, at],
-            self.plans.fit,
+            plan,
             0,
             self.fitted,
             self.fit_work,

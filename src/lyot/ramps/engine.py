@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from lyot.errors import InputError
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _ols_kernels as ols
 from lyot.ramps._checks import check_image
+from lyot.ramps._likely_kernels import LikelyArrays
 from lyot.ramps._scratch import Scratch
 from lyot.ramps._stream import Chunk, Exposure, Plans, Tally, band_layout
 from lyot.ramps._threads import row_ranges, usable_threads
@@ -39,6 +40,7 @@ from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpParams, JumpP
 from lyot.ramps.linearity import LinearityReference
 from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import (
+    LIKELY_MIN_GROUPS,
     GroupTimes,
     RampFitParams,
     RampFitResult,
@@ -47,6 +49,7 @@ from lyot.ramps.ramp_fit import (
     pack,
     plan_fit,
 )
+from lyot.ramps.ramp_fit_likely import combine_integrations, plan_likely
 from lyot.ramps.reset import ResetReference, reset_planes
 from lyot.ramps.rscd import RscdTally, rscd_tally
 from lyot.ramps.saturation import SaturationReference
@@ -174,7 +177,7 @@ def process_exposure(
     jump : JumpParams or None
         None leaves out the jump detection.
     fit : RampFitParams
-        Slope fit, algorithm OLS_C.
+        Slope fit; the group flags with the jumps that LIKELY finds are not kept.
     params : StreamParams, optional
         Threads and memory.
 
@@ -192,8 +195,8 @@ def process_exposure(
     """
     params = params or StreamParams()
     source = ramps if isinstance(ramps, RampFile) else RampArray(ramps)
-    if fit.algorithm != "OLS_C" or fit.save_opt:
-        raise NotStreamableError("the LIKELY fit and optional results of the fit need whole ramps")
+    if fit.save_opt:
+        raise NotStreamableError("optional results of the fit need whole ramps")
     if min(source.shape) == 0:
         raise InputError(f"ramps of shape {source.shape} (integration, group, y, x) hold no samples.")
     _check_references(source.shape, corrections, detector)
@@ -202,6 +205,8 @@ def process_exposure(
             if isinstance(file, PlaneFile):
                 stack.enter_context(file)
         exposure = _exposure(source, corrections, detector, times, params)
+        if fit.algorithm == "LIKELY" and source.shape[1] >= LIKELY_MIN_GROUPS:
+            exposure = replace(exposure, likely=plan_likely(times, source.shape[1]))
         guess = _guess_unused(exposure, corrections)
         return _stream_until_sure(exposure, guess, jump, fit, params)
 
@@ -267,6 +272,7 @@ def _exposure(
         first_integration=params.first_integration,
         limits=params.limits,
         scratch=Scratch(params.scratch, 24e-6 * nints * ny * nx),
+        likely=None,
     )
 
 
@@ -321,7 +327,7 @@ def _stream_until_sure(
     raise NotStreamableError("the flags of the groups do not settle")
 
 
-def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays) -> StreamResult:
+def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays | LikelyArrays) -> StreamResult:
     nints = e.source.shape[0]
     if not tally.counts.any_unsaturated:
         raise NotStreamableError("every ramp is saturated from its first group on")
@@ -336,13 +342,14 @@ def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays) -> Stre
     unused = (tally.counts.common & dq.DO_NOT_USE).astype(bool)
     saturated = tally.first.min(axis=0) < e.source.shape[1]
     grown = ndimage.maximum_filter(saturated, size=2 * e.grow + 1, mode="nearest")
-    return StreamResult(pack(out), tally.pixel_dq, unused, tally.counts.primary, rscd, int(grown.sum()), e.scratch)
+    slopes = RampFitResult(*combine_integrations(out)) if isinstance(out, LikelyArrays) else pack(out)
+    return StreamResult(slopes, tally.pixel_dq, unused, tally.counts.primary, rscd, int(grown.sum()), e.scratch)
 
 
-def _stream(e: Exposure, plans: Plans, params: StreamParams) -> tuple[Tally, ols.FitArrays]:
+def _stream(e: Exposure, plans: Plans, params: StreamParams) -> tuple[Tally, ols.FitArrays | LikelyArrays]:
     """One run over the exposure."""
     nints, _, ny, nx = e.source.shape
-    out = ols.fit_arrays(nints, ny, nx, e.scratch.zeros)
+    out = e.slope_arrays(nints, ny, nx, e.scratch.zeros)
     tally = Tally.of(e)
     threads = usable_threads(params.threads)
     rows, passes = band_layout(e.source.shape, e.grow, params.memory)
@@ -356,7 +363,7 @@ def _stream_columns(
     e: Exposure,
     plans: Plans,
     tally: Tally,
-    out: ols.FitArrays,
+    out: ols.FitArrays | LikelyArrays,
     columns: tuple[int, int],
     rows: int,
     pool: ThreadPoolExecutor,
