@@ -14,7 +14,7 @@ from lyot.run.crds import Calibration, choose_calibration
 from lyot.run.execute import run
 from lyot.run.manifest import Manifest
 from tests.run.exposures import write_exposure, write_sequence
-from tests.run.fakes import fake_pipelines
+from tests.run.fakes import SUFFIXES, fake_pipelines
 
 
 @pytest.fixture
@@ -165,3 +165,14 @@ def test_the_context_is_fixed_before_workers_start(tmp_path, monkeypatch):
     file = write_exposure(tmp_path / "data" / "a_rateints.fits", "rateints")
     chosen = choose_calibration(build_config({}).run, [file])
     assert chosen.context == chosen.environment["CRDS_CONTEXT"] == cache.context
+
+
+def test_products_that_are_made_no_more_are_removed(fakes, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(SUFFIXES, "stage3", ("psfstack", "klcube", "rolls", "i2d"))
+    run([data], tmp_path / "out", inline=True)
+    (rolls,) = (tmp_path / "out" / "stage3").glob("*_rolls.fits")
+    rolls.write_bytes(b"mine now")  # changed by the user
+    monkeypatch.setitem(SUFFIXES, "stage3", ("psfstack", "i2d"))
+    run([data], tmp_path / "out", load_config(settings=["stage3.klip.truncate=20"]), inline=True)
+    names = {p.name.rpartition("_")[2] for p in (tmp_path / "out" / "stage3").iterdir()}
+    assert names == {"psfstack.fits", "i2d.fits", "rolls.fits"}

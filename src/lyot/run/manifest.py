@@ -258,7 +258,9 @@ class Manifest:
             raise output_error(self.path, error) from error
 
     def add(self, record: Record) -> None:
-        """Append the record of a finished task.
+        """Append the record of a finished task; products of its former record that it made no more are removed.
+
+        A file that was changed since it was made stays: it is not ours any more.
 
         Raises
         ------
@@ -274,4 +276,13 @@ class Manifest:
                 stream.write(json.dumps(asdict(record)).encode() + b"\n")
         except OSError as error:
             raise output_error(self.path, error) from error
+        self._remove_former(record)
         self._put(record)
+
+    def _remove_former(self, record: Record) -> None:
+        former = self._records.get(record.task)
+        kept = {p.path for p in record.products}
+        for product in former.products if former is not None else ():
+            if product.path not in kept and self._intact(product):
+                log.info("%s is not made any more and is removed", product.path)
+                (self.out / product.path).unlink(missing_ok=True)
