@@ -11,6 +11,7 @@ from stdatamodels.jwst import datamodels
 from lyot.errors import ConfigError, InputError, ReductionError
 from lyot.geometry import separation_and_pa
 from lyot.steps.coron3 import Coron3Pipeline
+from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_klip import KlipStep, parse_truncate, reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
 from tests.steps.stage23_synthetic import DEC, NOISE, RA, SHAPE, STAR, exposure, sequence, speckles, write_association
@@ -277,6 +278,38 @@ def test_official_klip_is_reproduced_by_the_compatibility_mode():
     found = step.run(science.copy(), stack)
     # the figure asked for is 1e-5 of the data; both are float32 in the end
     assert np.abs(found.data - expected.data).max() < 1e-5 * np.abs(science.data).max()
+
+
+def test_official_klip_with_nan_pixels(caplog):
+    rng = np.random.default_rng(13)
+    science = exposure(rng.normal(speckles(SHAPE, STAR, 0.0), NOISE, (2, *SHAPE)), name="sci_calints.fits")
+    _, references = sequence(rng, n_references=4)
+    stack = StackRefsStep.call(references)
+    whole = KlipStep(mode="official", truncate=[5]).run(science.copy(), stack.copy()).data
+    science.data[0, 20:22, 30] = np.nan
+    stack.data[1, 50, 60] = np.nan
+    found = KlipStep(mode="official", truncate=[5]).run(science, stack).data
+    assert np.isnan(found[0, 20:22, 30]).all() and np.isnan(found).sum() == 2
+    assert "filled from their neighbours" in caplog.text
+    # three pixels filled with smooth neighbours change the fit by much less than the noise
+    assert np.nanstd(found - whole) < 0.05 * NOISE
+
+
+def test_psfsub_errors_hold_what_the_references_add(products):
+    with datamodels.open(products / "jw01001001001_a3001_psfsub.fits") as model:
+        far = np.hypot(*(np.indices(SHAPE) - np.array(STAR[::-1])[:, None, None])) > 25
+        err, data = model.err[:, far], model.data[:, far]
+    # six references of two integrations, 2.2 times as bright, six modes: some per cent on top of 0.3
+    assert NOISE * 0.99 < np.nanmedian(err) < 1.2 * NOISE
+    assert np.nanstd(data) / np.nanmedian(err) == pytest.approx(1.0, abs=0.1)
+
+
+def test_commanded_offsets_do_not_move_the_star():
+    """Data of 2022 have offsets commanded in XOFFSET and YOFFSET that are not on the mask."""
+    plain = exposure(np.zeros((1, *SHAPE)), name="a_calints.fits")
+    moved = exposure(np.zeros((1, *SHAPE)), name="b_calints.fits")
+    moved.meta.dither.x_offset, moved.meta.dither.y_offset = 0.226, 0.156
+    assert geometry_of(plain) == geometry_of(moved)
 
 
 def test_truncate_takes_what_users_write():

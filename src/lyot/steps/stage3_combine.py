@@ -120,6 +120,7 @@ def finish(model: JwstDataModel, models: Sequence[JwstDataModel], result: Reduct
         model,
         [
             ("KLMODES", result.recommended, "Number of modes subtracted (main product)"),
+            ("STARFROM", "CRPIX", "Star's place on the detector: reference point of the mask"),
             ("STARX", result.center[0] + 1, "[pixel] position of the star, 1-based"),
             ("STARY", result.center[1] + 1, "[pixel] position of the star, 1-based"),
         ],

@@ -15,7 +15,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.errors import ConfigError
 from lyot.params import describe, from_mapping, from_step, spec_from
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import SequenceInput, build_sequence, open_exposure
+from lyot.steps.sequence_io import SequenceInput, build_sequence, model_name, open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
 from lyot.steps.stage3_products import add_cards, add_table, detector_cube, read_table, science_flags
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
@@ -27,6 +27,7 @@ from lyot.subtract import (
     ReductionResult,
     plan_reduction,
 )
+from lyot.subtract.combine import fill_bad
 from lyot.subtract.compatibility import official_klip
 from lyot.subtract.references import ReferenceRanking
 from lyot.subtract.sequence import mean_by_group
@@ -107,13 +108,34 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         if len(wanted) > 1:
             raise ConfigError(f"klip.truncate: the official algorithm takes one number of modes, got {wanted}.")
         model, references = self.prepare_output(target), open_exposure(psfrefs)
-        residuals, _ = official_klip(np.asarray(model.data), np.asarray(references.data), truncate=wanted[0])
-        model.data = residuals.astype(np.float32)
+        frames, good = filled_frames(model)
+        library, _ = filled_frames(references)
+        residuals, _ = official_klip(frames, library, truncate=wanted[0])
+        model.data = np.where(good, residuals, np.nan).astype(np.float32)
         model.meta.cal_step.klip = "COMPLETE"
         return model
 
     def _throughput(self, model: JwstDataModel) -> NDArray[np.float64] | None:
         return throughput_of(model) if self.use_throughput else None
+
+    def _variance(self, exposure: int) -> NDArray[np.floating[Any]] | None:
+        """Variance of each integration of ``psfsub``: of its own pixels, and what the model of the star adds.
+
+        That addition, the noise of the references and of what the fit takes up, is the same in all integrations of an
+        exposure and does not average out over them.
+        """
+        assert self.inputs is not None and self.result is not None
+        sequence, result = self.inputs.sequence, self.result
+        if sequence.science_variance is None:
+            return None
+        own = np.asarray(sequence.science_variance[sequence.exposure == exposure])
+        if result.residual_variance is None:
+            return own
+        found = np.asarray(result.residual_variance[result.index()][result.exposure == exposure])
+        if len(found) == len(own):
+            return found
+        of_mean = mean_by_group(own, np.zeros(len(own), np.intp), 1, variance=True)[0]
+        return np.asarray(np.maximum(own + (found[0] - of_mean), 0.0))
 
     def _product(self, target: JwstDataModel, exposure: int) -> JwstDataModel:
         """``psfsub`` of one exposure: each integration minus the star's model."""
@@ -126,7 +148,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         if len(residuals) != len(frames):  # the mean of the exposure was subtracted: its star model serves all
             mean = mean_by_group(frames, np.zeros(len(frames), np.intp), 1)[0]
             residuals = frames - (mean - residuals[0])
-        variance = None if sequence.science_variance is None else sequence.science_variance[mine]
+        variance = self._variance(exposure)
         window = self.inputs.windows[exposure]
         flags = science_flags(target)
         product = detector_cube(
@@ -146,6 +168,20 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
             add_table(product, "REFRANK", ranking_table(self.ranking, sequence.reference_exposure))
         product.meta.cal_step.klip = "COMPLETE"
         return product
+
+
+def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Frames of an exposure with NaN pixels filled from their neighbours, and which pixels were good.
+
+    The official algorithm spreads a single NaN over the whole frame, without a word.
+    """
+    frames = np.array(model.data, dtype=np.float64)
+    good = np.isfinite(frames)
+    if not good.all():
+        log.warning("%s: %d NaN pixels are filled from their neighbours for the official algorithm, and are NaN again "
+                    "in its product", model_name(model), int((~good).sum()))  # fmt: skip
+        frames = np.stack([fill_bad(frame) for frame in frames])
+    return frames, good
 
 
 def _about_template(sequence: CoronagraphicSequence, params: ReductionParams) -> str:
