@@ -148,8 +148,10 @@ def subtract_background(
     matched = _match_first(p, backs, difference, error, cube.shape[0])
     rest = [_without_first(b) if matched else b for b in backs]
     image, image_variance = combine(rest, p)
-    model = np.broadcast_to(image, cube.shape).copy()
-    variance = np.broadcast_to(image_variance, cube.shape).copy()
+    model = np.broadcast_to(image, cube.shape)  # copied only where integrations differ
+    variance = np.broadcast_to(image_variance, cube.shape)
+    if matched or p.method == "integration_matched":
+        model, variance = model.copy(), variance.copy()
     if p.method == "integration_matched":
         _match_integrations(model, variance, backs)
     elif matched:
@@ -160,14 +162,14 @@ def subtract_background(
     if p.method in ("scaled", "scaled_glow"):
         scale, offset = fit_scale(cube, model, variance, region, p)
         model = scale[:, None, None] * model + offset[:, None, None]
-        variance *= scale[:, None, None] ** 2
+        variance = variance * scale[:, None, None] ** 2
         if p.method == "scaled_glow":
             added, glow = fit_glow(cube - model, image, strips)
             model += added
     elif p.method == "pca":
         components = principal_components(rest, image, p.components)
         added, offset = fit_components(cube - model, components, region, p)
-        model += added
+        model = model + added
     return BackgroundResult(
         data=cube - model,
         variance=variance,

@@ -117,7 +117,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         if lost.any():
             model.dq[lost] |= dq.DO_NOT_USE
         if self.propagate_error:
-            added = np.nan_to_num(result.variance).reshape(shape).astype(np.float32)
+            added = np.nan_to_num(result.variance.astype(np.float32)).reshape(shape)
             model.err = np.sqrt(model.err**2 + added)
             if model.hasattr("var_rnoise") and np.shape(model.var_rnoise) == shape:
                 model.var_rnoise = model.var_rnoise + added
