@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from lyot.errors import InputError
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, snr_map
-from lyot.measure.detection import source_snr
+from lyot.measure.detection import away_from_edges, source_snr
 from lyot.measure.noise import aperture_kernel, t_to_gaussian
 
 FWHM = 4.5
@@ -173,3 +173,24 @@ def test_speed_class_of_convolution_is_used():
     # the map of a smooth ramp is finite everywhere inside: guards against losing rings at image corners
     s = snr_map(ndimage.gaussian_filter(noise_image(8, (200, 200)), 1), (100, 100), FWHM)
     assert np.isfinite(s.snr[20:180, 20:180]).mean() > 0.99
+
+
+def test_edges_are_not_searched():
+    image = noise_image(9)
+    image[:, :20] = np.nan
+    image[60:64, 80:84] = np.nan  # a hole is no edge
+    image[:, 20:23] += 8.0  # what is left of a step at the edge
+    found = detect_sources(image, CENTER, FWHM, SCALE, params=DetectionParams(edge=0.0))
+    assert any(d.x < 24 for d in found)
+    assert not detect_sources(image, CENTER, FWHM, SCALE)
+    inside = away_from_edges(image, 3 * FWHM)
+    assert inside[62, 82] and inside[60, 40]
+    assert not inside[60, 30] and not inside[60, 5] and not inside[5, 60]
+
+
+def test_a_source_is_searched_where_all_exposures_have_data():
+    image = add_source(noise_image(10), 3.0, 270.0, 30.0)
+    coverage = np.full(image.shape, 2)
+    assert len(detect_sources(image, CENTER, FWHM, SCALE, coverage=coverage)) == 1
+    coverage[:, 85:] = 1  # north up: a position angle of 270 degrees is at +x
+    assert not detect_sources(image, CENTER, FWHM, SCALE, coverage=coverage)

@@ -16,6 +16,9 @@ def detect(
     min_significance: Annotated[float, typer.Option(help="Least significance, Gaussian sigmas.", min=0.0)] = 3.0,
     inner: Annotated[float | None, typer.Option(help="Search outside this separation, arcsec.")] = None,
     outer: Annotated[float | None, typer.Option(help="Search inside this separation, arcsec.")] = None,
+    edge: Annotated[
+        float, typer.Option(help="Search this far inside the edges of the data of every roll, lambda/D.", min=0.0)
+    ] = 3.0,
     all_truncations: Annotated[
         bool, typer.Option("--all-truncations", help="Search the images of all truncations and merge.")
     ] = False,
@@ -37,7 +40,7 @@ def detect(
 
     run = open_run(out, modes=modes)
     params = DetectionParams(
-        threshold=threshold, min_significance=min_significance, inner_radius=inner, outer_radius=outer
+        threshold=threshold, min_significance=min_significance, inner_radius=inner, outer_radius=outer, edge=edge
     )
     found = measure_detections(run, params, all_truncations=all_truncations)
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,12 @@ class DetectionParams:
         None, help="Search inside this separation; default the whole image", unit="arcsec"
     )
     max_sources: int = param(20, help="Most sources to report", min=1)
+    edge: float = param(
+        3.0,
+        help="Search this far inside the edge of the data, and of where all exposures have data",
+        unit="lambda/D",
+        min=0.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ def detect_sources(
     truncations: Sequence[int] | None = None,
     maps: Sequence[SignalToNoise] | None = None,
     template: Template | None = None,
+    coverage: NDArray[np.integer] | None = None,
 ) -> tuple[Detection, ...]:
     """Find point sources, brightest (highest S/N) first.
 
@@ -169,6 +177,8 @@ def detect_sources(
         S/N maps of the images if they are there already.
     template : callable, optional
         Image of a source at (x, y), such as a forward model.
+    coverage : (ny, nx) integer array, optional
+        Number of exposures that have data; by default that of an image whose finite pixels are all alike.
 
     Returns
     -------
@@ -189,6 +199,9 @@ def detect_sources(
     radius = np.hypot(dx, dy) * pixel_scale
     inner = p.inner_radius if p.inner_radius is not None else fwhm * pixel_scale
     allowed = (radius >= inner) & (radius <= (np.inf if p.outer_radius is None else p.outer_radius))
+
+    if p.edge > 0:
+        allowed &= away_from_edges(cube[0] if coverage is None else coverage, p.edge * fwhm)
 
     found: list[list[Detection]] = []
     for k, image in enumerate(cube):
@@ -293,6 +306,29 @@ def ring_apertures(
     rows = np.rint(center[1] + r * np.sin(theta)).astype(np.intp)
     inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
     return rows[inside], columns[inside]
+
+
+def away_from_edges(coverage: NDArray[Any], distance: float) -> NDArray[np.bool_]:
+    """Pixels that lie `distance` pixels or more inside of the region where coverage is full.
+
+    At the edge of an exposure's data flat fields, reference subtraction and interpolation are at their worst, and an
+    edge in one exposure alone makes steps in the combined image.
+
+    Parameters
+    ----------
+    coverage : (ny, nx) array
+        Number of exposures with data (integers), or an image, whose NaN pixels have none. Holes do not count as edges.
+    distance : float
+        Pixels.
+
+    Returns
+    -------
+    (ny, nx) bool ndarray
+    """
+    values = np.asarray(coverage)
+    full = np.isfinite(values) if values.dtype.kind == "f" else (values == values.max()) & (values > 0)
+    inside = np.pad(ndimage.binary_fill_holes(full), 1)
+    return np.asarray(ndimage.distance_transform_edt(inside)[1:-1, 1:-1] > distance)
 
 
 @dataclass(frozen=True)

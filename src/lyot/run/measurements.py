@@ -227,8 +227,9 @@ def measure_detections(
     if all_truncations and run.klcube is not None and run.klcube.is_file():
         images, modes = read_truncations(run.klcube)
     detections = detect_sources(
-        images, injector.center, fwhm, injector.pixel_scale, params=params, truncations=modes, template=template_of(run)
-    )
+        images, injector.center, fwhm, injector.pixel_scale, params=params, truncations=modes,
+        template=template_of(run), coverage=run.image.coverage,
+    )  # fmt: skip
     table = detection_table(detections, run.image)
     table.meta.update(provenance(run))
     write_table(table, run.folder / DETECTIONS)

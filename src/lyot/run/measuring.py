@@ -47,6 +47,8 @@ class CombinedImage:
         arcsec per pixel.
     fwhm : float
         Resolution element lambda/D, pixels.
+    coverage : (ny, nx) int ndarray or None
+        Number of rolls with data at each pixel.
     """
 
     data: NDArray[np.float64]
@@ -55,6 +57,7 @@ class CombinedImage:
     center: tuple[float, float]
     pixel_scale: float
     fwhm: float
+    coverage: NDArray[np.int64] | None = None
 
 
 def resolution(instrument: str, filter_name: str) -> float:
@@ -99,7 +102,8 @@ def read_combined(path: Path) -> CombinedImage:
     scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
     star = (primary.get("STARX", header["CRPIX1"]) - 1, primary.get("STARY", header["CRPIX2"]) - 1)
     fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
-    return CombinedImage(data, header, primary, (float(star[0]), float(star[1])), scale, fwhm)
+    center = (float(star[0]), float(star[1]))
+    return CombinedImage(data, header, primary, center, scale, fwhm, coverage_of(path, data))
 
 
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
@@ -180,12 +184,30 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
     modes = (int(image.primary.get("KLMODES", -1)),)
     detections = detect_sources(
         image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,),
-        template=_template(i2d),
+        template=_template(i2d), coverage=image.coverage,
     )  # fmt: skip
     log.info("%d sources above S/N %g in %s", len(detections), params.threshold, i2d.name)
     write_snr_map(folder / SNR_MAP, image, whole)
     detection_table(detections, image).write(folder / DETECTIONS, format="ascii.ecsv")
     return detections
+
+
+def coverage_of(i2d: Path, data: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of rolls that have data at each pixel, from the images of the single rolls; 1 or 0 where there are none.
+
+    Parameters
+    ----------
+    i2d : Path
+        Combined image of stage 3; those of the rolls lie beside it.
+    data : (ny, nx) float64 ndarray
+        The combined image.
+    """
+    rolls = sorted(i2d.parent.glob(f"{i2d.name.removesuffix('_i2d.fits')}_roll*_i2d.fits"))
+    counts = np.isfinite(data).astype(np.int64)
+    images = [np.isfinite(fits.getdata(path, "SCI")) for path in rolls]
+    if len(images) > 1 and all(image.shape == data.shape for image in images):
+        counts = np.sum(images, axis=0, dtype=np.int64)
+    return counts
 
 
 def _template(i2d: Path) -> Template | None:
