@@ -146,7 +146,8 @@ def _scalar(info: ParameterInfo, value: Any, kind: str, where: str) -> Any:
             raise bad(f"one of {', '.join(info.choices)}")
         return value
     wanted = "a whole number" if kind == "integer" else "a number"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # numpy's numbers too
+    if not is_number or math.isnan(value):
         raise bad(wanted)
     if kind == "integer" and (math.isinf(value) or value != int(value)):
         raise bad(wanted)
