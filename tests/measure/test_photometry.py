@@ -6,7 +6,7 @@ import pytest
 from lyot.errors import InputError, MissingInputError
 from lyot.measure import Star
 from lyot.measure.mass import MassGrid
-from lyot.measure.photometry import contrast_of, magnitude_of
+from lyot.measure.photometry import Bandpass, contrast_of, magnitude_of
 
 
 def test_magnitudes():
@@ -57,3 +57,16 @@ def test_mass_grid(tmp_path):
         MassGrid.read(tmp_path / "none.txt")
     with pytest.raises(InputError, match="decrease"):
         MassGrid(np.array([1.0, 2.0]), np.array([10.0, 11.0]))
+
+
+def test_coarse_bandpass():
+    w = np.linspace(5, 30, 3000)
+    # three points: a triangle, whose variance is twice a top hat's of half the base: second order in width / wavelength
+    triangle = Bandpass(np.array([10.0, 11.0, 12.0]), np.array([0.0, 1.0, 0.0])).mean_flux(w, w**-2.0)
+    narrow = Bandpass.top_hat(11.0, 0.01).mean_flux(w, w**-2.0)
+    assert narrow == pytest.approx(11.0**-2, rel=1e-4)
+    assert triangle == pytest.approx(11.0**-2 * (1 + (6 - 1) * (1 / 6) / 121), rel=1e-3)
+    with pytest.raises(InputError, match="transmission above 0"):
+        Bandpass(np.array([1.0, 2.0]), np.zeros(2))
+    with pytest.raises(InputError, match="two or more"):
+        Bandpass(np.array([1.0]), np.ones(1))

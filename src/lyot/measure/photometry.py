@@ -51,10 +51,10 @@ class Bandpass:
         return cls(np.array([mean - width / 2, mean + width / 2]), np.ones(2))
 
     def support(self) -> tuple[float, float]:
-        """Wavelengths between which the transmission exceeds 1 % of its maximum, um."""
+        """Tabulated wavelengths around those whose transmission exceeds 1 % of the maximum, um."""
         w, t = self.wavelength, self.transmission
         high = np.flatnonzero(t >= 0.01 * t.max())
-        return float(w[high[0]]), float(w[high[-1]])
+        return float(w[max(high[0] - 1, 0)]), float(w[min(high[-1] + 1, len(w) - 1)])
 
     def mean_flux(self, wavelength: ArrayLike, flux: ArrayLike) -> float:
         """Photon-weighted mean of a flux density over the band: int F T dl/l over int T dl/l.
@@ -82,8 +82,8 @@ class Bandpass:
                 f"the star's spectral energy distribution must reach from {low:.3f} to {high:.3f} um; "
                 f"it has {len(w)} usable points" + (f" from {w[0]:.3f} to {w[-1]:.3f} um." if len(w) else ".")
             )
-        inside = (w > low) & (w < high)
-        grid = np.unique(np.concatenate([np.linspace(low, high, 401), w[inside]]))
+        points = np.concatenate([w, self.wavelength])
+        grid = np.unique(np.concatenate([np.linspace(low, high, 401), points[(points > low) & (points < high)]]))
         values = np.exp(np.interp(np.log(grid), np.log(w), np.log(f)))
         weight = np.interp(grid, self.wavelength, self.transmission) / grid
         return float(np.trapezoid(values * weight, grid) / np.trapezoid(weight, grid))
