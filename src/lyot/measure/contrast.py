@@ -67,11 +67,11 @@ class ContrastCurve:
     flux_raw : float64
         `sigma` x noise for a source whose light all arrives: no losses, no few-sample correction.
     flux_limit : float64
-        The calibrated limit: the median over position angles.
+        The calibrated limit: the median over position angles of the limits there; half of such sources are found.
     flux_low, flux_high : float64
         16th and 84th percentile over position angles: the limit depends on where the source lies behind the mask.
     noise : float64
-        Of an aperture, unit of the image times pixels.
+        Of an aperture, unit of the image times pixels: the median over the ring.
     elements : int
         Number of resolution elements that the noise was measured from.
     threshold : float64
@@ -199,7 +199,7 @@ def contrast_curve(
     noise, elements = noise_profile(maps, injector.center, responses.separation / injector.pixel_scale)
     threshold = threshold_for(p.sigma, elements)
     positive = np.where(responses.response > 0, responses.response, np.nan)
-    limits = threshold[:, None] * noise[:, None] / positive
+    limits = _needed_signal(maps, injector, responses, p.sigma) / positive
     if not np.isfinite(limits).any():
         raise ReductionError("no detection limit could be measured: too few resolution elements or no data.")
     lossless = float(np.nanmax(positive)) if full_signal is None else full_signal
@@ -221,6 +221,17 @@ def contrast_curve(
     )
 
 
+def _needed_signal(maps: SignalToNoise, injector: Injector, responses: Responses, sigma: float) -> FloatArray:
+    """Threshold times noise at the injected sources, (nsep, nangle): noise and light left both depend on the place."""
+    east, north = sky_offset(responses.separation[:, None], responses.position_angle)
+    x = np.rint(injector.center[0] - east / injector.pixel_scale).astype(int)
+    y = np.rint(injector.center[1] + north / injector.pixel_scale).astype(int)
+    inside = (x >= 0) & (y >= 0) & (x < maps.noise.shape[1]) & (y < maps.noise.shape[0])
+    x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+    needed = threshold_for(sigma, maps.elements[y, x]) * maps.noise[y, x]
+    return np.asarray(np.where(inside, needed, np.nan))
+
+
 def _typical_flux(maps: SignalToNoise, fwhm: float) -> float:
     """A flux of about ten times the noise, for reductions whose response depends on the flux."""
     return 10.0 * float(np.nanmedian(maps.noise)) / float(aperture_kernel(fwhm).sum())
@@ -239,7 +250,7 @@ def _percentiles(values: FloatArray) -> FloatArray:
 def noise_profile(
     maps: SignalToNoise, center: tuple[float, float], radii: FloatArray
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Noise of an aperture at some radii: root mean square over the ring of the noise map.
+    """Noise of an aperture at some radii: median over the ring of the noise map.
 
     Parameters
     ----------
@@ -263,7 +274,7 @@ def noise_profile(
     for i, r in enumerate(radii):
         ring = (np.abs(radius - r) <= 0.75) & np.isfinite(maps.noise)
         if ring.any():
-            noise[i] = np.sqrt(np.mean(maps.noise[ring] ** 2))
+            noise[i] = np.median(maps.noise[ring])
             elements[i] = round(float(np.median(maps.elements[ring])))
     return noise, elements
 
