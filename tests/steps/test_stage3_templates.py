@@ -158,6 +158,20 @@ def test_zero_injection_gives_the_same_bits_with_the_template():
     assert np.array_equal(injected.combined, plan.reduce().combined, equal_nan=True)
 
 
+def test_the_error_of_the_background_comes_along():
+    rng = np.random.default_rng(6)
+    back = exposure(rng.normal(stick(), 0.1, (4, *SHAPE)), name="jw01001030001_rateints.fits", noise=0.1)
+    models = []
+    for e in range(2):
+        science = exposure(rng.normal(stick(), 0.1, (2, *SHAPE)), name=f"jw0100100{e}001_rateints.fits")
+        models.append(BackgroundStep().run(science, [back]))
+    found = build_sequence(models, []).sequence
+    # four integrations of 0.1; the clipping leaves out a value here and there
+    assert np.median(found.background_variance) == pytest.approx(0.01 / 4, rel=0.01)
+    models[1] = BackgroundStep(propagate_error=False).run(models[1], [back])
+    assert (build_sequence(models, []).sequence.background_variance[1] == 0).all()
+
+
 def test_templates_follow_the_crop():
     science, _ = leftover(0.0)
     _, references = sequence(np.random.default_rng(5), nints=1)

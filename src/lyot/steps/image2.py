@@ -12,7 +12,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep, largest_read_variance
 from lyot.steps.stage2_bad_pixels import BadPixelStep
-from lyot.steps.stage3_templates import attach_background, background_of
+from lyot.steps.stage3_templates import ERROR_EXTENSION, attach_background, background_of
 
 
 class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
@@ -44,7 +44,9 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         model = super().process_exposure_product(exp_product, pool_name, asn_file)
         background, noise = background_of(model), self.bkg_subtract.noise
         if background is not None and noise is not None:
-            attach_background(model, background * calibration_factor(noise, largest_read_variance(model)))
+            factor = calibration_factor(noise, largest_read_variance(model))
+            error = background_of(model, ERROR_EXTENSION)
+            attach_background(model, background * factor, None if error is None else error * factor)
         if str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip:
             model = self.bad_pixels.run(model)
         return model

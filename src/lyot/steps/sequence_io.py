@@ -21,7 +21,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq, geometry
 from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
-from lyot.steps.stage3_templates import background_template
+from lyot.steps.stage3_templates import background_template, background_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
@@ -314,6 +314,7 @@ def build_sequence(
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
         templates=background_template(targets, windows[:n]),
+        background_variance=background_variance(targets, windows[:n]),
     )
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
 

@@ -96,7 +96,8 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         if self.propagate_dq:
             _or_flags(model, backgrounds)
         if self.keep_background:
-            attach_background(model, result.image)
+            error = np.sqrt(result.image_variance) if self.propagate_error else None
+            attach_background(model, result.image, error)
             self.noise = largest_read_variance(model)
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)

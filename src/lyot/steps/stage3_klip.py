@@ -134,8 +134,10 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         found = np.asarray(result.residual_variance[result.index()][result.exposure == exposure])
         if len(found) == len(own):
             return found
-        of_mean = mean_by_group(own, np.zeros(len(own), np.intp), 1, variance=True)[0]
-        return np.asarray(np.maximum(own + (found[0] - of_mean), 0.0))
+        assert self.plan is not None
+        of_mean = self.plan.frame_variance()
+        assert of_mean is not None
+        return np.asarray(np.maximum(own + (found[0] - of_mean[exposure]), 0.0))
 
     def _product(self, target: JwstDataModel, exposure: int) -> JwstDataModel:
         """``psfsub`` of one exposure: each integration minus the star's model."""

@@ -23,18 +23,30 @@ EXTENSION = "BACKGROUND"
 """Name of the image extension that holds the mean background."""
 
 
-def attach_background(model: JwstDataModel, image: NDArray[np.floating]) -> None:
-    """Put a mean background (ny, nx), NaN where unknown, into the file of an exposure; replaces one that is there."""
-    model.instance.setdefault("extra_fits", {})[EXTENSION] = {"data": np.asarray(image, dtype=np.float32)}
+ERROR_EXTENSION = "BACKGROUND_ERR"
+"""Name of the image extension that holds its error, as far as it went into the errors of the exposure."""
 
 
-def background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
+def attach_background(
+    model: JwstDataModel, image: NDArray[np.floating], error: NDArray[np.floating] | None = None
+) -> None:
+    """Put a mean background (ny, nx), NaN where unknown, and its error into the file of an exposure."""
+    extensions = model.instance.setdefault("extra_fits", {})
+    extensions[EXTENSION] = {"data": np.asarray(image, dtype=np.float32)}
+    extensions.pop(ERROR_EXTENSION, None)
+    if error is not None:
+        extensions[ERROR_EXTENSION] = {"data": np.asarray(error, dtype=np.float32)}
+
+
+def background_of(model: JwstDataModel, extension: str = EXTENSION) -> NDArray[np.float64] | None:
     """The mean background that stage 2 subtracted from an exposure.
 
     Parameters
     ----------
     model : CubeModel or ImageModel
         Calibrated exposure.
+    extension : str, optional
+        `EXTENSION` or `ERROR_EXTENSION`.
 
     Returns
     -------
@@ -42,14 +54,14 @@ def background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
         In the unit of the file, NaN where unknown; None if the file has none, or one of another shape (the file was
         cropped since).
     """
-    found = model.instance.get("extra_fits", {}).get(EXTENSION, {}).get("data")
+    found = model.instance.get("extra_fits", {}).get(extension, {}).get("data")
     if found is None:
         return None
     image = np.asarray(found, dtype=np.float64)
     if image.shape != np.shape(model.data)[-2:]:
         log.warning(
             "%s: %s has shape %s, a frame %s; it is left out",
-            model.meta.filename, EXTENSION, image.shape, np.shape(model.data)[-2:],
+            model.meta.filename, extension, image.shape, np.shape(model.data)[-2:],
         )  # fmt: skip
         return None
     return image if np.isfinite(image).any() else None
@@ -75,3 +87,28 @@ def background_template(
     found = [(background_of(model), window) for model, window in zip(models, windows, strict=True)]
     images = [image[window] for image, window in found if image is not None]
     return nanmean(np.stack(images))[np.newaxis] if images else None
+
+
+def background_variance(
+    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+) -> NDArray[np.float32] | None:
+    """Variance that the backgrounds put into the science exposures.
+
+    Parameters
+    ----------
+    models, windows
+        As for `background_template`.
+
+    Returns
+    -------
+    (nexposures, ny, nx) float32 ndarray or None
+        0 where unknown; None if no exposure has one.
+    """
+    errors = [background_of(model, ERROR_EXTENSION) for model in models]
+    if all(error is None for error in errors):
+        return None
+    parts = [
+        np.zeros((w[0].stop - w[0].start, w[1].stop - w[1].start)) if e is None else np.nan_to_num(e[w]) ** 2
+        for e, w in zip(errors, windows, strict=True)
+    ]
+    return np.asarray(parts, dtype=np.float32)

@@ -21,6 +21,7 @@ from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
+from lyot.subtract.variance import combined_variance, frame_variance
 from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask
 
@@ -144,7 +145,9 @@ class ReductionPlan:
         frames = self.frames(science)
         residuals, variance = self._residuals(frames, with_variance=with_variance)
         rolls, combined, weights = self.combine(residuals)
-        combined_variance = None if variance is None else self._combine_variance(variance, weights)
+        all_variance = None
+        if variance is not None:
+            all_variance = combined_variance(self.sequence, variance, self.frame_exposure, self.resamplers, weights)
         throughput = None
         if self.exposure_throughput is not None:
             throughput = np.sum(weights * np.nan_to_num(self.exposure_throughput), axis=0)
@@ -157,7 +160,7 @@ class ReductionPlan:
             exposure=self.frame_exposure,
             rolls=rolls,
             combined=combined,
-            combined_variance=combined_variance,
+            combined_variance=all_variance,
             weights=weights,
             throughput=throughput,
             center=self.grid.center,
@@ -261,19 +264,11 @@ class ReductionPlan:
             weights = np.where(total[0] > 0, weight[0] / total[0], 0.0)
         return rolls, combined, weights
 
-    def _combine_variance(self, variance: FloatArray, weights: FloatArray) -> FloatArray:
-        out = np.empty((len(variance), *self.grid.shape))
-        for t, frames in enumerate(variance):
-            means = mean_by_group(frames, self.frame_exposure, len(self.resamplers), variance=True)
-            turned = np.stack([r.variance(m[np.newaxis])[0] for r, m in zip(self.resamplers, means, strict=True)])
-            out[t] = np.sum(weights**2 * np.where(weights > 0, turned, 0.0), axis=0)
-        out[:, weights.sum(axis=0) == 0] = np.nan
-        return out
-
     def _residuals(self, frames: FloatArray, *, with_variance: bool) -> tuple[FloatArray, FloatArray | None]:
         flat = frames.reshape(len(frames), -1)
         out = np.full((len(self.truncations), *flat.shape), np.nan)
-        variance = self._frame_variance() if with_variance else None
+        found = self.frame_variance() if with_variance else None
+        variance = None if found is None else found.reshape(len(flat), -1)
         out_variance = None if variance is None else np.full_like(out, np.nan)
         for rows, models, library_variance in self._jobs(flat):
             for zone, model in zip(self.zones, models, strict=True):
@@ -317,12 +312,9 @@ class ReductionPlan:
             self.params, self.zones, library, self.truncations, templates=_templates(self.sequence, self.params)
         )
 
-    def _frame_variance(self) -> FloatArray | None:
-        variance = self.sequence.science_variance
-        if variance is None:
-            return None
-        masked = np.where(np.isfinite(self.sequence.science), variance, np.nan)
-        return _frames(self.sequence, self.params, masked, variance=True).reshape(len(self.frame_exposure), -1)
+    def frame_variance(self) -> FloatArray | None:
+        """Variance of each frame that is subtracted: (nframes, ny, nx); None if the sequence has none."""
+        return frame_variance(self.sequence, means=self.params.science_frames == "exposure")
 
 
 def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) -> None:
@@ -342,12 +334,10 @@ def _frames(
     sequence: CoronagraphicSequence,
     params: ReductionParams,
     data: NDArray[np.floating[Any]],
-    *,
-    variance: bool = False,
 ) -> FloatArray:
     if params.science_frames == "integration":
         return np.asarray(data, dtype=np.float64)
-    return mean_by_group(data, sequence.exposure, sequence.n_exposures, variance=variance)
+    return mean_by_group(data, sequence.exposure, sequence.n_exposures)
 
 
 def _library(

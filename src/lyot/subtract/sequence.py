@@ -51,6 +51,8 @@ class CoronagraphicSequence:
     templates : (ntemplates, ny, nx) float ndarray or None
         Patterns on the detector that are fitted and subtracted in every zone at every truncation, such as the mean
         background with its glow sticks, of which stage 2 leaves a part. Their noise should be small.
+    background_variance : (nexposures, ny, nx) float ndarray or None
+        The part of `science_variance` that the subtracted background put there: the same in all integrations.
     boundary_tilt : float or None
         Tilt of the quadrant boundaries, degrees counter-clockwise from +x; None where there are none.
     """
@@ -68,6 +70,7 @@ class CoronagraphicSequence:
     throughput: FloatArray | None = None
     boundary_tilt: float | None = None
     templates: FloatArray | None = None
+    background_variance: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
         science = _cube("science", self.science)
@@ -137,6 +140,12 @@ class CoronagraphicSequence:
                 raise InputError(f"{name} has shape {np.shape(variance)}; expected {data.shape}, as the data.")
         if self.templates is not None and np.shape(self.templates)[1:] != shape:
             raise InputError(f"templates have shape {np.shape(self.templates)}; expected (n, {shape[0]}, {shape[1]}).")
+        common = self.background_variance
+        if common is not None and np.shape(common) != (self.n_exposures, *shape):
+            raise InputError(
+                f"background_variance has shape {np.shape(common)}; expected {(self.n_exposures, *shape)}, one image "
+                "for each exposure."
+            )
         if self.throughput is not None and np.shape(self.throughput) != shape:
             raise InputError(f"throughput has shape {np.shape(self.throughput)}; expected {shape}, as a frame.")
         if not (np.all(np.isfinite(self.pa_y)) and np.all(np.isfinite(self.star))):
