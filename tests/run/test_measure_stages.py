@@ -158,3 +158,19 @@ def test_the_options_of_the_command():
         companion_section(["DETECTED", "1,2"])
     config = load_config(None, sections={"star": star_values(magnitude=6.6, error=0.1), "contrast": {"measure": True}})
     assert (config.star.magnitude, config.star.error, config.contrast.measure) == (6.6, 0.1, True)
+
+
+def test_without_detection_the_table_of_companions_is_empty(tmp_path):
+    from types import SimpleNamespace
+
+    from astropy.table import Table
+
+    from lyot.report.measured import read_table
+    from lyot.run.measure_stages import _no_companion
+    from lyot.run.measurements import known_sources
+
+    run = SimpleNamespace(folder=tmp_path, sequence=SimpleNamespace(injector=None))
+    _no_companion(run)
+    assert len(Table.read(tmp_path / "companions.ecsv", format="ascii.ecsv")) == 0
+    assert known_sources(run)[0] == []
+    assert read_table(tmp_path / "companions.ecsv") is None
