@@ -247,3 +247,15 @@ def test_maps_are_shown_where_they_are(run_folder):
     assert "20 uJy" in section.text
     assert "completeness" in section.pictures[0].alt and "STIM" not in section.pictures[0].alt
     assert 'id="maps"' in write_report(run_folder).read_text()
+
+
+def test_measurements_of_an_earlier_reduction_are_not_shown(run_folder):
+    for name in ("contrast.ecsv", "companions.ecsv"):
+        path = run_folder / "measure" / name
+        table = QTable.read(path, format="ascii.ecsv")
+        table.meta["reduction"] = "another" if name == "contrast.ecsv" else "key"
+        table.write(path, format="ascii.ecsv", overwrite=True)
+    page = write_report(run_folder).read_text()
+    assert "Contrast against separation" not in page
+    assert "earlier reduction" in page and "contrast.ecsv" in page
+    assert "0.8176 ± 0.0110" in page  # of the reduction that is there

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lyot.report import figures
 from lyot.report.products import view_of
 from lyot.report.sections import Picture, Section, grid, render
+from lyot.run.freshness import is_current, outdated
 
 CONTRAST = Path("measure") / "contrast.ecsv"
 COMPANIONS = Path("measure") / "companions.ecsv"
@@ -24,8 +25,8 @@ DISK_RESIDUAL = Path("measure") / "disk_residual.fits"
 
 
 def read_table(path: Path) -> AstroTable | None:
-    """Read an ECSV table; None if it is not there or empty."""
-    if not path.is_file():
+    """Read an ECSV table; None if it is not there, empty, or of an earlier reduction."""
+    if not path.is_file() or not is_current(path):
         return None
     table = AstroTable.read(path, format="ascii.ecsv")
     return table if len(table) else None
@@ -71,6 +72,18 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
         )
         for row in range(len(table))
     ]
+
+
+def outdated_section(out: Path) -> Section | None:
+    """What is in the folder but was measured on an earlier reduction, and so is not shown."""
+    names = outdated(out)
+    if not names:
+        return None
+    text = (
+        f"Measured on an earlier reduction and therefore not shown: {', '.join(names)} in the folder measure. Measure "
+        "again with lyot contrast, lyot companion, lyot detect --maps or lyot disk."
+    )
+    return Section("Measured before", "outdated", text)
 
 
 def contrast_section(out: Path) -> Section | None:
@@ -145,7 +158,7 @@ def maps_section(out: Path) -> Section | None:
 
 def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str, object]] | None:
     path = out / layer.path
-    if not path.is_file():
+    if not path.is_file() or not is_current(path):
         return None
     with fits.open(path) as hdus:
         if layer.name not in hdus:
@@ -192,7 +205,7 @@ def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
 def disk_section(out: Path) -> Section | None:
     """The disk that was fitted: image, model, and what is left."""
     path = out / DISK_RESIDUAL
-    if not path.is_file():
+    if not path.is_file() or not is_current(path):
         return None
     with fits.open(path) as hdus:
         images = {name: np.asarray(hdus[name].data, dtype=float) for name in ("IMAGE", "MODEL", "SCI")}

@@ -15,7 +15,15 @@ from astropy.table import QTable
 import lyot
 from lyot.errors import LyotError, MissingInputError
 from lyot.report import figures
-from lyot.report.measured import COMPANIONS, companion_rows, contrast_section, disk_section, maps_section, read_table
+from lyot.report.measured import (
+    COMPANIONS,
+    companion_rows,
+    contrast_section,
+    disk_section,
+    maps_section,
+    outdated_section,
+    read_table,
+)
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.run.inputs import one_per_exposure, read_exposure
@@ -250,7 +258,8 @@ def write_report(out: str | Path) -> Path:
     title, subtitle = _title(assigned)
     headline, details = answer(sources)
     sections = list(all_sections(out, sources))
-    sections[1:1] = [s for s in (contrast_section(out), disk_section(out), maps_section(out)) if s is not None]
+    measured = (contrast_section(out), disk_section(out), maps_section(out), outdated_section(out))
+    sections[1:1] = [s for s in measured if s is not None]
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
     config = out / "lyot.toml"
     page = _template().render(

@@ -33,6 +33,8 @@ class MeasuredRun:
         Folder of tables and images; ``<out>/measure`` by default.
     subtracted : tuple of Path
         Star-subtracted integrations (``psfsub``) of each exposure.
+    key : str
+        The reduction: key of stage 3 in the manifest.
     """
 
     out: Path
@@ -41,6 +43,7 @@ class MeasuredRun:
     klcube: Path | None
     tables: Path | None = None
     subtracted: tuple[Path, ...] = ()
+    key: str = ""
 
     @property
     def folder(self) -> Path:
@@ -102,7 +105,8 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
     parameters = record.parameters.get("klip", {})
     sequence = open_reduction(science, _product(out, record, "psfalign"), parameters, modes=modes)
     subtracted = tuple(out / p.path for p in record.products if p.path.endswith("_psfsub.fits"))
-    return MeasuredRun(out, sequence, read_combined(i2d), _product(out, record, "klcube"), subtracted=subtracted)
+    klcube = _product(out, record, "klcube")
+    return MeasuredRun(out, sequence, read_combined(i2d), klcube, subtracted=subtracted, key=record.key)
 
 
 def _member(out: Path, record: Record, name: str) -> Path:

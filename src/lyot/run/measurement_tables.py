@@ -18,6 +18,7 @@ from lyot.measure.contrast import ContrastCurve
 from lyot.measure.mass import MassGrid
 from lyot.measure.photometry import Star, contrast_of, magnitude_of
 from lyot.measure.systematics import ErrorTerm
+from lyot.run.freshness import KEYWORD, LENGTH, META
 from lyot.run.manifest import versions
 from lyot.run.measured import MeasuredRun
 from lyot.run.measuring import wcs_of
@@ -33,6 +34,7 @@ def provenance(run: MeasuredRun, **more: Any) -> dict[str, Any]:
         "kl_modes": run.sequence.modes,
         "fwhm_arcsec": round(run.sequence.fwhm * run.sequence.injector.pixel_scale, 5),
         "vega_zero_point_jy": c.vega_zero_point,
+        META: run.key[:LENGTH],
         "versions": {k: versions()[k] for k in ("lyot", "jwst")},
         **more,
     }
@@ -192,6 +194,7 @@ def write_images(
         if key in run.image.primary:
             primary.header[key] = run.image.primary[key]
     primary.header["KLMODES"] = run.sequence.modes
+    primary.header[KEYWORD] = (run.key[:LENGTH], "key of the reduction in the manifest")
     primary.header["STARX"] = (run.image.center[0] + 1, "[pixel] position of the star, 1-based")
     primary.header["STARY"] = (run.image.center[1] + 1, "[pixel] position of the star, 1-based")
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]

@@ -19,6 +19,7 @@ from lyot.measure.mass import MassGrid
 from lyot.measure.noise import aperture_signal, snr_map
 from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
+from lyot.run.freshness import is_current
 from lyot.run.measured import MeasuredRun, open_run, read_truncations, template_of
 from lyot.run.measurement_tables import (
     budget_table,
@@ -56,6 +57,9 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
     for name in (COMPANIONS, DETECTIONS):
         path = run.folder / name
         if not path.is_file():
+            continue
+        if not is_current(path):
+            log.warning("%s was measured on an earlier reduction and is left out; fit the companions again", path)
             continue
         sources = []
         for row in Table.read(path, format="ascii.ecsv"):
@@ -183,7 +187,9 @@ def measure_companions(
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
     write_table(table, run.folder / COMPANIONS)
-    write_table(budget_table(budgets), run.folder / BUDGET)
+    budget = budget_table(budgets)
+    budget.meta.update(provenance(run))
+    write_table(budget, run.folder / BUDGET)
     model = np.sum([c.model for c in companions], axis=0)
     write_images(run, run.folder / RESIDUAL, {"SCI": injector.image - model, "MODEL": model},
                  {"SCI": "MJy/sr", "MODEL": "MJy/sr"})  # fmt: skip
