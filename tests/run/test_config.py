@@ -120,3 +120,8 @@ def test_the_template_s_defaults_can_be_switched_on():
     for stage in ("stage1", "stage2", "stage3"):
         given = build_config({stage: switched_on[stage]}).stages[stage]
         assert effective_parameters(stage, given) == effective_parameters(stage, {"steps": {}})
+
+
+def test_unacceptable_values_are_told_with_what_is_accepted() -> None:
+    with pytest.raises(ConfigError, match=r"median_over.*option\('exposure', 'integration'"):
+        build_config({"stage1": {"jump": {"median_over": "row"}}})

@@ -167,9 +167,20 @@ def _validate(stage: str, arguments: dict[str, Any], place: str) -> dict[str, An
         first = str(error).splitlines()[0].removeprefix("Config parameter ")
         path, _, reason = first.partition(": ")
         dotted = path.strip("'").removeprefix("steps/").replace("/", ".")
-        raise ConfigError(f"{place}[{stage}] {dotted}: {reason or first}") from None
+        declared = _declaration(specification(stage), path.strip("'").split("/"))
+        expected = f" It is declared as {declared}." if declared else ""
+        raise ConfigError(f"{place}[{stage}] {dotted}: {reason or first}{expected}") from None
     result: dict[str, Any] = complete.dict()
     return result
+
+
+def _declaration(spec: Any, path: list[str]) -> str:
+    """How the specification declares a parameter, e.g. ``option("a", "b", default="a")``; empty if it does not."""
+    for name in path:
+        if not isinstance(spec, Mapping) or name not in spec:
+            return ""
+        spec = spec[name]
+    return "" if isinstance(spec, Mapping) else str(spec)
 
 
 def effective_parameters(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
