@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -51,11 +52,14 @@ def companion(
     star = load_star(section, run.sequence.coronagraph)
     table, budgets = measure_companions(run, guesses, star, CompanionParams(posterior=posterior))
     for row, terms in zip(table, budgets, strict=True):
+        contrast = f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}"
+        if not isfinite(row["contrast"]):
+            contrast = "contrast unknown (say how bright the star is: --star-flux, --star-mag, --star-sed or --star-ta)"
         typer.echo(
             f'separation {row["separation"]:.4f} +- {row["separation_err"]:.4f}", '
             f"PA {row['position_angle']:.3f} +- {row['position_angle_err']:.3f} deg, "
             f"flux {1e6 * row['flux']:.2f} +- {1e6 * row['flux_err']:.2f} uJy (magnitude {row['magnitude']:.2f}), "
-            f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}, S/N {row['snr']:.1f}"
+            f"{contrast}, S/N {row['snr']:.1f}"
         )
         if row["flux_upper_limit"] > 0:
             typer.echo(f"  not detected: flux below {1e6 * row['flux_upper_limit']:.2f} uJy (95 %)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,10 @@ def contrast(
     table = measure_contrast(run, star, params, distance=distance, masses=grid)
     typer.echo(f"separation [arcsec]   {sigma:g}-sigma flux [uJy]   contrast")
     for row in table:
-        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {row['contrast_5sigma']:16.3g}")
+        contrast = f"{row['contrast_5sigma']:16.3g}" if isfinite(row["contrast_5sigma"]) else f"{'-':>16s}"
+        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {contrast}")
+    if not isfinite(star.flux):
+        typer.echo("For contrasts say how bright the star is: --star-flux, --star-mag, --star-sed or --star-ta.")
     typer.echo(f"{run.folder / 'contrast.ecsv'}")
     refresh_report(out)
 
