@@ -29,8 +29,9 @@ from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
 from lyot.measure.companion import fit_companion
 from lyot.measure.contrast import aperture_response, contrast_curve
-from lyot.measure.detection import detect_sources, false_alarm_probability, source_snr
+from lyot.measure.detection import detect_sources, false_alarm_probability
 from lyot.measure.noise import snr_map
+from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.steps.measuring_io import injector_of, off_axis_source, placed
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction

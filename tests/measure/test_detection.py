@@ -7,8 +7,9 @@ from scipy import ndimage, stats
 from lyot.errors import InputError
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, snr_map
-from lyot.measure.detection import away_from_edges, source_snr
+from lyot.measure.detection import away_from_edges
 from lyot.measure.noise import aperture_kernel, t_to_gaussian
+from lyot.measure.source_snr import source_snr
 
 FWHM = 4.5
 CENTER = (60.3, 59.1)

@@ -25,13 +25,14 @@ from lyot.measure.covariance import (
     StampGeometry,
     StampNoise,
     correlation,
+    inflation,
     radial_noise,
     stamp_covariance,
     template_scale,
 )
 from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice
 from lyot.measure.injection import FloatArray, Injector
-from lyot.measure.noise import aperture_sums
+from lyot.measure.noise import aperture_sums, upper_limit
 from lyot.measure.posterior import Mode, Sampling, find_modes, sample_posterior
 from lyot.params import param
 
@@ -177,12 +178,6 @@ class _Fit:
     def inflation(self) -> float:
         """Factor on the noise because its scale is itself known from a few places only: that of Student's t."""
         return inflation(self.noise.elements)
-
-
-def inflation(elements: int) -> float:
-    """Width of Student's t with the degrees of freedom that a noise scale from some places has."""
-    freedom = elements + PRIOR_ELEMENTS
-    return float(np.sqrt(freedom / (freedom - 2)))
 
 
 def fit_companions(
@@ -377,7 +372,7 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
         noise_scale=fit.noise.scale,
         reduced_chi2=float(left @ left) / max(len(left) - 3, 1),
         samples=_samples(injector, fit, p) if p.posterior else None,
-        upper_limit=_upper_limit(flux, error) if snr < p.limit_snr else np.nan,
+        upper_limit=upper_limit(flux, error) if snr < p.limit_snr else np.nan,
         throughput_gradient=_throughput_gradient(injector, east, north),
         model=model,
         alternatives=tuple(
@@ -389,12 +384,6 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
 def _on_sky(injector: Injector, lattice: ForwardLattice, theta: FloatArray) -> tuple[float, float]:
     east, north = injector.sky(lattice.middle[0] + theta[1], lattice.middle[1] + theta[2])
     return float(east), float(north)
-
-
-def _upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
-    """Flux below which the true one lies with probability `level`, given that it is not negative."""
-    below_zero = stats.norm.cdf(-flux / error)
-    return float(flux + error * stats.norm.ppf(below_zero + level * (1 - below_zero)))
 
 
 def _throughput_gradient(injector: Injector, east: float, north: float) -> FloatArray:

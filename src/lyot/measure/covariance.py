@@ -260,3 +260,9 @@ class StampGeometry:
     def radius(self) -> float:
         """Separation of the source, pixels."""
         return float(np.hypot(self.middle[0] - self.center[0], self.middle[1] - self.center[1]))
+
+
+def inflation(elements: int) -> float:
+    """Width of Student's t with the degrees of freedom that a noise scale from some places has."""
+    freedom = elements + PRIOR_ELEMENTS
+    return float(np.sqrt(freedom / (freedom - 2)))

@@ -22,7 +22,7 @@ from scipy import ndimage, stats
 from lyot.errors import InputError
 from lyot.geometry import offset_grid
 from lyot.measure.injection import FloatArray, Injector, in_threads
-from lyot.measure.noise import MIN_ELEMENTS, check_image, ring_statistics, t_to_gaussian, threshold_for
+from lyot.measure.noise import MIN_ELEMENTS, check_image, gaussian_significance, ring_statistics, threshold_for
 from lyot.measure.varying import VaryingImage, from_nodes, node_grid
 from lyot.params import param
 
@@ -79,8 +79,7 @@ class MatchedFilter:
 
     def significance(self) -> FloatArray:
         """S/N as the equivalent number of Gaussian sigmas."""
-        dof = np.maximum(self.elements - 1, 1)
-        return np.where(np.isfinite(self.snr), t_to_gaussian(self.snr, dof), np.nan)
+        return gaussian_significance(self.snr, self.elements)
 
     def limit(self, sigma: float = 5.0) -> FloatArray:
         """Flux at which a source's expected S/N has the false-alarm probability of `sigma` Gaussian sigmas."""

@@ -174,8 +174,26 @@ class SignalToNoise:
 
     def significance(self) -> FloatArray:
         """S/N as the equivalent number of Gaussian sigmas, from Student's t with n - 1 degrees of freedom."""
-        dof = np.maximum(self.elements - 1, 1)
-        return np.where(np.isfinite(self.snr), t_to_gaussian(self.snr, dof), np.nan)
+        return gaussian_significance(self.snr, self.elements)
+
+
+def gaussian_significance(snr: FloatArray, elements: NDArray[np.integer]) -> FloatArray:
+    """An S/N that was corrected for few samples, as the equivalent number of Gaussian sigmas.
+
+    Parameters
+    ----------
+    snr : float64 ndarray
+        NaN where nothing can be said; so is the result there.
+    elements : int ndarray of the same shape
+        Number n of other elements: Student's t has n - 1 degrees of freedom.
+    """
+    return np.where(np.isfinite(snr), t_to_gaussian(snr, np.maximum(elements - 1, 1)), np.nan)
+
+
+def upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
+    """Flux below which the true one lies with probability `level`, given that it is not negative (unit of `flux`)."""
+    below_zero = stats.norm.cdf(-flux / error)
+    return float(flux + error * stats.norm.ppf(below_zero + level * (1 - below_zero)))
 
 
 def t_to_gaussian(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
