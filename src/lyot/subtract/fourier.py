@@ -134,6 +134,12 @@ class ShiftSum:
         low[np.abs(rows) == ny // 2] = 0.0
         return fft.irfft2(low, s=(ny, nx)), period / ny, 1.0 / (self.fx[1] * nx)
 
+    def low(self, highest: float) -> ShiftSum:
+        """The part with frequencies of at most `highest` along x and y, for a first look at a fraction of the cost."""
+        columns = int(np.searchsorted(self.fx, highest, side="right"))
+        rows = np.abs(self.fy) <= highest
+        return ShiftSum(self.product[rows, :columns], self.fx[:columns], self.fy[rows])
+
 
 class ShiftedFit:
     """Least squares of a shifted and scaled template to frames: what does not depend on the frame.
@@ -154,25 +160,37 @@ class ShiftedFit:
         fine = np.zeros((2 * my, mx + 1), dtype=np.complex128)
         rows = np.rint(fft.fftfreq(my) * my).astype(int)
         fine[rows % (2 * my), : spectrum.shape[1]] = spectrum
-        self._squared = fft.rfft2((4 * fft.irfft2(fine, s=(2 * my, 2 * mx))) ** 2) / 4.0
-        self._rows = np.rint(fft.fftfreq(2 * my) * 2 * my).astype(int)
-        self._norm = np.full(mx + 1, 2.0 / (my * mx))
-        self._norm[[0, -1]] = 1.0 / (my * mx)
+        norm = np.full(mx + 1, 2.0 / (my * mx))
+        norm[[0, -1]] = 1.0 / (my * mx)
+        self._squared = fft.rfft2((4 * fft.irfft2(fine, s=(2 * my, 2 * mx))) ** 2) * (norm / 4.0)
+        self._spectrum *= 2.0 / (my * mx)
+        self._spectrum[:, 0] /= 2
+        self._square_of: tuple[FloatArray, ShiftSum] | None = None
 
-    def frame(self, data: FloatArray, weight: FloatArray) -> FrameSums:
-        """Sums of one frame; `data` and `weight` (ny, nx), without NaN, weight 0 where bad."""
+    def frame(self, weighted: FloatArray, w2: FloatArray) -> FrameSums:
+        """Sums of one frame: its squared weights `w2` and those times its data `weighted`, (ny, nx), 0 where bad.
+
+        What depends on the weights alone is kept for the next frame, which most often has the same.
+        """
         my, mx = self.template.padded_shape
-        w2 = weight * weight
-        half = mx // 2 + 1
-        product = np.conj(fft.rfft2(self._padded(w2 * data))) * (self._spectrum * self._norm[0] * 2)
-        product[:, 0] /= 2
-        whole = np.conj(fft.fft2(self._padded(w2)))
-        beyond = np.concatenate([whole, whole[:, :1]], axis=1)
-        square = np.concatenate([beyond, beyond], axis=0) * (self._squared * self._norm)
-        return FrameSums(
-            ShiftSum(product, fft.rfftfreq(mx)[:half], fft.fftfreq(my)),
-            ShiftSum(square, np.arange(mx + 1) / mx, self._rows / my),
-        )
+        product = np.conj(fft.rfft2(self._padded(weighted)))
+        product *= self._spectrum
+        if self._square_of is None or not np.array_equal(self._square_of[0], w2):
+            self._square_of = (w2, self._square(w2))
+        return FrameSums(ShiftSum(product, fft.rfftfreq(mx), fft.fftfreq(my)), self._square_of[1])
+
+    def _square(self, w2: FloatArray) -> ShiftSum:
+        """The sum of w2 and the squared template, whose frequencies reach to twice Nyquist."""
+        my, mx = self.template.padded_shape
+        half = np.conj(fft.rfft2(self._padded(w2)))
+        whole = np.empty((my, mx + 1), dtype=np.complex128)
+        whole[:, : half.shape[1]] = half
+        mirror = np.arange(half.shape[1], mx + 1)
+        np.conj(half[-np.arange(my)][:, mx - mirror], out=whole[:, mirror[0] :])  # of a real image
+        square = np.empty_like(self._squared)
+        np.multiply(whole, self._squared[:my], out=square[:my])
+        np.multiply(whole, self._squared[my:], out=square[my:])
+        return ShiftSum(square, np.arange(mx + 1) / mx, np.rint(fft.fftfreq(2 * my) * 2 * my) / my)
 
     def _padded(self, image: FloatArray) -> FloatArray:
         pad, (ny, nx) = self.template.pad, self.template.shape
@@ -190,6 +208,10 @@ class FrameSums:
 
     product: ShiftSum
     square: ShiftSum
+
+    def low(self, highest: float) -> FrameSums:
+        """Both sums from frequencies of at most `highest`, cycles per pixel."""
+        return FrameSums(self.product.low(highest), self.square.low(highest))
 
     def gain(self, s: FloatArray) -> Gain:
         """What the best scale explains at shift (dx, dy)."""
@@ -213,12 +235,13 @@ class FrameSums:
         ny, nx = 2 * (shape[0] // 4), 2 * (shape[1] // 2)
         n, step_y, step_x = self.product.on_grid(ny, nx)
         d = self.square.on_grid(ny, nx, period=shape[0])[0]
-        gain = np.where((n > 0) & (d > 0), n * n / np.where(d > 0, d, 1.0), -1.0)
         dy, dx = fft.fftfreq(ny) * ny * step_y, fft.fftfreq(nx) * nx * step_x
-        gain[np.abs(dy) > reach] = -2.0
-        gain[:, np.abs(dx) > reach] = -2.0
+        rows, columns = np.flatnonzero(np.abs(dy) <= reach), np.flatnonzero(np.abs(dx) <= reach)
+        near = np.ix_(rows, columns)
+        n, d = n[near], d[near]
+        gain = np.where((n > 0) & (d > 0), n * n / np.where(d > 0, d, 1.0), -1.0)
         iy, ix = np.unravel_index(int(np.argmax(gain)), gain.shape)
-        return float(dx[ix]), float(dy[iy])
+        return float(dx[columns[ix]]), float(dy[rows[iy]])
 
 
 @dataclass(frozen=True)

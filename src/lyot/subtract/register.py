@@ -26,6 +26,9 @@ from lyot.subtract.sequence import BoolArray, FloatArray
 
 log = logging.getLogger(__name__)
 
+LOW_FREQUENCIES = 0.125
+"""Frequencies that a frame is first registered with, cycles per pixel: a quarter of those there are, on either axis."""
+
 
 @dataclass(frozen=True)
 class RegistrationParams:
@@ -189,22 +192,44 @@ class _Template:
         """Fit one frame: best whole-pixel shift, then Newton steps."""
         good = np.isfinite(frame)
         weight = self.weight * good
-        if np.count_nonzero(weight) <= 3:
+        n_good = int(np.count_nonzero(weight))
+        if n_good <= 3:
             return _Fit(np.full(3, np.nan), np.full((3, 3), np.nan), np.nan, False)
         data = np.where(good, frame, 0.0)
-        sums = self.sums.frame(data, weight)
-        s, gain, settled = np.array([0.0, 0.0]), sums.gain(np.zeros(2)), True
+        w2 = weight * weight
+        weighted = w2 * data
+        sums = self.sums.frame(weighted, w2)
+        s, gain, settled = np.array([0.0, 0.0]), None, True
         if self.params.max_shift > 0:
             s, gain, settled = self._newton(sums)
             if self.params.pad == 0:
                 s, settled = self._polish(s, data, weight)
-                gain = sums.gain(s)
-        return _measure(s, gain, data, weight, settled=settled)
+                gain = None
+        gain = sums.gain(s) if gain is None else gain
+        power = _Power(float(np.vdot(weighted, data)), float(w2.sum()), n_good)
+        return _measure(s, gain, power, settled=settled)
 
     def _newton(self, sums: FrameSums) -> tuple[FloatArray, Gain, bool]:
-        """Shift that explains most; whether it was found near the best one on a coarse grid."""
+        """Shift that explains most; whether it was found near the best one on a coarse grid.
+
+        Low frequencies, a sixteenth of the sums, bring it to a few hundredths of a pixel, all of them to the end. The
+        last step, of less than a few ten-thousandths of a pixel, is not followed by a look at where it led: Newton's
+        error is of the order of its square.
+        """
         start = np.array(sums.coarse(self.params.max_shift))
-        s = start.copy()
+        near = self._steps(sums.low(LOW_FREQUENCIES), start, start, tolerance=1e-2)
+        found = self._steps(sums, start if near is None else near[0], start, tolerance=self.params.tolerance)
+        if found is None and near is not None:  # the low frequencies may have led astray
+            found = self._steps(sums, start, start, tolerance=self.params.tolerance)
+        if found is None:
+            return start, sums.gain(start), False
+        return found
+
+    def _steps(
+        self, sums: FrameSums, s: FloatArray, start: FloatArray, *, tolerance: float
+    ) -> tuple[FloatArray, Gain, bool] | None:
+        """Newton steps from `s`; None where they do not settle within 4 pixels of `start`."""
+        enough = max(tolerance, min(0.1 * tolerance**0.5, 3e-4))
         for _ in range(self.params.max_iterations):
             gain = sums.gain(s)
             values, vectors = np.linalg.eigh(-gain.hessian)
@@ -212,11 +237,11 @@ class _Template:
             step = vectors @ ((vectors.T @ gain.gradient) / np.maximum(np.abs(values), floor))
             length = float(np.hypot(*step))
             s = s + step * min(1.0, 0.7 / max(length, 1e-300))
-            if length < self.params.tolerance:
-                return s, gain, bool(values[0] > 0)
             if not np.all(np.isfinite(s)) or np.abs(s - start).max() > 4:
-                break
-        return s, gain, False
+                return None
+            if length < enough:
+                return s, gain, bool(values[0] > 0)
+        return None
 
     def _polish(self, s: FloatArray, data: FloatArray, weight: FloatArray) -> tuple[FloatArray, bool]:
         """Gauss-Newton on the images themselves, the components at the Nyquist frequency included."""
@@ -243,15 +268,24 @@ class _Fit:
     converged: bool
 
 
-def _measure(s: FloatArray, gain: Gain, data: FloatArray, weight: FloatArray, *, settled: bool) -> _Fit:
+@dataclass(frozen=True)
+class _Power:
+    """Weighted sum of squares of a frame, sum of its squared weights, number of pixels with any."""
+
+    total: float
+    weight: float
+    n_good: int
+
+
+def _measure(s: FloatArray, gain: Gain, power: _Power, *, settled: bool) -> _Fit:
     """Scale, covariance and rms at the solution; the covariance from the curvature of the sum of squares."""
-    left = max(float(np.sum((weight * data) ** 2)) - gain.value, 0.0)
-    variance = left / max(int(np.count_nonzero(weight)) - 3, 1)
+    left = max(power.total - gain.value, 0.0)
+    variance = left / max(power.n_good - 3, 1)
     covariance = np.empty((3, 3))
     shift_covariance = 2 * variance * np.linalg.pinv(-gain.hessian, hermitian=True)
     cross = shift_covariance @ gain.scale_slope
     covariance[:2, :2], covariance[:2, 2], covariance[2, :2] = shift_covariance, cross, cross
     covariance[2, 2] = variance / gain.square + float(gain.scale_slope @ cross)
-    rms = float(np.sqrt(left / np.sum(weight**2)))
+    rms = float(np.sqrt(left / power.weight))
     good = settled and bool(np.all(np.isfinite(s))) and gain.scale > 0
     return _Fit(np.array([*s, gain.scale]), covariance, rms, good)
