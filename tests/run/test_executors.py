@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import threading
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -164,3 +165,49 @@ def test_a_lost_dask_worker_is_explained_too():
     assert pool.slots == 2
     with pytest.raises(BrokenProcessPool, match="worker that died"):
         pool.submit(Task("stage1/x", "stage1", "x", (), {}), "out").result()
+
+
+def test_idle_workers_end_and_start_again(monkeypatch):
+    started, ended, gate = [], [], threading.Event()
+
+    class Worker(concurrent.futures.ThreadPoolExecutor):
+        def __init__(self):
+            super().__init__(1)
+            started.append(self)
+
+        def shutdown(self, wait=True, **kwargs):
+            ended.append(self)
+            super().shutdown(wait, **kwargs)
+
+    monkeypatch.setattr(executors, "run_task", lambda task, out: gate.wait(10) if task.name == "long" else task.name)
+    pool = executors._LocalPool(Worker, None, 2)
+    tasks_ = {name: Task(f"stage2/{name}", "stage2", name, (), {}) for name in ("long", "short", "third")}
+    long = pool.submit(tasks_["long"], "out")
+    assert pool.submit(tasks_["short"], "out").result(10) == "short"
+    pool.end_idle()
+    assert len(started) == 2
+    assert ended == [started[1]]  # the one at work is left alone
+    assert pool.submit(tasks_["third"], "out").result(10) == "third"
+    assert len(started) == 3
+    gate.set()
+    assert long.result(10)
+    pool.close()
+    assert set(ended) == set(started)
+
+
+@pytest.mark.slow
+def test_the_memory_of_ended_workers_is_free(tmp_path):
+    missing = [Task(f"measure/{n}", "measure", str(n), (str(tmp_path / "gone_i2d.fits"),), {}) for n in range(2)]
+    with local_pool(Workers(2, 1), {}) as pool:
+        futures = [pool.submit(task, str(tmp_path)) for task in missing]
+        processes = [p for w in pool._workers for p in (w._processes or {}).values()]
+        assert len(processes) == 2
+        for future in futures:
+            with pytest.raises(ReductionError, match="gone_i2d"):
+                future.result(timeout=120)
+        pool.end_idle()
+        for process in processes:
+            process.join(30)
+            assert process.exitcode == 0
+        with pytest.raises(ReductionError, match="gone_i2d"):
+            pool.submit(missing[0], str(tmp_path)).result(timeout=120)

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _POLL = 0.2
 """How often the progress is looked at, s."""
 
+_MANY = ("stage1", "stage2")
+"""Kinds of which there is a task for each exposure: workers are kept for them."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -218,6 +221,8 @@ class _Scheduler:
                 free = self._pool.slots - len(self._running)
                 for task in sorted(ready, key=lambda t: (-t.weight, t.id))[: max(0, free)]:
                     self._submit(waiting.pop(task.id))
+                if not any(t.kind in _MANY for t in waiting.values()):
+                    self._pool.end_idle()  # stage 3 is one task, and the largest
             done, _ = concurrent.futures.wait(
                 self._running, timeout=_POLL, return_when=concurrent.futures.FIRST_COMPLETED
             )

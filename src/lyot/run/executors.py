@@ -7,7 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +31,9 @@ class Pool(Protocol):
 
     def steps(self) -> list[tuple[str, str]]:
         """``(task id, step)`` for every step that began since the last call."""
+
+    def end_idle(self) -> None:
+        """End the workers that have nothing to do, so that their memory is free; they start again when needed."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,46 @@ def share_cores(jobs: int, threads: int, n_tasks: int) -> Workers:
 
 
 class _LocalPool:
-    def __init__(self, executor: concurrent.futures.Executor, events: Any, slots: int) -> None:
+    """Worker processes, each an executor of its own, so that one can be ended, or lost, without the others."""
+
+    def __init__(self, start: Callable[[], concurrent.futures.ProcessPoolExecutor], events: Any, slots: int) -> None:
         self.slots = slots
-        self._executor = executor
+        self._start = start
         self._events = events
+        self._workers: list[concurrent.futures.ProcessPoolExecutor] = []
+        self._busy: dict[int, concurrent.futures.Future[TaskResult]] = {}
 
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
-        return self._executor.submit(run_task, task, out)
+        worker = next(iter(self._idle()), None)
+        if worker is None and len(self._workers) < self.slots:
+            worker = self._start()
+            self._workers.append(worker)
+        worker = worker or self._workers[0]  # more tasks than workers: it waits its turn
+        future = worker.submit(run_task, task, out)
+        self._busy[id(worker)] = future
+        return future
+
+    def _idle(self) -> list[concurrent.futures.ProcessPoolExecutor]:
+        return [w for w in self._workers if id(w) not in self._busy or self._busy[id(w)].done()]
+
+    def end_idle(self) -> None:
+        for worker in self._idle():
+            self._workers.remove(worker)
+            self._busy.pop(id(worker), None)
+            worker.shutdown(wait=False)
+
+    def close(self) -> None:
+        """End all workers when they have done what they do."""
+        for worker in self._workers:
+            worker.shutdown()
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self._workers:
+            processes = list((worker._processes or {}).values())
+            worker.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
 
     def steps(self) -> list[tuple[str, str]]:
         found = []
@@ -103,6 +139,9 @@ class _InlinePool:
 
     def steps(self) -> list[tuple[str, str]]:
         return []
+
+    def end_idle(self) -> None:
+        """There are none."""
 
 
 class _DaskPool:
@@ -129,6 +168,9 @@ class _DaskPool:
     def steps(self) -> list[tuple[str, str]]:
         return []
 
+    def end_idle(self) -> None:
+        """The cluster's workers are not ours to end."""
+
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
@@ -154,19 +196,21 @@ def local_pool(workers: Workers, environment: Mapping[str, str | None]) -> Itera
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
     limits: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, str(workers.threads))
-    executor = concurrent.futures.ProcessPoolExecutor(
-        workers.jobs, mp_context=context, initializer=prepare_worker, initargs=(workers.threads, environment, events)
-    )
+
+    def start() -> concurrent.futures.ProcessPoolExecutor:
+        return concurrent.futures.ProcessPoolExecutor(
+            1, mp_context=context, initializer=prepare_worker, initargs=(workers.threads, environment, events)
+        )
+
+    pool = _LocalPool(start, events, workers.jobs)
     try:
         with _environment({**limits, **environment}):  # the workers start with it, before they import anything
-            yield _LocalPool(executor, events, workers.jobs)
+            yield pool
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in list((executor._processes or {}).values()):
-            process.terminate()
+        pool.kill()
         raise
     else:
-        executor.shutdown()
+        pool.close()
     finally:
         events.close()
         events.cancel_join_thread()
