@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import threading
@@ -302,6 +303,49 @@ def test_interruption_keeps_what_came(
     with pytest.raises(CancelledError, match="stopped"):
         fetch(_one(listing)[0], MastClient(connection).url(URI), tmp_path, transfer)
     assert _same_as_archive(download(_one(listing), tmp_path, connection=connection).files, archive)
+
+
+def _compressed(archive: Archive, client: MastClient) -> tuple[ArchiveFile, str]:
+    """An exposure that the archive holds as a compressed file of unknown size."""
+    dataset = "jw05555001001_04101_00001"
+    archive.add(dataset)
+    uri = f"{dataset}/{dataset}_mirimage_uncal.fits"
+    name = f"{uri}.gz".rpartition("/")[2]
+    archive.add_file(dataset, name, uri=f"{uri}.gz")
+    archive.content[f"{uri}.gz"] = gzip.compress(archive.content[uri])
+    file = next(f for f in find(make_query(["5555"]), client).files if f.name == name)
+    return replace(file, size=0), f"{uri}.gz"
+
+
+def test_compressed_file_comes_whole(
+    client: MastClient, connection: Connection, archive: Archive, tmp_path: Path
+) -> None:
+    file, uri = _compressed(archive, client)
+    archive.faults = {file.name: [Fault(cut_after=20000)]}
+    result = download([file], tmp_path, connection=connection)
+    assert result.files[0].read_bytes() == archive.content[uri]
+    assert not download([file], tmp_path, connection=connection).fetched
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "page", "inside", "no fits"])
+def test_damaged_compressed_file_is_not_taken(
+    client: MastClient, connection: Connection, archive: Archive, tmp_path: Path, harm: str
+) -> None:
+    file, uri = _compressed(archive, client)
+    body = archive.content[uri]
+    plain = gzip.decompress(body)
+    archive.content[uri], said = {
+        "cut": (body[: -len(body) // 3], "it ends early"),  # far behind the headers
+        "bit": (body[:-8] + bytes([body[-8] ^ 1]) + body[-7:], "it is damaged"),  # check sum
+        "page": (b"<html>busy</html>", "it is no compressed file"),
+        "inside": (gzip.compress(plain[:-1000]), "does not end on a FITS block"),
+        "no fits": (gzip.compress(plain[2880:]), "no FITS file"),
+    }[harm]
+    with pytest.raises(ArchiveError, match=said):
+        download([file], tmp_path, connection=connection)
+    assert not (tmp_path / file.name).exists()
+    (tmp_path / file.name).write_bytes(archive.content[uri])
+    assert not is_whole(tmp_path / file.name, 0)
 
 
 def test_is_whole(tmp_path: Path, archive: Archive) -> None:

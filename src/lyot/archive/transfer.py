@@ -97,8 +97,8 @@ def _form_error(path: Path) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(9)
-        if path.suffix == ".gz":
-            return None if start.startswith(b"\x1f\x8b") else "it is no compressed file"
+        if path.name.removesuffix(".part").endswith(".gz"):
+            return _compressed_error(path) if start.startswith(b"\x1f\x8b") else "it is no compressed file"
         if start != b"SIMPLE  =":
             return "it is no FITS file"
         if size % _BLOCK:
@@ -112,6 +112,25 @@ def _form_error(path: Path) -> str | None:
             except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
                 return f"it is no readable FITS file ({error})"
     return "it ends early" if info["datLoc"] + info["datSpan"] > size else None
+
+
+def _compressed_error(path: Path) -> str | None:
+    """What is wrong with a compressed FITS file, all of which is read: it holds its own length and check sum."""
+    import gzip
+    import zlib
+
+    size = 0
+    try:
+        with gzip.open(path) as stream:
+            while piece := stream.read(CHUNK):
+                if not size and not piece.startswith(b"SIMPLE  ="):
+                    return "what is compressed in it is no FITS file"
+                size += len(piece)
+    except EOFError:
+        return "it ends early"
+    except (gzip.BadGzipFile, zlib.error) as error:
+        return f"it is damaged ({error})"
+    return "what is compressed in it does not end on a FITS block" if size % _BLOCK or not size else None
 
 
 def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path:
