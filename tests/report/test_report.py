@@ -208,6 +208,7 @@ def test_mark_source_goes_to_the_position_angle():
     figures.mark_source(ax, 2.0, 90.0, label="b")
     x, y = ax.lines[0].get_data()
     assert np.mean(x[:-1]) == pytest.approx(-2.0, abs=1e-6) and np.mean(y[:-1]) == pytest.approx(0.0, abs=1e-6)
+    assert ax.texts[0].get_position()[0] < x.min() and ax.texts[0].get_ha() == "right"  # away from the star
 
 
 def test_other_figures_draw():

@@ -195,7 +195,9 @@ def mark_source(
     t = np.linspace(0, 2 * np.pi, 60)
     ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.4)
     if label:
-        ax.annotate(label, (dx + radius, dy + radius), color=MARK, fontsize=9, fontweight="bold")
+        side = -1 if dx < 0 else 1  # away from the star
+        at, ha = (dx + side * 1.2 * radius, dy), "right" if dx < 0 else "left"
+        ax.annotate(label, at, color=MARK, fontsize=9, fontweight="bold", ha=ha, va="center")
 
 
 def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImage:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,8 +24,13 @@ from lyot.steps.crds_environment import DEFAULT_SERVER, CrdsEnvironment, resolve
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pandas.io.formats.style import Styler
+
+    from lyot.run.execute import Event
 
 log = logging.getLogger(__name__)
+
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+")
 
 SIZE_VARIABLE: Final = "LYOT_DEMO_SIZE"
 """Environment variable that overrules the SIZE of a notebook."""
@@ -150,7 +155,20 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
     root = Path(root).resolve()
     if not (root / "uncal").is_dir() or not (root / "stage1").is_dir():
         raise ConfigError(f"{root}: not the folder of the tutorials (it has no uncal and stage1); start Jupyter there.")
+    use_style()
     return Demo(root, os.environ.get(SIZE_VARIABLE) or size, source, filter)
+
+
+def use_style() -> None:
+    """Give all figures of a notebook letters of the sizes that the figures of `lyot.report` have."""
+    import matplotlib as mpl
+
+    mpl.rc("image", origin="lower")
+    mpl.rc("font", size=8)
+    mpl.rc("axes", titlesize=9, labelsize=8)
+    mpl.rc("xtick", labelsize=7)
+    mpl.rc("ytick", labelsize=7)
+    mpl.rc("legend", fontsize=7)
 
 
 @contextlib.contextmanager
@@ -185,14 +203,46 @@ def log_to(path: str | Path) -> Iterator[Path]:
         handler.close()
 
 
+def show_progress() -> Callable[[Event], None]:
+    """Make a line of progress for ``run(..., on_event=show_progress())``, which is overwritten as tasks finish."""
+    from IPython.display import display
+
+    class Line(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            return str(self)
+
+    handle = display(Line("planning"), display_id=True)  # type: ignore[no-untyped-call]
+    counts = {"planned": 0, "current": 0, "finished": 0}
+
+    def tell(event: Event) -> None:
+        if event.kind == "planned":
+            counts["planned"] = int(event.detail)
+        elif event.kind in counts:
+            counts[event.kind] += 1
+            done = counts["current"] + counts["finished"]
+            last = f"; last: {event.task.id}" if event.task is not None else ""
+            handle.update(Line(f"{done} of {counts['planned']} tasks{last}"))
+
+    return tell
+
+
 def log_lines(path: str | Path, *words: str) -> str:
-    """The messages of a log file that hold one of the words, without their time stamps."""
+    """The messages of a log file that hold one of the words.
+
+    Time stamps and the folders of files are left out, and a message that comes again is told once.
+    """
     lines = [line.split(": ", 1)[-1] for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    return "\n".join(line for line in lines if not words or any(w.lower() in line.lower() for w in words))
+    wanted = [line for line in lines if not words or any(w.lower() in line.lower() for w in words)]
+    return "\n".join(dict.fromkeys(_FOLDERS.sub("", line) for line in wanted))
 
 
 def exposure_table(files: Sequence[str | Path]) -> DataFrame:
-    """Exposures with their roles as told from their headers: one row each."""
+    """Exposures with their roles as told from their headers: one row each.
+
+    ``roll`` numbers the rolls of the science target; ``angle`` is ROLL_REF, the position angle of the telescope.
+    """
     import pandas as pd
 
     from lyot.run.inputs import find_exposures
@@ -205,36 +255,37 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
             {
                 "exposure": e.root, "role": str(assigned.role), "OBSERVTN": e.observation, "TARGPROP": e.target,
                 "IS_PSF": e.is_psf, "BKGDTARG": e.is_background, "FILTER": e.filter, "NINTS": e.n_integrations,
-                "NGROUPS": e.n_groups, "roll [deg]": e.roll, "roll number": assigned.roll_number or "",
+                "NGROUPS": e.n_groups, "roll": assigned.roll_number or "", "angle [deg]": e.roll,
             }
         )  # fmt: skip
-    return pd.DataFrame(rows).set_index("exposure")
+    return pd.DataFrame(rows).set_index("exposure").round({"angle [deg]": 2})
 
 
-def parameter_table(step: Any, names: Sequence[str] = ()) -> DataFrame:
+def parameter_table(step: Any, names: str = "") -> Styler:
     """Parameters of a step or pipeline class with defaults and help, as its specification declares them.
 
     Parameters
     ----------
     step : type
         An stpipe step, official or ours.
-    names : sequence of str
-        Those wanted, in this order; all that are the step's own by default.
+    names : str
+        Those wanted, in this order, with blanks between them; all that are the step's own by default.
     """
     import pandas as pd
     from jwst.stpipe import Step
 
     spec, general = step.load_spec_file(), Step.load_spec_file().scalars
-    pd.set_option("display.max_colwidth", None)
     rows = [
         {
             "parameter": name,
             "default": _default_of(str(spec[name])),
             "what it does": str(spec.inline_comments.get(name) or "").strip().lstrip("#").strip(),
         }
-        for name in names or [n for n in spec.scalars if n not in general]
+        for name in names.split() or [n for n in spec.scalars if n not in general]
     ]
-    return pd.DataFrame(rows, columns=["parameter", "default", "what it does"]).set_index("parameter")
+    table = pd.DataFrame(rows, columns=["parameter", "default", "what it does"]).set_index("parameter").style
+    left = [("text-align", "left")]
+    return table.set_table_styles([{"selector": "th", "props": left}, {"selector": "td", "props": left}])
 
 
 def _default_of(declaration: str) -> str:
@@ -261,7 +312,7 @@ def _count(flags: NDArray[np.integer], bit: int) -> int:
 
 
 def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> DataFrame:
-    """Arrays of the same names side by side: how many elements differ, and by how much at most.
+    """Arrays of the same names side by side: how many elements differ, and by how much: nearly all, and at most.
 
     Parameters
     ----------
@@ -276,8 +327,11 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
         same = (a == b) | (np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else a == b
         gap = np.abs(np.subtract(a, b, dtype=float))[~same]
         finite = gap[np.isfinite(gap)]
-        rows[name] = [a.size, int((~same).sum()), float(finite.max()) if finite.size else 0.0]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["elements", "different", "largest difference"])
+        most = float(np.sort(finite)[-1 - a.size // 100]) if finite.size > a.size // 100 else 0.0
+        rows[name] = [a.size, int((~same).sum()), most, float(finite.max()) if finite.size else 0.0]
+    columns = ["elements", "different", "99 % differ by less than", "largest difference"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.astype(dict.fromkeys(columns[2:], object)).map(lambda v: f"{v:.2g}" if isinstance(v, float) else v)
 
 
 def reference_table(model: Any) -> DataFrame:
