@@ -133,6 +133,32 @@ def test_nothing_found(client: MastClient) -> None:
         find(make_query(["1386"], filters=["F2300C"]), client)
     with pytest.raises(ArchiveError, match="target Nobody"):
         find(make_query(targets=["Nobody"]), client)
+    with pytest.raises(ArchiveError, match=r"target Vega; .* targets HD-141569A, HIP-65219, .* and observations"):
+        find(make_query(["1386"], targets=["Vega"]), client)
+
+
+def test_columns_that_the_archive_may_lack(archive: Archive, connection: Connection) -> None:
+    needed = {name for field in mast_module.REQUIRED for name in mast_module.FIELDS[field]}
+    archive.columns = {name: kind for name, kind in archive.columns.items() if name in needed}
+    listing = find(make_query(["1386"], filters=["F1550C"]), MastClient(connection))
+    assert len(listing.files) == 18
+    assert {f.exposure.n_groups for f in listing.files} == {1}
+    del archive.columns["exp_type"]
+    with pytest.raises(ArchiveError, match="has no column exp_type any more"):
+        find(make_query(["1386"]), MastClient(connection))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("t", True), ("T", True), ("True", True), (True, True), (1, True), ("Y", True),
+     ("f", False), ("F", False), (False, False), (0, False), ("", False), (None, False), ("NULL", False)],
+)  # fmt: skip
+def test_true_and_false_however_written(
+    client: MastClient, archive: Archive, written: str | float | None, meant: bool
+) -> None:
+    archive.add("jw05555001001_04101_00001", is_psf=written, bkgdtarg=written)
+    exposure = find(make_query(["5555"]), client).files[0].exposure
+    assert (exposure.is_psf, exposure.is_background) == (meant, meant)
 
 
 def test_busy_archive_is_asked_again(client: MastClient, archive: Archive) -> None:

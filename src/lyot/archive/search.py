@@ -159,4 +159,5 @@ def _nothing(query: Query, coronagraphic: Sequence[ArchiveExposure]) -> str:
         return f"The archive has no coronagraphic exposure for {query}; check the number or the name."
     filters = ", ".join(sorted({e.filter for e in coronagraphic}))
     observations = ", ".join(sorted({str(int(e.observation)) for e in coronagraphic}, key=int))
-    return f"The archive has nothing for {query}; there are filters {filters} and observations {observations}."
+    targets = f", targets {', '.join(sorted({e.target for e in coronagraphic}))}" if query.targets else ""
+    return f"The archive has nothing for {query}; there are filters {filters}{targets} and observations {observations}."
