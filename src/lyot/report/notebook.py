@@ -221,9 +221,11 @@ def show_progress() -> Callable[[Event], None]:
             counts["planned"] = int(event.detail)
         elif event.kind in counts:
             counts[event.kind] += 1
-            done = counts["current"] + counts["finished"]
-            last = f"; last: {event.task.id}" if event.task is not None else ""
-            handle.update(Line(f"{done} of {counts['planned']} tasks{last}"))
+        else:
+            return
+        done = counts["current"] + counts["finished"]
+        last = f"; last: {event.task.id}" if event.task is not None else ""
+        handle.update(Line(f"{done} of {counts['planned']} tasks{last}"))
 
     return tell
 
