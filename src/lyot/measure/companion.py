@@ -15,7 +15,8 @@ import numpy as np
 from scipy import stats
 
 from lyot.errors import InputError, ReductionError
-from lyot.geometry import offset_grid, separation_and_pa, sky_offset
+from lyot.geometry import offset_grid, radius_map, sky_offset
+from lyot.measure.companion_result import Alternative, Companion
 from lyot.measure.covariance import (
     CORRELATION_REACH,
     PRIOR_ELEMENTS,
@@ -32,11 +33,14 @@ from lyot.measure.covariance import (
 )
 from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice
 from lyot.measure.injection import FloatArray, Injector
+from lyot.measure.local_noise import local_noise, speckle_shape
 from lyot.measure.noise import aperture_sums, upper_limit
 from lyot.measure.posterior import Mode, Sampling, find_modes, sample_posterior
 from lyot.params import param
 
 log = logging.getLogger(__name__)
+
+__all__ = ["Alternative", "Companion", "CompanionParams", "fit_companion", "fit_companions"]
 
 
 @dataclass(frozen=True)
@@ -55,114 +59,14 @@ class CompanionParams:
     limit_snr: float = param(5.0, help="below this S/N an upper limit is reported as well", min=0.0)
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """Another place where the source may be: a maximum of the posterior beside the best.
-
-    Attributes
-    ----------
-    east, north : float
-        Offset from the star, arcsec.
-    flux : float
-        Unit of the injected sources.
-    probability : float
-        Part of the posterior that belongs to it.
-    """
-
-    east: float
-    north: float
-    flux: float
-    probability: float
-
-
 LEAST_RADIUS = 1.5
 """Smallest circle of positions, pixels."""
 
-AMBIGUOUS = 0.05
-"""Part of the posterior outside the best maximum from which on a fit is called ambiguous."""
+LEAST_PIXELS = 12
+"""Fewest pixels that are fitted."""
 
-
-@dataclass(frozen=True)
-class Companion:
-    """A fitted companion; errors are statistical, see `lyot.measure.systematics` for the others.
-
-    Attributes
-    ----------
-    east, north : float
-        Offset from the star, arcsec.
-    flux : float
-        Unit of the injected sources (Jy before the mask). As the offsets, the mean of the posterior around its highest
-        maximum: the flux at the best position itself is too high on average, by error^2 / flux.
-    covariance : (3, 3) float64 ndarray
-        Of (flux, east, north), over the whole posterior: where it has several maxima, it covers them.
-    snr : float
-        Flux over its error.
-    significance : float
-        The same as Gaussian sigmas, given the number of elements that the noise is known from.
-    elements : int
-        Independent places at that separation from which the scale of the noise was measured.
-    noise_scale : float
-        Factor that was applied to the errors predicted from the correlation of the residuals.
-    reduced_chi2 : float
-        Of the residuals in the fitted region.
-    samples : (n, 3) float64 ndarray or None
-        Posterior of (flux, east, north), flat priors.
-    upper_limit : float
-        95 % upper limit of the flux (flux not negative); NaN for detections.
-    throughput_gradient : (2,) float64 ndarray
-        Relative change of the source's light per arcsec (east, north): what an error of the star's position does.
-    model : (Ny, Nx) float64 ndarray
-        The fitted source in the combined image.
-    alternatives : tuple of Alternative
-        Other maxima of the posterior, the most probable first.
-    """
-
-    east: float
-    north: float
-    flux: float
-    covariance: FloatArray
-    snr: float
-    significance: float
-    elements: int
-    noise_scale: float
-    reduced_chi2: float
-    samples: FloatArray | None
-    upper_limit: float
-    throughput_gradient: FloatArray
-    model: FloatArray
-    alternatives: tuple[Alternative, ...] = ()
-
-    @property
-    def ambiguous(self) -> bool:
-        """Whether the source may well be at another place (`alternatives`)."""
-        return sum(a.probability for a in self.alternatives) > AMBIGUOUS
-
-    @property
-    def separation(self) -> float:
-        """arcsec."""
-        return float(np.hypot(self.east, self.north))
-
-    @property
-    def position_angle(self) -> float:
-        """Degrees east of north."""
-        return float(separation_and_pa(self.east, self.north)[1])
-
-    @property
-    def flux_error(self) -> float:
-        """Statistical error of the flux."""
-        return float(np.sqrt(self.covariance[0, 0]))
-
-    @property
-    def separation_error(self) -> float:
-        """Statistical error of the separation, arcsec."""
-        u = np.array([self.east, self.north]) / self.separation
-        return float(np.sqrt(u @ self.covariance[1:, 1:] @ u))
-
-    @property
-    def position_angle_error(self) -> float:
-        """Statistical error of the position angle, degrees."""
-        u = np.array([self.north, -self.east]) / self.separation
-        return float(np.degrees(np.sqrt(u @ self.covariance[1:, 1:] @ u) / self.separation))
+LEAST_KNOWN = 0.4
+"""Least part of the pixels around a source whose noise other pixels must tell; else the fitted pixels tell it too."""
 
 
 @dataclass(frozen=True)
@@ -259,8 +163,11 @@ def fit_companion(
     )  # fmt: skip
     theta = np.array([reference, start[0] - middle[0], start[1] - middle[1]])
     model = _model(injector, lattice, theta, reference)
+    speckles = injector.speckles
+    shape = None if speckles is None else speckle_shape(speckles, injector.center, fwhm)
+    setting = _Setting(injector, fwhm, lattice, shape, p)
     for _ in range(p.iterations):
-        fit = _alternate(image, model, injector, fwhm, lattice, theta, p)
+        fit = _alternate(image, model, theta, setting)
         theta = fit.modes[0].mean
         model = _model(injector, lattice, theta, reference)
     return _described(injector, fit, model, p)
@@ -294,28 +201,36 @@ def _model(injector: Injector, lattice: ForwardLattice, theta: FloatArray, flux:
     return np.asarray(theta[0] * np.nan_to_num(injector.forward(*position, flux=flux)))
 
 
-def _alternate(
-    image: FloatArray,
-    model: FloatArray,
-    injector: Injector,
-    fwhm: float,
-    lattice: ForwardLattice,
-    theta: FloatArray,
-    p: CompanionParams,
-) -> _Fit:
+@dataclass(frozen=True)
+class _Setting:
+    """What the alternations share."""
+
+    injector: Injector
+    fwhm: float
+    lattice: ForwardLattice
+    speckle_shape: FloatArray | None
+    params: CompanionParams
+
+
+def _alternate(image: FloatArray, model: FloatArray, theta: FloatArray, setting: _Setting) -> _Fit:
     """Noise from the residuals of the last fit, then a new fit of the pixels around its position."""
-    residual = image - model
+    lattice, fwhm, center = setting.lattice, setting.fwhm, setting.injector.center
     place = (lattice.middle[0] + float(theta[1]), lattice.middle[1] + float(theta[2]))
     shape = (image.shape[0], image.shape[1])
-    dx, dy = offset_grid(shape, place)
-    near = np.hypot(dx, dy) <= p.fit_radius * fwhm
+    near = radius_map(shape, place) <= setting.params.fit_radius * fwhm
     rows, columns = np.nonzero(near & np.isfinite(image))
-    if len(rows) < 12:
-        raise InputError("the companion lies at the edge of the data: fewer than 12 pixels to fit.")
-    geometry = StampGeometry(rows, columns, (round(place[0]), round(place[1])), injector.center, fwhm)
-    radial = radial_noise(residual, injector.center, near, width=0.5 * fwhm)
-    if not np.isfinite(radial.sigma[rows, columns]).all():
-        radial = radial_noise(residual, injector.center, np.zeros(shape, bool), width=1.0 * fwhm)
+    if len(rows) < LEAST_PIXELS:
+        raise InputError("the companion lies at the edge of the data: too few pixels to fit.")
+    residual = image - model
+    separation = np.hypot(place[0] - center[0], place[1] - center[1])
+    ring = np.abs(radius_map(shape, center) - separation) <= RING_WIDTH * fwhm
+    radial = local_noise(residual, setting.speckle_shape, center, near, fwhm, ring=ring)
+    known = np.isfinite(radial.sigma + radial.mean)[rows, columns]
+    if known.sum() < max(LEAST_PIXELS, LEAST_KNOWN * len(rows)):
+        radial = radial_noise(residual, center, np.zeros(shape, bool), width=1.0 * fwhm)
+        known = np.isfinite(radial.sigma + radial.mean)[rows, columns]
+    rows, columns = rows[known], columns[known]
+    geometry = StampGeometry(rows, columns, (round(place[0]), round(place[1])), center, fwhm)
     flat = residual - radial.mean
     noise = _noise(flat, radial, geometry, near)
     usable = np.isfinite(flat) & np.isfinite(radial.sigma) & ~near

@@ -46,7 +46,7 @@ class Responses:
     separation : (nsep,) float64 ndarray
         arcsec.
     position_angle : (nsep, nangle) float64 ndarray
-        Degrees; the angles of neighbouring separations are staggered.
+        Degrees, see `spread_angles`; the angles of neighbouring separations are staggered.
     response : (nsep, nangle) float64 ndarray
         What an aperture holds of a source of unit flux, unit of the image times pixels; NaN outside the field.
     """
@@ -114,9 +114,8 @@ def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *
         Flux of the sources where the reduction is not linear.
     """
     separation = _separations(injector, fwhm, params)
-    step = 360.0 / params.angles
-    stagger = (np.arange(len(separation)) % 2) * step / 2
-    angle = (params.first_angle + stagger[:, None] + step * np.arange(params.angles)[None, :]) % 360.0
+    stagger = (np.arange(len(separation)) % 2) * 45.0 / params.angles
+    angle = (params.first_angle + stagger[:, None] + spread_angles(params.angles)[None, :]) % 360.0
     places = [sky_offset(r, pa) for r, row in zip(separation, angle, strict=True) for pa in row]
     _on_data(injector, 0.0, 0.0)  # the image is made once, before the threads ask for it
 
@@ -124,6 +123,16 @@ def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *
         return aperture_response(injector, float(place[0]), float(place[1]), fwhm, flux=flux)
 
     return Responses(separation, angle, np.array(in_threads(measure, places)).reshape(angle.shape))
+
+
+def spread_angles(n: int) -> FloatArray:
+    """Angles all around that are evenly spread within a quarter turn as well, degrees: (n,).
+
+    A four-quadrant mask looks the same after a quarter turn. Eight angles of equal distance would lie at two places
+    behind it only, and their median would not be that of all angles.
+    """
+    k = np.arange(n)
+    return np.asarray(360.0 / n * (k + np.floor(4 * k / n) / 4))
 
 
 def aperture_response(injector: Injector, east: float, north: float, fwhm: float, *, flux: float = 1.0) -> float:
@@ -345,11 +354,8 @@ def _polar_interpolation(responses: Responses, nodes: FloatArray, radius: FloatA
     log_r = np.log(responses.separation)
     upper = np.clip(np.searchsorted(log_r, np.log(radius)), 1, len(log_r) - 1)
     part = (np.log(radius) - log_r[upper - 1]) / (log_r[upper] - log_r[upper - 1])
-    values = []
-    n = nodes.shape[1]
-    for ring in (upper - 1, upper):
-        position = ((angle - responses.position_angle[ring, 0]) % 360.0) / (360.0 / n)
-        k = np.floor(position).astype(int) % n
-        t = position - np.floor(position)
-        values.append((1 - t) * nodes[ring, k] + t * nodes[ring, (k + 1) % n])
-    return np.asarray((1 - part) * values[0] + part * values[1])
+    values = np.zeros(len(radius))
+    for ring, (angles, row) in enumerate(zip(responses.position_angle, nodes, strict=True)):
+        for mine, weight in ((upper == ring, part), (upper - 1 == ring, 1 - part)):
+            values[mine] += weight[mine] * np.interp(angle[mine], angles, row, period=360.0)
+    return values

@@ -27,6 +27,9 @@ RING_WIDTH = 1.5
 """Half-width of the annulus from which the correlation is measured, resolution elements."""
 
 
+RADIAL_CORRELATION = 0.35
+"""Standard deviation of the Gaussian over which the error of the radial mean is correlated, resolution elements."""
+
 PRIOR_ELEMENTS = 4
 """Weight of the prediction from the correlation of the residuals against the template's scatter, in places."""
 
@@ -40,9 +43,9 @@ class RadialNoise:
     mean, sigma : (ny, nx) float64 ndarray
         Unit of the image; NaN where nothing is known.
     count : (ny, nx) float64 ndarray
-        Number of pixels that they are from.
+        Number of pixels that the mean is from.
     width : float
-        Half-width of the annuli, pixels.
+        Width of the annuli of the mean, pixels.
     """
 
     mean: FloatArray
@@ -79,7 +82,7 @@ def radial_noise(residual: FloatArray, center: tuple[float, float], exclude: Boo
         mean = total / n
         variance = (square - n * mean**2) / (n - 1)
     sigma = np.sqrt(np.where((n > 8) & (variance > 0), variance, np.nan))
-    return RadialNoise(mean[bins], sigma[bins], n[bins], half / 2)
+    return RadialNoise(mean[bins], sigma[bins], n[bins], half + 0.5)
 
 
 def correlation(z: FloatArray, use: BoolArray, reach: float) -> FloatArray:
@@ -164,11 +167,11 @@ def stamp_covariance(noise: RadialNoise, rho: FloatArray, geometry: StampGeometr
         values, 1e-2
     )  # a measured correlation is not quite positive; pixels keep some noise of their own
     matrix = (vectors * values) @ vectors.T
-    area = 1.0 + float(np.sum(2 * np.pi * np.arange(1, len(rho)) * np.maximum(rho[1:], 0.0)))  # of a correlated patch
     radius = np.hypot(columns - geometry.center[0], rows - geometry.center[1])
-    apart = np.abs(radius[:, None] - radius[None, :])
-    share = np.sqrt(np.minimum(area / noise.count[rows, columns], 1.0))
-    mean = share[:, None] * share[None, :] * np.maximum(1.0 - apart / (2.0 * noise.width + 0.5), 0.0)
+    apart = np.abs(radius[:, None] - radius[None, :]) / (RADIAL_CORRELATION * geometry.fwhm)
+    length = 1.0 + 2.0 * float(np.sum(np.maximum(rho[1:], 0.0)))  # pixels that are correlated, along a ring
+    share = np.sqrt(np.minimum(length * noise.width / np.maximum(noise.count[rows, columns], 1.0), 1.0))
+    mean = share[:, None] * share[None, :] * np.exp(-0.5 * apart**2)
     outer = sigma[:, None] * sigma[None, :]
     return StampNoise(np.linalg.cholesky((matrix + mean) * outer), (matrix - mean) * outer)
 

@@ -33,6 +33,9 @@ ReduceMany = Callable[[FloatArray], FloatArray]
 """``reduce_many(signals)``: signals (n, nframes, ny, nx), added to the science frames, to their traces (n, nK, Ny, Nx)
 in the combined images; only for reductions that are linear in the science frames."""
 
+Residuals = Callable[[], FloatArray | None]
+"""``residuals()``: references reduced as if each were the science star, (n, Ny, Nx); None where that cannot be done."""
+
 Window = tuple[slice, slice]
 """Rows and columns of the combined image."""
 
@@ -70,6 +73,8 @@ class Injector:
         See `ReduceMany`; None where the reduction is not linear: forward models are then differences of two reductions.
     reduce_window : callable or None
         See `ReduceWindow`; without it the whole image is reduced and cut.
+    reference_residuals : callable or None
+        See `Residuals`; tells where behind the mask residual starlight is strong.
     """
 
     science: FloatArray
@@ -81,6 +86,7 @@ class Injector:
     index: int = 0
     reduce_many: ReduceMany | None = None
     reduce_window: ReduceWindow | None = None
+    reference_residuals: Residuals | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.science) != 3 or len(self.exposure) != len(self.science):
@@ -93,6 +99,11 @@ class Injector:
     def image(self) -> FloatArray:
         """The combined image at the truncation that is measured: (Ny, Nx)."""
         return np.asarray(self.reduce(self.science)[self.index])
+
+    @cached_property
+    def speckles(self) -> FloatArray | None:
+        """Residuals of the references at the places of the image: (n, Ny, Nx), or None; made once."""
+        return None if self.reference_residuals is None else self.reference_residuals()
 
     def pixel(self, east: float, north: float) -> tuple[float, float]:
         """Position (x, y) of a sky offset (arcsec) in the combined images, 0-based pixels."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.errors import InputError
+from lyot.errors import InputError, ReductionError
 from lyot.instrument import CORONAGRAPHS, Coronagraph
 from lyot.measure.disks import Detector
 from lyot.measure.injection import Injector
@@ -29,6 +29,9 @@ from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan,
 from lyot.subtract.sequence import mean_by_group
 
 log = logging.getLogger(__name__)
+
+LEAST_REFERENCES = 5
+"""Fewest reference exposures whose residuals tell the noise from place to place."""
 
 STAMP = 101
 """Side of the image of an injected source, pixels."""
@@ -167,7 +170,55 @@ def injector_of(
         index=plan.truncations.index(wanted),
         reduce_many=small.reduce_many if linear else None,
         reduce_window=(lambda signals, window: small.reduce_many(signals, window=window)) if linear else None,
+        reference_residuals=(lambda: reference_residuals(plan, wanted)) if linear else None,
     )
+
+
+def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] | None:
+    """Each reference exposure reduced with the others, as if it were the science star in every roll.
+
+    Parameters
+    ----------
+    plan : ReductionPlan
+        Of a subtraction of references.
+    modes : int
+        Truncation; fewer where the other references do not allow as many.
+
+    Returns
+    -------
+    (n, Ny, Nx) float64 ndarray or None
+        On the grid of the combined image, at the brightness of the references, NaN where there are no data; None with
+        fewer than `LEAST_REFERENCES` exposures.
+    """
+    s = plan.sequence
+    frames = plan.library.reshape(-1, *s.shape)
+    exposure = np.arange(len(frames))
+    if s.reference_exposure is not None and len(s.reference_exposure) == len(frames):
+        exposure = np.asarray(s.reference_exposure)
+    groups = np.unique(exposure)
+    if len(groups) < LEAST_REFERENCES:
+        return None
+    out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
+    for image, group in zip(out, groups, strict=True):
+        others = frames[exposure != group]
+        params = dataclasses.replace(plan.params, truncations=(min(modes, len(others)),), recommended=None)
+        sequence = s.replace(
+            science=np.repeat(frames[exposure == group].mean(axis=0)[np.newaxis], s.n_exposures, axis=0),
+            exposure=np.arange(s.n_exposures),
+            science_variance=None,
+            references=others,
+            reference_variance=None,
+            reference_exposure=np.arange(len(others)),
+        )
+        try:
+            found = plan_reduction(sequence, params).reduce(with_variance=False).combined[0]
+        except ReductionError as error:
+            log.info("the references do not tell the noise from place to place: %s", error)
+            return None
+        if found.shape != image.shape:
+            return None
+        image[:] = found
+    return out
 
 
 def open_reduction(

@@ -1,0 +1,116 @@
+"""A fitted companion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lyot.geometry import separation_and_pa
+from lyot.measure.injection import FloatArray
+
+AMBIGUOUS = 0.05
+"""Part of the posterior outside the best maximum from which on a fit is called ambiguous."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another place where the source may be: a maximum of the posterior beside the best.
+
+    Attributes
+    ----------
+    east, north : float
+        Offset from the star, arcsec.
+    flux : float
+        Unit of the injected sources.
+    probability : float
+        Part of the posterior that belongs to it.
+    """
+
+    east: float
+    north: float
+    flux: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A fitted companion; errors are statistical, see `lyot.measure.systematics` for the others.
+
+    Attributes
+    ----------
+    east, north : float
+        Offset from the star, arcsec.
+    flux : float
+        Unit of the injected sources (Jy before the mask). As the offsets, the mean of the posterior around its highest
+        maximum: the flux at the best position itself is too high on average, by error^2 / flux.
+    covariance : (3, 3) float64 ndarray
+        Of (flux, east, north), over the whole posterior: where it has several maxima, it covers them.
+    snr : float
+        Flux over its error.
+    significance : float
+        The same as Gaussian sigmas, given the number of elements that the noise is known from.
+    elements : int
+        Independent places at that separation from which the scale of the noise was measured.
+    noise_scale : float
+        Factor that was applied to the errors predicted from the correlation of the residuals.
+    reduced_chi2 : float
+        Of the residuals in the fitted region.
+    samples : (n, 3) float64 ndarray or None
+        Posterior of (flux, east, north), flat priors.
+    upper_limit : float
+        95 % upper limit of the flux (flux not negative); NaN for detections.
+    throughput_gradient : (2,) float64 ndarray
+        Relative change of the source's light per arcsec (east, north): what an error of the star's position does.
+    model : (Ny, Nx) float64 ndarray
+        The fitted source in the combined image.
+    alternatives : tuple of Alternative
+        Other maxima of the posterior, the most probable first.
+    """
+
+    east: float
+    north: float
+    flux: float
+    covariance: FloatArray
+    snr: float
+    significance: float
+    elements: int
+    noise_scale: float
+    reduced_chi2: float
+    samples: FloatArray | None
+    upper_limit: float
+    throughput_gradient: FloatArray
+    model: FloatArray
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the source may well be at another place (`alternatives`)."""
+        return sum(a.probability for a in self.alternatives) > AMBIGUOUS
+
+    @property
+    def separation(self) -> float:
+        """arcsec."""
+        return float(np.hypot(self.east, self.north))
+
+    @property
+    def position_angle(self) -> float:
+        """Degrees east of north."""
+        return float(separation_and_pa(self.east, self.north)[1])
+
+    @property
+    def flux_error(self) -> float:
+        """Statistical error of the flux."""
+        return float(np.sqrt(self.covariance[0, 0]))
+
+    @property
+    def separation_error(self) -> float:
+        """Statistical error of the separation, arcsec."""
+        u = np.array([self.east, self.north]) / self.separation
+        return float(np.sqrt(u @ self.covariance[1:, 1:] @ u))
+
+    @property
+    def position_angle_error(self) -> float:
+        """Statistical error of the position angle, degrees."""
+        u = np.array([self.north, -self.east]) / self.separation
+        return float(np.degrees(np.sqrt(u @ self.covariance[1:, 1:] @ u) / self.separation))
