@@ -10,7 +10,7 @@ from lyot.errors import InputError, ReductionError
 from lyot.subtract import ReductionParams, plan_reduction
 from lyot.subtract.auto import candidates, choose
 from lyot.subtract.model_constrained import reduce_with_models
-from lyot.subtract.references import rank_references, select_references
+from lyot.subtract.references import rank_references, select_references, similarity_weights, weight_references
 from tests.subtract.conftest import PA_Y, SCALE, SHAPE, STAR, gaussian
 
 
@@ -44,6 +44,51 @@ def test_worth_is_that_of_leaving_the_exposure_out(make_sequence):
     # the same pixels but for those on the circle itself
     assert ranking.worth[2] == pytest.approx(rms(without) / rms(sequence) - 1, rel=1e-3)
     assert (ranking.worth > -1e-9).all()
+
+
+def reduced(sequence, **params):
+    plan = plan_reduction(sequence, ReductionParams(zone_edges=(), truncations=(3, 9), **params))
+    return plan.reduce().residuals
+
+
+def test_equal_weights_change_nothing_and_zero_leaves_out(make_sequence):
+    sequence = make_sequence(reference_variance=np.full((9, *SHAPE), 0.09))
+    np.testing.assert_array_equal(reduced(weight_references(sequence, np.full(9, 3.0))), reduced(sequence))
+    without = select_references(sequence, np.arange(9) != 4)
+    weighted = weight_references(sequence, np.where(np.arange(9) == 4, 0.0, 1.0))
+    np.testing.assert_array_equal(reduced(weighted), reduced(without))
+    half = weight_references(sequence, np.where(np.arange(9) == 4, 0.5, 1.0))
+    assert half.reference_variance[4, 0, 0] == pytest.approx(0.25 * 0.09)
+
+
+def test_weights_of_exposures_and_full_rank(make_sequence):
+    sequence = make_sequence(reference_exposure=np.repeat(np.arange(3), 3))
+    weighted = weight_references(sequence, np.array([1.0, 0.5, 0.25]))
+    np.testing.assert_allclose(weighted.references[4], 0.5 * sequence.references[4])
+    # three modes of nine: the weights matter; all of them span the same space, but for rounding
+    a, b = reduced(weighted, reference_frames="integration"), reduced(sequence, reference_frames="integration")
+    assert np.nanmax(np.abs(a[0] - b[0])) > 0.1
+    np.testing.assert_allclose(a[1], b[1], atol=1e-6)
+
+
+def test_a_poor_reference_with_little_weight_spoils_less(make_sequence):
+    sequence = make_sequence()
+    references = sequence.references.copy()
+    references[4] += np.random.default_rng(2).normal(size=SHAPE) * 100
+    spoilt = sequence.replace(references=references)
+    weight = similarity_weights(rank_references(spoilt))
+    assert weight.max() == 1.0 and np.argmin(weight) == 4
+
+    def rms(s):
+        return float(np.sqrt(np.nanmean(reduced(s)[0] ** 2)))
+
+    assert rms(weight_references(spoilt, weight)) < rms(spoilt)
+
+
+@pytest.mark.parametrize("weight", [np.ones(4), np.zeros(9), np.array([1.0] * 8 + [-1]), np.full(9, np.nan)])
+def test_weights_that_are_none(make_sequence, weight):
+    with pytest.raises(ReductionError, match="weights of references"):
+        weight_references(make_sequence(), weight)
 
 
 def test_no_references_to_rank(make_sequence):

@@ -17,7 +17,13 @@ from lyot.instrument import CORONAGRAPHS
 from lyot.params import param
 from lyot.subtract import CoronagraphicSequence, ReductionParams
 from lyot.subtract.auto import Choice, Psf, candidates, choose
-from lyot.subtract.references import ReferenceRanking, rank_references, select_references
+from lyot.subtract.references import (
+    ReferenceRanking,
+    rank_references,
+    select_references,
+    similarity_weights,
+    weight_references,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,14 @@ class ChoiceParams:
 
     reject_references: bool = param(
         True, help="leave out reference frames that are much less similar to the science than the others"
+    )
+    reference_weights: str = param(
+        "equal",
+        help="weights of the references in the model of the star: equal, by their similarity to the science, or given",
+        choices=("equal", "similarity", "given"),
+    )
+    weights_given: tuple[float, ...] = param(
+        (), help="weight of each reference exposure in the order of the association, 0 leaves out", min=0.0
     )
     choose: str = param(
         "fixed",
@@ -44,25 +58,47 @@ class ChoiceParams:
 def reject(
     sequence: CoronagraphicSequence, params: ChoiceParams
 ) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
-    """Rank the references, and leave out those that are unlike the science if asked for.
+    """Rank the references, leave out those that are unlike the science and weight the others, as asked for.
 
     Returns
     -------
     sequence : CoronagraphicSequence
-        With the references that are kept.
+        With the references that are kept, scaled by their weights.
     ranking : ReferenceRanking or None
         Of all references; None if there are none or the ranking has no good pixel to go by.
     """
     if sequence.n_references == 0:
         return sequence, None
+    given = _given_weights(sequence, params)
     try:
         ranking = rank_references(sequence)
     except ReductionError as error:
         log.warning("references are not ranked: %s", error)
-        return sequence, None
+        return (sequence if given is None else weight_references(sequence, given)), None
+    weight = similarity_weights(ranking) if params.reference_weights == "similarity" else given
     if params.reject_references and not ranking.keep.all() and ranking.keep.any():
         sequence = select_references(sequence, ranking.keep)
+        weight = None if weight is None else weight[ranking.keep]
+    if weight is not None:
+        sequence = weight_references(sequence, weight)
+        log.info("references weighted (%s): %.2f to 1", params.reference_weights, float(weight.min() / weight.max()))
     return sequence, ranking
+
+
+def _given_weights(sequence: CoronagraphicSequence, params: ChoiceParams) -> NDArray[np.float64] | None:
+    """The user's weights, one for each frame; None if there are none."""
+    if params.reference_weights != "given":
+        if params.weights_given:
+            raise ConfigError('klip.weights_given is used with klip.reference_weights = "given" only.')
+        return None
+    assert sequence.reference_exposure is not None
+    exposures, group = np.unique(sequence.reference_exposure, return_inverse=True)
+    if len(params.weights_given) != len(exposures):
+        raise ConfigError(
+            f"klip.weights_given has {len(params.weights_given)} numbers; expected {len(exposures)}, one for each "
+            "reference exposure."
+        )
+    return np.asarray(params.weights_given, dtype=np.float64)[group]
 
 
 def ranking_table(ranking: ReferenceRanking, exposure: NDArray[np.intp]) -> NDArray[Any]:

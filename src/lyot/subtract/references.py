@@ -112,6 +112,59 @@ def select_references(sequence: CoronagraphicSequence, keep: BoolArray) -> Coron
     )
 
 
+def weight_references(sequence: CoronagraphicSequence, weight: FloatArray) -> CoronagraphicSequence:
+    """Sequence whose reference frames count by their weights.
+
+    A frame of weight w enters the Gram matrix w^2 times as strongly: the frames are scaled, and their variances with
+    them. A weight says how much of a mode a frame may make up, not how bright it is; coefficients adapt. With as
+    many modes as frames the weights cease to matter, but in the damped least squares.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+    weight : (nreferences,) or (nexposures of references,) array
+        Of each frame, or of each reference exposure in increasing order of its number; 0 leaves out. Their scale is of
+        no importance: they are divided by their largest.
+
+    Raises
+    ------
+    ReductionError
+        If there are as many of neither, if one is negative or not finite, or all are 0.
+    """
+    assert sequence.references is not None and sequence.reference_exposure is not None
+    w = np.atleast_1d(np.asarray(weight, dtype=np.float64))
+    exposures, group = np.unique(sequence.reference_exposure, return_inverse=True)
+    if w.shape == (len(exposures),):
+        w = w[group]
+    if w.shape != (sequence.n_references,):
+        raise ReductionError(
+            f"weights of references: got {np.size(weight)}, expected one for each of the {len(exposures)} exposures or "
+            f"{sequence.n_references} frames."
+        )
+    if not np.all(np.isfinite(w)) or w.min() < 0 or w.max() <= 0:
+        raise ReductionError("weights of references: expected numbers of at least 0, and one above.")
+    if (w == 0).any():
+        sequence, w = select_references(sequence, w > 0), w[w > 0]
+    w = (w / w.max())[:, None, None]
+    frames, variance = sequence.references, sequence.reference_variance
+    assert frames is not None
+    return sequence.replace(
+        references=(frames * w).astype(frames.dtype, copy=False),
+        reference_variance=None if variance is None else (variance * w**2).astype(variance.dtype, copy=False),
+    )
+
+
+def similarity_weights(ranking: ReferenceRanking) -> FloatArray:
+    """Weight of each frame from its correlation c with the science: sqrt((1 - c_best) / (1 - c)), 1 for the best.
+
+    1 - c is the part of a frame's power that is unlike the science, so that all frames bring as much of it. Frames
+    without a correlation get 0.
+    """
+    unlike = np.maximum(1.0 - np.nan_to_num(ranking.similarity, nan=-1.0), 1e-6)
+    weight = np.sqrt(unlike.min() / unlike)
+    return np.where(np.isfinite(ranking.similarity), weight, 0.0)
+
+
 def _not_outlying(similarity: FloatArray, rejection: float) -> BoolArray:
     good = np.isfinite(similarity)
     if not good.any():
