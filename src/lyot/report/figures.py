@@ -113,7 +113,7 @@ def draw_image(
     )
     ax.set_facecolor("#6b6b6b")
     if colorbar and ax.figure is not None:
-        bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
+        bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))  # as high as the image
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
     ax.tick_params(labelsize=7)

@@ -59,7 +59,7 @@ def _pixel_scale(header: dict[str, Any]) -> tuple[float, float]:
 
 
 def _is_north_up(path: Path) -> bool:
-    return path.stem.endswith(("_i2d", "_klcube"))
+    return path.stem.endswith(("_i2d", "_klcube", "_refined"))
 
 
 def view_of(header: dict[str, Any], shape: tuple[int, ...], *, north_up: bool) -> View:

@@ -243,24 +243,41 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
     snr = out / "measure" / "snr_map.fits"
     if not combined or not snr.is_file():
         return None
-    items = [read_product(combined[0]), _read_snr(snr)]
-    radius = _radius(items[0], sources)
-    figure, axes = grid(2, 2)
-    for ax, item, cmap in zip(axes, items, ("RdBu_r", "RdBu_r"), strict=True):
+    refined = sorted((out / "stage3").glob("*_refined.fits"))
+    shown = [(read_product(combined[0]), "combined image"), (_read_snr(snr), "signal to noise")]
+    if refined:
+        shown.insert(1, (read_product(refined[0]), "second pass"))
+    radius = _radius(shown[0][0], sources)
+    figure, axes = grid(len(shown), len(shown))
+    for ax, (item, title) in zip(axes, shown, strict=True):
         view = figures.View(item.view.center, item.view.pixel_scale, 0.0, radius)
-        limits = SIGMA_LIMITS if item is items[1] else figures.symmetric_limits(_within(item.image, view, radius), 99.7)
-        figures.draw_image(ax, item.image, view=view, label=item.unit or "S/N", cmap=cmap, limits=limits)
+        limits = figures.symmetric_limits(_within(item.image, view, radius), 99.7)
+        limits = SIGMA_LIMITS if item.unit == "S/N" else limits
+        figures.draw_image(ax, item.image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         _sky_axes(ax)
         figures.mark_star(ax, color=figures.DARK_INK)
         _mark_sources(ax, sources, max(0.09 * radius, 0.15))
-    axes[0].set_title("combined image", fontsize=9)
-    axes[1].set_title("signal to noise", fontsize=9)
-    picture = render(
-        figure,
-        "North up, east left, star at the origin; detections are circled in order of S/N.",
-        "Combined star-subtracted image and S/N map with the detections circled",
+        ax.set_title(title, fontsize=9)
+    caption = "North up, east left, star at the origin; detections are circled in order of S/N."
+    if refined:
+        caption += " Second pass: sources left out of the fit of the star, small drifts of the wavefront fitted too."
+    picture = render(figure, caption, "Combined star-subtracted image and S/N map with the detections circled")
+    text = _detections_text(sources) + ("" if not refined else " " + _refined_text(refined[0]))
+    return Section("What is beside the star", "detections", text, (picture,))
+
+
+def _refined_text(path: Path) -> str:
+    """What the second pass says of the sources it left out."""
+    with fits.open(path) as hdus:
+        table = hdus["PROTECTED"].data if "PROTECTED" in hdus else ()
+        parts = [
+            f"{row['SEPARATION']:.2f} arcsec: {row['SNR']:.1f} times the scatter of {row['PLACES']} such places"
+            for row in table
+            if np.isfinite(row["SNR"])
+        ]
+    return (
+        "" if not parts else "In the second pass, against places left out of the fit alike: " + "; ".join(parts) + "."
     )
-    return Section("What is beside the star", "detections", _detections_text(sources), (picture,))
 
 
 def _read_snr(path: Path) -> Product:
