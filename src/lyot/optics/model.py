@@ -148,7 +148,11 @@ class CoronagraphModel:
         (n, n) complex128 ndarray
             On the pupil grid, in the mask frame; amplitude 1 in an unobstructed pupil without mask.
         """
-        return np.asarray(self._masks[k](self._entrance(offset, k, wavefront)) * self.lyot_stop)
+        return self.behind_mask(self._entrance(offset, k, wavefront), k)
+
+    def behind_mask(self, entrance: ComplexArray, k: int) -> ComplexArray:
+        """Field behind the Lyot stop of any field in the pupil, (n, n) complex128, at wavelength number `k`; linear."""
+        return np.asarray(self._masks[k](entrance) * self.lyot_stop)
 
     def energy(self, offset: tuple[float, float], *, wavefront: Wavefront | None = None) -> float:
         """Share of a source's light that passes mask and Lyot stop, over the band; 1 far from the mask's features."""
@@ -171,11 +175,11 @@ class CoronagraphModel:
             to_v = propagate.fourier_matrix(grid.v, self.pupil.coordinates, wave)
             to_u = propagate.fourier_matrix(grid.u, self.pupil.coordinates, wave)
             amplitude = to_v @ lyot @ to_u.T
-            image += weight * self._pixel_solid_angle(wave) * (amplitude.real**2 + amplitude.imag**2)
+            image += weight * self.pixel_solid_angle(wave) * (amplitude.real**2 + amplitude.imag**2)
         response = _field.pixel_response(grid, c, self.params.charge_diffusion)
         return _field.on_pixels(image / self.full_energy, response, grid, u, v)
 
-    def _pixel_solid_angle(self, wave: float) -> float:
+    def pixel_solid_angle(self, wave: float) -> float:
         """Pixel area in units of (wavelength / pupil step)^2: makes the sum over all pixels the energy in the pupil."""
         sx, sy = self.coronagraph.pixel_scale
         return float(sx * sy * (propagate.ARCSEC * self.pupil.step / wave) ** 2)

@@ -118,7 +118,7 @@ class SourceImager:
                 to_v=propagate.fourier_matrix(grid.v, opening, wave).astype(np.complex64),
                 to_u=propagate.fourier_matrix(grid.u, opening, wave).astype(np.complex64),
                 per_arcsec=2j * np.pi * propagate.ARCSEC / wave,
-                weight=float(weight * factor**4 * model._pixel_solid_angle(wave) / model.full_energy),
+                weight=float(weight * factor**4 * model.pixel_solid_angle(wave) / model.full_energy),
             )
             for k, (wave, weight, mask) in enumerate(zip(model.wavelengths, model.weights, model._masks, strict=True))
         )

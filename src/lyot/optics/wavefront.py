@@ -89,9 +89,9 @@ def _draw(rng: np.random.Generator, rms_nm: float, npix: int, shares: dict[str, 
     parts = {"segments": _segments(rng, pupil), "low_order": _low_order(rng, pupil), "mid_frequency": _mid(rng, pupil)}
     total = np.zeros((npix, npix))
     for name, share in shares.items():
-        part = _without_pointing(parts[name], pupil)
+        part = without_pointing(parts[name], pupil)
         total += np.sqrt(share) * part / _rms(part, pupil.amplitude)
-    total = _without_pointing(total, pupil)
+    total = without_pointing(total, pupil)
     return np.asarray(total * (rms_nm * 1e-9 / _rms(total, pupil.amplitude)))
 
 
@@ -100,7 +100,7 @@ def _rms(opd: FloatArray, weight: FloatArray) -> float:
     return float(np.sqrt(np.average((opd - mean) ** 2, weights=weight)))
 
 
-def _without_pointing(opd: FloatArray, pupil: Pupil) -> FloatArray:
+def without_pointing(opd: FloatArray, pupil: Pupil) -> FloatArray:
     """Remove piston, tip and tilt (least squares over the clear pupil); zero outside the pupil."""
     y, x = np.meshgrid(pupil.coordinates, pupil.coordinates, indexing="ij")
     inside = pupil.amplitude > 0
