@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lyot.errors import ReductionError
 from lyot.subtract import klip, nmf
+from lyot.subtract.changes import ExpectedChanges, with_changes
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.sequence import FloatArray, IntArray
 from lyot.subtract.zones import Zone
@@ -48,6 +49,7 @@ def zone_models(
     truncations: tuple[int, ...],
     *,
     templates: FloatArray | None = None,
+    changes: ExpectedChanges | None = None,
 ) -> tuple[ZoneModel, ...]:
     """Model of each zone from a library of frames.
 
@@ -61,6 +63,8 @@ def zone_models(
         From `possible_truncations`.
     templates : (ntemplates, ny * nx) float64 ndarray, optional
         Patterns fitted at every truncation, without NaN; not used by nmf.
+    changes : ExpectedChanges, optional
+        Changes of the star's image that are fitted beside the modes with a prior; for klip and loci.
     """
     damping = 0.0
     if params.strategy == "roll" or params.method == "classical":
@@ -75,16 +79,15 @@ def zone_models(
             models.append(nmf.nmf_model(fit, rest, truncations, subtract_mean=params.subtract_mean))
         else:
             patterns = None if templates is None else (templates[:, zone.fit], templates[:, zone.subtract])
-            models.append(
-                klip.klip_model(
-                    fit,
-                    rest,
-                    truncations,
-                    subtract_mean=params.subtract_mean,
-                    damping=damping,
-                    templates=patterns,
-                )
+            linear = klip.klip_model(
+                fit,
+                rest,
+                truncations,
+                subtract_mean=params.subtract_mean,
+                damping=damping,
+                templates=patterns,
             )
+            models.append(linear if changes is None else with_changes(linear, zone, changes))
     return tuple(models)
 
 

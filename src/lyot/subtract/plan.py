@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lyot.errors import InputError, ReductionError
 from lyot.subtract import klip
+from lyot.subtract.changes import expected_changes
 from lyot.subtract.combine import NorthUpGrid, Resampler, fill_bad, grid_for, resampler
 from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, subtract, zone_models
 from lyot.subtract.parameters import ReductionParams
@@ -29,7 +30,11 @@ log = logging.getLogger(__name__)
 
 
 def plan_reduction(
-    sequence: CoronagraphicSequence, params: ReductionParams | None = None, *, exclude: BoolArray | None = None
+    sequence: CoronagraphicSequence,
+    params: ReductionParams | None = None,
+    *,
+    exclude: BoolArray | None = None,
+    changes: FloatArray | None = None,
 ) -> ReductionPlan:
     """Prepare the reduction of a sequence.
 
@@ -41,6 +46,10 @@ def plan_reduction(
         Default parameters if not given.
     exclude : (ny, nx) bool ndarray, optional
         True for pixels to leave out of the fit but subtract all the same, e.g. those of a disk.
+    changes : (n, ny, nx) float ndarray, optional
+        Images of the changes that the star's image is expected to have between references and science, such as those
+        by drifts of the wavefront (`lyot.optics.drift`), each of one standard deviation, MJy/sr, no NaN; fitted beside
+        the modes with that prior. For strategy ``rdi`` with ``klip`` or ``loci``.
 
     Returns
     -------
@@ -48,6 +57,8 @@ def plan_reduction(
 
     Raises
     ------
+    InputError
+        If `changes` has not the shape of the frames, or is given for another strategy or method.
     ReductionError
         If there are no references for a strategy that needs them, a single roll for one that needs two, or no pixel
         left.
@@ -60,8 +71,9 @@ def plan_reduction(
     usable = usable & np.isfinite(frames).any(axis=0)
     zones = build_zones(sequence, params, usable=usable, exclude=exclude)
     truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
+    expected = None if changes is None else expected_changes(sequence, params, changes, frames)
     models = (
-        zone_models(params, zones, library, truncations, templates=_templates(sequence, params))
+        zone_models(params, zones, library, truncations, templates=_templates(sequence, params), changes=expected)
         if params.strategy == "rdi"
         else None
     )
