@@ -85,6 +85,26 @@ class MatchedFilter:
         """Flux at which a source's expected S/N has the false-alarm probability of `sigma` Gaussian sigmas."""
         return np.asarray(threshold_for(sigma, self.elements) * self.flux_error)
 
+    def peak(self, x: int, y: int) -> tuple[float, float, float]:
+        """Position (x, y) and flux at the maximum between the pixels around a pixel.
+
+        The filter on the nearest pixel falls short of a source between pixels by up to 5 % at a resolution element of
+        four pixels. A paraboloid through z on nine pixels tells what is missing; the pixel itself where that has no
+        maximum within it.
+        """
+        z = self.z[y - 1 : y + 2, x - 1 : x + 2]
+        if z.shape != (3, 3) or not np.isfinite(z).all():
+            return float(x), float(y), float(self.flux[y, x])
+        gy, gx = np.indices((3, 3)).reshape(2, -1) - 1.0
+        design = np.column_stack([np.ones(9), gx, gy, gx**2, gx * gy, gy**2])
+        c = np.linalg.lstsq(design, z.ravel(), rcond=None)[0]
+        bend = np.array([[2 * c[3], c[4]], [c[4], 2 * c[5]]])
+        if np.linalg.eigvalsh(bend).max() >= 0:
+            return float(x), float(y), float(self.flux[y, x])
+        step = np.clip(-np.linalg.solve(bend, c[1:3]), -1.0, 1.0)
+        top = float(c[0] + c[1:3] @ step + 0.5 * step @ bend @ step)
+        return x + float(step[0]), y + float(step[1]), float(self.flux[y, x] * max(top / z[1, 1], 1.0))
+
     def completeness(self, flux: float, sigma: float = 5.0) -> FloatArray:
         """Probability that a source of `flux` is found above that threshold: (ny, nx), see `completeness_of`."""
         return completeness_of(flux, self.limit(sigma), self.elements, sigma)

@@ -13,6 +13,9 @@ from lyot.measure.companion import Companion
 from lyot.measure.photometry import Star
 from lyot.params import param
 
+STAR_CENTER = 0.007
+"""Error of the star's position behind the mask where nobody tells it, arcsec per axis."""
+
 
 @dataclass(frozen=True)
 class SystematicParams:
@@ -20,7 +23,13 @@ class SystematicParams:
 
     flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
     throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
-    star_center: float = param(0.007, help="position of the star behind the mask, per axis", unit="arcsec", min=0.0)
+    star_center: float | None = param(
+        None,
+        help="position of the star behind the mask, per axis; none: as the product's headers say (STARERRX, STARERRY), "
+        "else 0.007",
+        unit="arcsec",
+        min=0.0,
+    )
     plate_scale: float = param(0.001, help="plate scale with distortion, relative", min=0.0)
     north: float = param(0.06, help="orientation of the detector on the sky", unit="deg", min=0.0)
 
@@ -64,14 +73,15 @@ def error_budget(companion: Companion, star: Star, params: SystematicParams | No
     p = params or SystematicParams()
     relative = companion.flux_error / abs(companion.flux)
     separation = companion.separation
-    lost = float(np.hypot(*companion.throughput_gradient)) * p.star_center
-    turned = float(np.degrees(p.star_center / separation))
+    star_center = STAR_CENTER if p.star_center is None else p.star_center
+    lost = float(np.hypot(*companion.throughput_gradient)) * star_center
+    turned = float(np.degrees(star_center / separation))
     star_error = star.error / star.flux if np.isfinite(star.flux) else 0.0
     terms = (
         ErrorTerm("statistical", relative, relative, companion.separation_error, companion.position_angle_error),
         ErrorTerm("flux calibration", flux=p.flux_calibration, contrast=p.flux_calibration),
         ErrorTerm("throughput model", flux=p.throughput, contrast=p.throughput),
-        ErrorTerm("star centre", lost, lost, p.star_center, turned),
+        ErrorTerm("star centre", lost, lost, star_center, turned),
         ErrorTerm("star flux", contrast=star_error),
         ErrorTerm("plate scale", separation=p.plate_scale * separation),
         ErrorTerm("north", position_angle=p.north),

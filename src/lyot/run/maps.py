@@ -51,7 +51,9 @@ def measure_maps(
     injector = sequence.injector
     sources = source_images(injector, sequence.fwhm, p, throughput=sequence.throughput)
     maps, model, places = matched_filter_of_sources(injector.image, injector.center, sequence.fwhm, sources, p)
-    log.info("matched filter: %d sources taken out before the noise was told", len(places))
+    for x, y in places:
+        px, py, flux = maps.peak(x, y)
+        log.info("matched filter: source at x %.2f, y %.2f of %.4g Jy, S/N %.1f", px, py, flux, maps.snr[y, x])
     layers = {
         "SCI": maps.snr,
         "FLUX": maps.flux,
@@ -62,7 +64,7 @@ def measure_maps(
     units = {"SCI": "", "FLUX": "Jy", "FLUX_ERR": "Jy", "LIMIT": "Jy", "MODEL": "MJy/sr"}
     if completeness_flux is not None:
         layers["COMPLETE"], units["COMPLETE"] = maps.completeness(completeness_flux, sigma), ""
-    cards = {"SCI": {"LEVEL": (sigma, "Gaussian sigmas of LIMIT")}}
+    cards = {"SCI": {"LEVEL": (sigma, "Gaussian sigmas of LIMIT")}, "MODEL": _source_cards(maps, places)}
     if completeness_flux is not None:
         cards["COMPLETE"] = {"CFLUX": (completeness_flux, "[Jy] flux whose probability of detection is mapped")}
     write_images(run, run.folder / MATCHED_FILTER, layers, units, cards)
@@ -71,6 +73,16 @@ def measure_maps(
     except ReductionError as error:
         log.info("no STIM map: %s", error)
     return maps
+
+
+def _source_cards(maps: MatchedFilter, places: tuple[tuple[int, int], ...]) -> dict[str, tuple[float | int, str]]:
+    """The sources that were taken out, for the header of MODEL: positions and fluxes between the pixels."""
+    cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources taken out before the noise")}
+    for i, (x, y) in enumerate(places[:99], start=1):
+        px, py, flux = maps.peak(x, y)
+        cards |= {f"SRCX{i}": (px + 1, "[pixel] 1-based"), f"SRCY{i}": (py + 1, "[pixel] 1-based"),
+                  f"SRCF{i}": (flux, "[Jy] flux at the maximum between pixels")}  # fmt: skip
+    return cards
 
 
 def measure_stim(run: MeasuredRun, *, outer_radius: float | None = None) -> StimMap:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
 from lyot.errors import InputError
-from lyot.geometry import separation_and_pa
+from lyot.geometry import radius_map, separation_and_pa
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
-from lyot.measure.contrast import ContrastParams, contrast_curve, limit_map
+from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import MassGrid
@@ -30,7 +32,7 @@ from lyot.run.measurement_tables import (
     write_images,
     write_table,
 )
-from lyot.run.measuring import DETECTIONS, SNR_MAP, detection_table, write_snr_map
+from lyot.run.measuring import DETECTIONS, SNR_MAP, detection_table, star_error, write_snr_map
 
 __all__ = ["MeasuredRun", "measure_companions", "measure_contrast", "measure_detections", "open_run"]
 
@@ -116,7 +118,13 @@ def measure_contrast(
     full = _lossless_signal(run)
     curve = contrast_curve(injector, fwhm, params, known=known, exclude=exclude, full_signal=full)
     flux_map = limit_map(injector, curve, fwhm, throughput=run.sequence.throughput, known=known, exclude=exclude)
+    behind = run.sequence.coronagraph.spot_radius
+    if behind > 0:
+        curve, flux_map = _without_spot(curve, flux_map, run, behind)
     table = contrast_table(curve, run, star, distance=distance, masses=masses)
+    if behind > 0:
+        table.meta["no_limit_inside_arcsec"] = behind
+        table.meta["no_limit_because"] = "behind the opaque spot a source leaves no image of its own"
     injected = int(np.isfinite(curve.limits).sum())
     more = {"sigma": curve.sigma, "injections": injected, "known_sources": len(sources), "known_sources_from": origin}
     table.meta.update(provenance(run, **more, **star_meta(star)))
@@ -125,6 +133,19 @@ def measure_contrast(
     unit = {"SCI": "" if np.isfinite(star.flux) else "Jy", "FLUX": "Jy"}
     write_images(run, run.folder / CONTRAST_MAP, layers, unit)
     return table
+
+
+def _without_spot(
+    curve: ContrastCurve, flux_map: NDArray[np.float64], run: MeasuredRun, radius: float
+) -> tuple[ContrastCurve, NDArray[np.float64]]:
+    """NaN for the limits behind an opaque spot: what light passes there is diffracted, and no image of the source."""
+    hidden = curve.separation < radius
+    names = ("flux_raw", "flux_limit", "flux_low", "flux_high", "throughput")
+    changed: dict[str, Any] = {name: np.where(hidden, np.nan, getattr(curve, name)) for name in names}
+    injector = run.sequence.injector
+    distance = radius_map((flux_map.shape[0], flux_map.shape[1]), injector.center) * injector.pixel_scale
+    limits = np.where(hidden[:, None], np.nan, curve.limits)
+    return replace(curve, limits=limits, **changed), np.where(distance < radius, np.nan, flux_map)
 
 
 def _known_model(
@@ -183,7 +204,10 @@ def measure_companions(
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
     companions = fit_companions(injector, fwhm, list(guesses) or _detected(run), params)
     _tell_ambiguous(companions)
-    budgets = tuple(error_budget(c, star, systematics) for c in companions)
+    terms = systematics or SystematicParams()
+    if terms.star_center is None:
+        terms = replace(terms, star_center=star_error(run.image))
+    budgets = tuple(error_budget(c, star, terms) for c in companions)
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
     write_table(table, run.folder / COMPANIONS)

@@ -106,6 +106,21 @@ def read_combined(path: Path) -> CombinedImage:
     return CombinedImage(data, header, primary, center, scale, fwhm, coverage_of(path, data))
 
 
+STAR_ERRORS = ("STARERRX", "STARERRY")
+"""Keywords of the combined image: one-sigma errors of the star's position along the detector's axes, mas."""
+
+
+def star_error(image: CombinedImage) -> float | None:
+    """Error of the star's position per axis, arcsec: the quadratic mean of `STAR_ERRORS`; None without them."""
+    found = [
+        float(header[key])
+        for key in STAR_ERRORS
+        for header in (image.primary, image.header)
+        if isinstance(header.get(key), int | float) and np.isfinite(header[key]) and header[key] > 0
+    ]
+    return 1e-3 * float(np.sqrt(np.mean(np.square(found)))) if found else None
+
+
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
     """Detections as a table, highest S/N first, with units and what the measurement was.
 
