@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from lyot.instrument import Coronagraph
 from lyot.measure.photometry import MAGNITUDE, Bandpass, Star
 from lyot.measure.star import ACQUISITION_WAVELENGTH, AcquisitionParams, star_from_acquisition
 from lyot.params import describe, param
+from lyot.steps.acquisition import open_acquisition
 
 
 @dataclass(frozen=True)
@@ -176,17 +176,8 @@ def read_acquisition(path: Path) -> tuple[NDArray[np.float64], float | None, str
         Steradian, for images in MJy/sr; None for others.
     filter : str
     """
-    try:
-        with fits.open(path) as hdus:
-            hdu = hdus["SCI"] if "SCI" in hdus else next(h for h in hdus if h.data is not None)
-            image = np.array(hdu.data, dtype=float)
-            if "DQ" in hdus and hdus["DQ"].data.shape == image.shape:
-                image[(hdus["DQ"].data & 1) > 0] = np.nan
-            header = {**dict(hdus[0].header), **dict(hdu.header)}
-    except (OSError, StopIteration) as error:
-        raise InputError(f"{path}: expected a FITS file with an image ({error}).") from error
-    while image.ndim > 2:
-        image = image[-1]
+    read = open_acquisition(path)
+    image, header = read.image, read.header
     calibrated = str(header.get("BUNIT", "")).replace(" ", "").lower() == "mjy/sr"
     area = float(header["PIXAR_SR"]) if calibrated and header.get("PIXAR_SR") else None
     return image, area, str(header.get("FILTER", "")).strip()
