@@ -20,8 +20,10 @@ from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
-from lyot.steps.stage3_products import set_sky_grid, sky_grid
+from lyot.steps.stage3_products import add_cards, set_sky_grid, sky_grid
+from lyot.steps.stage3_refine import RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
+from lyot.steps.stage3_star import LocateStarStep, at_reference_point, keep_star
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +44,12 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
     """Stack and register the references, subtract the star, combine the rolls north up.
 
     Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
-    products, and beside them the combined image of every truncation (``klcube``) and of each roll.
+    products, and beside them the combined image of every truncation (``klcube``), of each roll, and of a second pass
+    that leaves the sources found out of the fit (``refined``).
     """
 
     class_alias = "calwebb_coron3"
-    extra_suffixes: ClassVar[tuple[str, ...]] = ("klcube",)
+    extra_suffixes: ClassVar[tuple[str, ...]] = ("klcube", "refined")
 
     spec = """
         suffix = string(default='i2d')
@@ -57,9 +60,11 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         **OfficialCoron3Pipeline.step_defs,
         "stack_refs": StackRefsStep,
         "align_refs": AlignRefsStep,
+        "locate_star": LocateStarStep,
         "klip": KlipStep,
         "outlier_detection": OutlierDetectionStep,
         "combine": CombineStep,
+        "refine": RefineStep,
     }
 
     @classmethod
@@ -117,7 +122,9 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             _forget(models, references)
         targets, aligned = self._prepare(members["science"], references)
         subtracted = self.klip.run(targets, aligned)
-        for target, product in zip(targets, subtracted, strict=True):
+        star = self.locate_star.found or at_reference_point(len(targets))
+        for e, (target, product) in enumerate(zip(targets, subtracted, strict=True)):
+            add_cards(product, star.of(e).cards())
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
         self._combine(targets, subtracted, models, user_input)
 
@@ -132,14 +139,25 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             targets = [self.outlier_detection.run(m) for m in targets]
             references = [self.outlier_detection.run(m) for m in references]
         if not references:
+            self._locate(targets, None, None)
             return list(targets), None
         stack = self.stack_refs.run(ModelContainer(list(references)))
         references.clear()
         self.save_model(stack, suffix="psfstack")
         aligned = self.align_refs.run(list(targets), stack)
+        self._locate(targets, stack, aligned)
         for target in targets:
             self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
         return list(targets), aligned
+
+    def _locate(
+        self, targets: Sequence[JwstDataModel], stack: JwstDataModel | None, aligned: JwstDataModel | None
+    ) -> None:
+        """Find the star behind the mask, from the references as they were taken; kept in the registered ones."""
+        self.locate_star.run(list(targets), stack)
+        if self.locate_star.found is not None:
+            keep_star(aligned, targets, self.locate_star.found)
+        self.combine.star = self.locate_star.found
 
     def _combine(
         self,
@@ -152,6 +170,12 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         self.combine.reduction = self.klip.result
         result = self.combine.run(list(subtracted))
         products = [(self.suffix, result), *self.combine.extra_products(subtracted, self.klip.result)]
+        if not self.refine.skip:
+            self.refine.plan = self.klip.plan
+            refined = self.refine.run(list(subtracted))
+            if refined is not None and self.combine.star is not None:
+                add_cards(refined, self.combine.star.cards())
+            products += [] if refined is None else [("refined", refined)]
         blender = ModelBlender()
         for target in targets:
             blender.accumulate(target)

@@ -32,8 +32,10 @@ _STAGE3: tuple[tuple[str, str | None, bool], ...] = (
     ("lyot.steps.coron3.Coron3Pipeline", "lyot_coron3", True),
     ("lyot.steps.stage3_refs.StackRefsStep", "lyot_stack_refs", False),
     ("lyot.steps.stage3_refs.AlignRefsStep", "lyot_align_refs", False),
+    ("lyot.steps.stage3_star.LocateStarStep", "lyot_locate_star", False),
     ("lyot.steps.stage3_klip.KlipStep", "lyot_klip", False),
     ("lyot.steps.stage3_combine.CombineStep", "lyot_combine", False),
+    ("lyot.steps.stage3_refine.RefineStep", "lyot_refine", False),
 )
 
 

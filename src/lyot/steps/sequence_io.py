@@ -26,6 +26,9 @@ from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
 
+STAR_TABLE = "STARPOS"
+"""Table of a reference stack that tells the star's offset from the mask in each science exposure, mas."""
+
 POINTING_TOLERANCE = 2.0
 """Largest believable distance between the target's coordinates and the pointing of the reference point, arcsec."""
 
@@ -59,7 +62,8 @@ class Geometry:
     Attributes
     ----------
     star : (x, y)
-        0-based pixel position of the star: the header's CRPIX - 1.
+        0-based pixel position of the mask's reference point, CRPIX - 1, at which the star is unless `STAR_TABLE` says
+        otherwise.
     pa_y : float
         Position angle of the detector's +y axis, degrees east of north.
     pixel_scale : (x, y)
@@ -297,14 +301,15 @@ def build_sequence(
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
     n, x0, y0 = len(targets), windows[0][1].start, windows[0][0].start
-    star = [(g.star[0] - w[1].start, g.star[1] - w[0].start) for g, w in zip(geometries, windows, strict=False)]
+    center = [(g.star[0] - w[1].start, g.star[1] - w[0].start) for g, w in zip(geometries, windows, strict=False)]
+    star = np.array(center) + star_offsets(targets, references) / np.array(geometries[0].pixel_scale)
     exposure = np.repeat(np.arange(n), [len(f.data) for f in science])
     reference_exposure = np.repeat(np.arange(len(refs)), [len(f.data) for f in refs]) if refs else None
     sequence = CoronagraphicSequence(
         science=_stack(science, windows[:n], "data"),
         exposure=exposure,
         pa_y=np.array([g.pa_y for g in geometries]),
-        star=np.array(star),
+        star=star,
         pixel_scale=geometries[0].pixel_scale,
         references=_stack(refs, windows[n:], "data") if refs else None,
         reference_exposure=reference_exposure,
@@ -317,6 +322,25 @@ def build_sequence(
         background_variance=background_variance(targets, windows[:n]),
     )
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
+
+
+def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[np.float64]:
+    """Offset (dx, dy) of the star from the mask's reference point in each science exposure, arcsec: (n, 2).
+
+    From the table `STAR_TABLE` of the reference stack, which has a row for each science exposure; 0 without it.
+    """
+    zero = np.zeros((len(targets), 2))
+    for stack in references:
+        table = stack.instance.get("extra_fits", {}).get(STAR_TABLE, {}).get("data")
+        if table is None:
+            continue
+        rows = {(n.decode() if isinstance(n, bytes) else str(n)).strip(): i for i, n in enumerate(table["FILENAME"])}
+        index = [rows.get(model_name(m), i if len(table) == len(targets) else None) for i, m in enumerate(targets)]
+        if None in index:
+            log.warning("%s: %s names other exposures; the star is taken at CRPIX", model_name(stack), STAR_TABLE)
+            return zero
+        return 1e-3 * np.array([(table["DX"][i], table["DY"][i]) for i in index], dtype=np.float64)
+    return zero
 
 
 def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.floating[Any]]:

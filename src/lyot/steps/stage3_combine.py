@@ -22,6 +22,7 @@ from lyot.steps.stage3_products import (
     sky_image,
     truncation_table,
 )
+from lyot.steps.stage3_star import StarPosition, at_reference_point
 from lyot.subtract import ReductionResult
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
     reduction: ReductionResult | None = None
     """The reduction that the exposures come from (set by the pipeline); None: they are turned and combined here."""
 
+    star: StarPosition | None = None
+    """Where the star is, for the headers (set by the pipeline); None: at the mask's reference point."""
+
     def process(self, psfsub: Any) -> JwstDataModel:
         """Combine the rolls.
 
@@ -65,7 +69,7 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         k = result.index()
         variance = None if result.combined_variance is None else result.combined_variance[k]
         image = sky_image(models[0], sky_grid(result, where), result.combined[k], variance)
-        finish(image, models, result)
+        finish(image, models, result, star=self.star)
         return image
 
     def extra_products(
@@ -75,12 +79,12 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         where = geometry_of(models[0])
         products: list[tuple[str, JwstDataModel]] = []
         if self.save_truncations:
-            products.append(("klcube", truncation_cube(models, result, where)))
+            products.append(("klcube", truncation_cube(models, result, where, star=self.star)))
         if self.save_rolls and len(models) > 1:
             k = result.index()
             for e, model in enumerate(models):
                 image = sky_image(model, sky_grid(result, where), result.rolls[k, e], None)
-                finish(image, [model], result)
+                finish(image, [model], result, star=None if self.star is None else self.star.of(e))
                 products.append((f"roll{e + 1:02d}_i2d", image))
         return products
 
@@ -99,16 +103,24 @@ def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
     return plan.reduce()
 
 
-def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry) -> JwstDataModel:
+def truncation_cube(
+    models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry, *, star: StarPosition | None = None
+) -> JwstDataModel:
     """Cube of the combined images, one plane per truncation, with a table of the truncations (``KLMODES``)."""
     cube = sky_cube(models[0], sky_grid(result, where), result.combined, result.combined_variance)
     add_table(cube, "KLMODES", truncation_table(result))
-    finish(cube, models, result)
+    finish(cube, models, result, star=star)
     return cube
 
 
-def finish(model: JwstDataModel, models: Sequence[JwstDataModel], result: ReductionResult) -> None:
-    """Write what all north-up products have in common: exposure sums, pointings, step status, modes."""
+def finish(
+    model: JwstDataModel,
+    models: Sequence[JwstDataModel],
+    result: ReductionResult,
+    *,
+    star: StarPosition | None = None,
+) -> None:
+    """Write what all north-up products have in common: exposure sums, pointings, step status, modes, the star."""
     exposure = model.meta.exposure
     times = [m.meta.exposure.effective_exposure_time for m in models]
     if all(t is not None for t in times):
@@ -120,7 +132,7 @@ def finish(model: JwstDataModel, models: Sequence[JwstDataModel], result: Reduct
         model,
         [
             ("KLMODES", result.recommended, "Number of modes subtracted (main product)"),
-            ("STARFROM", "CRPIX", "Star's place on the detector: reference point of the mask"),
+            *(at_reference_point(len(models)) if star is None else star).cards(),
             ("STARX", result.center[0] + 1, "[pixel] position of the star, 1-based"),
             ("STARY", result.center[1] + 1, "[pixel] position of the star, 1-based"),
         ],
