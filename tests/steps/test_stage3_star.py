@@ -144,6 +144,7 @@ def test_a_position_that_is_none(position):
         StarPositionParams(position=position).given()
 
 
-def test_without_references_a_given_position_is_told_not_to_last(tmp_path, caplog):
-    run(tmp_path, n_references=0, position=f"{STAR[0]},{STAR[1]}")
-    assert fits.getheader(tmp_path / "target_i2d.fits")["STARFROM"] == "GIVEN"
+def test_without_references_it_is_the_reference_point(tmp_path, caplog):
+    run(tmp_path, n_references=0, position=f"{STAR[0] + 0.3},{STAR[1]}")
+    header = fits.getheader(tmp_path / "target_i2d.fits")
+    assert header["STARFROM"] == "CRPIX" and "no references" in header["STARNOTE"]

@@ -156,7 +156,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         """Find the star behind the mask, from the references as they were taken; kept in the registered ones."""
         self.locate_star.run(list(targets), stack)
         if self.locate_star.found is not None:
-            keep_star(aligned, targets, self.locate_star.found)
+            self.locate_star.found = keep_star(aligned, targets, self.locate_star.found)
         self.combine.star = self.locate_star.found
 
     def _combine(

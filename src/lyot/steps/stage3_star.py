@@ -335,9 +335,16 @@ def star_table(targets: Sequence[JwstDataModel], found: StarPosition) -> NDArray
     return np.array(rows, dtype=columns)
 
 
-def keep_star(stack: JwstDataModel | None, targets: Sequence[JwstDataModel], found: StarPosition) -> None:
-    """Write the position into the reference stack; without references only the reference point can be kept."""
+def keep_star(stack: JwstDataModel | None, targets: Sequence[JwstDataModel], found: StarPosition) -> StarPosition:
+    """Write the position into the reference stack, and return the one that the reduction uses.
+
+    Without references there is nothing to keep it in for later measurements: it is then the reference point.
+    """
     if stack is not None:
         add_table(stack, STAR_TABLE, star_table(targets, found))
-    elif found.source != "reference":
-        log.warning("without references the star's position is not kept: it is that of the mask's reference point")
+        return found
+    if found.source == "reference":
+        return found
+    note = f"{found.source}: there are no references to keep the position with"
+    log.warning("the star is taken to be at the mask's reference point (%s)", note)
+    return at_reference_point(len(targets), note=note)
