@@ -10,12 +10,15 @@ from astropy.io import fits
 
 from lyot.errors import ConfigError
 from lyot.instrument import coronagraph
+from lyot.run.config import build_config
+from lyot.run.plan import make_plan
 from lyot.steps import stage3_star
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, star_offsets
 from lyot.steps.stage3_klip import reduction_plan
 from lyot.steps.stage3_products import add_table
 from lyot.steps.stage3_star import StarPositionParams, locate_star, star_table
+from tests.run.exposures import write_sequence
 from tests.steps.stage23_synthetic import STAR, exposure, sequence, write_association
 
 C = coronagraph("F1550C")
@@ -136,6 +139,17 @@ def test_the_table_is_found_by_file_name(caplog):
         model.meta.filename = f"other{k}.fits"
     assert not star_offsets(other, references).any()
     assert "other exposures" in caplog.text
+
+
+@pytest.mark.parametrize(("position", "handed"), [("auto", True), ("reference", False)])
+def test_a_run_hands_over_the_acquisitions_among_its_inputs(tmp_path, position, handed):
+    data = write_sequence(tmp_path / "data", "calints")
+    config = build_config({"run": {"stages": "3"}, "stage3": {"locate_star": {"position": position}}})
+    plan = make_plan([data], tmp_path / "out", config)
+    task = next(t for t in plan.tasks if t.kind == "stage3")
+    files = task.parameters["locate_star"]["acquisition"]
+    assert len(files or []) == handed
+    assert all(str(data) in f and "_02101_" in f for f in files or [])
 
 
 @pytest.mark.parametrize("position", ["middle", "1,2,3", "1,", "nan,1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,17 @@ def _selected(found: Sequence[Assigned], config: Config, stages: tuple[int, ...]
     return group
 
 
+def _with_acquisitions(config: Config, found: Sequence[Assigned]) -> Config:
+    """Hand target acquisitions among the inputs to stage 3, if it is to take the star's position from them."""
+    steps = config.stages["stage3"].get("steps", {})
+    values = steps.get("locate_star", {})
+    images = [str(a.exposure.path) for a in found if a.role == Role.ACQUISITION]
+    if not images or values.get("acquisition") or values.get("position") not in ("acquisition", "auto"):
+        return config
+    stage3 = {**config.stages["stage3"], "steps": {**steps, "locate_star": {**values, "acquisition": images}}}
+    return replace(config, stages={**config.stages, "stage3": stage3})
+
+
 def _other_files(config: Config) -> list[Path]:
     """Files that measurements and parameters name."""
     masses = config.contrast.masses
@@ -308,12 +319,14 @@ def _other_files(config: Config) -> list[Path]:
     return [*existing([*config.star.files, *([Path(masses)] if masses else [])]), *given]
 
 
-def files_in(arguments: Mapping[str, Any]) -> list[Path]:
+def files_in(arguments: Mapping[Any, Any]) -> list[Path]:
     """Files that parameters name (``override_gain``, ``depth_map``, ...): their content counts, not their names."""
     found: list[Path] = []
     for value in arguments.values():
         if isinstance(value, Mapping):
             found += files_in(value)
+        elif isinstance(value, (list, tuple)):
+            found += files_in(dict(enumerate(value)))
         elif isinstance(value, (str, Path)) and str(value) and Path(value).is_file():
             found.append(Path(value).absolute())
     return found
@@ -355,6 +368,7 @@ def make_plan(
     found = list(exposures) if exposures is not None else find_exposures(inputs, preference=preference(stages))
     assigned = sort_roles(found)
     group = _selected(assigned, config, stages)
+    config = _with_acquisitions(config, assigned)
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
