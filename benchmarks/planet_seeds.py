@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from planet_sequences import CONTRAST, POSITION_ANGLE, SEPARATION, Case, cropped
-from planet_variants import OURS, SKETCH, Outcome, Variant, measure, no_field, smooth_background, template
+from planet_variants import OURS, SECOND, SKETCH, Outcome, Variant, measure, no_field, no_template, smooth_background
 
 from lyot import geometry
 from lyot.instrument import coronagraph
@@ -180,11 +180,14 @@ def case_of(seed: Seed, drawn: Drawn, throughput: FloatArray | None, *, angle: i
 
 def variants() -> list[Variant]:
     """The reductions that are compared over the seeds."""
-    o = OURS.but("Lyot's defaults", template)
+    o = OURS
     return [
         o,
         SKETCH,
-        OURS.but("without the template"),
+        SECOND,
+        o.but("without the template", no_template),
+        o.again("second pass, no drifts", wavefront_drift=0.0),
+        *[o.again(f"second pass, drifts of {nm:g} nm", wavefront_drift=nm) for nm in (2.0, 8.0)],
         *[o.but(f"{k} modes", truncations=(k,)) for k in (2, 3, 5)],
         *[o.but(f"first annulus to {r} arcsec", zone_edges=(r, 5.0)) for r in (1.6, 3.5)],
         o.but("core of 0.3 arcsec left out", inner_radius=0.3),
@@ -199,7 +202,7 @@ def variants() -> list[Variant]:
 
 def whole_frame() -> Variant:
     """What the official settings come to with dither means: one fit over the whole subarray."""
-    return OURS.but("one fit over the whole frame (official)", no_field, zone_edges=())
+    return OURS.but("one fit over the whole frame (official)", no_field, no_template, zone_edges=())
 
 
 def over_seeds(folder: Path, seeds: range, draws: int, *, left: float = 0.0) -> dict[str, dict[str, object]]:
@@ -214,7 +217,7 @@ def over_seeds(folder: Path, seeds: range, draws: int, *, left: float = 0.0) -> 
         for k in range(draws):
             drawn = draw(seed, np.random.default_rng([number, k, 99]), left=left)
             near = case_of(seed, drawn, throughput)
-            for variant in variants() if left == 0.0 else variants()[:3]:
+            for variant in variants() if left == 0.0 else variants()[:4]:
                 found.setdefault(variant.name, []).append(measure(near, variant))
             if k == 0:
                 whole = whole_frame()
@@ -225,16 +228,20 @@ def over_seeds(folder: Path, seeds: range, draws: int, *, left: float = 0.0) -> 
 
 
 def summary(by_seed: list[list[Outcome]]) -> dict[str, object]:
-    """Mean S/N and its scatter from seed to seed, the S/N of the pooled noise, and throughput."""
+    """Mean S/N and its scatter from seed to seed, the S/N of the pooled noise, of that at the planet's very place over
+    seeds and draws, and throughput."""
     snr = [float(np.mean([o.snr for o in outcomes])) for outcomes in by_seed]
     every = [o for outcomes in by_seed for o in outcomes]
     noise = float(np.sqrt(np.mean([o.noise**2 for o in every])))
     signal = float(np.mean([o.clean_snr * o.noise for o in every]))
+    at_place = float(np.sqrt(np.mean([o.residual**2 for o in every])))
     return {
         "snr": round(float(np.mean(snr)), 2),
         "scatter": round(float(np.std(snr, ddof=1)), 2) if len(snr) > 1 else None,
         "pooled_snr": round(signal / noise, 2),
         "pooled_noise": round(noise, 3),
+        "snr_at_the_place": round(signal / at_place, 2),
+        "noise_at_the_place": round(at_place, 3),
         "throughput": round(float(np.mean([o.throughput for o in every])), 3),
         "by_seed": [round(s, 1) for s in snr],
     }
@@ -250,7 +257,7 @@ def parts(folder: Path, seeds: range, *, draws: int = 3) -> dict[str, dict[str, 
 
     throughput = np.array(throughput_map("F1550C"))
     out: dict[str, dict[str, float]] = {}
-    for variant in variants()[:2]:
+    for variant in variants()[:3]:
         row = {}
         for name, on in NOISY.items():
             values = []

@@ -13,6 +13,8 @@ from planet_sequences import Case, exposure_means
 from scipy import interpolate
 
 from lyot import geometry
+from lyot.instrument import CORONAGRAPHS
+from lyot.steps.stage3_refine import RefineParams, refine
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 
 FloatArray = NDArray[np.float64]
@@ -24,15 +26,20 @@ CROP = 33
 
 @dataclass(frozen=True)
 class Variant:
-    """One reduction: a name, the change of the sequence, and the parameters."""
+    """One reduction: a name, the change of the sequence, the parameters, and whether the second pass is measured."""
 
     name: str
     params: ReductionParams
     changes: tuple[Change, ...] = ()
+    second_pass: RefineParams | None = None
 
     def but(self, name: str, *changes: Change, **params: Any) -> Variant:
         """A copy with some parameters replaced and changes added."""
-        return Variant(name, replace(self.params, **params), (*self.changes, *changes))
+        return replace(self, name=name, params=replace(self.params, **params), changes=(*self.changes, *changes))
+
+    def again(self, name: str, **params: Any) -> Variant:
+        """A copy whose second pass is measured: sources found are left out of the fit, drifts fitted."""
+        return replace(self, name=name, second_pass=RefineParams(**params))
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Outcome:
         what `snr` estimates, with more apertures.
     noise : float
         That noise, MJy/sr summed over the pixels of an aperture.
+    residual : float
+        What the aperture at the planet's place holds without the planet, less the mean of the ring: its scatter over
+        many sequences is the noise at that very place, which a fit that leaves the place out does not lower as it
+        lowers that of the ring.
     image : ndarray
         About the star.
     """
@@ -58,6 +69,7 @@ class Outcome:
     throughput: float
     clean_snr: float
     noise: float
+    residual: float
     image: FloatArray = field(repr=False)
 
     def row(self) -> dict[str, float | None]:
@@ -81,11 +93,18 @@ def planet_alone(plan: ReductionPlan, case: Case) -> float:
 
 
 def measure(case: Case, variant: Variant) -> Outcome:
-    """Reduce the sequence with and without the planet, and measure it at its known place."""
+    """Reduce the sequence with and without the planet, and measure it at its known place.
+
+    Where the second pass is asked for and the first finds no source, the first is measured.
+    """
     sequence = case.sequence
     for change in variant.changes:
         sequence = change(case, sequence)
     plan = plan_reduction(sequence, variant.params)
+    if variant.second_pass is not None:
+        known = min(CORONAGRAPHS.values(), key=lambda c: abs(c.lambda_over_d - case.fwhm))
+        second = refine(plan, known, variant.second_pass)
+        plan = plan if second is None else second.plan
     k = plan.truncations.index(plan.recommended)
     whole = plan.reduce(with_variance=False).combined[k]
     without = plan.reduce(sequence.science - case.planet[sequence.exposure], with_variance=False).combined[k]
@@ -97,7 +116,8 @@ def outcome(whole: FloatArray, without: FloatArray, place: Place, alone: float) 
     with_planet = read(whole, place)
     noise = read(without, place, guard=0.0).noise
     left = aperture_sum(whole, place.planet, place.fwhm) - aperture_sum(without, place.planet, place.fwhm)
-    return Outcome(with_planet.snr, left / alone, left / noise, noise, crop(whole, place.star))
+    residual = read(without, place).signal
+    return Outcome(with_planet.snr, left / alone, left / noise, noise, residual, crop(whole, place.star))
 
 
 def crop(image: FloatArray, star: tuple[float, float]) -> FloatArray:
@@ -148,6 +168,11 @@ def template(case: Case, s: CoronagraphicSequence) -> CoronagraphicSequence:
     """Fit the mean background of stage 2 in every zone as well."""
     filled = np.nan_to_num(case.backgrounds, nan=float(np.nanmedian(case.backgrounds)))
     return s.replace(templates=filled[:1])
+
+
+def no_template(case: Case, s: CoronagraphicSequence) -> CoronagraphicSequence:
+    """Fit no background."""
+    return s.replace(templates=None)
 
 
 def smooth_background(case: Case, s: CoronagraphicSequence) -> CoronagraphicSequence:
@@ -202,7 +227,8 @@ SKETCH = Variant(
     ),
     (no_field,),
 )  # fmt: skip
-OURS = Variant("Lyot's defaults", ReductionParams(truncations=(9,)))
+OURS = Variant("Lyot's defaults", ReductionParams(truncations=(9,)), (template,))
+SECOND = OURS.again("Lyot's second pass")
 
 
 def from_ours() -> list[Variant]:
@@ -211,14 +237,16 @@ def from_ours() -> list[Variant]:
     return [
         o,
         SKETCH,
+        SECOND,
+        o.again("second pass, no drifts", wavefront_drift=0.0),
+        o.again("second pass, drifts of 8 nm", wavefront_drift=8.0),
         *[o.but(f"{k} modes", truncations=(k,)) for k in (1, 2, 3, 5, 7)],
         o.but("one fit over the whole frame", no_field, zone_edges=()),
         o.but("one fit over the field of view", zone_edges=()),
         *[o.but(f"first annulus to {r} arcsec", zone_edges=(r, 5.0)) for r in (1.6, 2.0, 3.0, 4.0)],
         o.but("without the constant", subtract_mean=False),
-        o.but("background as template", template),
+        o.but("without the template", no_template),
         o.but("smooth background in stage 2", smooth_background),
-        o.but("smooth background, and as template", smooth_background, template),
         o.but("every reference integration, 9 modes", reference_frames="integration"),
         o.but("every reference integration, 30 modes", reference_frames="integration", truncations=(30,),
               recommended=30),
@@ -264,11 +292,12 @@ def path(aligned: FloatArray) -> list[Variant]:
         ("+ dither means", (), {"reference_frames": "exposure"}),
         ("+ mean of the integrations", (), {"science_frames": "exposure"}),
         ("+ rolls weighted by throughput", (), {"roll_weights": "throughput"}),
+        ("+ background as template", (template,), {}),
     ]
     out = [official_settings(aligned)]
     for name, changes, params in steps:
         out.append(out[-1].but(name, *changes, **params))
-    return out
+    return [*out, out[-1].again("+ second pass")]
 
 
 def with_background_left(part: float, aligned: FloatArray) -> list[Variant]:
@@ -280,5 +309,6 @@ def with_background_left(part: float, aligned: FloatArray) -> list[Variant]:
         SKETCH.but(SKETCH.name, left),
         OURS.but(OURS.name, left),
         OURS.but("Lyot's defaults without the constant", left, subtract_mean=False),
-        OURS.but("Lyot's defaults, background as template", left, template),
+        OURS.but("Lyot's defaults without the template", left, no_template),
+        SECOND.but(SECOND.name, left),
     ]

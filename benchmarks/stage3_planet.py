@@ -182,7 +182,7 @@ def budgets(work: Path) -> dict[str, Any]:
 WHOLE = ("one fit over the whole frame", "one fit over the field of view")
 
 BUDGET_VARIANTS = (
-    OURS.name, SKETCH.name, "3 modes", "5 modes", "7 modes", "background as template", "smooth background in stage 2",
+    OURS.name, SKETCH.name, "3 modes", "5 modes", "7 modes", "without the template", "smooth background in stage 2",
     "damped least squares (loci)",
 )  # fmt: skip
 
@@ -219,7 +219,8 @@ def real(folder: Path, work: Path, collector: Collector) -> dict[str, Any]:
 REAL_VARIANTS = (
     "1 modes",
     "3 modes",
-    "background as template",
+    "without the template",
+    "Lyot's second pass",
     "references registered",
     "core of 0.3 arcsec left out",
 )
@@ -251,7 +252,7 @@ def prepare(work: Path) -> None:
     """Simulate, and run stages 1 and 2."""
     if not (work / "uncal").exists():
         simulate(work / "uncal")
-    command = [sys.executable, "-m", "lyot.cli", "run", str(work / "uncal"), "--out", str(work / "run")]
+    command = [sys.executable, "-m", "lyot", "run", str(work / "uncal"), "--out", str(work / "run")]
     subprocess.run([*command, "--stages", "1-2"], check=True)
 
 
