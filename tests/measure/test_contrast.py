@@ -7,7 +7,7 @@ from scipy import stats
 from lyot.errors import InputError
 from lyot.geometry import sky_offset
 from lyot.measure import ContrastParams, Injector, contrast_curve, limit_map, model_mask, snr_map
-from lyot.measure.contrast import response_map
+from lyot.measure.contrast import half_found, response_map
 from lyot.measure.noise import MIN_ELEMENTS, aperture_kernel, aperture_sums, tail_excess, threshold_for
 
 PARAMS = ContrastParams(separations=5, angles=4, inner_radius=1.0, outer_radius=3.2)
@@ -164,3 +164,16 @@ def test_not_linear_reductions_have_limits_too(bench):
         injector, bench.fwhm, ContrastParams(separations=2, angles=2, inner_radius=1.5, outer_radius=3.0)
     )
     assert np.isfinite(curve.flux_limit).all()
+
+
+def test_flux_of_which_half_is_found():
+    rng = np.random.default_rng(8)
+    limits, n = 10 ** rng.exponential(0.3, size=40), np.full(40, 12)
+    flux = half_found(limits, n, 5.0)
+    threshold = float(threshold_for(5.0, 12))
+    scatter = rng.standard_t(11, size=(20000, 1))
+    found = (threshold * flux / limits + scatter >= threshold).mean()
+    assert found == pytest.approx(0.5, abs=0.005)  # 8e5 draws
+    assert flux > np.median(limits)  # few high limits
+    assert half_found(np.full(5, 3.0), np.full(5, 12), 5.0) == pytest.approx(3.0, rel=1e-6)
+    assert np.isnan(half_found(np.full(3, np.nan), np.full(3, 12), 5.0))

@@ -19,6 +19,7 @@ from scipy import ndimage
 from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, position_angle, sky_offset
 from lyot.measure.injection import FloatArray, Injector, in_threads
+from lyot.measure.matched_filter import completeness_of
 from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_sums, snr_map, threshold_for
 from lyot.params import param
 
@@ -67,7 +68,7 @@ class ContrastCurve:
     flux_raw : float64
         `sigma` x noise for a source whose light all arrives: no losses, no few-sample correction.
     flux_limit : float64
-        The calibrated limit: the median over position angles of the limits there; half of such sources are found.
+        The calibrated limit: half of the sources of this flux, at all position angles, are found; see `half_found`.
     flux_low, flux_high : float64
         16th and 84th percentile over position angles: the limit depends on where the source lies behind the mask.
     noise : float64
@@ -208,15 +209,16 @@ def contrast_curve(
     noise, elements = noise_profile(maps, injector.center, responses.separation / injector.pixel_scale)
     threshold = threshold_for(p.sigma, elements)
     positive = np.where(responses.response > 0, responses.response, np.nan)
-    limits = _needed_signal(maps, injector, responses, p.sigma) / positive
+    needed, others = _needed_signal(maps, injector, responses, p.sigma)
+    limits = needed / positive
     if not np.isfinite(limits).any():
         raise ReductionError("no detection limit could be measured: too few resolution elements or no data.")
     lossless = float(np.nanmax(positive)) if full_signal is None else full_signal
-    low, middle, high = _percentiles(limits)
+    low, _, high = _percentiles(limits)
     return ContrastCurve(
         separation=responses.separation,
         flux_raw=p.sigma * noise / lossless,
-        flux_limit=middle,
+        flux_limit=np.array([half_found(row, n, p.sigma) for row, n in zip(limits, others, strict=True)]),
         flux_low=low,
         flux_high=high,
         noise=noise,
@@ -230,15 +232,52 @@ def contrast_curve(
     )
 
 
-def _needed_signal(maps: SignalToNoise, injector: Injector, responses: Responses, sigma: float) -> FloatArray:
-    """Threshold times noise at the injected sources, (nsep, nangle): noise and light left both depend on the place."""
+def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float) -> float:
+    """Flux of which half of the sources are found, at position angles whose limits differ.
+
+    Somewhat more than the median of the limits: the S/N of a source scatters, and where a mask makes a few limits much
+    higher than the others, more sources lie just above their limit, and are lost by scatter, than just below.
+
+    Parameters
+    ----------
+    limits : (n,) float64 ndarray
+        Limit at each position angle; NaN where there is none.
+    elements : (n,) int ndarray
+        Number of other places from which the noise is known there.
+    sigma : float
+        Gaussian sigmas of the limit.
+
+    Returns
+    -------
+    float
+        NaN where there are no limits.
+    """
+    good = np.isfinite(limits)
+    if not good.any():
+        return float("nan")
+    low, high = 0.2 * float(limits[good].min()), 2.0 * float(limits[good].max())
+    for _ in range(40):
+        flux = np.sqrt(low * high)
+        enough = float(np.mean(completeness_of(flux, limits[good], elements[good], sigma))) > 0.5
+        low, high = (low, flux) if enough else (flux, high)
+    return float(np.sqrt(low * high))
+
+
+def _needed_signal(
+    maps: SignalToNoise, injector: Injector, responses: Responses, sigma: float
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Threshold times noise at the injected sources, and the elements it is from, (nsep, nangle).
+
+    Noise and light left both depend on the place.
+    """
     east, north = sky_offset(responses.separation[:, None], responses.position_angle)
     x = np.rint(injector.center[0] - east / injector.pixel_scale).astype(int)
     y = np.rint(injector.center[1] + north / injector.pixel_scale).astype(int)
     inside = (x >= 0) & (y >= 0) & (x < maps.noise.shape[1]) & (y < maps.noise.shape[0])
     x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-    needed = threshold_for(sigma, maps.elements[y, x]) * maps.noise[y, x]
-    return np.asarray(np.where(inside, needed, np.nan))
+    elements = maps.elements[y, x].astype(np.intp)
+    needed = threshold_for(sigma, elements) * maps.noise[y, x]
+    return np.asarray(np.where(inside, needed, np.nan)), elements
 
 
 def _typical_flux(maps: SignalToNoise, fwhm: float) -> float:
