@@ -85,7 +85,7 @@ def contrast_table(
     for name, text in {
         "separation_lod": "in lambda/D",
         "contrast_raw": "sigma x noise over the star's flux, no losses, no few-sample correction",
-        "contrast_5sigma": "calibrated by injection and recovery, with few-sample statistics; half of such sources are found",
+        "contrast_5sigma": "by injection and recovery, with few-sample statistics; half of such sources are found",
         "contrast_5sigma_low": "16th percentile over position angles",
         "contrast_5sigma_high": "84th percentile over position angles",
         "flux_5sigma": "before the mask",
