@@ -80,6 +80,16 @@ def test_a_star_unlike_the_model_is_not_believed(setup):
     assert not nothing.believed
 
 
+def test_noise_is_not_the_models_fault(setup):
+    rng = np.random.default_rng(2)
+    sigma = 0.3 * float(np.sqrt(np.mean(setup.frames[0] ** 2)))
+    frames = setup.frames + rng.normal(scale=sigma, size=setup.frames.shape)
+    fit = fit_star(frames, setup.fields, variance=np.full(frames.shape, sigma**2))
+    # noise of 30 % of the science's light; its own scatter over 800 pixels leaves a quarter of that
+    assert fit.residual[0] < 0.12
+    assert fit.believed
+
+
 def test_far_offsets_are_not_believed(setup):
     params = replace(StarFitParams(), largest_offset=3.0)
     fit = fit_star(setup.frames[1:], setup.fields, variance=setup.variance[1:], params=params)

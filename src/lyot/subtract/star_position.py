@@ -67,7 +67,7 @@ class StarFit:
     flux : (n,) float64 ndarray
         Of the star, unit of the frames in which the model's psf is 1.
     residual : (n,) float64 ndarray
-        rms of what the model leaves, over the rms of the star's light.
+        rms of what the model leaves beyond the noise of the pixels, over the rms of the star's light.
     reduced_chi2 : float
     believed : bool
         Whether the fit is good enough to be used.
@@ -234,7 +234,8 @@ class _Fit:
         """Offsets and what to think of them."""
         left = np.array([self._left(e) for e in range(self.n)]) * self.good
         light = np.array([self.own[e, 2] * self._image(e) for e in range(self.n)]) * self.good
-        residual = np.sqrt((left**2).sum(axis=1) / np.maximum((light**2).sum(axis=1), 1e-300))
+        beyond = np.maximum((left**2 - self.noise * self.good).sum(axis=1), 0.0)  # short exposures are not at fault
+        residual = np.sqrt(beyond / np.maximum((light**2).sum(axis=1), 1e-300))
         freedom = max(int(self.good.sum()) - self.k - self.own.size, 1)
         chi2 = float(np.sum(self.weight * left**2)) / freedom
         covariance = linalg.pinvh(self._equations()[0]) * max(chi2, 1.0)
