@@ -30,8 +30,8 @@ FOLDERS = (
     "full_pipeline_output/stage2", "full_pipeline_output/stage3",
 )  # fmt: skip
 
-SECONDS = 600
-"""For one cell: a notebook takes under two minutes on two idle cores; a busy machine may be several times slower."""
+SECONDS = 1500
+"""For one cell: a notebook takes under two minutes on two idle cores, ten times as long where others use them too."""
 
 
 def clean_copy(destination: Path) -> Path:
