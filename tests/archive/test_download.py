@@ -189,10 +189,21 @@ def test_exclusive_access_without_token(
     archive.add("jw05555001001_04101_00002")
     listing = find(make_query(["5555"]), client)
     assert [f.public for f in listing.files] == [False, True]
-    with pytest.raises(ArchiveError, match=r"1 of 2 files are under exclusive access.*MAST_API_TOKEN"):
+    with pytest.raises(ArchiveError, match=r"1 of 2 files is under exclusive access.*MAST_API_TOKEN"):
         download(listing.files, tmp_path, connection=connection)
     assert [p.name for p in tmp_path.glob("*.fits")] == [listing.files[1].name]
     assert not _transfers(archive, listing.files[0].name)  # it was not even asked for
+
+
+def test_all_exclusive_leaves_no_folder(
+    client: MastClient, connection: Connection, archive: Archive, tmp_path: Path
+) -> None:
+    archive.add("jw05555001001_04101_00001", access="RESTRICTED")
+    listing = find(make_query(["5555"]), client)
+    out = tmp_path / "new" / "folder"
+    with pytest.raises(ArchiveError, match="under exclusive access"):
+        download(listing.files, out, connection=connection)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_access_ended_since_the_listing(

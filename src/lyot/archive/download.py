@@ -82,7 +82,7 @@ def download(
     files : sequence of ArchiveFile
         From `lyot.archive.search.find`.
     folder : path
-        Made if it is not there.
+        Made if it is not there and there is something to fetch.
     connection : Connection, optional
         By default what the environment says.
     at_once : int, optional
@@ -108,10 +108,12 @@ def download(
     current = tuple(destination(folder, f.name) for f in files if f.name not in names)
     if not lacking:
         return Downloaded(folder, (), current)
-    _prepare(folder, lacking)
     closed = [f for f in lacking if not f.public and connection.token is None]
+    wanted = [f for f in lacking if f not in closed]
     batch = _Batch(folder, MastClient(connection), on_progress)
-    batch.run([f for f in lacking if f not in closed], max(1, at_once))
+    if wanted:  # else no folder is made, and none is found too small
+        _prepare(folder, wanted)
+        batch.run(wanted, max(1, at_once))
     _complain(batch.failures, closed, len(files))
     return Downloaded(folder, tuple(sorted(batch.fetched)), current)
 
@@ -200,7 +202,7 @@ def _complain(failures: Sequence[LyotError], closed: Sequence[ArchiveFile], tota
     """Raise one error for all files that did not come."""
     if closed:
         raise ArchiveError(
-            f"{len(closed)} of {total} files are under exclusive access, such as {closed[0].name}; "
+            f"{len(closed)} of {total} files {'is' if len(closed) == 1 else 'are'} under exclusive access, such as {closed[0].name}; "
             f"set {TOKEN_VARIABLE} to your MAST token (https://auth.mast.stsci.edu/tokens) and run again."
         )
     if len(failures) == 1:

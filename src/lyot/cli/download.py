@@ -45,6 +45,10 @@ def _size(number: float) -> str:
     return ""
 
 
+def _files(number: int) -> str:
+    return f"{number} file" if number == 1 else f"{number} files"
+
+
 def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skipped: set[str]) -> None:
     """Print the table of files and their sum."""
     from rich.console import Console
@@ -71,7 +75,7 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
         console = Console(highlight=False, width=200)
     console.print(table)
     wanted = [file for _, file in rows if file.name in lacking]
-    typer.echo(f"{len(wanted)} files to fetch, {_size(sum(f.size for f in wanted))}")
+    typer.echo(f"{_files(len(wanted))} to fetch, {_size(sum(f.size for f in wanted))}")
 
 
 def proposals(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient) -> list[Proposal]:
@@ -199,7 +203,8 @@ def fetch(
         return None
     with _bars(lacking) as bars:
         result = download(files, out, connection=client.connection, at_once=jobs or AT_ONCE, on_progress=bars)
-    typer.echo(f"{len(result.fetched)} files fetched, {len(result.current)} were there; all in {out}")
+    there = len(result.current)
+    typer.echo(f"{_files(len(result.fetched))} fetched, {there} {'was' if there == 1 else 'were'} there; all in {out}")
     return result
 
 
