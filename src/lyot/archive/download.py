@@ -201,8 +201,9 @@ class _Batch:
 def _complain(failures: Sequence[LyotError], closed: Sequence[ArchiveFile], total: int) -> None:
     """Raise one error for all files that did not come."""
     if closed:
+        verb = "is" if len(closed) == 1 else "are"
         raise ArchiveError(
-            f"{len(closed)} of {total} files {'is' if len(closed) == 1 else 'are'} under exclusive access, such as {closed[0].name}; "
+            f"{len(closed)} of {total} files {verb} under exclusive access, such as {closed[0].name}; "
             f"set {TOKEN_VARIABLE} to your MAST token (https://auth.mast.stsci.edu/tokens) and run again."
         )
     if len(failures) == 1:
