@@ -1,5 +1,6 @@
 """The report, made from a small run folder written by hand."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lyot import dq
@@ -201,6 +203,24 @@ def test_compass_points_north_and_east():
     figures.draw_image(ax, np.zeros((11, 11)), view=view)
     where = {t.get_text(): t.get_position() for t in ax.texts}
     assert where["N"][1] > where["E"][1] and where["E"][0] < where["N"][0]
+
+
+@pytest.mark.parametrize(
+    ("width", "limits"), [(1.0, (-5.0, 3000.0)), (1.0, (-300.0, 300.0)), (100.0, (-3.0, 4.0)), (1e-3, (5.0, 9.0))]
+)
+def test_labels_of_a_stretched_colour_bar_do_not_overlap(width, limits):
+    figure = Figure(figsize=(2.7, 2.4))  # the smallest panel that we draw
+    FigureCanvasAgg(figure)
+    drawn = figures.draw_image(figure.subplots(), np.zeros((11, 11)), asinh=width, limits=limits)
+    figure.canvas.draw()
+    labels = [t for t in drawn.colorbar.ax.get_yticklabels() if t.get_text()]
+    boxes = sorted((t.get_window_extent() for t in labels), key=lambda b: b.y0)
+    assert len(boxes) >= 2
+    assert all(above.y0 > below.y1 for below, above in itertools.pairwise(boxes))
+    ticks = figures.asinh_ticks(drawn.norm)
+    assert all(limits[0] <= t <= limits[1] for t in ticks)
+    if limits[0] == -limits[1]:
+        assert ticks == [-t for t in reversed(ticks)] and 0.0 in ticks
 
 
 def test_mark_source_goes_to_the_position_angle():

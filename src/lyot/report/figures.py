@@ -6,7 +6,7 @@ what it drew, so that colour limits and labels can be changed afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, BoundaryNorm, ListedColormap, Normalize
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lyot import dq as dq_flags
@@ -116,6 +117,10 @@ def draw_image(
         bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))  # as high as the image
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
+        if isinstance(norm, AsinhNorm):
+            values = asinh_ticks(norm)
+            bar.set_ticks(values, labels=[f"{v:g}".replace("-", "\N{MINUS SIGN}") for v in values])
+            bar.minorticks_off()
     ax.tick_params(labelsize=7)
     if view is None:
         ax.set_xlabel("x [pixel]", fontsize=8)
@@ -130,6 +135,38 @@ def draw_image(
     draw_compass(ax, view.pa_y, color=ink)
     draw_scale_bar(ax, color=ink)
     return drawn
+
+
+def asinh_ticks(norm: AsinhNorm, apart: float = 0.07) -> list[float]:
+    """Zero, powers of ten and three times these, of both signs, at least `apart` (part of the bar) from each other.
+
+    Large values go before small ones, so that what is left out lies in the linear part about zero.
+
+    Parameters
+    ----------
+    norm : AsinhNorm
+        With limits set.
+    apart : float
+        Least distance of two ticks as a part of the length of the colour bar.
+    """
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 0.0)
+    top = max(abs(low), abs(high))
+    if not (low < high and np.isfinite(top)):
+        return []
+    last = int(np.floor(np.log10(top)))
+    first = min(int(np.floor(np.log10(norm.linear_width))), last - 1)
+    powers = [10.0**n for n in range(last, first - 1, -1)]
+    ticks: list[float] = []
+
+    def add(values: Iterable[float]) -> None:
+        for value in values:
+            if low <= value <= high and all(abs(norm(value) - norm(t)) >= apart for t in ticks):
+                ticks.append(value)
+
+    add((0.0, *(sign * m * p for m in (1.0, 3.0) for p in powers for sign in (1.0, -1.0))))
+    if len(ticks) < 3:  # limits close to each other and far from zero
+        add(float(v) for v in MaxNLocator(6).tick_values(low, high))
+    return sorted(ticks)
 
 
 def _extent(shape: tuple[int, ...], view: View | None) -> tuple[float, float, float, float]:
