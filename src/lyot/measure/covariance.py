@@ -33,8 +33,8 @@ RADIAL_CORRELATION = 0.35
 PRIOR_ELEMENTS = 6
 """Weight of the prediction from the correlation of the residuals against the template's scatter, in places.
 
-Chosen on simulated sequences: with 4 the errors of positions inside 1.2 arcsec are a quarter too large, with 12 those of
-fluxes there are too small.
+Chosen on simulated sequences: with 4 the errors of positions inside 1.2 arcsec are a quarter too large, with 12 those
+of fluxes there are too small.
 """
 
 
