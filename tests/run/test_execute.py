@@ -16,6 +16,7 @@ from lyot.run.config import build_config, load_config
 from lyot.run.crds import Calibration
 from lyot.run.execute import run
 from lyot.run.manifest import Manifest
+from tests.run import fakes as fakes_module
 from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import fake_pipelines
 
@@ -156,6 +157,17 @@ def test_a_product_that_is_gone_or_damaged_is_made_again(fakes, data, tmp_path):
     assert run([data], tmp_path / "out", inline=True).done == 2
     result.products("stage2", "_calints.fits")[0].write_bytes(b"damaged")
     assert run([data], tmp_path / "out", inline=True).done == 3
+
+
+def test_a_product_that_is_not_made_any_more_is_removed(fakes, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(fakes_module.SUFFIXES, "stage3", ("psfstack", "i2d", "refined"))
+        first = run([data], tmp_path / "out", inline=True)
+    (refined,) = first.products("stage3", "_refined.fits")
+    assert refined.is_file()
+    again = run([data], tmp_path / "out", load_config(settings=["stage3.klip.truncate=20"]), inline=True)
+    assert not refined.exists() and not again.products("stage3", "_refined.fits")
+    assert all(p.is_file() for p in again.products("stage3"))
 
 
 def test_another_version_redoes_everything(fakes, data, tmp_path, monkeypatch):
