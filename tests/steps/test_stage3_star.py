@@ -119,6 +119,21 @@ def test_without_acquisition_images_auto_says_what_it_did(caplog):
     assert "Lyot spot" in found.note and "no target-acquisition images" in found.note
 
 
+def test_a_position_far_from_the_mask_is_a_mistake():
+    science, _ = sequence(np.random.default_rng(1), n_references=1)
+    with pytest.raises(ConfigError, match=r"arcsec from the mask's reference point"):
+        locate_star(science, None, StarPositionParams(position="150.0,150.0"))
+
+
+def test_a_note_goes_into_a_header_whatever_letters_a_path_has():
+    science, _ = sequence(np.random.default_rng(1), n_references=1)
+    found = locate_star(
+        science, None, StarPositionParams(position="acquisition", acquisition=("/home/müller/a\nb_cal.fits",))
+    )
+    note = dict((c[0], c[1]) for c in found.cards())["STARNOTE"]
+    assert fits.Header([("STARNOTE", note)])["STARNOTE"].startswith("acquisition: /home/m?ller/a b_cal.fits")
+
+
 def test_commanded_offsets_are_told_and_not_applied(caplog):
     science, references = sequence(np.random.default_rng(1), n_references=1)
     science[0].meta.dither.x_offset, science[0].meta.dither.y_offset = 0.226, 0.156

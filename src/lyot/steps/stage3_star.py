@@ -115,8 +115,12 @@ class StarPosition:
             ("STARERRX", round(float(error[0]), 3), "[mas] error of STARDX"),
             ("STARERRY", round(float(error[1]), 3), "[mas] error of STARDY"),
         ]
-        return cards + ([("STARNOTE", self.note[:68], "")] if self.note else [])
+        note = " ".join(self.note.encode("ascii", "replace").decode().split())  # a path may hold any letter
+        return cards + ([("STARNOTE", note[:68], "")] if note else [])
 
+
+FARTHEST_GIVEN = 2.0
+"""A position given farther than this from the mask's reference point is taken for a mistake, arcsec."""
 
 REFERENCE_ERROR = 7.0
 """Error of the reference point as the star's position, per axis, mas; as in the measurements' error budget."""
@@ -181,6 +185,11 @@ def locate_star(
         where = geometry_of(targets[0])
         scale = np.array(where.pixel_scale)
         offset = 1e3 * (np.array(given) - np.array(where.star)) * scale
+        if np.hypot(*offset) > 1e3 * FARTHEST_GIVEN:
+            raise ConfigError(
+                f"locate_star.position: {params.position} is {1e-3 * np.hypot(*offset):.1f} arcsec from the mask's "
+                f"reference point at {where.star[0]:.1f},{where.star[1]:.1f}; expected a star behind the mask."
+            )
         found = StarPosition(np.tile(offset, (len(targets), 1)), np.zeros((len(targets), 2)), "given")
     else:
         found = _by(targets, stack, params)

@@ -115,7 +115,7 @@ def fit_star(
     InputError
         If shapes do not agree.
     ReductionError
-        If an exposure has too few good pixels.
+        If an exposure has too few good pixels, or they do not determine the fit.
     """
     p = params or StarFitParams()
     data = np.atleast_2d(np.asarray(frames, dtype=np.float64))
@@ -132,7 +132,10 @@ def fit_star(
     if background is not None:
         patterns.append(np.nan_to_num(np.asarray(background, dtype=np.float64)))
     fit = _Fit(np.where(good, data, 0.0), good, noise, model, where, np.array(patterns), p)
-    fit.run()
+    try:
+        fit.run()
+    except linalg.LinAlgError as error:
+        raise ReductionError(f"star position: the pixels do not determine the fit ({error}).") from error
     return fit.result()
 
 
