@@ -125,3 +125,15 @@ def test_the_template_s_defaults_can_be_switched_on():
 def test_unacceptable_values_are_told_with_what_is_accepted() -> None:
     with pytest.raises(ConfigError, match=r"median_over.*option\('exposure', 'integration'"):
         build_config({"stage1": {"jump": {"median_over": "row"}}})
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [
+        ("stage3.refine.protect=here", "refine.protect: expected auto, or separation,position angle"),
+        ("stage3.locate_star.position=there", "locate_star.position: expected reference"),
+    ],
+)
+def test_texts_that_no_step_could_read_are_refused_before_anything_is_done(setting, match):
+    with pytest.raises(ConfigError, match=match):
+        load_config(settings=[setting])

@@ -109,9 +109,10 @@ class _LocalPool:
             worker.shutdown()
 
     def kill(self) -> None:
-        """End all workers at once."""
+        """End all workers at once; those that have nothing to do end by themselves and clear up what they hold."""
+        idle = {id(worker) for worker in self._idle()}
         for worker in self._workers:
-            processes = list((worker._processes or {}).values())
+            processes = [] if id(worker) in idle else list((worker._processes or {}).values())
             worker.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()

@@ -153,7 +153,20 @@ def check_stage(stage: str, table: Mapping[str, Any], *, where: str = "") -> dic
             own |= _checked_table({name: value}, known[""], f"{place}[{stage}]")
     arguments = {**own, "steps": steps}
     _validate(stage, arguments, place)
+    _check_texts(steps)
     return arguments
+
+
+def _check_texts(steps: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse texts that no step could read, before anything is done."""
+    if "protect" in steps.get("refine", {}):
+        from lyot.steps.stage3_refine import RefineParams
+
+        RefineParams(protect=steps["refine"]["protect"]).places()
+    if "position" in steps.get("locate_star", {}):
+        from lyot.steps.stage3_star import StarPositionParams
+
+        StarPositionParams(position=steps["locate_star"]["position"]).given()
 
 
 def _validate(stage: str, arguments: dict[str, Any], place: str) -> dict[str, Any]:
