@@ -12,10 +12,10 @@ from lyot.instrument import coronagraph
 from lyot.optics import CoronagraphModel, drifted
 from lyot.optics.drift import OPTICS, drift_images
 from lyot.steps.coron3 import Coron3Pipeline
-from lyot.steps.stage3_refine import RefineParams, around, can_refine, parse_places, refine
+from lyot.steps.stage3_refine import RefineParams, RefineStep, around, can_refine, parse_places, refine
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+from tests.steps.stage23_synthetic import exposure, write_association
 from tests.steps.stage23_synthetic import sequence as exposures
-from tests.steps.stage23_synthetic import write_association
 
 pytestmark = pytest.mark.filterwarnings("ignore::stdatamodels.exceptions.NoTypeWarning")
 
@@ -125,6 +125,32 @@ def test_places_that_are_given(make):
     assert abs(second.sources[0].signal / second.sources[0].noise) < 5  # there is nothing
 
 
+def test_places_that_are_not_on_the_data(make, caplog):
+    """The frames reach to 4.5 arcsec along their sides, and to 6.3 in the corners."""
+    plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,)))
+    assert refine(plan, F1550C, RefineParams(protect="30,20", wavefront_drift=0.0)) is None
+    assert "30.000 arcsec, 20.00 deg is not on the data" in caplog.text
+    second = refine(plan, F1550C, RefineParams(protect="30,20; 0.9,158", wavefront_drift=0.0))
+    assert second is not None and [s.separation for s in second.sources] == [0.9]
+
+
+def test_a_place_in_two_zones_is_compared_with_others(make):
+    """Its aperture lies across the edge of a zone, so that neither zone alone fills it."""
+    plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,), zone_edges=(1.2,)))
+    second = refine(plan, F1550C, RefineParams(protect="1.2,158", wavefront_drift=0.0))
+    assert second is not None and second.sources[0].places >= 4
+    assert np.isfinite(second.sources[0].noise) and np.isfinite(second.sources[0].signal)
+
+
+def test_a_second_pass_without_pixels_to_fit_leaves_the_first_alone(make, caplog):
+    sequence, _ = make(0.0)
+    step = RefineStep(protect="0.2,30", protect_radius=5.0, wavefront_drift=0.0)
+    step.plan = plan_reduction(sequence, ReductionParams(truncations=(9,), outer_radius=0.5, zone_edges=()))
+    model = exposure(sequence.science, name="one.fits", star=CENTER)
+    assert step.process(model) is None and step.refined is None
+    assert "no second pass: no pixel is left" in caplog.text
+
+
 @pytest.mark.parametrize("text", ["0.8", "a,b", "-1,20", "0.8;20", "1,nan"])
 def test_places_that_cannot_be_read(text):
     with pytest.raises(ConfigError, match=r"refine.protect: expected auto, or separation,position angle"):
@@ -168,3 +194,17 @@ def test_the_second_pass_can_be_left_out(products, tmp_path, monkeypatch):
     Coron3Pipeline.call(str(products / "coron3_asn.json"), output_dir=str(tmp_path), save_results=True, steps=steps)
     names = {p.name for p in tmp_path.glob("*.fits")}
     assert "target_i2d.fits" in names and "target_refined.fits" not in names
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ({"refine": {"protect": "0.8"}}, "refine.protect"),
+        ({"locate_star": {"position": "star"}}, "locate_star.position"),
+    ],
+)
+def test_what_cannot_be_read_is_told_before_the_work_begins(products, tmp_path, monkeypatch, steps, words):
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    with pytest.raises(ConfigError, match=words):
+        Coron3Pipeline.call(str(products / "coron3_asn.json"), output_dir=str(tmp_path), save_results=True, steps=steps)
+    assert not list(tmp_path.glob("*.fits"))

@@ -16,14 +16,15 @@ from jwst.pipeline.calwebb_coron3 import Coron3Pipeline as OfficialCoron3Pipelin
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
+from lyot.params import from_step
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_products import add_cards, set_sky_grid, sky_grid
-from lyot.steps.stage3_refine import RefineStep
+from lyot.steps.stage3_refine import RefineParams, RefineStep, given_places
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
-from lyot.steps.stage3_star import LocateStarStep, at_reference_point, keep_star
+from lyot.steps.stage3_star import LocateStarStep, StarPositionParams, at_reference_point, keep_star
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             self.align_refs.mode = self.klip.mode = "official"
             super().process(user_input)
             return
+        self._check()
         log.info("Starting calwebb_coron3 (lyot) ...")
         models = self.prepare_output(user_input, asn_exptypes=["science", "psf"])
         if not hasattr(models, "asn_table") or not models.asn_table.get("products"):
@@ -107,6 +109,13 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             if models is not user_input:
                 models.close()
         log.info("... ending calwebb_coron3 (lyot)")
+
+    def _check(self) -> None:
+        """Refuse what cannot be read before the work begins, not at its end."""
+        if not self.locate_star.skip:
+            from_step(StarPositionParams, self.locate_star).given()
+        if not self.refine.skip:
+            given_places(from_step(RefineParams, self.refine).protect)
 
     def _run(self, models: Any, user_input: Any) -> None:
         """The steps in their order."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
-from lyot.errors import ConfigError
+from lyot.errors import ConfigError, ReductionError
 from lyot.instrument import CORONAGRAPHS, Coronagraph
 from lyot.measure.detection import DetectionParams, detect_sources
 from lyot.measure.noise import aperture_sums
@@ -68,6 +67,16 @@ class RefineParams:
         min=0.0,
         max=100.0,
     )
+
+    def places(self) -> tuple[Place, ...] | None:
+        """The sources that are named; None where they are to be found.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be read.
+        """
+        return None if self.protect.strip().lower() == "auto" else parse_places(self.protect)
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,7 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
         ImageModel or None
             None if there is no source to leave out, or no model of the coronagraph.
         """
+        self.refined = None
         several = isinstance(psfsub, Sequence) and not isinstance(psfsub, str)
         models = [open_exposure(m) for m in (psfsub if several else [psfsub])]
         known = coronagraph_of(models[0])
@@ -134,9 +144,13 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
             return None
         params = from_step(RefineParams, self)
         area = float(models[0].meta.photometry.pixelarea_steradians or known.pixel_area)
-        self.refined = refine(self.plan, known, params, pixel_area=area)
+        try:
+            self.refined = refine(self.plan, known, params, pixel_area=area)
+        except ReductionError as error:  # the first pass stands without it
+            log.warning("no second pass: %s", error)
+            return None
         if self.refined is None:
-            log.info("no source was found within %g arcsec: no second pass", REACH)
+            log.info("no second pass: there is no source to leave out of the fit")
             return None
         return refined_image(models, self.refined, params)
 
@@ -174,20 +188,22 @@ def refine(
     Returns
     -------
     Refined or None
-        None if no source is named or found.
+        None if no source is named or found on the data.
 
     Raises
     ------
     ConfigError
         If `protect` cannot be read.
+    ReductionError
+        If too few pixels are left to fit.
     """
     params = params or RefineParams()
     k = plan.recommended
     one = plan_reduction(plan.sequence, replace(plan.params, truncations=(k,), recommended=k))
-    if params.protect.strip().lower() == "auto":
+    places = given_places(params.protect)
+    if places is None:
         places = find_sources(one, coronagraph, pixel_area or coronagraph.pixel_area)
-    else:
-        places = parse_places(params.protect)
+    places = on_data(one, places, params.protect_radius * coronagraph.lambda_over_d)
     if not places:
         return None
     changes = star_changes(plan.sequence, coronagraph, params.wavefront_drift)
@@ -199,6 +215,11 @@ def refine(
         log.info("left out of the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d places left out alike",
                  s.separation, s.position_angle, s.signal / s.noise, s.places)  # fmt: skip
     return Refined(second, result, tuple(own))
+
+
+def given_places(protect: str) -> tuple[Place, ...] | None:
+    """The places that `protect` names; None where they are to be found (auto)."""
+    return None if protect.strip().lower() == "auto" else parse_places(protect)
 
 
 def parse_places(text: str) -> tuple[Place, ...]:
@@ -221,6 +242,18 @@ def parse_places(text: str) -> tuple[Place, ...]:
             )
         places.append((separation, angle % 360.0))
     return tuple(places)
+
+
+def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tuple[Place, ...]:
+    """Those of some places that have pixels of the reduction within `radius` (arcsec); the log names the others."""
+    seen = np.zeros(plan.sequence.shape, dtype=bool)
+    for zone in plan.zones:
+        seen.ravel()[zone.subtract] = True
+    kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
+    for place in places:
+        if place not in kept:
+            log.warning("%.3f arcsec, %.2f deg is not on the data: nothing to leave out of the fit there", *place)
+    return kept
 
 
 def find_sources(plan: ReductionPlan, coronagraph: Coronagraph, pixel_area: float) -> tuple[Place, ...]:
@@ -289,7 +322,9 @@ def _against_alike(
     separation, angle = places[index]
     step = np.degrees(2.0 * np.arcsin(min(1.0, coronagraph.lambda_over_d / (2.0 * separation))))
     edges = (0.0, *zone_edges(plan.sequence, plan.params), np.inf)
-    inner, outer = next((a, b) for a, b in pairwise(edges) if a <= separation < b)
+    half = 0.5 * coronagraph.lambda_over_d + 1.5 * plan.grid.pixel_scale  # the aperture may lie in two zones
+    inner = max(e for e in edges if e <= max(separation - half, 0.0))
+    outer = min(e for e in edges if e > separation + half)
     zone = replace(
         plan.params,
         inner_radius=max(plan.params.inner_radius, inner),
@@ -299,7 +334,10 @@ def _against_alike(
 
     def value(place: Place) -> float:
         left_out = around(plan.sequence, [*places, place], radius)
-        trial = plan_reduction(plan.sequence, zone, exclude=left_out, changes=changes)
+        try:
+            trial = plan_reduction(plan.sequence, zone, exclude=left_out, changes=changes)
+        except ReductionError:
+            return float("nan")  # nothing is left to fit
         image = trial.reduce(with_variance=False).combined[0]
         east, north = geometry.sky_offset(*place)
         side, (x, y) = trial.grid.pixel_scale, trial.grid.center
@@ -322,7 +360,9 @@ def _distance(a: Place, b: Place) -> float:
 
 def _aperture(image: FloatArray, at: tuple[float, float], fwhm: float) -> float:
     """Sum in the aperture of one FWHM centred on the nearest pixel; NaN where it has no data."""
-    return float(aperture_sums(image, fwhm)[round(at[1]), round(at[0])])
+    x, y = round(at[0]), round(at[1])
+    inside = 0 <= y < image.shape[0] and 0 <= x < image.shape[1]
+    return float(aperture_sums(image, fwhm)[y, x]) if inside else float("nan")
 
 
 def refined_image(models: Sequence[JwstDataModel], refined: Refined, params: RefineParams) -> JwstDataModel:
