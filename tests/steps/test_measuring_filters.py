@@ -9,7 +9,7 @@ from scipy import ndimage
 from lyot import geometry
 from lyot.instrument import CORONAGRAPHS, coronagraph
 from lyot.measure import CompanionParams, ContrastParams, contrast_curve, detect_sources, fit_companions
-from lyot.steps.measuring_io import injector_of, off_axis_source
+from lyot.steps.measuring_io import injector_of, off_axis_source, reference_residuals
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 PA_Y = np.array([113.0, 122.4])
@@ -58,3 +58,19 @@ def test_a_planet_behind_each_mask(name):
     # at the planet's separation the boundaries take a good part of the angles; farther out they do not
     assert curve.flux_limit[-1] < 0.8 * flux
     assert (curve.throughput > 0.05).all() and (curve.throughput <= 1.0).all()
+
+
+def test_residuals_of_the_references_have_the_pixels_of_the_image():
+    """Columns without data at the edge, as those of MIRI's reference pixels: the grid must not grow by them."""
+    whole = sequence_of("F1550C")
+    y, x = (slice(round(v) - 30, round(v) + 31) for v in reversed(coronagraph("F1550C").reference_point))
+    science, references = whole.science[:, y, x].copy(), whole.references[:, y, x].copy()
+    science[:, :, :4] = references[:, :, :4] = np.nan
+    science[:, :, -4:] = references[:, :, -4:] = science[:, :4] = references[:, :4] = np.nan
+    science[:, -4:] = references[:, -4:] = np.nan
+    star = np.array(whole.star) - (x.start, y.start)
+    plan = plan_reduction(whole.replace(science=science, references=references, star=star),
+                          ReductionParams(truncations=(3,), recommended=3))  # fmt: skip
+    found = reference_residuals(plan, 3)
+    assert found is not None and found.shape == (6, *plan.exposure_weights.shape[1:])
+    np.testing.assert_array_equal(np.isfinite(found[0]), np.isfinite(plan.reduce().combined[0]))

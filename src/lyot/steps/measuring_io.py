@@ -199,11 +199,16 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     if len(groups) < LEAST_REFERENCES:
         return None
     out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
+    seen = np.zeros(s.shape, dtype=bool)  # the filled library has no NaN, but the same pixels are to be reduced
+    for zone in plan.zones:
+        seen.ravel()[zone.subtract] = True
     for image, group in zip(out, groups, strict=True):
         others = frames[exposure != group]
         params = dataclasses.replace(plan.params, truncations=(min(modes, len(others)),), recommended=None)
         sequence = s.replace(
-            science=np.repeat(frames[exposure == group].mean(axis=0)[np.newaxis], s.n_exposures, axis=0),
+            science=np.repeat(
+                np.where(seen, frames[exposure == group].mean(axis=0), np.nan)[np.newaxis], s.n_exposures, axis=0
+            ),
             exposure=np.arange(s.n_exposures),
             science_variance=None,
             references=others,
