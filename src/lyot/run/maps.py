@@ -80,8 +80,9 @@ def _source_cards(maps: MatchedFilter, places: tuple[tuple[int, int], ...]) -> d
     cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources taken out before the noise")}
     for i, (x, y) in enumerate(places[:99], start=1):
         px, py, flux = maps.peak(x, y)
-        cards |= {f"SRCX{i}": (px + 1, "[pixel] 1-based"), f"SRCY{i}": (py + 1, "[pixel] 1-based"),
-                  f"SRCF{i}": (flux, "[Jy] flux at the maximum between pixels")}  # fmt: skip
+        cards |= {f"SRCX{i}": (px + 1, "[pixel] 1-based"), f"SRCY{i}": (py + 1, "[pixel] 1-based")}
+        if np.isfinite(flux):  # not where the source leaves too few places of its ring; headers hold no NaN
+            cards[f"SRCF{i}"] = (flux, "[Jy] flux at the maximum between pixels")
     return cards
 
 
