@@ -22,7 +22,7 @@ from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_products import add_cards, set_sky_grid, sky_grid
-from lyot.steps.stage3_refine import RefineParams, RefineStep, given_places
+from lyot.steps.stage3_refine import RefineParams, RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
 from lyot.steps.stage3_star import LocateStarStep, StarPositionParams, at_reference_point, keep_star
 
@@ -115,7 +115,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         if not self.locate_star.skip:
             from_step(StarPositionParams, self.locate_star).given()
         if not self.refine.skip:
-            given_places(from_step(RefineParams, self.refine).protect)
+            from_step(RefineParams, self.refine).places()
 
     def _run(self, models: Any, user_input: Any) -> None:
         """The steps in their order."""

@@ -200,7 +200,7 @@ def refine(
     params = params or RefineParams()
     k = plan.recommended
     one = plan_reduction(plan.sequence, replace(plan.params, truncations=(k,), recommended=k))
-    places = given_places(params.protect)
+    places = params.places()
     if places is None:
         places = find_sources(one, coronagraph, pixel_area or coronagraph.pixel_area)
     places = on_data(one, places, params.protect_radius * coronagraph.lambda_over_d)
@@ -215,11 +215,6 @@ def refine(
         log.info("left out of the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d places left out alike",
                  s.separation, s.position_angle, s.signal / s.noise, s.places)  # fmt: skip
     return Refined(second, result, tuple(own))
-
-
-def given_places(protect: str) -> tuple[Place, ...] | None:
-    """The places that `protect` names; None where they are to be found (auto)."""
-    return None if protect.strip().lower() == "auto" else parse_places(protect)
 
 
 def parse_places(text: str) -> tuple[Place, ...]:
