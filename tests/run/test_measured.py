@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lyot.errors import MissingInputError
+from lyot.errors import InputError, MissingInputError
 from lyot.run import measured
 from lyot.run.manifest import Manifest, Product, Record
 
@@ -31,3 +31,14 @@ def test_that_of_the_image_else_the_last(folder):
 def test_an_association_that_is_gone(folder):
     with pytest.raises(MissingInputError, match=r"asn/b\.json: the association of stage 3 cannot be read"):
         measured.open_run(folder)
+
+
+@pytest.mark.parametrize("where", ["", "klip"])
+def test_the_official_algorithm_is_not_taken_for_ours(folder, where):
+    """Stage 3 as a whole hands its mode to the step only when it runs; the record has what was asked for."""
+    parameters = {"": {"mode": "lyot"}, "klip": {"mode": "lyot", "truncate": [9]}}
+    record = replace(Manifest(folder).record("stage3/a"), parameters=parameters)
+    assert measured._klip_parameters(record) == parameters["klip"]
+    record = replace(record, parameters={**parameters, where: {**parameters[where], "mode": "official"}})
+    with pytest.raises(InputError, match="official algorithm"):
+        measured.open_reduction([], None, measured._klip_parameters(record))

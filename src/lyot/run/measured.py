@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -78,6 +79,14 @@ def _product(out: Path, record: Record, suffix: str) -> Path | None:
     return found[0] if found else None
 
 
+def _klip_parameters(record: Record) -> dict[str, Any]:
+    """Parameters of the subtraction as they were used: ``mode`` of the whole of stage 3 goes before the step's."""
+    parameters = dict(record.parameters.get("klip", {}))
+    if record.parameters.get("", {}).get("mode") == "official":
+        parameters["mode"] = "official"
+    return parameters
+
+
 def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = None) -> MeasuredRun:
     """Open a finished run for measurements.
 
@@ -102,8 +111,7 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
     i2d = _product(out, record, "i2d")
     if i2d is None or not i2d.is_file():
         raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
-    parameters = record.parameters.get("klip", {})
-    sequence = open_reduction(science, _product(out, record, "psfalign"), parameters, modes=modes)
+    sequence = open_reduction(science, _product(out, record, "psfalign"), _klip_parameters(record), modes=modes)
     subtracted = tuple(out / p.path for p in record.products if p.path.endswith("_psfsub.fits"))
     klcube = _product(out, record, "klcube")
     return MeasuredRun(out, sequence, read_combined(i2d), klcube, subtracted=subtracted, key=record.key)

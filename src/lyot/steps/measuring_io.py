@@ -252,7 +252,9 @@ def open_reduction(
         If there is no model of the coronagraph, or the reduction was the official algorithm.
     """
     if parameters.get("mode", "lyot") != "lyot":
-        raise InputError("the reduction was made with klip.mode = official; measurements need our own (mode = lyot).")
+        raise InputError(
+            "the star was subtracted by the official algorithm; measurements need our own (stage3.mode = lyot)."
+        )
     targets = [open_exposure(str(s)) for s in science]
     known = CORONAGRAPHS.get(str(targets[0].meta.instrument.filter))
     if known is None or str(targets[0].meta.instrument.name).upper() != "MIRI":
