@@ -280,3 +280,17 @@ def test_measurements_of_an_earlier_reduction_are_not_shown(run_folder):
     assert "Contrast against separation" not in page
     assert "earlier reduction" in page and "contrast.ecsv" in page
     assert "0.8176 ± 0.0110" in page  # of the reduction that is there
+
+
+def test_the_second_pass_shown_is_that_of_the_image(run_folder):
+    """A folder may hold reductions in several filters, and not all found a source."""
+    from lyot.report.sections import detection_map
+
+    table = np.array([(0.8, 5.2, 11)], dtype=[("SEPARATION", "f8"), ("SNR", "f8"), ("PLACES", "i4")])
+    protected = [fits.BinTableHDU(table, name="PROTECTED")]
+    write(run_folder / "stage3" / "another_refined.fits", np.zeros((60, 60)), sky_header(), protected)
+    section = detection_map(run_folder, None)
+    assert section is not None and "second pass" not in section.text
+    write(run_folder / "stage3" / "x_refined.fits", np.zeros((60, 60)), sky_header(), protected)
+    section = detection_map(run_folder, None)
+    assert section is not None and "0.80 arcsec: 5.2 times the scatter of 11 such places" in section.text

@@ -6,6 +6,7 @@ Each function takes the folder of a run and returns a `Section`, or None when th
 from __future__ import annotations
 
 import base64
+import glob
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -243,7 +244,7 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
     snr = out / "measure" / "snr_map.fits"
     if not combined or not snr.is_file():
         return None
-    refined = sorted((out / "stage3").glob("*_refined.fits"))
+    refined = sorted((out / "stage3").glob(glob.escape(combined[0].name.removesuffix("_i2d.fits")) + "_refined.fits"))
     shown = [(read_product(combined[0]), "combined image"), (_read_snr(snr), "signal to noise")]
     if refined:
         shown.insert(1, (read_product(refined[0]), "second pass"))
