@@ -46,6 +46,12 @@ REACH = 5.0
 GUARD = 2.0
 """Places that are compared with a source are at least so many lambda/D from any source."""
 
+MOST_PLACES = 40
+"""Places that a source is compared with: their scatter is then known to a tenth, and each costs a reduction."""
+
+MOST_SOURCES = 5
+"""Most sources that are left out by themselves: where more are found, they are speckles rather than planets."""
+
 PROTECTED_TABLE = "PROTECTED"
 """Extension that lists the sources left out of the fit."""
 
@@ -257,7 +263,8 @@ def find_sources(plan: ReductionPlan, coronagraph: Coronagraph, pixel_area: floa
     fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
     found = detect_sources(
         injector.image, plan.grid.center, fwhm, plan.grid.pixel_scale,
-        params=DetectionParams(outer_radius=REACH), template=lambda x, y: injector.forward(*injector.sky(x, y)),
+        params=DetectionParams(outer_radius=REACH, max_sources=MOST_SOURCES),
+        template=lambda x, y: injector.forward(*injector.sky(x, y)),
     )  # fmt: skip
     return tuple((d.separation, d.position_angle) for d in found)
 
@@ -340,7 +347,7 @@ def _against_alike(
 
     others = [(separation, (angle + step * k) % 360.0) for k in range(1, int(360.0 / step))]
     free = [p for p in others if all(_distance(p, q) >= GUARD * coronagraph.lambda_over_d for q in places)]
-    values = np.array([value(p) for p in free])
+    values = np.array([value(p) for p in free[:: -(-len(free) // MOST_PLACES) or 1]])
     values = values[np.isfinite(values)]
     mine, n = value((separation, angle)), len(values)
     if n < 4:
