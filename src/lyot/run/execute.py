@@ -251,10 +251,7 @@ class _Scheduler:
         """Take the result of a task; returns whether it succeeded."""
         try:
             result = future.result()
-            before = self._manifest.record(task.id)
             self._manifest.add(self._record(task, result))
-            if before is not None:
-                self._remove_outdated(before)
         except BrokenProcessPool:
             failure: Exception = worker_lost(task)
         except LyotError as error:
@@ -265,15 +262,6 @@ class _Scheduler:
         self._failure = self._failure or failure
         self._notify(Event("failed", task, str(failure)))
         return False
-
-    def _remove_outdated(self, before: Record) -> None:
-        """Remove what a task made the last time and does not make any more, such as the second pass of stage 3."""
-        kept = {p.path for record in self._manifest.records for p in record.products}
-        for product in before.products:
-            if product.path not in kept:
-                log.info("%s: not made any more by %s, and removed", product.path, before.task)
-                with contextlib.suppress(OSError):
-                    (self._plan.out / product.path).unlink()
 
     def _record(self, task: Task, result: TaskResult) -> Record:
         return Record(
