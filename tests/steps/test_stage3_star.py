@@ -14,9 +14,9 @@ from lyot.run.config import build_config
 from lyot.run.plan import make_plan
 from lyot.steps import stage3_star
 from lyot.steps.coron3 import Coron3Pipeline
+from lyot.steps.extra_fits import add_table
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, star_offsets
 from lyot.steps.stage3_klip import reduction_plan
-from lyot.steps.stage3_products import add_table
 from lyot.steps.stage3_star import StarPositionParams, locate_star, star_table
 from tests.run.exposures import write_sequence
 from tests.steps.stage23_synthetic import STAR, exposure, sequence, write_association

@@ -9,7 +9,7 @@ follows that map is told by its own residuals.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,20 +118,27 @@ def local_noise(
     sigma = plain.sigma
     if shape is not None:
         use = np.isfinite(flat) & ~near & np.isfinite(widen) & (True if ring is None else ring)
-        factor = shape ** _exponent(flat, shape, use, [center, near, width, element])
-        sigma = radial_noise(flat / factor, center, near, width=width).sigma * factor
+
+        def scatter(factor: FloatArray) -> FloatArray:
+            return radial_noise(flat / factor, center, near, width=width).sigma * factor
+
+        sigma = scatter(shape ** _exponent(flat, shape, use, element, scatter))
     return RadialNoise(ringlike.mean, sigma * widen, ringlike.count, ringlike.width)
 
 
-def _exponent(flat: FloatArray, shape: FloatArray, use: BoolArray, how: list[Any]) -> float:
-    """How far the scatter follows the shape: mean over its posterior, from the pixels `use`."""
-    center, near, width, element = how
+def _exponent(
+    flat: FloatArray,
+    shape: FloatArray,
+    use: BoolArray,
+    element: float,
+    scatter: Callable[[FloatArray], FloatArray],
+) -> float:
+    """How far the scatter follows the shape: mean over its posterior, from the pixels `use`, `element` for each."""
     evidence = []
     for exponent in EXPONENTS:
-        factor = shape**exponent
-        scatter = radial_noise(flat / factor, center, near, width=width).sigma * factor
+        sigma = scatter(shape**exponent)
         with np.errstate(invalid="ignore", divide="ignore"):
-            each = np.log(scatter) + 0.5 * (flat / scatter) ** 2
+            each = np.log(sigma) + 0.5 * (flat / sigma) ** 2
         evidence.append(-float(np.nansum(each[use])) / element)
     weight = np.exp(np.array(evidence) - max(evidence))
     return float(weight @ EXPONENTS / weight.sum())

@@ -25,7 +25,7 @@ from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.model import CoronagraphModel
 from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, Pupil, jwst_pupil
-from lyot.optics.wavefront import Wavefront, without_pointing
+from lyot.optics.wavefront import SEGMENT_RADIUS, Wavefront, radial_order, without_pointing
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -181,7 +181,7 @@ def _segment_maps(pupil: Pupil) -> list[FloatArray]:
     maps = []
     for k, (cx, cy) in enumerate(pupil.segment_centers, start=1):
         mine = pupil.segment == k
-        maps += [mine * 1.0, mine * (x - cx) / 0.66, mine * (y - cy) / 0.66]  # unit amplitude at the segment's edge
+        maps += [mine * 1.0, mine * (x - cx) / SEGMENT_RADIUS, mine * (y - cy) / SEGMENT_RADIUS]
     return maps
 
 
@@ -192,6 +192,5 @@ def _zernike_maps(pupil: Pupil, highest: int) -> list[FloatArray]:
     rho, theta = np.minimum(np.hypot(x, y) / (CIRCUMSCRIBED_DIAMETER / 2.0), 1.0), np.arctan2(y, x)
     maps = []
     for noll in range(4, highest + 1):
-        order = int(np.ceil((np.sqrt(8 * noll + 1) - 3) / 2))
-        maps.append(np.asarray(zernike1(noll, rho=rho, theta=theta, outside=0.0), dtype=float) / order)
+        maps.append(np.asarray(zernike1(noll, rho=rho, theta=theta, outside=0.0), dtype=float) / radial_order(noll))
     return maps

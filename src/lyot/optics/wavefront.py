@@ -15,6 +15,9 @@ FloatArray = NDArray[np.float64]
 _SHARES = {"segments": 0.3, "low_order": 0.45, "mid_frequency": 0.25}  # of the variance
 _DRIFT_SHARES = {"segments": 0.4, "low_order": 0.55, "mid_frequency": 0.05}  # thermal: rigid segments and bending
 _MID_FREQUENCY_SLOPE = -2.5  # of the power spectrum
+SEGMENT_RADIUS = 0.66
+"""Of a segment, m: its tip and tilt are of unit amplitude at the edge."""
+
 _MID_FREQUENCY_BAND = (4.0, 40.0)  # cycles per pupil
 
 
@@ -117,9 +120,13 @@ def _segments(rng: np.random.Generator, pupil: Pupil) -> FloatArray:
     n = len(pupil.segment_centers)
     piston, tip, tilt = rng.normal(size=n), rng.normal(size=n), rng.normal(size=n)
     k = pupil.segment - 1
-    radius = 0.66  # of a segment, m: tip and tilt of unit amplitude at its edge
     cx, cy = pupil.segment_centers[k, 0], pupil.segment_centers[k, 1]
-    return np.asarray(piston[k] + (tip[k] * (x - cx) + tilt[k] * (y - cy)) / radius)
+    return np.asarray(piston[k] + (tip[k] * (x - cx) + tilt[k] * (y - cy)) / SEGMENT_RADIUS)
+
+
+def radial_order(noll: int) -> int:
+    """Radial order of a Zernike term from its Noll index."""
+    return int(np.ceil((np.sqrt(8 * noll + 1) - 3) / 2))
 
 
 def _low_order(rng: np.random.Generator, pupil: Pupil) -> FloatArray:
@@ -130,9 +137,8 @@ def _low_order(rng: np.random.Generator, pupil: Pupil) -> FloatArray:
     theta = np.arctan2(y, x)
     total = np.zeros(rho.shape)
     for noll in range(4, 16):
-        order = int(np.ceil((np.sqrt(8 * noll + 1) - 3) / 2))  # radial order of a Noll index
         term = zernike1(noll, rho=np.minimum(rho, 1.0), theta=theta, outside=0.0)
-        total += rng.normal() / order * np.asarray(term, dtype=float)
+        total += rng.normal() / radial_order(noll) * np.asarray(term, dtype=float)
     return total
 
 

@@ -17,11 +17,12 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
-from lyot.steps.stage3_products import add_cards, set_sky_grid, sky_grid
+from lyot.steps.stage3_products import set_sky_grid, sky_grid
 from lyot.steps.stage3_refine import RefineParams, RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
 from lyot.steps.stage3_star import LocateStarStep, StarPositionParams, at_reference_point, keep_star
@@ -180,10 +181,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         result = self.combine.run(list(subtracted))
         products = [(self.suffix, result), *self.combine.extra_products(subtracted, self.klip.result)]
         if not self.refine.skip:
-            self.refine.plan = self.klip.plan
+            self.refine.plan, self.refine.star = self.klip.plan, self.combine.star
             refined = self.refine.run(list(subtracted))
-            if refined is not None and self.combine.star is not None:
-                add_cards(refined, self.combine.star.cards())
             products += [] if refined is None else [("refined", refined)]
         blender = ModelBlender()
         for target in targets:

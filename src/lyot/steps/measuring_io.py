@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 
 from lyot import geometry
 from lyot.errors import InputError, ReductionError
-from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.instrument import Coronagraph
 from lyot.measure.disks import Detector
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.sources import SourceImager
 from lyot.params import describe, from_mapping
+from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.sequence_io import open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, reject
 from lyot.steps.stage3_klip import parse_truncate, sequence_with_references
 from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 from lyot.subtract.sequence import mean_by_group
+from lyot.subtract.zones import subtracted_pixels
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +201,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     if len(groups) < LEAST_REFERENCES:
         return None
     out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
-    seen = np.zeros(s.shape, dtype=bool)  # the filled library has no NaN, but the same pixels are to be reduced
-    for zone in plan.zones:
-        seen.ravel()[zone.subtract] = True
+    seen = subtracted_pixels(plan.zones, s.shape)  # the filled library has no NaN, but the same are to be reduced
     for image, group in zip(out, groups, strict=True):
         others = frames[exposure != group]
         params = dataclasses.replace(plan.params, truncations=(min(modes, len(others)),), recommended=None)
@@ -256,8 +256,8 @@ def open_reduction(
             "the star was subtracted by the official algorithm; measurements need our own (stage3.mode = lyot)."
         )
     targets = [open_exposure(str(s)) for s in science]
-    known = CORONAGRAPHS.get(str(targets[0].meta.instrument.filter))
-    if known is None or str(targets[0].meta.instrument.name).upper() != "MIRI":
+    known = coronagraph_of(targets[0])
+    if known is None:
         raise InputError(
             f"{Path(science[0]).name}: contrast and companions need a model of the coronagraph, "
             "and there is one for MIRI only."
@@ -272,7 +272,7 @@ def open_reduction(
     plan = plan_reduction(sequence, params if chosen is None else chosen.params)
     area = targets[0].meta.photometry.pixelarea_steradians or known.pixel_area
     psf = off_axis_source(sequence, known.filter, float(area))
-    injector = injector_of(_narrowed(plan, modes), psf, modes=modes)
+    injector = injector_of(narrowed(plan, modes), psf, modes=modes)
     result_throughput = _combined_throughput(plan)
     return MeasuredSequence(
         injector=injector,
@@ -285,7 +285,7 @@ def open_reduction(
     )
 
 
-def _narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
+def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
     """The plan for one truncation alone, so that nothing is computed in vain."""
     wanted = plan.recommended if modes is None else modes
     if wanted not in plan.truncations:

@@ -21,6 +21,8 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq, geometry
 from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
+from lyot.steps.coronagraphs import boundary_tilt
+from lyot.steps.extra_fits import read_table
 from lyot.steps.stage3_templates import background_template, background_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
@@ -300,7 +302,7 @@ def build_sequence(
     refs = [frames_of(m, dtype=np.float32) for m in references]
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
-    n, x0, y0 = len(targets), windows[0][1].start, windows[0][0].start
+    n = len(targets)
     center = [(g.star[0] - w[1].start, g.star[1] - w[0].start) for g, w in zip(geometries, windows, strict=False)]
     star = np.array(center) + star_offsets(targets, references) / np.array(geometries[0].pixel_scale)
     exposure = np.repeat(np.arange(n), [len(f.data) for f in science])
@@ -315,7 +317,7 @@ def build_sequence(
         reference_exposure=reference_exposure,
         science_variance=_variance(science, windows[:n]),
         reference_variance=_variance(refs, windows[n:]) if refs else None,
-        mask_center=mask_center(targets[0], geometries[0], (x0, y0)),
+        mask_center=center[0],  # CRPIX marks the mask
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
         templates=background_template(targets, windows[:n]),
@@ -331,7 +333,7 @@ def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstData
     """
     zero = np.zeros((len(targets), 2))
     for stack in references:
-        table = stack.instance.get("extra_fits", {}).get(STAR_TABLE, {}).get("data")
+        table = read_table(stack, STAR_TABLE)
         if table is None:
             continue
         rows = {(n.decode() if isinstance(n, bytes) else str(n)).strip(): i for i, n in enumerate(table["FILENAME"])}
@@ -379,19 +381,6 @@ def common_windows(
         x, y = round(s[0]), round(s[1])
         windows.append((slice(y - below, y + above), slice(x - left, x + right)))
     return windows
-
-
-def mask_center(model: JwstDataModel, where: Geometry, origin: tuple[int, int]) -> tuple[float, float]:
-    """Position (x, y) of the centre of the mask in a frame cut at `origin`: CRPIX marks the mask."""
-    return where.star[0] - origin[0], where.star[1] - origin[1]
-
-
-def boundary_tilt(model: JwstDataModel) -> float | None:
-    """Tilt of the quadrant boundaries if the exposure was taken with a four-quadrant phase mask."""
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
-    if known is None or known.kind != "4QPM" or str(model.meta.instrument.name).upper() != "MIRI":
-        return None
-    return known.boundary_tilt
 
 
 def open_exposure(source: Any) -> JwstDataModel:

@@ -26,9 +26,10 @@ from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.instrument import CORONAGRAPHS
 from lyot.params import from_step, spec_from
+from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array
-from lyot.steps.stage3_products import add_cards
 from lyot.steps.stage3_templates import attach_background
 
 log = logging.getLogger(__name__)
@@ -269,8 +270,8 @@ def combined_background(model: JwstDataModel, result: BackgroundResult) -> datam
 
 def strips_of(model: JwstDataModel, shape: tuple[int, ...], exclusion_radius: float) -> tuple[GlowStrip, ...]:
     """The glow sticks on the pixels of an exposure; none for other instruments than MIRI."""
-    known, star = CORONAGRAPHS.get(str(model.meta.instrument.filter)), star_pixel(model)
-    if known is None or star is None or str(model.meta.instrument.name).upper() != "MIRI":
+    known, star = coronagraph_of(model), star_pixel(model)
+    if known is None or star is None:
         return ()
     return glow_strips(known, (shape[0], shape[1]), star, exclusion_radius=exclusion_radius)
 

@@ -12,9 +12,9 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq
 from lyot.calibrate.bad_pixels import BadPixelParams, find_bad_pixels, repair
 from lyot.params import from_step, spec_from
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import frames_of, model_name, open_exposure
-from lyot.steps.stage3_products import add_cards
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
 from lyot.errors import ConfigError, ReductionError
-from lyot.instrument import CORONAGRAPHS
 from lyot.params import param
+from lyot.steps.coronagraphs import coronagraph_of
 from lyot.subtract import CoronagraphicSequence, ReductionParams
 from lyot.subtract.auto import Choice, Psf, candidates, choose
 from lyot.subtract.references import (
@@ -124,8 +124,8 @@ def choose_parameters(
     """
     if params.choose == "fixed":
         return None
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
-    if known is None or str(model.meta.instrument.name).upper() != "MIRI":
+    known = coronagraph_of(model)
+    if known is None:
         raise ConfigError("klip.choose = auto needs a model of the coronagraph, and there is one for MIRI only.")
     noise = float(np.nanstd(sequence.science))
     return choose(

@@ -12,16 +12,10 @@ from jwst.stpipe import Step
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.params import param, spec_from
+from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import Geometry, build_sequence, geometry_of, open_exposure
-from lyot.steps.stage3_products import (
-    add_cards,
-    add_table,
-    sky_cube,
-    sky_grid,
-    sky_image,
-    truncation_table,
-)
+from lyot.steps.stage3_products import sky_cube, sky_grid, sky_image, truncation_table
 from lyot.steps.stage3_star import StarPosition, at_reference_point
 from lyot.subtract import ReductionResult
 

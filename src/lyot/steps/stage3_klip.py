@@ -14,10 +14,11 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
 from lyot.params import describe, from_mapping, from_step, spec_from
+from lyot.steps.extra_fits import add_cards, add_table, read_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import SequenceInput, build_sequence, model_name, open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
-from lyot.steps.stage3_products import add_cards, add_table, detector_cube, read_table, science_flags
+from lyot.steps.stage3_products import detector_cube, science_flags
 from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
 from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import (

@@ -20,19 +20,22 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
 from lyot.errors import ConfigError, ReductionError
-from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.instrument import Coronagraph
 from lyot.measure.detection import DetectionParams, detect_sources
 from lyot.measure.noise import aperture_sums
 from lyot.optics.drift import drift_images
 from lyot.params import from_step, param, spec_from
-from lyot.steps.measuring_io import injector_of, off_axis_source
+from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.extra_fits import add_cards, add_table
+from lyot.steps.measuring_io import injector_of, narrowed, off_axis_source
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import geometry_of, open_exposure
 from lyot.steps.stage3_combine import finish
-from lyot.steps.stage3_products import add_cards, add_table, sky_grid, sky_image
+from lyot.steps.stage3_products import sky_grid, sky_image
+from lyot.steps.stage3_star import StarPosition
 from lyot.subtract import CoronagraphicSequence, ReductionPlan, ReductionResult, plan_reduction
 from lyot.subtract.sequence import mean_by_group
-from lyot.subtract.zones import radius_arcsec, zone_edges
+from lyot.subtract.zones import radius_arcsec, subtracted_pixels, zone_edges
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +129,9 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
     plan: ReductionPlan | None = None
     """The plan of the first pass (set by the pipeline)."""
 
+    star: StarPosition | None = None
+    """Where the star is, for the header (set by the pipeline); None: at the mask's reference point."""
+
     refined: Refined | None = None
 
     def process(self, psfsub: Any) -> JwstDataModel | None:
@@ -158,14 +164,7 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
         if self.refined is None:
             log.info("no second pass: there is no source to leave out of the fit")
             return None
-        return refined_image(models, self.refined, params)
-
-
-def coronagraph_of(model: JwstDataModel) -> Coronagraph | None:
-    """The coronagraph of an exposure; None if it is none of MIRI's."""
-    if str(model.meta.instrument.name).upper() != "MIRI":
-        return None
-    return CORONAGRAPHS.get(str(model.meta.instrument.filter))
+        return refined_image(models, self.refined, params, star=self.star)
 
 
 def can_refine(plan: ReductionPlan) -> bool:
@@ -204,16 +203,14 @@ def refine(
         If too few pixels are left to fit.
     """
     params = params or RefineParams()
-    k = plan.recommended
-    one = plan_reduction(plan.sequence, replace(plan.params, truncations=(k,), recommended=k))
+    one, radius = narrowed(plan, None), params.protect_radius * coronagraph.lambda_over_d
     places = params.places()
     if places is None:
         places = find_sources(one, coronagraph, pixel_area or coronagraph.pixel_area)
-    places = on_data(one, places, params.protect_radius * coronagraph.lambda_over_d)
+    places = on_data(one, places, radius)
     if not places:
         return None
     changes = star_changes(plan.sequence, coronagraph, params.wavefront_drift)
-    radius = params.protect_radius * coronagraph.lambda_over_d
     second = plan_reduction(one.sequence, one.params, exclude=around(one.sequence, places, radius), changes=changes)
     result = second.reduce()
     own = [_against_alike(second, coronagraph, places, k, radius, changes) for k in range(len(places))]
@@ -247,9 +244,7 @@ def parse_places(text: str) -> tuple[Place, ...]:
 
 def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tuple[Place, ...]:
     """Those of some places that have pixels of the reduction within `radius` (arcsec); the log names the others."""
-    seen = np.zeros(plan.sequence.shape, dtype=bool)
-    for zone in plan.zones:
-        seen.ravel()[zone.subtract] = True
+    seen = subtracted_pixels(plan.zones, plan.sequence.shape)
     kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
     for place in places:
         if place not in kept:
@@ -367,12 +362,14 @@ def _aperture(image: FloatArray, at: tuple[float, float], fwhm: float) -> float:
     return float(aperture_sums(image, fwhm)[y, x]) if inside else float("nan")
 
 
-def refined_image(models: Sequence[JwstDataModel], refined: Refined, params: RefineParams) -> JwstDataModel:
+def refined_image(
+    models: Sequence[JwstDataModel], refined: Refined, params: RefineParams, *, star: StarPosition | None = None
+) -> JwstDataModel:
     """The refined product: north-up image with the table of the sources that were left out."""
     result, k = refined.result, refined.result.index()
     variance = None if result.combined_variance is None else result.combined_variance[k]
     image = sky_image(models[0], sky_grid(result, geometry_of(models[0])), result.combined[k], variance)
-    finish(image, models, result)
+    finish(image, models, result, star=star)
     rows = [(s.separation, s.position_angle, s.signal, s.noise, s.signal / s.noise, s.places) for s in refined.sources]
     columns = [("SEPARATION", "f8"), ("PA", "f8"), ("SIGNAL", "f8"), ("NOISE", "f8"), ("SNR", "f8"), ("PLACES", "i4")]
     add_table(image, PROTECTED_TABLE, np.array(rows, dtype=columns))

@@ -18,9 +18,10 @@ from lyot import geometry
 from lyot.calibrate.background import nanmean
 from lyot.errors import InputError
 from lyot.params import from_step, param, spec_from
+from lyot.steps.coronagraphs import boundary_tilt
+from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import (
-    boundary_tilt,
     check_same_setting,
     common_windows,
     frames_of,
@@ -28,7 +29,7 @@ from lyot.steps.sequence_io import (
     model_name,
     open_exposure,
 )
-from lyot.steps.stage3_products import add_table, detector_cube, read_table, reference_table
+from lyot.steps.stage3_products import detector_cube, reference_table
 from lyot.subtract.register import Registration, RegistrationParams, align, register
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,14 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
 from lyot.errors import ConfigError, InputError, LyotError
-from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.instrument import Coronagraph
+from lyot.measure.systematics import STAR_CENTER
 from lyot.params import from_step, param, spec_from
 from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, open_acquisition
+from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.extra_fits import Card, add_table, read_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, geometry_of, model_name, open_exposure
-from lyot.steps.stage3_products import Card, add_table, read_table
 from lyot.steps.stage3_refs import REFERENCES_TABLE
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.star_position import StarFit, StarFitParams, fit_star
@@ -32,6 +34,9 @@ from lyot.subtract.star_position import StarFit, StarFitParams, fit_star
 log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
+
+REFERENCE_ERROR = 1e3 * STAR_CENTER
+"""Error of the reference point as the star's position, per axis, mas."""
 
 WAYS = ("reference", "acquisition", "model", "auto")
 KEYWORDS = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MODEL", "given": "GIVEN"}
@@ -49,7 +54,7 @@ class StarPositionParams:
     )
     acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), any order")
     reference_error: float = param(
-        7.0, help="error of the reference point as the star's position, per axis", unit="mas", min=0.0
+        REFERENCE_ERROR, help="error of the reference point as the star's position, per axis", unit="mas", min=0.0
     )
     acquisition_error: float = param(
         10.0,
@@ -121,9 +126,6 @@ class StarPosition:
 
 FARTHEST_GIVEN = 2.0
 """A position given farther than this from the mask's reference point is taken for a mistake, arcsec."""
-
-REFERENCE_ERROR = 7.0
-"""Error of the reference point as the star's position, per axis, mas; as in the measurements' error budget."""
 
 
 def at_reference_point(n: int, *, error: float = REFERENCE_ERROR, note: str = "") -> StarPosition:
@@ -218,8 +220,8 @@ def _by(targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: S
 
 
 def _coronagraph(model: JwstDataModel) -> Coronagraph:
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
-    if known is None or str(model.meta.instrument.name).upper() != "MIRI":
+    known = coronagraph_of(model)
+    if known is None:
         raise InputError("there is a model of MIRI's coronagraphs only.")
     return known
 

@@ -19,6 +19,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 import lyot
 from lyot.instrument import CORONAGRAPHS, Coronagraph
+from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.sequence_io import geometry_of
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ def throughput_of(model: JwstDataModel) -> NDArray[np.float64] | None:
     (ny, nx) float64 ndarray or None
         NaN outside the field stop; None for an instrument or filter without a model.
     """
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
-    if known is None or str(model.meta.instrument.name).upper() != "MIRI":
+    known = coronagraph_of(model)
+    if known is None:
         return None
     star = geometry_of(model).star
     x = round(known.reference_point[0] - star[0])

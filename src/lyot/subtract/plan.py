@@ -24,7 +24,7 @@ from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
 from lyot.subtract.variance import combined_variance, frame_variance
 from lyot.subtract.weights import roll_weights
-from lyot.subtract.zones import Zone, build_zones, field_mask
+from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def plan_reduction(
         if params.strategy == "rdi"
         else None
     )
-    grid = grid_for(_subtracted(zones, sequence.shape), sequence.star, sequence.pixel_scale)
+    grid = grid_for(subtracted_pixels(zones, sequence.shape), sequence.star, sequence.pixel_scale)
     resamplers = tuple(
         resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
         for star, pa in zip(sequence.star, sequence.pa_y, strict=True)
@@ -393,10 +393,3 @@ def _library_size(params: ReductionParams, n_references: int, frame_exposure: In
     counts = np.bincount(frame_exposure)
     others = int(len(frame_exposure) - counts.max())
     return others + (n_references if params.strategy == "adi+rdi" else 0)
-
-
-def _subtracted(zones: tuple[Zone, ...], shape: tuple[int, int]) -> BoolArray:
-    mask = np.zeros(shape, dtype=bool)
-    for zone in zones:
-        mask.ravel()[zone.subtract] = True
-    return mask

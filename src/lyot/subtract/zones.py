@@ -142,6 +142,14 @@ def build_zones(
     return tuple(zones)
 
 
+def subtracted_pixels(zones: tuple[Zone, ...], shape: tuple[int, int]) -> BoolArray:
+    """Pixels that are subtracted in one of the zones: (ny, nx) bool ndarray."""
+    mask = np.zeros(shape, dtype=bool)
+    for zone in zones:
+        mask.ravel()[zone.subtract] = True
+    return mask
+
+
 def zone_edges(sequence: CoronagraphicSequence, params: ReductionParams) -> tuple[float, ...]:
     """Radii between the annuli, arcsec: as given, or `MIRI_EDGES` where the mask of a MIRI coronagraph is known.
 

@@ -1,0 +1,20 @@
+"""Which of MIRI's coronagraphs an exposure was taken with."""
+
+from __future__ import annotations
+
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.instrument import CORONAGRAPHS, Coronagraph
+
+
+def coronagraph_of(model: JwstDataModel) -> Coronagraph | None:
+    """The coronagraph of an exposure by its filter; None if it is none of MIRI's."""
+    if str(model.meta.instrument.name).upper() != "MIRI":
+        return None
+    return CORONAGRAPHS.get(str(model.meta.instrument.filter))
+
+
+def boundary_tilt(model: JwstDataModel) -> float | None:
+    """Tilt of the quadrant boundaries, degrees counter-clockwise from +x; None without a four-quadrant mask."""
+    known = coronagraph_of(model)
+    return None if known is None or known.kind != "4QPM" else known.boundary_tilt

@@ -1,0 +1,31 @@
+"""Cards and tables of a product that no schema of the data models knows, written and read back through its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+Card = tuple[str, Any, str]
+
+
+def add_cards(model: JwstDataModel, cards: Sequence[Card], *, extension: str = "PRIMARY") -> None:
+    """Add FITS header cards (keyword, value, comment) that no schema knows; cards of the same keyword are replaced."""
+    parts = model.instance.setdefault("extra_fits", {}).setdefault(extension, {})
+    names = {card[0] for card in cards}
+    kept = [list(card) for card in parts.get("header", []) if card[0] not in names]
+    parts["header"] = kept + [list(card) for card in cards]
+
+
+def add_table(model: JwstDataModel, extension: str, table: NDArray[Any]) -> None:
+    """Add a binary table extension (structured array) that no schema knows."""
+    model.instance.setdefault("extra_fits", {})[extension] = {"data": table}
+
+
+def read_table(model: JwstDataModel, extension: str) -> NDArray[Any] | None:
+    """Read back a table written with `add_table`; None if there is none."""
+    found = model.instance.get("extra_fits", {}).get(extension, {}).get("data")
+    return None if found is None else np.asarray(found)
