@@ -33,7 +33,7 @@ from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, contrast_curve, fit_companions, snr_map
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel
-from lyot.steps.measuring_io import injector_of, off_axis_source
+from lyot.reduction.injector import injector_of, off_axis_source
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 PARAMS = ReductionParams(truncations=(5,), recommended=5)

@@ -34,7 +34,7 @@ from lyot.measure.detection import detect_sources
 from lyot.measure.noise import snr_map
 from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
-from lyot.steps.measuring_io import injector_of, off_axis_source, placed
+from lyot.reduction.injector import injector_of, off_axis_source, placed
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 FILTER = "F1550C"

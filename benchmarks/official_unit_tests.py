@@ -55,7 +55,7 @@ def install() -> None:
 
 
 def _params_of(jump_data: Any) -> Any:
-    from lyot.ramps.jump import JumpParams
+    from lyot.ramps.jump_params import JumpParams
 
     j = jump_data
     return JumpParams(
@@ -169,7 +169,8 @@ def _ramp_fit_data(official: Any) -> Any:
     def ramp_fit_data(
         ramps: Any, save_opt: bool, readnoise: np.ndarray, gain: np.ndarray, algorithm: str, *rest: Any
     ) -> Any:
-        from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, fit_ramps
+        from lyot.ramps.ramp_fit import RampFitParams, fit_ramps
+        from lyot.ramps.slopes import GroupTimes
 
         likely = algorithm.upper() == "LIKELY"
         uneven = ramps.read_pattern is not None or ramps.rejection_threshold is not None

@@ -43,7 +43,7 @@ class Variances:
 
 def read_variances(uncal: Path, run: Path, to_mjysr: FloatArray) -> Variances:
     """Variances from the errors of stage 1 (``rateints``)."""
-    from lyot.simulate.truth import read_truth
+    from lyot.simulator.truth import read_truth
 
     groups: dict[str, list[FloatArray]] = {}
     for exposure in read_truth(uncal)["exposures"]:
@@ -156,7 +156,8 @@ def _reference_noise(
 
 def automatic(case: Case) -> tuple[Variant, dict[str, Any]]:
     """Zones and number of modes chosen by planets injected at other position angles (`lyot.subtract.auto`)."""
-    from lyot.steps.stage3_choice import coronagraph_psf
+    from lyot.instrument import CORONAGRAPHS
+    from lyot.reduction.choice import unit_psf
     from lyot.subtract import ReductionParams
     from lyot.subtract.auto import candidates, choose
 
@@ -173,7 +174,7 @@ def automatic(case: Case) -> tuple[Variant, dict[str, Any]]:
     separation, angle = np.hypot(*case.offset), np.degrees(np.arctan2(*case.offset))
     choice = choose(
         means,
-        coronagraph_psf(means, "F1550C"),
+        unit_psf(means, CORONAGRAPHS["F1550C"]),
         separation=float(separation),
         flux=10.0,
         fwhm=case.fwhm,

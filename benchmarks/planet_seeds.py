@@ -2,7 +2,7 @@
 
 The ramps of one sequence take 9 GB and twelve minutes, too much to repeat. What stage 3 gets from them is, for each
 exposure, the mean of its integrations less the mean background, with noise that is close to normal. Here the light is
-that of the simulator itself (`lyot.simulate.light`: drifts of the wavefront, pointing errors, level of the background
+that of the simulator itself (`lyot.simulator.light`: drifts of the wavefront, pointing errors, level of the background
 from exposure to exposure) and the noise that of slopes fitted to ramps of photons and reads. Cosmic rays, flat
 field and linearity are left out. Seed 0 has the static wavefront of the simulator's default, the others each their own.
 """
@@ -66,9 +66,9 @@ def load(folder: Path, seed: int) -> Seed:
 def make(seed: int) -> Seed:
     """Let the simulator make the light of a sequence."""
     from lyot.optics import OpticsParams
-    from lyot.simulate.light import LightMaker
-    from lyot.simulate.plan import Size, plan_sequence
-    from lyot.simulate.scene import Companion, Scene
+    from lyot.simulator.light import LightMaker
+    from lyot.simulator.plan import Size, plan_sequence
+    from lyot.simulator.scene import Companion, Scene
 
     c, scene = coronagraph("F1550C"), Scene(companions=())
     own = OpticsParams().wavefront_seed + seed
@@ -93,7 +93,7 @@ def make(seed: int) -> Seed:
 
 def slope_variance(image: FloatArray, kind: str) -> FloatArray:
     """Variance of the mean slope of an exposure, (MJy/sr)^2: photons and reads of an unweighted fit to the ramps."""
-    from lyot.simulate.detector import PHOTMJSR, build_detector
+    from lyot.simulator.detector import PHOTMJSR, build_detector
 
     detector = build_detector(coronagraph("F1550C"), 7)
     n_int, n = INTEGRATIONS[kind]

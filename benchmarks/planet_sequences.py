@@ -64,9 +64,9 @@ class Case:
 
 def simulate(out: Path, *, jobs: int = 2) -> None:
     """Simulate the F1550C sequence of the benchmark (8 GB): two rolls of 30 x 250, nine references of 19 x 100."""
-    from lyot.simulate.plan import Size
-    from lyot.simulate.scene import Companion, Scene
-    from lyot.simulate.sequence import simulate_sequence
+    from lyot.simulator.plan import Size
+    from lyot.simulator.scene import Companion, Scene
+    from lyot.simulator.sequence import simulate_sequence
 
     scene = Scene(companions=(Companion("b", SEPARATION, POSITION_ANGLE, CONTRAST),))
     simulate_sequence(out, filter="F1550C", size=Size((30, 250), (19, 100)), seed=SEED, scene=scene, jobs=jobs)
@@ -74,7 +74,7 @@ def simulate(out: Path, *, jobs: int = 2) -> None:
 
 def simulated_case(uncal: Path, run: Path) -> Case:
     """Read the simulated sequence after stages 1 and 2 (``lyot run UNCAL --out RUN --stages 1-2``)."""
-    from lyot.simulate.truth import read_truth
+    from lyot.simulator.truth import read_truth
     from lyot.steps.sequence_io import build_sequence, open_exposure
     from lyot.steps.stage3_throughput import throughput_of
 
@@ -109,7 +109,7 @@ def _sky(separation: float, angle: float) -> tuple[float, float]:
 
 def flat_factor(uncal: Path) -> FloatArray:
     """MJy/sr per DN/s of each pixel: photometric factor over flat, (ny, nx); NaN where the flat has no response."""
-    from lyot.simulate.truth import read_truth
+    from lyot.simulator.truth import read_truth
 
     path = next((uncal / "crds_cache" / "references").rglob("*flat*.fits"))
     flat = np.asarray(fits.getdata(path, "SCI"), dtype=np.float64)
@@ -129,10 +129,10 @@ def _mean(paths: list[Path]) -> FloatArray:
 
 def _clean_images(uncal: Path) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
     """Noiseless images: the planet in each roll; the star in each roll and in each reference exposure."""
-    from lyot.simulate.background import thermal_background
-    from lyot.simulate.light import LightMaker
-    from lyot.simulate.plan import Size, plan_sequence
-    from lyot.simulate.scene import read_scene
+    from lyot.simulator.background import thermal_background
+    from lyot.simulator.light import LightMaker
+    from lyot.simulator.plan import Size, plan_sequence
+    from lyot.simulator.scene import read_scene
 
     cache = uncal.parent / "clean_images.npz"
     if cache.exists():

@@ -14,7 +14,7 @@ from scipy import interpolate
 
 from lyot import geometry
 from lyot.instrument import CORONAGRAPHS
-from lyot.steps.stage3_refine import RefineParams, refine
+from lyot.reduction.second_pass import RefineParams, refine
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 
 FloatArray = NDArray[np.float64]

@@ -229,7 +229,7 @@ def compare(ours: Path, theirs: Path) -> dict[str, Any]:
 
 def prepare(root: Path, nints: int, ngroups: int, distinct: int | None = None) -> tuple[Path, dict[str, Any]]:
     """References, exposure and an empty reference cache in a folder."""
-    from lyot.simulate.crds_cache import write_empty_cache
+    from lyot.simulator.crds_cache import write_empty_cache
 
     cache = write_empty_cache(root / "crds_cache")
     os.environ.update(cache.environment())

@@ -28,15 +28,15 @@ from scipy import ndimage, stats
 from lyot import dq
 from lyot.instrument import coronagraph
 from lyot.optics import OpticsParams
-from lyot.simulate.cosmic_rays import CosmicRays
-from lyot.simulate.crds_cache import write_crds_cache
-from lyot.simulate.detector import DetectorModel, build_detector
-from lyot.simulate.exposure import RampMaker, light_slope
-from lyot.simulate.level1b import Level1bWriter
-from lyot.simulate.light import LightMaker
-from lyot.simulate.plan import Size, plan_sequence
-from lyot.simulate.scene import Scene
-from lyot.steps.crds_environment import resolve_crds
+from lyot.reference_files.environment import resolve_crds
+from lyot.simulator.cosmic_rays import CosmicRays
+from lyot.simulator.crds_cache import write_crds_cache
+from lyot.simulator.detector import DetectorModel, build_detector
+from lyot.simulator.exposure import RampMaker, light_slope
+from lyot.simulator.level1b import Level1bWriter
+from lyot.simulator.light import LightMaker
+from lyot.simulator.plan import Size, plan_sequence
+from lyot.simulator.scene import Scene
 
 HERE = Path(__file__).resolve().parent
 FILTER = "F1550C"
@@ -89,11 +89,11 @@ def simulate(
     folder : Path
         Must be there.
     role : str
-        As in `lyot.simulate.plan.Exposure`.
+        As in `lyot.simulator.plan.Exposure`.
     size : (nints, ngroups)
         Of the exposure.
     scene, optics
-        As in `lyot.simulate.sequence.simulate_sequence`.
+        As in `lyot.simulator.sequence.simulate_sequence`.
     """
     table, scene = coronagraph(FILTER), scene or Scene()
     exposure = next(e for e in plan_sequence(table, Size(size, size), scene, SEED) if e.role == role)
@@ -252,7 +252,8 @@ def jumps(exposure: Simulated, ramp: Path, usable: NDArray[np.bool_]) -> list[di
 
 def likely_jumps(exposure: Simulated, ramp: Path, usable: NDArray[np.bool_]) -> dict[str, Any]:
     """The jumps that the LIKELY fit finds by itself."""
-    from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, fit_ramps
+    from lyot.ramps.ramp_fit import RampFitParams, fit_ramps
+    from lyot.ramps.slopes import GroupTimes
 
     data, groups, pixels = read(ramp, "SCI", "GROUPDQ", "PIXELDQ")
     d, time = exposure.detector, exposure.group_time

@@ -31,8 +31,8 @@ SIZES = {"full": ((60, 250), (19, 100)), "small": ((6, 25), (3, 16))}
 
 def make_slopes(work: Path, size: str) -> tuple[Path, dict[str, str]]:
     """Write the slopes of a sequence, if they are not there; returns their folder and the CRDS environment."""
-    from lyot.simulate.plan import Size
-    from lyot.simulate.sequence import simulate_sequence
+    from lyot.simulator.plan import Size
+    from lyot.simulator.sequence import simulate_sequence
 
     tiny, folder = work / "tiny", work / f"slopes_{size}"
     if not tiny.exists():
@@ -55,11 +55,11 @@ def _write_slopes(tiny: Path, folder: Path, size: str) -> None:
     from stdatamodels.jwst import datamodels
 
     from lyot.instrument import coronagraph
-    from lyot.simulate.detector import build_detector
-    from lyot.simulate.exposure import light_slope
-    from lyot.simulate.light import LightMaker
-    from lyot.simulate.plan import Size, plan_sequence
-    from lyot.simulate.scene import Scene
+    from lyot.simulator.detector import build_detector
+    from lyot.simulator.exposure import light_slope
+    from lyot.simulator.light import LightMaker
+    from lyot.simulator.plan import Size, plan_sequence
+    from lyot.simulator.scene import Scene
 
     c, scene = coronagraph("F1550C"), Scene()
     detector = build_detector(c, SEED)

@@ -228,7 +228,7 @@ REAL_VARIANTS = (
 
 def real_official(case: Case, base: Case, work: Path, collector: Collector, group: str) -> Rows:
     """The official pipeline on HD 106906, with the planet and without."""
-    from lyot.simulate.crds_cache import write_empty_cache
+    from lyot.simulator.crds_cache import write_empty_cache
 
     tag = group.replace(" ", "_")
     cache = write_empty_cache(work / "empty_cache")

@@ -22,8 +22,8 @@ from lyot.geometry import offset_grid
 from lyot.instrument import coronagraph
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.small_errors import small_errors, wavefront_modes
-from lyot.simulate.plan import Size, plan_sequence
-from lyot.simulate.scene import Scene
+from lyot.simulator.plan import Size, plan_sequence
+from lyot.simulator.scene import Scene
 from lyot.subtract.star_position import StarFitParams, fit_star
 
 FloatArray = NDArray[np.float64]

@@ -14,9 +14,10 @@ import pytest
 
 from lyot.archive import Connection, MastClient, connection_from_environment, download, find, make_query, to_fetch
 from lyot.archive import transfer as transfer_module
-from lyot.archive.records import ArchiveExposure, ArchiveFile, Listing
+from lyot.archive.records import ArchiveFile, Listing
 from lyot.archive.transfer import CancelledError, Transfer, destination, fetch, is_whole
 from lyot.errors import ArchiveError, ConfigError, OutputError
+from lyot.exposures.exposure import Exposure
 
 from .server import TOKEN, Archive, Fault
 
@@ -261,7 +262,7 @@ def test_token_is_not_sent_in_the_open() -> None:
 
 @pytest.mark.parametrize("name", ["../evil.fits", "/tmp/evil.fits", "a/b.fits", "..", "", "a\\b.fits"])
 def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
-    file = ArchiveFile(ArchiveExposure("jw01386009001_04101_00001"), name, "x", 10, True)
+    file = ArchiveFile(Exposure(root="jw01386009001_04101_00001"), name, "x", 10, True)
     folder = tmp_path / "out"
     with pytest.raises(ArchiveError, match="would lie outside"):
         destination(folder, name)

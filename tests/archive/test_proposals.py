@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lyot.archive import ArchiveExposure, MastClient
+from lyot.archive import MastClient
 from lyot.archive.proposals import propose, rank
+from lyot.exposures.exposure import Exposure
 
 from .server import Archive
 
-STAR = ArchiveExposure(
-    "jw03333001001_04101_00001", exposure_type="MIR_4QPM", filter="F1550C", mask="4QPM_1550", subarray="MASK1550",
+STAR = Exposure(
+    root="jw03333001001_04101_00001", exposure_type="MIR_4QPM", filter="F1550C", mask="4QPM_1550", subarray="MASK1550",
     target="Alpha", program="03333", observation="001", sky=(201.0, -51.0), time=59780.0,
 )  # fmt: skip
 
 
-def _other(n: int, **values: object) -> ArchiveExposure:
-    base = replace(STAR, dataset=f"jw04444{n:03d}001_04101_00001", program="04444", observation=f"{n:03d}", is_psf=True)
+def _other(n: int, **values: object) -> Exposure:
+    base = replace(STAR, root=f"jw04444{n:03d}001_04101_00001", program="04444", observation=f"{n:03d}", is_psf=True)
     return replace(base, **values)  # type: ignore[arg-type]
 
 
@@ -39,7 +40,7 @@ def test_nearest_in_time_and_sky_first() -> None:
 
 
 def test_exposures_of_one_observation_go_together() -> None:
-    dithers = [_other(1, dataset=f"jw04444001001_04101_{n:05d}") for n in range(1, 10)]
+    dithers = [_other(1, root=f"jw04444001001_04101_{n:05d}") for n in range(1, 10)]
     (proposal,) = rank(STAR, "reference", dithers)
     assert len(proposal.exposures) == 9
 

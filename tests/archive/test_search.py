@@ -15,7 +15,7 @@ from .server import Archive, Fault, serve
 
 
 def _datasets(listing) -> set[str]:
-    return {f.exposure.dataset for f in listing.files}
+    return {f.exposure.root for f in listing.files}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_query_is_checked() -> None:
 
 def test_sequence_of_a_filter(client: MastClient) -> None:
     listing = find(make_query(["1386"], filters=["F1550C"]), client)
-    exposures = {f.exposure.dataset: f.exposure for f in listing.files}
+    exposures = {f.exposure.root: f.exposure for f in listing.files}
     # 2 rolls, 9 references, 4 backgrounds, the other star, 2 acquisitions in the visit of the first roll
     assert len(exposures) == 18
     assert not any(e.filter == "F1140C" for e in exposures.values())
@@ -123,7 +123,7 @@ def test_datasets_left_out_of_an_answer_are_asked_for_again(client: MastClient, 
 def test_exposure_without_a_file_is_told(client: MastClient, archive: Archive) -> None:
     archive.products = [p for p in archive.products if p["dataset"] != "jw01386009001_04101_00001"]
     listing = find(make_query(["1386"], filters=["F1550C"]), client)
-    assert [e.dataset for e in listing.missing] == ["jw01386009001_04101_00001"]
+    assert [e.root for e in listing.missing] == ["jw01386009001_04101_00001"]
 
 
 def test_nothing_found(client: MastClient) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lyot import dq
-from lyot.ramps.jump import JumpParams
-from lyot.ramps.ramp_fit import GroupTimes, RampFitParams
+from lyot.ramps.jump_params import JumpParams
+from lyot.ramps.ramp_fit import RampFitParams
+from lyot.ramps.slopes import GroupTimes
 
 GROUP_TIME = 2.0
 

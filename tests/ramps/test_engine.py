@@ -12,19 +12,22 @@ import pytest
 
 from lyot import dq
 from lyot.errors import InputError, ReferenceFileError
-from lyot.ramps import _scratch, _stream, engine
+from lyot.ramps import _stream, engine
+from lyot.ramps import scratch as _scratch
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference, match_dark, subtract_dark
 from lyot.ramps.depth_matching import truncate_to_depth
 from lyot.ramps.dq_init import initialize_flags, mask_flags
 from lyot.ramps.firstlast import flag_last_group
-from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
+from lyot.ramps.jump import all_do_not_use, detect_jumps
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.linearity import linearity_reference, linearize
 from lyot.ramps.options import FitLimits
-from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, fit_ramps
+from lyot.ramps.ramp_fit import RampFitParams, fit_ramps
+from lyot.ramps.readers import FloatFile, RampFile
 from lyot.ramps.reset import reset_reference, subtract_reset
 from lyot.ramps.rscd import flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation, saturation_reference
-from lyot.ramps.sources import FloatFile, RampFile
+from lyot.ramps.slopes import GroupTimes
 
 from .cubes import GROUP_TIME, Scenario, ramps, references
 

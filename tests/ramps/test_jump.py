@@ -11,7 +11,8 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps import jump
 from lyot.ramps._jump_median import NONE, SAMPLE, first_guess, key_of, median_of_keys, to_keys, value_of
-from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps, plan_jump
+from lyot.ramps.jump import all_do_not_use, detect_jumps, plan_jump
+from lyot.ramps.jump_params import JumpParams
 from tests.ramps.jump_cubes import GROUP_TIME, Cube, make_cube, official_jump
 
 

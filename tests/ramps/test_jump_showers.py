@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lyot import dq
-from lyot.ramps.jump import JumpParams
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.jump_showers import Ellipse, find_ellipses, flag_showers
 from tests.ramps.jump_cubes import Cube, make_cube
 from tests.ramps.test_jump import assert_official, detect

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lyot import dq
-from lyot.ramps.ramp_fit import GroupTimes, RampFitParams
+from lyot.ramps.ramp_fit import RampFitParams
+from lyot.ramps.slopes import GroupTimes
 from tests.ramps.jump_cubes import Cube, make_cube, official_fit
 from tests.ramps.test_ramp_fit import MIRI, NIRCAM, fit
 

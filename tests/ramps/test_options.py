@@ -11,9 +11,11 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps import engine
 from lyot.ramps.depth_matching import depth_of_slopes, truncate_to_depth
-from lyot.ramps.jump import JumpParams, detect_jumps
+from lyot.ramps.jump import detect_jumps
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.options import FitLimits, RoleOptions, reject_integrations
-from lyot.ramps.ramp_fit import RampFitParams, RampFitResult, SlopeImage, fit_ramps
+from lyot.ramps.ramp_fit import RampFitParams, fit_ramps
+from lyot.ramps.slopes import RampFitResult, SlopeImage
 
 from .cubes import Scenario, ramps
 from .jump_cubes import make_cube

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps._ols_segments import set_whole, weighted_slope, weights_tables
-from lyot.ramps.ramp_fit import GroupTimes, RampFitParams, RampFitResult, fit_ramps, group_limits, plan_fit
+from lyot.ramps.ramp_fit import RampFitParams, fit_ramps, group_limits, plan_fit
+from lyot.ramps.slopes import GroupTimes, RampFitResult
 from tests.ramps.jump_cubes import Cube, make_cube, official_fit
 
 MIRI = GroupTimes(group_time=2.0, frame_time=2.0)

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 
 from lyot import dq
 from lyot.errors import MissingInputError
+from lyot.records.manifest import Manifest, Record
 from lyot.report import figures, write_report
 from lyot.report.products import nanmean, read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
-from lyot.run.manifest import Manifest, Record
 from tests.run.exposures import write_exposure
 
 SCALE = 0.11

@@ -9,13 +9,14 @@ from astropy.io import fits
 
 import lyot.run.execute as execute_module
 from lyot.errors import ConfigError, InputError, OutputError, ReductionError, ReferenceFileError
-from lyot.run import manifest as manifest_module
-from lyot.run import pipelines, tasks
+from lyot.records import manifest as manifest_module
+from lyot.records.manifest import Manifest
+from lyot.reference_files.calibration import Calibration
+from lyot.run import pipelines
+from lyot.run import worker as tasks
 from lyot.run.checks import only_writer
 from lyot.run.config import build_config, load_config
-from lyot.run.crds import Calibration
 from lyot.run.execute import run
-from lyot.run.manifest import Manifest
 from tests.run import fakes as fakes_module
 from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import fake_pipelines

@@ -1,6 +1,7 @@
 """Workers: their share of the machine, what they are told, and real processes at work."""
 
 import concurrent.futures
+import json
 import os
 import threading
 from concurrent.futures.process import BrokenProcessPool
@@ -11,12 +12,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from lyot.analysis.combined_image import resolution
 from lyot.errors import InputError, ReductionError
-from lyot.run import executors, tasks
+from lyot.records.manifest import Checksums, Manifest, Product, Record, content_key
+from lyot.run import executors
+from lyot.run import worker as tasks
 from lyot.run.executors import Workers, inline_pool, local_pool, share_cores
-from lyot.run.manifest import Checksums, content_key
-from lyot.run.measuring import resolution
-from lyot.run.tasks import Task
+from lyot.run.task import Task
 
 
 def write_image(path: Path, *, separation=2.0, pa=120.0) -> Path:
@@ -35,7 +37,21 @@ def write_image(path: Path, *, separation=2.0, pa=120.0) -> Path:
     primary.header.update({"INSTRUME": "MIRI", "FILTER": "F1550C", "TARGPROP": "TEST", "KLMODES": 9})
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.HDUList([primary, science]).writeto(path)
+    _record(path, path.parents[1])
     return path
+
+
+def _record(image: Path, out: Path) -> None:
+    """What a run leaves beside the image, here one whose star was subtracted by the official algorithm."""
+    (out / "asn").mkdir()
+    (out / "calints.fits").touch()
+    members = [{"expname": str(out / "calints.fits"), "exptype": "science"}]
+    (out / "asn" / "test.json").write_text(json.dumps({"products": [{"members": members}]}))
+    product = Product(image.relative_to(out).as_posix(), 1, 1, "0")
+    Manifest(out).add(
+        Record("stage3/test", "stage3", "test", "key", [], [product], {"": {"mode": "official"}}, {}, "",
+               "2026-01-01T00:00:00", 1.0, 1.0, association="asn/test.json")
+    )  # fmt: skip
 
 
 def _task(image: Path, out: Path) -> Task:
@@ -133,7 +149,7 @@ def test_checksums_are_remembered(tmp_path, monkeypatch):
     checksums = Checksums(tmp_path / "store")
     first = checksums.of([path])
     checksums.save()
-    monkeypatch.setattr("lyot.run.manifest.file_checksum", lambda p: pytest.fail("read again"))
+    monkeypatch.setattr("lyot.records.manifest.file_checksum", lambda p: pytest.fail("read again"))
     assert Checksums(tmp_path / "store").of([path]) == first
 
 

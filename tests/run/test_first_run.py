@@ -7,12 +7,13 @@ import pytest
 
 import lyot.run.execute as execute_module
 from lyot.errors import InputError, OutputError, ReductionError, ReferenceFileError, output_error
-from lyot.run import executors, pipelines, tasks
+from lyot.records.manifest import Manifest
+from lyot.reference_files.calibration import Calibration, choose_calibration
+from lyot.run import executors, pipelines
+from lyot.run import worker as tasks
 from lyot.run.checks import check_output, only_writer
 from lyot.run.config import build_config, load_config
-from lyot.run.crds import Calibration, choose_calibration
 from lyot.run.execute import run
-from lyot.run.manifest import Manifest
 from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import SUFFIXES, fake_pipelines
 
@@ -145,7 +146,7 @@ def test_stages_without_references_get_an_empty_cache(tmp_path, monkeypatch):
     for name in ("CRDS_PATH", "CRDS_CONTEXT", "CRDS_SERVER_URL"):
         monkeypatch.delenv(name, raising=False)
     file = write_exposure(tmp_path / "data" / "a_calints.fits", "calints")
-    chosen = choose_calibration(build_config({}).run, [file], needed=False)
+    chosen = choose_calibration([file], needed=False)
     assert chosen.context == "none"
     cache = chosen.prepared(tmp_path / "out")
     assert cache.context == "none"
@@ -155,7 +156,7 @@ def test_stages_without_references_get_an_empty_cache(tmp_path, monkeypatch):
 
 
 def test_the_context_is_fixed_before_workers_start(tmp_path, monkeypatch):
-    from lyot.simulate.crds_cache import MARKER, write_empty_cache
+    from lyot.simulator.crds_cache import MARKER, write_empty_cache
 
     cache = write_empty_cache(tmp_path / "cache")
     (cache.path / MARKER).unlink()  # so that it passes for one of the observatory's
@@ -163,7 +164,7 @@ def test_the_context_is_fixed_before_workers_start(tmp_path, monkeypatch):
     monkeypatch.setenv("CRDS_SERVER_URL", "https://localhost:1")  # nobody listens: what is in the cache serves
     monkeypatch.delenv("CRDS_CONTEXT", raising=False)
     file = write_exposure(tmp_path / "data" / "a_rateints.fits", "rateints")
-    chosen = choose_calibration(build_config({}).run, [file])
+    chosen = choose_calibration([file])
     assert chosen.context == chosen.environment["CRDS_CONTEXT"] == cache.context
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from lyot import dq
-from lyot.simulate.crds_cache import write_empty_cache
-from lyot.steps.crds_environment import resolve_crds
+from lyot.reference_files.environment import resolve_crds
+from lyot.simulator.crds_cache import write_empty_cache
 
 from ..ramps.cubes import GROUP_TIME, Scenario, ramps, references
 

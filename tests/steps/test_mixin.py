@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from stpipe import crds_client
 
-from lyot.simulate.crds_cache import write_empty_cache
+from lyot.reference_files.environment import resolve_crds
+from lyot.simulator.crds_cache import write_empty_cache
 from lyot.steps.coron3 import Coron3Pipeline
-from lyot.steps.crds_environment import resolve_crds
 from lyot.steps.image2 import Image2Pipeline
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 

@@ -17,10 +17,10 @@ from stpipe.utilities import import_class, resolve_step_class_alias
 from lyot import dq
 from lyot.errors import InputError, MissingInputError, ReferenceFileError
 from lyot.steps.detector1 import Detector1Pipeline
-from lyot.steps.exposure_io import inspect_level1b
 from lyot.steps.integration import get_steps
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage1_corrections import DarkCurrentStep, DQInitStep, GainScaleStep
+from lyot.steps.stage1_level1b import inspect_level1b
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 
 from ..ramps.cubes import Scenario, ramps

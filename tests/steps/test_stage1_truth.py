@@ -11,7 +11,7 @@ from benchmarks import stage1_truth as truth
 
 from lyot import dq
 from lyot.optics import OpticsParams
-from lyot.steps.crds_environment import resolve_crds
+from lyot.reference_files.environment import resolve_crds
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ from lyot.errors import ConfigError, InputError, ReductionError
 from lyot.geometry import separation_and_pa
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.sequence_io import geometry_of
-from lyot.steps.stage3_klip import KlipStep, parse_truncate, reduction_plan
+from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_plan import parse_truncate, reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
 from tests.steps.stage23_synthetic import DEC, NOISE, RA, SHAPE, STAR, exposure, sequence, speckles, write_association
 

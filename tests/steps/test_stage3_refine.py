@@ -1,167 +1,24 @@
-"""The second pass: sources left out of the fit, drifts of the wavefront fitted."""
+"""The second pass in the pipeline, and by itself."""
 
 from __future__ import annotations
+
+import json
+import logging
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from lyot import geometry
 from lyot.errors import ConfigError
-from lyot.instrument import coronagraph
-from lyot.optics import CoronagraphModel, drifted
-from lyot.optics.drift import OPTICS, drift_images
 from lyot.steps.coron3 import Coron3Pipeline
-from lyot.steps.stage3_refine import RefineParams, RefineStep, around, can_refine, parse_places, refine
-from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
-from tests.steps.stage23_synthetic import exposure, write_association
+from lyot.steps.extra_fits import add_table
+from lyot.steps.sequence_io import open_exposure
+from lyot.steps.stage3_plan import PARAMETERS_TABLE, parameters_of
+from lyot.steps.stage3_refine import RefineStep
 from tests.steps.stage23_synthetic import sequence as exposures
+from tests.steps.stage23_synthetic import write_association
 
 pytestmark = pytest.mark.filterwarnings("ignore::stdatamodels.exceptions.NoTypeWarning")
-
-F1550C = coronagraph("F1550C")
-SIDE, CENTER = 81, (40.25, 39.7)
-PA_Y = (113.006, 122.385)
-PLACE = (0.9, 158.0)
-"""Away from the mask's boundaries in both rolls."""
-STAR_FLUX = 0.034e-6 / F1550C.pixel_area
-
-
-@pytest.fixture(scope="module")
-def optics():
-    return CoronagraphModel.build("F1550C", OPTICS)
-
-
-@pytest.fixture(scope="module")
-def make(optics):
-    """Sequences of the model's optics: a drift of 4 nm between the stars, pointing errors, noise of 0.05 per pixel."""
-
-    def image(offset, wavefront):
-        return optics.psf(tuple(offset), shape=(SIDE, SIDE), center=CENTER, wavefront=wavefront)
-
-    def sequence(contrast: float, seed: int = 1) -> tuple[CoronagraphicSequence, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        static = drifted(optics.wavefront, 100.0, rng)
-        other = drifted(static, 4.0, rng)
-        science = [STAR_FLUX * image(rng.normal(scale=0.003, size=2), static) for _ in PA_Y]
-        references = [
-            4 * STAR_FLUX * image(0.01 * np.array((i % 3 - 1, i // 3 - 1)) + rng.normal(scale=0.001, size=2),
-                                  drifted(other, 0.5, rng))
-            for i in range(9)
-        ]  # fmt: skip
-        planet = []
-        for pa_y in PA_Y:
-            offset = [float(v) for v in geometry.detector_offset(*PLACE, pa_y)]
-            planet.append(contrast * STAR_FLUX * image(offset, static))
-        noise = 0.05
-        science = np.array(science) + planet + rng.normal(scale=noise, size=(2, SIDE, SIDE))
-        references = np.array(references) + rng.normal(scale=noise, size=(9, SIDE, SIDE))
-        return CoronagraphicSequence(
-            science=science, exposure=np.arange(2), pa_y=np.array(PA_Y), star=np.array([CENTER] * 2),
-            pixel_scale=F1550C.pixel_scale, references=references, mask_center=CENTER,
-            science_variance=np.full(science.shape, noise**2), boundary_tilt=F1550C.boundary_tilt,
-        ), np.array(planet)  # fmt: skip
-
-    return sequence
-
-
-def aperture(image, plan, place):
-    from lyot.measure.noise import aperture_sums
-
-    east, north = geometry.sky_offset(*place)
-    side, (x, y) = plan.grid.pixel_scale, plan.grid.center
-    sums = aperture_sums(image, F1550C.lambda_over_d / side)
-    return float(sums[round(y + north / side), round(x - east / side)])
-
-
-def test_drift_images_are_those_of_drifts(optics):
-    """A drift that was not among the draws is made of the images, to a tenth."""
-    box = drift_images("F1550C", (61, 61), (30.25, 29.8))
-    drift = drifted(optics.wavefront, 1.0, 999)
-    change = optics.psf((0.0, 0.0), shape=(61, 61), center=(30.25, 29.8), wavefront=drift) - box.star
-    flat = box.changes.reshape(len(box.changes), -1)
-    left = change.ravel() - np.linalg.lstsq(flat.T, change.ravel(), rcond=None)[0] @ flat
-    # 80 draws span the 54 motions of segments and the low orders; mid frequencies (5 % of the variance) are not spanned
-    assert np.linalg.norm(left) < 0.15 * np.linalg.norm(change)
-    # their sum of squares is the power of a drift of 1 nm: one drift has it within a factor of a few
-    assert 0.2 < (change**2).sum() / (flat**2).sum() < 5.0
-
-
-def test_a_planet_keeps_its_light_and_the_star_is_fitted_better(make):
-    sequence, planet = make(1.5e-3)
-    plan = plan_reduction(sequence, ReductionParams(truncations=(9,)))
-    second = refine(plan, F1550C)
-    assert second is not None and len(second.sources) == 1
-    source = second.sources[0]
-    assert source.separation == pytest.approx(PLACE[0], abs=0.06)  # half a pixel
-    assert abs(source.position_angle - PLACE[1]) < 4.0
-    clean = sequence.science - planet
-    kept, noise = [], []
-    for p in (plan, second.plan):
-        whole, without = p.reduce().combined[0], p.reduce(clean).combined[0]
-        alone = p.combine(np.where(np.isfinite(p.frames()), planet, np.nan)[None])[1][0]
-        kept.append((aperture(whole, p, PLACE) - aperture(without, p, PLACE)) / aperture(alone, p, PLACE))
-        inner = geometry.radius_map(without.shape, p.grid.center) * p.grid.pixel_scale < 1.0
-        noise.append(np.nanstd(without[inner]))
-    assert kept[0] < 0.93 < 0.95 < kept[1]  # KLIP takes a tenth, and what is left of the wings a few hundredths
-    assert noise[1] < 0.95 * noise[0]
-    assert source.signal / source.noise > 5 and source.places >= 4
-
-
-def test_nothing_found_no_second_pass(make):
-    plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,)))
-    assert refine(plan, F1550C) is None
-
-
-def test_places_that_are_given(make):
-    sequence, _ = make(0.0)
-    plan = plan_reduction(sequence, ReductionParams(truncations=(5, 9)))
-    second = refine(plan, F1550C, RefineParams(protect="0.9, 158; 2.0,30", wavefront_drift=0.0))
-    assert second is not None
-    assert [(s.separation, s.position_angle) for s in second.sources] == [(0.9, 158.0), (2.0, 30.0)]
-    mask = around(sequence, [(0.9, 158.0)], 0.4)
-    assert not set(np.flatnonzero(mask)) & set(second.plan.zones[0].fit)
-    assert set(np.flatnonzero(mask)) <= set(second.plan.zones[0].subtract)  # left out of the fit, not of the image
-    assert abs(second.sources[0].signal / second.sources[0].noise) < 5  # there is nothing
-
-
-def test_places_that_are_not_on_the_data(make, caplog):
-    """The frames reach to 4.5 arcsec along their sides, and to 6.3 in the corners."""
-    plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,)))
-    assert refine(plan, F1550C, RefineParams(protect="30,20", wavefront_drift=0.0)) is None
-    assert "30.000 arcsec, 20.00 deg is not on the data" in caplog.text
-    second = refine(plan, F1550C, RefineParams(protect="30,20; 0.9,158", wavefront_drift=0.0))
-    assert second is not None and [s.separation for s in second.sources] == [0.9]
-
-
-def test_a_place_in_two_zones_is_compared_with_others(make):
-    """Its aperture lies across the edge of a zone, so that neither zone alone fills it."""
-    plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,), zone_edges=(1.2,)))
-    second = refine(plan, F1550C, RefineParams(protect="1.2,158", wavefront_drift=0.0))
-    assert second is not None and second.sources[0].places >= 4
-    assert np.isfinite(second.sources[0].noise) and np.isfinite(second.sources[0].signal)
-
-
-def test_a_second_pass_without_pixels_to_fit_leaves_the_first_alone(make, caplog):
-    sequence, _ = make(0.0)
-    step = RefineStep(protect="0.2,30", protect_radius=5.0, wavefront_drift=0.0)
-    step.plan = plan_reduction(sequence, ReductionParams(truncations=(9,), outer_radius=0.5, zone_edges=()))
-    model = exposure(sequence.science, name="one.fits", star=CENTER)
-    assert step.process(model) is None and step.refined is None
-    assert "no second pass: no pixel is left" in caplog.text
-
-
-@pytest.mark.parametrize("text", ["0.8", "a,b", "-1,20", "0.8;20", "1,nan"])
-def test_places_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match=r"refine.protect: expected auto, or separation,position angle"):
-        parse_places(text)
-
-
-def test_only_what_can_be_repeated(make):
-    sequence, _ = make(0.0)
-    assert can_refine(plan_reduction(sequence))
-    assert not can_refine(plan_reduction(sequence, ReductionParams(strategy="adi")))
-    assert not can_refine(plan_reduction(sequence, ReductionParams(method="nmf")))
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +65,27 @@ def test_what_cannot_be_read_is_told_before_the_work_begins(products, tmp_path, 
     with pytest.raises(ConfigError, match=words):
         Coron3Pipeline.call(str(products / "coron3_asn.json"), output_dir=str(tmp_path), save_results=True, steps=steps)
     assert not list(tmp_path.glob("*.fits"))
+
+
+def test_by_itself_it_makes_the_same_image(products, monkeypatch):
+    """From the association, the registered references and the parameters that the first pass wrote into its product."""
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    inputs = ("coron3_asn.json", "jw01001001001_a3001_psfalign.fits", "jw01001001001_a3001_psfsub.fits")
+    alone = RefineStep.call(*(str(products / name) for name in inputs))
+    with fits.open(products / "target_refined.fits") as hdus:
+        np.testing.assert_array_equal(alone.data, hdus["SCI"].data)
+        np.testing.assert_array_equal(alone.err, hdus["ERR"].data)
+
+
+def test_without_pixels_to_fit_it_says_so(products, monkeypatch, caplog):
+    """The parameters in the product of the first pass are obeyed: here a disk of half an arcsecond, all masked."""
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    first = open_exposure(str(products / "jw01001001001_a3001_psfsub.fits"))
+    parameters = parameters_of(first) | {"outer_radius": 0.5, "zone_edges": []}
+    rows = [(name, json.dumps(value)) for name, value in parameters.items()]
+    add_table(first, PARAMETERS_TABLE, np.array(rows, dtype=[("NAME", "S40"), ("VALUE", "S80")]))
+    inputs = [str(products / name) for name in ("coron3_asn.json", "jw01001001001_a3001_psfalign.fits")]
+    with caplog.at_level(logging.WARNING, logger="lyot"):
+        step = RefineStep(protect="0.2,30", protect_radius=5.0, wavefront_drift=0.0)
+        assert step.process(*inputs, first) is None
+    assert "no second pass: no pixel is left" in caplog.text

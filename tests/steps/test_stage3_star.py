@@ -10,14 +10,15 @@ from astropy.io import fits
 
 from lyot.errors import ConfigError
 from lyot.instrument import coronagraph
+from lyot.reduction.star import StarPositionParams
 from lyot.run.config import build_config
 from lyot.run.plan import make_plan
 from lyot.steps import stage3_star
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.extra_fits import add_table
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, star_offsets
-from lyot.steps.stage3_klip import reduction_plan
-from lyot.steps.stage3_star import StarPositionParams, locate_star, star_table
+from lyot.steps.stage3_plan import reduction_plan
+from lyot.steps.stage3_star import locate_star, star_cards, star_table
 from tests.run.exposures import write_sequence
 from tests.steps.stage23_synthetic import STAR, exposure, sequence, write_association
 
@@ -83,7 +84,7 @@ def test_a_fit_that_is_not_believed_falls_back_and_says_why(tmp_path, caplog):
         found = locate_star(science, references[0], StarPositionParams(position="model", n_modes=6))
     assert found.source == "reference" and "model" in found.note  # these speckles are no image of the mask's
     assert "reference point" in caplog.text
-    assert dict((c[0], c[1]) for c in found.cards())["STARNOTE"].startswith("model:")
+    assert dict((c[0], c[1]) for c in star_cards(found))["STARNOTE"].startswith("model:")
 
 
 @pytest.mark.slow
@@ -130,7 +131,7 @@ def test_a_note_goes_into_a_header_whatever_letters_a_path_has():
     found = locate_star(
         science, None, StarPositionParams(position="acquisition", acquisition=("/home/müller/a\nb_cal.fits",))
     )
-    note = dict((c[0], c[1]) for c in found.cards())["STARNOTE"]
+    note = dict((c[0], c[1]) for c in star_cards(found))["STARNOTE"]
     assert fits.Header([("STARNOTE", note)])["STARNOTE"].startswith("acquisition: /home/m?ller/a b_cal.fits")
 
 

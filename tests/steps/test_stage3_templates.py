@@ -9,11 +9,12 @@ import pytest
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
-from lyot.simulate.crds_cache import write_empty_cache
+from lyot.simulator.crds_cache import write_empty_cache
 from lyot.steps.image2 import Image2Pipeline
 from lyot.steps.sequence_io import build_sequence
 from lyot.steps.stage2_background import BackgroundStep
-from lyot.steps.stage3_klip import KlipStep, reduction_plan
+from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_plan import reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
 from lyot.steps.stage3_templates import EXTENSION, attach_background, background_of, background_template
 from tests.steps.stage23_synthetic import F1550C, SHAPE, STAR, exposure, sequence

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from lyot import geometry
-from lyot.errors import InputError, ReductionError
+from lyot.errors import ReductionError
 from lyot.subtract import ReductionParams, plan_reduction
 from lyot.subtract.auto import candidates, choose
-from lyot.subtract.model_constrained import reduce_with_models
 from lyot.subtract.references import rank_references, select_references, similarity_weights, weight_references
 from tests.subtract.conftest import PA_Y, SCALE, SHAPE, STAR, gaussian
 
@@ -132,32 +131,6 @@ def disk_frames():
         r = np.hypot(dx, dy)
         frames.append(np.exp(-((r * np.sin(pa)) ** 2) / 8) * np.exp(-((r * np.cos(pa)) ** 2) / 200))
     return np.array(frames)
-
-
-def test_a_disk_keeps_its_light(make_sequence):
-    disk = disk_frames()
-    sequence = make_sequence(noise=0.05)
-    plan = plan_reduction(sequence.replace(science=sequence.science + 8 * disk))
-    plain = plan.reduce()
-    result = reduce_with_models(plan, disk)
-    truth = 8 * plan.combine(plan.frames(disk)[np.newaxis])[1][0]
-    bright = np.nan_to_num(truth) > 3
-    i = plain.index()
-    assert result.amplitudes[i, 0] == pytest.approx(8.0, rel=0.01)
-    # seven modes explain the halo to the noise; what is left on the disk is its own light
-    assert result.reduction.combined[i][bright].sum() / truth[bright].sum() == pytest.approx(1.0, abs=0.02)
-    assert plain.combined[i][bright].sum() / truth[bright].sum() < 0.97
-    assert np.nanstd(result.without_models[i]) < 0.5 * np.nanstd(plain.combined[i])
-
-
-def test_models_that_do_not_fit_are_refused(make_sequence):
-    plan = plan_reduction(make_sequence())
-    with pytest.raises(InputError, match="models have shape"):
-        reduce_with_models(plan, np.ones((3, 3)))
-    with pytest.raises(ReductionError, match="no light"):
-        reduce_with_models(plan, np.zeros((2, *SHAPE)))
-    with pytest.raises(ReductionError, match="linear"):
-        reduce_with_models(plan_reduction(make_sequence(), ReductionParams(strategy="adi")), disk_frames())
 
 
 def test_pixels_of_a_disk_can_be_left_out_of_the_fit(make_sequence):

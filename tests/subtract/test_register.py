@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lyot import geometry
 from lyot.errors import InputError, ReductionError
-from lyot.subtract.compatibility import official_align, official_klip
+from lyot.subtract.compatibility import official_klip
 from lyot.subtract.fourier import shiftable
 from lyot.subtract.register import Registration, RegistrationParams, align, register
 from tests.subtract.conftest import speckles
@@ -123,18 +123,6 @@ def noisy_cubes():
     return cube[:3], np.array(moved)
 
 
-def test_official_alignment(noisy_cubes):
-    official = pytest.importorskip("jwst.coron.imageregistration")
-    science, references = noisy_cubes
-    mask = (geometry.radius_map(science.shape[1:], (30, 29)) < 25).astype(float)
-    expected, shifts = official.align_array(science[0], references, mask=mask)
-    aligned, found = official_align(references, science, mask)
-    np.testing.assert_allclose(found.shift, shifts[:, :2], atol=1e-5)
-    np.testing.assert_allclose(found.scale, shifts[:, 2], rtol=1e-5)
-    # the figure asked for is 1e-5 of the data
-    np.testing.assert_allclose(aligned, expected, atol=1e-5 * np.abs(expected).max())
-
-
 @pytest.mark.parametrize("truncate", [1, 5, 11, 50])
 def test_official_klip(noisy_cubes, truncate):
     official = pytest.importorskip("jwst.coron.klip")
@@ -153,7 +141,5 @@ def test_official_steps_refuse_bad_pixels(noisy_cubes):
     science, references = noisy_cubes
     broken = references.copy()
     broken[0, 3, 3] = np.nan
-    with pytest.raises(InputError, match="NaN"):
-        official_align(broken, science, np.ones(science.shape[1:]))
     with pytest.raises(InputError, match="NaN"):
         official_klip(science, broken, truncate=3)

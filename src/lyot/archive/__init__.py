@@ -8,11 +8,10 @@
 from lyot.archive.connection import Connection, connection_from_environment
 from lyot.archive.download import Downloaded, download, to_fetch
 from lyot.archive.mast import MastClient
-from lyot.archive.records import ArchiveExposure, ArchiveFile, Listing, Query, is_program, make_query
+from lyot.archive.records import ArchiveFile, Listing, Query, is_program, make_query
 from lyot.archive.search import find
 
 __all__ = [
-    "ArchiveExposure",
     "ArchiveFile",
     "Connection",
     "Downloaded",

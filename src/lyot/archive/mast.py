@@ -23,8 +23,9 @@ from lyot.archive.connection import (
     new_session,
     pause_before_retry,
 )  # fmt: skip
-from lyot.archive.records import ACQUISITION, CORONAGRAPHIC, ArchiveExposure, ArchiveFile, Level
+from lyot.archive.records import ArchiveFile
 from lyot.errors import ArchiveError
+from lyot.exposures.exposure import ACQUISITION_TYPES, CORONAGRAPHIC_TYPES, Exposure, Stage
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -126,7 +127,7 @@ class MastClient:
             self._types = {name: kind for name, kind, _ in rows}
         return self._types
 
-    def exposures(self, *, at: tuple[float, float] | None = None, **conditions: Sequence[str]) -> list[ArchiveExposure]:
+    def exposures(self, *, at: tuple[float, float] | None = None, **conditions: Sequence[str]) -> list[Exposure]:
         """Coronagraphic exposures and target acquisitions that fulfil all conditions, all pages of them.
 
         Parameters
@@ -143,30 +144,28 @@ class MastClient:
         """
         known = self.columns()
         wanted = [c for names in FIELDS.values() for c in names if c in known]
-        conditions.setdefault("exposure_type", (*CORONAGRAPHIC, *ACQUISITION))
+        conditions.setdefault("exposure_type", (*CORONAGRAPHIC_TYPES, *ACQUISITION_TYPES))
         criteria: dict[str, Any] = {self._column(n): self._values(n, v) for n, v in conditions.items()}
         if at is not None:
             from astropy import units as u
             from astropy.coordinates import SkyCoord
 
             criteria |= {"coordinates": SkyCoord(*at, unit="deg"), "radius": 0.5 * u.arcmin}
-        found: dict[str, ArchiveExposure] = {}
+        found: dict[str, Exposure] = {}
         offset = 0
         while True:
             page = self._ask("its exposures", self._page, wanted, criteria, offset)
             for row in _rows(page):
                 exposure = _exposure(row)
                 if exposure is not None:
-                    found[exposure.dataset] = exposure
+                    found[exposure.root] = exposure
             offset += len(page)
             if len(page) < PAGE:
                 break
         log.info("The archive knows %d exposures with %s", len(found), conditions)
         return [found[name] for name in sorted(found)]
 
-    def files(
-        self, exposures: Sequence[ArchiveExposure], level: Level
-    ) -> tuple[list[ArchiveFile], list[ArchiveExposure]]:
+    def files(self, exposures: Sequence[Exposure], level: Stage) -> tuple[list[ArchiveFile], list[Exposure]]:
         """Files of the exposures at one level, and the exposures that have none.
 
         Raises
@@ -174,7 +173,7 @@ class MastClient:
         ArchiveError
             If the archive does not answer, or names a file by something that is no file name.
         """
-        by_dataset = {e.dataset: e for e in exposures}
+        by_dataset = {e.root: e for e in exposures}
         found: dict[str, ArchiveFile] = {}
         missing = list(by_dataset)
         for _ in range(2):  # the archive may leave some out of a long answer; those are asked for once more
@@ -184,7 +183,7 @@ class MastClient:
                     file = _file(row, by_dataset, level)
                     if file is not None:
                         found[file.name] = file
-            there = {f.exposure.dataset for f in found.values()}
+            there = {f.exposure.root for f in found.values()}
             missing = [name for name in by_dataset if name not in there]
         return sorted(found.values(), key=lambda f: f.name), [by_dataset[name] for name in missing]
 
@@ -309,7 +308,7 @@ def _time(row: Mapping[str, Any]) -> float | None:
     return (start.replace(tzinfo=None) - _MJD_0).total_seconds() / 86400
 
 
-def _exposure(row: Mapping[str, Any]) -> ArchiveExposure | None:
+def _exposure(row: Mapping[str, Any]) -> Exposure | None:
     """The record of one row; None for what is not a single exposure, such as products of stage 3."""
     dataset = _text(row, "dataset")
     match = _EXPOSURE.fullmatch(dataset)
@@ -318,8 +317,8 @@ def _exposure(row: Mapping[str, Any]) -> ArchiveExposure | None:
     program, observation, _, visit_group = match.groups()
     target = _text(row, "target")
     ra, dec = _number(row, "ra"), _number(row, "dec")
-    return ArchiveExposure(
-        dataset=dataset,
+    return Exposure(
+        root=dataset,
         instrument=_text(row, "instrument").upper() or "MIRI",
         exposure_type=_text(row, "exposure_type").upper(),
         filter=_text(row, "filter").upper(),
@@ -344,7 +343,7 @@ def _exposure(row: Mapping[str, Any]) -> ArchiveExposure | None:
     )  # fmt: skip
 
 
-def _file(row: Mapping[str, Any], exposures: Mapping[str, ArchiveExposure], level: Level) -> ArchiveFile | None:
+def _file(row: Mapping[str, Any], exposures: Mapping[str, Exposure], level: Stage) -> ArchiveFile | None:
     """The record of one product; None for those of other levels."""
     exposure = exposures.get(str(row["dataset"]).strip())
     name = str(row["filename"]).strip()
@@ -353,7 +352,7 @@ def _file(row: Mapping[str, Any], exposures: Mapping[str, ArchiveExposure], leve
     suffix = level.removesuffix("ints") if exposure.is_acquisition else level
     if not name.endswith((f"_{suffix}.fits", f"_{suffix}.fits.gz")):
         return None
-    if not _NAME.fullmatch(name) or not name.startswith(exposure.dataset):
+    if not _NAME.fullmatch(name) or not name.startswith(exposure.root):
         raise ArchiveError(f"The archive names a file {name!r}, which is no proper file name; nothing was fetched.")
     size = str(row.get("size", "")).strip()
     access = str(row.get("access", "")).strip()  # where the archive does not say, asking will tell

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lyot.archive.mast import MastClient
-from lyot.archive.records import ArchiveExposure
+from lyot.archive.records import ArchiveFile
 from lyot.archive.search import separation
+from lyot.exposures.exposure import Exposure
+from lyot.exposures.roles import Assigned, Role, with_role
 
 Kind = Literal["reference", "background"]
 
@@ -31,7 +33,7 @@ class Proposal:
     ----------
     kind : "reference" or "background"
     program, observation, target : str
-    exposures : tuple of ArchiveExposure
+    exposures : tuple of Exposure
     days, degrees : float
         Distance in time and on the sky from the star; infinite where unknown.
     """
@@ -40,7 +42,7 @@ class Proposal:
     program: str
     observation: str
     target: str
-    exposures: tuple[ArchiveExposure, ...]
+    exposures: tuple[Exposure, ...]
     days: float
     degrees: float
 
@@ -60,12 +62,12 @@ class Proposal:
         )
 
 
-def propose(star: ArchiveExposure, kind: Kind, client: MastClient | None = None, *, limit: int = 3) -> list[Proposal]:
+def propose(star: Exposure, kind: Kind, client: MastClient | None = None, *, limit: int = 3) -> list[Proposal]:
     """References or backgrounds of any program in the configuration (filter, mask, subarray) of a star.
 
     Parameters
     ----------
-    star : ArchiveExposure
+    star : Exposure
         The science or reference exposure that lacks them.
     kind : "reference" or "background"
     client : MastClient, optional
@@ -87,12 +89,12 @@ def propose(star: ArchiveExposure, kind: Kind, client: MastClient | None = None,
     return rank(star, kind, found)[:limit]
 
 
-def rank(star: ArchiveExposure, kind: Kind, exposures: Sequence[ArchiveExposure]) -> list[Proposal]:
+def rank(star: Exposure, kind: Kind, exposures: Sequence[Exposure]) -> list[Proposal]:
     """Observations of one kind in the star's configuration, the nearest in time and sky first; see `propose`."""
-    groups: dict[tuple[str, str], list[ArchiveExposure]] = {}
+    groups: dict[tuple[str, str], list[Exposure]] = {}
     for exposure in exposures:
         fits = exposure.is_background if kind == "background" else exposure.is_psf and not exposure.is_background
-        if fits and exposure.configuration == star.configuration and exposure.dataset != star.dataset:
+        if fits and exposure.configuration == star.configuration and exposure.root != star.root:
             groups.setdefault((exposure.program, exposure.observation), []).append(exposure)
     proposals = [
         Proposal(
@@ -109,5 +111,44 @@ def rank(star: ArchiveExposure, kind: Kind, exposures: Sequence[ArchiveExposure]
     return sorted(proposals, key=lambda p: (p.score, p.program, p.observation))
 
 
-def _days(a: ArchiveExposure, b: ArchiveExposure) -> float:
+def _days(a: Exposure, b: Exposure) -> float:
     return math.inf if a.time is None or b.time is None else abs(a.time - b.time)
+
+
+def propose_missing(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient | None = None) -> list[Proposal]:
+    """What other observations could give, where the program links no reference or background to a star.
+
+    Parameters
+    ----------
+    rows : sequence of (Assigned, ArchiveFile)
+        From `lyot.archive.roles.assign_roles`.
+    client : MastClient, optional
+
+    Returns
+    -------
+    list of Proposal
+        Each observation once for each kind.
+    """
+    assigned = [a for a, _ in rows]
+    archived: dict[str, Exposure] = {a.exposure.root: f.exposure for a, f in rows}
+    found: dict[tuple[str, str, str], Proposal] = {}
+    present = {(f.exposure.program, f.exposure.observation) for _, f in rows}
+    done: set[tuple[object, ...]] = set()
+    for star in with_role(assigned, Role.SCIENCE, Role.REFERENCE):
+        e = star.exposure
+        linked = star.role is Role.REFERENCE or any(
+            r.exposure.configuration == e.configuration for r in with_role(assigned, Role.REFERENCE)
+        )
+        subtracted = star.backgrounds or e.instrument != "MIRI" or e.stage == "calints"
+        needed: list[Kind] = []
+        if not linked:
+            needed.append("reference")
+        if not subtracted:
+            needed.append("background")
+        for kind in needed:
+            if (kind, e.target, e.configuration) not in done:
+                done.add((kind, e.target, e.configuration))
+                for p in propose(archived[e.root], kind, client):
+                    if (p.program, p.observation) not in present:
+                        found.setdefault((kind, p.program, p.observation), p)
+    return list(found.values())

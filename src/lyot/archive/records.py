@@ -5,20 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from lyot.errors import ConfigError, unknown_name
-
-Level = Literal["uncal", "rateints", "calints"]
-
-LEVELS: Final[tuple[Level, ...]] = ("uncal", "rateints", "calints")
-"""Products of one exposure that can be had from the archive, rawest first."""
-
-CORONAGRAPHIC: Final = ("MIR_4QPM", "MIR_LYOT", "NRC_CORON")
-"""Exposure types (EXP_TYPE) taken through a coronagraph."""
-
-ACQUISITION: Final = ("MIR_TACQ", "MIR_TACONFIRM", "NRC_TACQ", "NRC_TACONFIRM")
-"""Exposure types of target acquisition."""
+from lyot.exposures.exposure import STAGES, Exposure, Stage
 
 _PROGRAM: Final = re.compile(r"(?:jw)?0*([1-9]\d{0,4})", re.IGNORECASE)
 
@@ -86,7 +76,7 @@ class Query:
     targets: tuple[str, ...] = ()
     observations: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
-    level: Level = "uncal"
+    level: Stage = "uncal"
 
     def __str__(self) -> str:
         parts = []
@@ -116,7 +106,7 @@ def make_query(
     programs, targets, observations, filters : sequence of str
         See `Query`.
     level : str
-        One of `LEVELS`.
+        One of `STAGES`.
 
     Returns
     -------
@@ -127,8 +117,8 @@ def make_query(
     ConfigError
         If a value cannot be used, or neither a program nor a target is given.
     """
-    if level not in LEVELS:
-        raise unknown_name("level", level, LEVELS, where="--level")
+    if level not in STAGES:
+        raise unknown_name("level", level, STAGES, where="--level")
     query = Query(
         programs=tuple(dict.fromkeys(program_number(p) for p in _split(programs))),
         targets=tuple(dict.fromkeys(_split(targets))),
@@ -146,80 +136,12 @@ def _split(values: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class ArchiveExposure:
-    """One exposure as the archive's table of observations describes it.
-
-    Attributes
-    ----------
-    dataset : str
-        The archive's name of the exposure, e.g. ``jw01386008001_04101_00001``.
-    instrument, exposure_type, filter, mask, subarray, pupil : str
-        INSTRUME, EXP_TYPE, FILTER, CORONMSK, SUBARRAY, PUPIL; empty where unknown.
-    target : str
-        The proposer's name of the target.
-    program, observation, visit_group : str
-        Five, three and two digits.
-    is_psf, is_background : bool
-        IS_PSF and BKGDTARG; a background is also told from a target or dither pattern named BACKGROUND.
-    roll : float or None
-        Position angle of the telescope, degrees; None where unknown.
-    n_integrations, n_groups : int
-    integration_time : float
-        Effective time of one integration, s; 0 where unknown.
-    dither, n_dithers : int
-    sky : (ra, dec) or None
-        Target position, degrees.
-    time : float or None
-        Start of the exposure, MJD (UTC).
-    visit : str
-        First 13 digits of the dataset: program, observation and visit.
-    """
-
-    dataset: str
-    instrument: str = ""
-    exposure_type: str = ""
-    filter: str = ""
-    mask: str = ""
-    subarray: str = ""
-    pupil: str = ""
-    target: str = ""
-    program: str = ""
-    observation: str = ""
-    visit_group: str = ""
-    is_psf: bool = False
-    is_background: bool = False
-    roll: float | None = None
-    n_integrations: int = 1
-    n_groups: int = 1
-    integration_time: float = 0.0
-    dither: int = 1
-    n_dithers: int = 1
-    sky: tuple[float, float] | None = None
-    time: float | None = None
-
-    @property
-    def visit(self) -> str:
-        """Program, observation and visit, as at the beginning of the file names."""
-        return self.dataset[:13]
-
-    @property
-    def is_acquisition(self) -> bool:
-        """Target acquisition or its confirmation image."""
-        return self.exposure_type in ACQUISITION
-
-    @property
-    def configuration(self) -> tuple[str, str, str]:
-        """(filter, mask, subarray): exposures can be combined only within one configuration."""
-        return self.filter, self.mask, self.subarray
-
-
-@dataclass(frozen=True)
 class ArchiveFile:
     """One file of an exposure that the archive can send.
 
     Attributes
     ----------
-    exposure : ArchiveExposure
+    exposure : Exposure
     name : str
         File name, checked to be no more than a name.
     uri : str
@@ -230,7 +152,7 @@ class ArchiveFile:
         Anybody may have it; otherwise it is under exclusive access and needs a token.
     """
 
-    exposure: ArchiveExposure
+    exposure: Exposure
     name: str
     uri: str
     size: int
@@ -251,13 +173,13 @@ class Listing:
     query : Query
     files : tuple of ArchiveFile
         Of the exposures that were asked for, one or (where an exposure is cut into segments) more of each.
-    missing : tuple of ArchiveExposure
+    missing : tuple of Exposure
         Exposures of which the archive has no file at this level.
     """
 
     query: Query
     files: tuple[ArchiveFile, ...]
-    missing: tuple[ArchiveExposure, ...] = field(default=())
+    missing: tuple[Exposure, ...] = field(default=())
 
     @property
     def size(self) -> int:

@@ -8,21 +8,16 @@ import re
 from collections.abc import Sequence
 
 from lyot.archive.mast import MastClient
-from lyot.archive.records import ArchiveExposure, Listing, Query
+from lyot.archive.records import Listing, Query
 from lyot.errors import ArchiveError
+from lyot.exposures.exposure import Exposure
+from lyot.exposures.names import plain_name
 from lyot.geometry import angular_distance
 
 log = logging.getLogger(__name__)
 
 SAME_POSITION = 30 / 3600
 """An exposure pointed closer than this to an object is of that object, degrees."""
-
-_BACKGROUND_WORD = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BKGD|BKG|BGND|SKY)[-_ ]*\d*$", re.IGNORECASE)
-
-
-def plain_name(name: str) -> str:
-    """A target's name in capitals, without blanks, signs and a trailing word for background."""
-    return re.sub(r"[^A-Z0-9]", "", _BACKGROUND_WORD.sub("", name.strip()).upper())
 
 
 def find(query: Query, client: MastClient | None = None) -> Listing:
@@ -57,7 +52,7 @@ def find(query: Query, client: MastClient | None = None) -> Listing:
     return Listing(query, tuple(files), tuple(missing))
 
 
-def _candidates(query: Query, client: MastClient) -> tuple[list[ArchiveExposure], frozenset[str]]:
+def _candidates(query: Query, client: MastClient) -> tuple[list[Exposure], frozenset[str]]:
     """All exposures of the programs, and the plain names that the wanted targets have there."""
     names: set[str] = set()
     programs: dict[str, None] = dict.fromkeys(query.programs)
@@ -76,9 +71,7 @@ def _candidates(query: Query, client: MastClient) -> tuple[list[ArchiveExposure]
     return exposures, frozenset(names)
 
 
-def _at_position_of(
-    target: str, exposures: Sequence[ArchiveExposure], query: Query, client: MastClient
-) -> list[ArchiveExposure]:
+def _at_position_of(target: str, exposures: Sequence[Exposure], query: Query, client: MastClient) -> list[Exposure]:
     """Exposures of an object that the proposer calls by another name."""
     position = client.position(target)
     if position is None:
@@ -100,20 +93,20 @@ def _pattern(target: str) -> str:
     return "*" + "*".join(re.findall(r"[A-Za-z]+|\d+", target)) + "*"
 
 
-def _is_named(exposure: ArchiveExposure, target: str) -> bool:
+def _is_named(exposure: Exposure, target: str) -> bool:
     """Whether the exposure's target carries the name, with or without a component's letter or a further word."""
     own, wanted = plain_name(exposure.target), plain_name(target)
     return bool(wanted) and own.startswith(wanted) and not own[len(wanted) : len(wanted) + 1].isdigit()
 
 
 def select(
-    exposures: Sequence[ArchiveExposure], query: Query, names: frozenset[str] = frozenset()
-) -> tuple[list[ArchiveExposure], list[ArchiveExposure]]:
+    exposures: Sequence[Exposure], query: Query, names: frozenset[str] = frozenset()
+) -> tuple[list[Exposure], list[Exposure]]:
     """Keep what a query asks for.
 
     Parameters
     ----------
-    exposures : sequence of ArchiveExposure
+    exposures : sequence of Exposure
         All of the programs.
     query : Query
     names : frozenset of str, optional
@@ -121,7 +114,7 @@ def select(
 
     Returns
     -------
-    kept, coronagraphic : lists of ArchiveExposure
+    kept, coronagraphic : lists of Exposure
         Those asked for, with their target acquisitions; and all that are not acquisitions, for messages.
     """
     coronagraphic = [e for e in exposures if not e.is_acquisition]
@@ -137,10 +130,10 @@ def select(
     return kept + [e for e in exposures if e.is_acquisition and e.visit in visits], coronagraphic
 
 
-def _of_targets(exposures: Sequence[ArchiveExposure], names: frozenset[str]) -> list[ArchiveExposure]:
+def _of_targets(exposures: Sequence[Exposure], names: frozenset[str]) -> list[Exposure]:
     """Exposures of the targets, with all references and backgrounds in their configurations but those of others."""
 
-    def is_star(e: ArchiveExposure) -> bool:
+    def is_star(e: Exposure) -> bool:
         return not e.is_psf and not e.is_background
 
     configurations = {e.configuration for e in exposures if plain_name(e.target) in names}
@@ -153,7 +146,7 @@ def _of_targets(exposures: Sequence[ArchiveExposure], names: frozenset[str]) -> 
     ]
 
 
-def _nothing(query: Query, coronagraphic: Sequence[ArchiveExposure]) -> str:
+def _nothing(query: Query, coronagraphic: Sequence[Exposure]) -> str:
     """Say what the archive has instead."""
     if not coronagraphic:
         return f"The archive has no coronagraphic exposure for {query}; check the number or the name."

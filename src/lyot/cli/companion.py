@@ -40,10 +40,11 @@ def companion(
 
     Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits.
     """
+    from lyot.analysis.finished_run import open_run
+    from lyot.analysis.measurements import measure_companions
+    from lyot.analysis.parameters import parse_position
+    from lyot.analysis.star_flux import load_star
     from lyot.measure.companion import CompanionParams
-    from lyot.run.measure_sections import parse_position
-    from lyot.run.measurements import measure_companions, open_run
-    from lyot.run.star import load_star
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     section = star_section(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta,
@@ -68,7 +69,7 @@ def companion(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
-    typer.echo(f"{run.folder / 'companions.ecsv'}")
+    typer.echo(f"{run.tables / 'companions.ecsv'}")
     refresh_report(out)
 
 

@@ -45,11 +45,12 @@ def contrast(
 
     Writes measure/contrast.ecsv and measure/contrast_map.fits. Known companions are taken out first.
     """
+    from lyot.analysis.finished_run import open_run
+    from lyot.analysis.measurements import measure_contrast
+    from lyot.analysis.star_flux import load_star
     from lyot.errors import ConfigError
     from lyot.measure.contrast import ContrastParams
     from lyot.measure.mass import MassGrid
-    from lyot.run.measurements import measure_contrast, open_run
-    from lyot.run.star import load_star
 
     if masses is not None and distance is None:
         raise ConfigError("--masses needs --distance.")
@@ -66,7 +67,7 @@ def contrast(
         typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {contrast}")
     if not isfinite(star.flux):
         typer.echo("For contrasts say how bright the star is: --star-flux, --star-mag, --star-sed or --star-ta.")
-    typer.echo(f"{run.folder / 'contrast.ecsv'}")
+    typer.echo(f"{run.tables / 'contrast.ecsv'}")
     refresh_report(out)
 
 

@@ -18,8 +18,8 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
     """Simulate, unless the same sequence is there already."""
     from lyot import __version__
     from lyot.cli.simulate import make_sequence
-    from lyot.simulate.plan import size_of
-    from lyot.simulate.truth import read_truth
+    from lyot.simulator.plan import size_of
+    from lyot.simulator.truth import read_truth
 
     if (folder / "truth.json").is_file() and (folder / "crds_cache").is_dir():
         truth = read_truth(folder)
@@ -71,7 +71,7 @@ def demo(
     """Simulate a small observing sequence, reduce it from the raw ramps, and show the planet; no network needed."""
     from lyot.cli.run import reduce_and_report
     from lyot.run.config import load_config
-    from lyot.simulate.truth import read_truth
+    from lyot.simulator.truth import read_truth
 
     observations, reduction = out / "observations", out / "reduction"
     _observations(observations, filter_name, size)

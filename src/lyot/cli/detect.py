@@ -35,8 +35,9 @@ def detect(
     Sources found are taken out with their forward models before the next is looked for. Writes measure/detections.ecsv
     and measure/snr_map.fits; with --maps also measure/matched_filter.fits and measure/stim_map.fits.
     """
+    from lyot.analysis.finished_run import open_run
+    from lyot.analysis.measurements import measure_detections
     from lyot.measure.detection import DetectionParams
-    from lyot.run.measurements import measure_detections, open_run
 
     run = open_run(out, modes=modes)
     params = DetectionParams(
@@ -51,12 +52,12 @@ def detect(
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
         )
     if maps or completeness is not None:
+        from lyot.analysis.maps import MATCHED_FILTER, measure_maps
         from lyot.measure.matched_filter import MatchedFilterParams
-        from lyot.run.maps import MATCHED_FILTER, measure_maps
 
         region = MatchedFilterParams() if outer is None else MatchedFilterParams(outer_radius=outer)
         measure_maps(run, region, completeness_flux=completeness)
-        typer.echo(f"{run.folder / MATCHED_FILTER}")
+        typer.echo(f"{run.tables / MATCHED_FILTER}")
     refresh_report(out)
 
 

@@ -30,10 +30,10 @@ def disk(
 
     Writes measure/disk.ecsv and measure/disk_residual.fits.
     """
+    from lyot.analysis.disks import DISK, DiskOptions, measure_disk, read_disk
+    from lyot.analysis.finished_run import open_run
     from lyot.errors import ConfigError
     from lyot.measure.disks import DiskParams
-    from lyot.run.disk import DISK, DiskOptions, measure_disk, read_disk
-    from lyot.run.measurements import open_run
 
     place: tuple[float, float] | None = None
     if center is not None:
@@ -50,7 +50,7 @@ def disk(
         f"scale {fit.scale:.4g} +- {fit.error:.2g} (S/N {fit.snr:.1f}), flux {fit.scale * flux:.4g} +- "
         f"{fit.error * flux:.2g} uJy, reduced chi2 {fit.reduced_chi2:.2f}"
     )
-    typer.echo(f"{run.folder / DISK}")
+    typer.echo(f"{run.tables / DISK}")
     refresh_report(out)
 
 

@@ -10,31 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lyot.archive import ArchiveExposure, ArchiveFile, Downloaded, Listing, MastClient, Query
+    from lyot.archive import ArchiveFile, Downloaded, Query
     from lyot.archive.proposals import Proposal
-    from lyot.run.roles import Assigned
-
-
-def assign_roles(listing: Listing, out: Path) -> list[tuple[Assigned, ArchiveFile]]:
-    """Roles of the files, told from the archive's metadata as `lyot info` tells them from the headers."""
-    from lyot.run.inputs import Exposure
-    from lyot.run.roles import sort_roles
-
-    exposures = []
-    for file in listing.files:
-        e = file.exposure
-        exposures.append(
-            Exposure(
-                path=(out / file.name).absolute(), root=file.root, stage=listing.query.level, instrument=e.instrument,
-                exposure_type=e.exposure_type, filter=e.filter, mask=e.mask, subarray=e.subarray, pupil=e.pupil,
-                target=e.target, program=e.program, observation=e.observation, visit_group=e.visit_group,
-                is_psf=e.is_psf, is_background=e.is_background, roll=e.roll, n_integrations=e.n_integrations,
-                n_groups=e.n_groups, integration_time=e.integration_time, dither=e.dither, n_dithers=e.n_dithers,
-                sky=e.sky, background_done=False, size=file.size,
-            )
-        )  # fmt: skip
-    by_root = {file.root: file for file in listing.files}
-    return [(assigned, by_root[assigned.exposure.root]) for assigned in sort_roles(exposures)]
+    from lyot.exposures.roles import Assigned
 
 
 def _size(number: float) -> str:
@@ -78,32 +56,6 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
     typer.echo(f"{_files(len(wanted))} to fetch, {_size(sum(f.size for f in wanted))}")
 
 
-def proposals(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient) -> list[Proposal]:
-    """What other observations could give, where the program links no reference or background to a star."""
-    from lyot.archive.proposals import propose
-    from lyot.run.roles import Role, with_role
-
-    assigned = [a for a, _ in rows]
-    archived: dict[str, ArchiveExposure] = {a.exposure.root: f.exposure for a, f in rows}
-    found: dict[tuple[str, str, str], Proposal] = {}
-    present = {(f.exposure.program, f.exposure.observation) for _, f in rows}
-    done: set[tuple[object, ...]] = set()
-    for star in with_role(assigned, Role.SCIENCE, Role.REFERENCE):
-        e = star.exposure
-        linked = star.role is Role.REFERENCE or any(
-            r.exposure.configuration == e.configuration for r in with_role(assigned, Role.REFERENCE)
-        )
-        subtracted = star.backgrounds or e.instrument != "MIRI" or e.stage == "calints"
-        needed = ([] if linked else ["reference"]) + ([] if subtracted else ["background"])
-        for kind in needed:
-            if (kind, e.target, e.configuration) not in done:
-                done.add((kind, e.target, e.configuration))
-                for p in propose(archived[e.root], kind, client):  # type: ignore[arg-type]
-                    if (p.program, p.observation) not in present:
-                        found.setdefault((kind, p.program, p.observation), p)
-    return list(found.values())
-
-
 def _show_proposals(found: Sequence[Proposal], query: Query) -> None:
     for proposal in found:
         filters = " ".join(f"--filter {f}" for f in query.filters)
@@ -145,17 +97,6 @@ def _bars(files: Sequence[ArchiveFile]) -> Iterator[Callable[[ArchiveFile, int],
         yield show
 
 
-def _check_one_sequence(rows: Sequence[tuple[Assigned, ArchiveFile]]) -> None:
-    """Raise before anything is fetched if the exposures are more than one sequence."""
-    from lyot.errors import InputError
-    from lyot.run.roles import Role, choose_filter, with_role
-
-    chosen = choose_filter([a for a, _ in rows], None)
-    targets = sorted({a.exposure.target for a in with_role(chosen, Role.SCIENCE)})
-    if len(targets) > 1:
-        raise InputError(f"there are several science targets, {', '.join(targets)}; choose one with --target.")
-
-
 def fetch(
     query: Query,
     out: Path,
@@ -183,20 +124,22 @@ def fetch(
     """
     from lyot.archive import MastClient, download, find, to_fetch
     from lyot.archive.download import AT_ONCE
+    from lyot.archive.proposals import propose_missing
+    from lyot.archive.roles import assign_roles, check_one_sequence
     from lyot.errors import LyotError
 
     client = MastClient()
     listing = find(query, client)
     rows = assign_roles(listing, out)
     if one_sequence:
-        _check_one_sequence(rows)
+        check_one_sequence([assigned for assigned, _ in rows])
     files = [f for _, f in rows if acquisitions or not f.exposure.is_acquisition]
     lacking = to_fetch(files, out)
     show(rows, {f.name for f in lacking}, {f.name for _, f in rows} - {f.name for f in files})
     for exposure in listing.missing:
-        typer.echo(f"- {exposure.dataset}: the archive has no {query.level} file of it")
+        typer.echo(f"- {exposure.root}: the archive has no {query.level} file of it")
     try:
-        _show_proposals(proposals(rows, client), query)
+        _show_proposals(propose_missing(rows, client), query)
     except LyotError as error:
         typer.echo(f"- no proposals: {error}", err=True)
     if dry_run:
@@ -221,27 +164,12 @@ def fetch_programs(
 
 
 def prepare_references(files: Sequence[Path], crds: Path | None, context: str | None) -> tuple[Path, str]:
-    """Fetch the calibration references of exposures; gives the cache and the context to be used from then on.
+    """Fetch the calibration references of exposures and say which; returns the cache and the context to use."""
+    from lyot.reference_files.prefetch import prefetch_for
 
-    Where neither an option nor the environment says where from, it is the observatory's server.
-    """
-    import os
-
-    from lyot.archive.crds_prefetch import prefetch
-    from lyot.steps.crds_environment import DEFAULT_SERVER, resolve_crds
-
-    nowhere = crds is None and not os.environ.get("CRDS_PATH") and not os.environ.get("CRDS_SERVER_URL")
-    if nowhere:
-        os.environ["CRDS_SERVER_URL"] = DEFAULT_SERVER
-    try:
-        chosen = resolve_crds(crds, context, files)
-        with chosen.applied():
-            result = prefetch(files, context=chosen.context)
-    finally:
-        if nowhere:  # from here on the cache serves, and every worker reads the same
-            os.environ.pop("CRDS_SERVER_URL", None)
+    result = prefetch_for(files, cache=crds, context=context)
     typer.echo(f"{len(result.references)} calibration references, context {result.context}")
-    return chosen.path, result.context
+    return result.cache, result.context
 
 
 def download(

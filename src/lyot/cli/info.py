@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lyot.run.roles import Assigned
+    from lyot.exposures.roles import Assigned
 
 
 def _role_text(item: Assigned) -> str:
@@ -42,7 +42,7 @@ def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
     """Print the table of exposures and what is missing."""
     from rich.console import Console
 
-    from lyot.run.roles import advice
+    from lyot.exposures.roles import advice
 
     console = Console(highlight=False, soft_wrap=False, width=width)
     if not console.is_terminal and width is None:
@@ -60,8 +60,8 @@ def info(
 ) -> None:
     """Tell what every exposure is for, and what is missing for a reduction."""
     from lyot.errors import InputError
-    from lyot.run.inputs import expand_paths, one_per_exposure, read_exposure
-    from lyot.run.roles import sort_roles
+    from lyot.exposures.read import expand_paths, one_per_exposure, read_exposure
+    from lyot.exposures.roles import sort_roles
 
     exposures, failures = [], []
     for path in expand_paths(paths):

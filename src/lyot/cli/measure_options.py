@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from lyot.run.star import StarSection
+    from lyot.analysis.star_flux import StarSection
 
 STAR_FLUX = typer.Option("--star-flux", help="Flux of the star in the filter, Jy.")
 STAR_MAG = typer.Option("--star-mag", help="Vega magnitude of the star in the filter.")
@@ -51,8 +51,8 @@ def star_section(**values: Any) -> StarSection:
     ConfigError
         If it is given twice, or a value cannot be used.
     """
+    from lyot.analysis.star_flux import StarSection
     from lyot.params import from_mapping
-    from lyot.run.star import StarSection
 
     section = from_mapping(StarSection, star_values(**values), where="--star: ")
     section.check("--star")

@@ -134,10 +134,6 @@ def run(
     reduce_and_report(inputs, out, configuration, overwrite=overwrite)
 
 
-def _switch(wanted: bool | None) -> dict[str, bool]:
-    return {} if wanted is None else {"measure": wanted}
-
-
 def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:
     """The section ``[companion]`` from the options."""
     from lyot.errors import ConfigError
@@ -155,8 +151,8 @@ def config(
 ) -> None:
     """Print a configuration file with every parameter of every step, its default and its meaning."""
     from lyot.errors import OutputError
+    from lyot.records.manifest import write_text
     from lyot.run.config import template
-    from lyot.run.manifest import write_text
 
     if out is None:
         typer.echo(template(), nl=False)

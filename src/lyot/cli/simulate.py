@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lyot.simulate.sequence import SimulatedSequence
+    from lyot.simulator.sequence import SimulatedSequence
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def make_sequence(
     out: Path, *, filter_name: str, size: str, seed: int, scene: str | None, overwrite: bool, jobs: int | None
 ) -> SimulatedSequence:
     """Simulate with the progress shown."""
-    from lyot.simulate.sequence import simulate_sequence
+    from lyot.simulator.sequence import simulate_sequence
 
     with _fraction_bar() as bar:
         return simulate_sequence(

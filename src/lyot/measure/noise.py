@@ -335,31 +335,3 @@ def threshold_for(sigma: float, elements: NDArray[np.integer] | int) -> FloatArr
     n = np.asarray(elements)
     t = stats.t.isf(stats.norm.sf(sigma), np.maximum(n - 1, 1))
     return np.asarray(np.where(n >= MIN_ELEMENTS, t, np.nan))
-
-
-def tail_excess(
-    image: NDArray[np.floating],
-    center: tuple[float, float],
-    fwhm: float,
-    *,
-    level: float = 3.0,
-    exclude: NDArray[np.bool_] | None = None,
-) -> tuple[float, float]:
-    """How many of the independent resolution elements lie beyond `level` Gaussian sigmas, and how many should.
-
-    A ratio well above one tells that the noise has heavier tails than the statistics of `snr_map` suppose, so that
-    false alarms are more frequent than stated. Both signs are counted.
-
-    Returns
-    -------
-    found, expected : float
-    """
-    signal_to_noise = snr_map(image, center, fwhm, exclude=exclude)
-    significance = signal_to_noise.significance()
-    usable = np.isfinite(significance)
-    if exclude is not None:
-        usable &= ~np.asarray(exclude, bool)
-    # every pixel is counted, and each element covers (pi/4) fwhm^2 of them
-    area = np.pi * fwhm**2 / 4
-    found = float((np.abs(significance[usable]) >= level).sum() / area)
-    return found, float(usable.sum() / area * 2 * stats.norm.sf(level))

@@ -254,7 +254,7 @@ class CoronagraphModel:
 
     @cached_property
     def _throughput(self) -> ThroughputTable:
-        return throughput_table(self)
+        return throughput_table(self.coronagraph, self.params)
 
     def throughput_at(self, offset: tuple[float, float]) -> float:
         """Share of a source's light kept at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
@@ -277,6 +277,6 @@ class CoronagraphModel:
         (ny, nx) float64 ndarray
             NaN outside the field stop.
         """
-        table = self._throughput if step is None else throughput_table(self, step=step)
+        table = self._throughput if step is None else throughput_table(self.coronagraph, self.params, step=step)
         kept = table.at(*_field.detector_offsets(self.coronagraph))
         return np.where(_field.field_stop_mask(self.coronagraph), kept, np.nan)

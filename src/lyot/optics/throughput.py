@@ -8,20 +8,18 @@ opposite points, to 3e-4 away from the design wavelength), and interpolated with
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 
 from lyot.errors import ConfigError
+from lyot.instrument import Coronagraph
 from lyot.optics import field as _field
 from lyot.optics import propagate
+from lyot.optics.params import OpticsParams
 from lyot.optics.propagate import OpaqueSpot, PhaseMask
 from lyot.optics.pupil import jwst_pupil, lyot_stop
-
-if TYPE_CHECKING:
-    from lyot.optics.model import CoronagraphModel
 
 FloatArray = NDArray[np.float64]
 ComplexSingle = NDArray[np.complex64]
@@ -37,11 +35,11 @@ class ThroughputTable:
     Built by `throughput_table`; call `at` with offsets.
     """
 
-    def __init__(self, mask: RectBivariateSpline, edge: PchipInterpolator, model: CoronagraphModel) -> None:
+    def __init__(self, mask: RectBivariateSpline, edge: PchipInterpolator, coronagraph: Coronagraph) -> None:
         self._mask = mask
         self._edge = edge
-        self._tilt = model.coronagraph.boundary_tilt
-        self._half = model.coronagraph.field_size / 2.0
+        self._tilt = coronagraph.boundary_tilt
+        self._half = coronagraph.field_size / 2.0
 
     def at(self, dx: FloatArray, dy: FloatArray) -> FloatArray:
         """Throughput at offsets (dx, dy) from the mask centre (arcsec along the detector's axes, any equal shapes)."""
@@ -51,22 +49,21 @@ class ThroughputTable:
         return np.asarray(np.clip(value, 0.0, None) * edges)
 
 
-def throughput_table(model: CoronagraphModel, *, step: float = 0.33) -> ThroughputTable:
-    """Tabulate the throughput of a model for the perfect wavefront.
+def throughput_table(c: Coronagraph, p: OpticsParams, *, step: float = 0.33) -> ThroughputTable:
+    """Tabulate the throughput of a coronagraph for the perfect wavefront.
 
     Parameters
     ----------
-    model : CoronagraphModel
-        The coronagraph.
+    c : Coronagraph
+    p : OpticsParams
     step : float
         Grid spacing near the mask's features, in units of lambda/D; the time goes with its inverse square.
     """
     if not 0.05 <= step <= 2.0:
         raise ConfigError(f"throughput: step must lie between 0.05 and 2 lambda/D, got {step}.")
-    nodes = _nodes(model, step)
-    n, c = _PIXELS, model.coronagraph
+    nodes = _nodes(c, step)
+    n = _PIXELS
     pupil = jwst_pupil(n)
-    p = model.params
     fraction = p.fqpm_stop_transmission if c.kind == "4QPM" else p.lyot_stop_transmission
     stop = lyot_stop(n, transmission=fraction, shear=(p.shear_x, p.shear_y))
     waves = (c.wavelength + c.bandwidth * ((np.arange(_BAND_SAMPLES) + 0.5) / _BAND_SAMPLES - 0.5)) * 1e-6
@@ -76,18 +73,17 @@ def throughput_table(model: CoronagraphModel, *, step: float = 0.33) -> Throughp
     table = np.zeros((both.size, nodes.size))  # [v, u >= 0]
     half = c.field_size / 2.0 + _MARGIN
     for wave, weight in zip(waves, weights, strict=True):
-        mask = _mask(model, pupil.coordinates, half, wave)
+        mask = _mask(c, pupil.coordinates, half, wave)
         tilts = np.exp(2j * np.pi * propagate.ARCSEC / wave * np.outer(both, pupil.coordinates))
         for j in range(nodes.size):  # u
             field = pupil.amplitude * tilts[nodes.size - 1 + j][None, :]
             table[:, j] += weight * _energies(mask, field, tilts, stop)
     full = np.concatenate([table[::-1, :0:-1], table], axis=1)  # T(-u, -v) = T(u, v)
-    return ThroughputTable(RectBivariateSpline(both, both, full, s=0), _edge(model, pupil.amplitude, stop), model)
+    return ThroughputTable(RectBivariateSpline(both, both, full, s=0), _edge(c, pupil.amplitude, stop), c)
 
 
-def _nodes(model: CoronagraphModel, step: float) -> FloatArray:
+def _nodes(c: Coronagraph, step: float) -> FloatArray:
     """Grid of |u| and |v|, arcsec, from 0 to the field's corner: fine, then medium, then coarse."""
-    c = model.coronagraph
     unit = c.lambda_over_d
     end = _field.window_half_width(c) / unit + 0.5
     fine = 3.0 if c.kind == "4QPM" else 4.5
@@ -95,8 +91,7 @@ def _nodes(model: CoronagraphModel, step: float) -> FloatArray:
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]) * unit
 
 
-def _mask(model: CoronagraphModel, xi: FloatArray, half: float, wave: float) -> PhaseMask | OpaqueSpot:
-    c = model.coronagraph
+def _mask(c: Coronagraph, xi: FloatArray, half: float, wave: float) -> PhaseMask | OpaqueSpot:
     if c.kind == "4QPM":
         return propagate.phase_mask(xi, half_width=half, wavelength=wave, design_wavelength=c.design_wavelength * 1e-6)
     return propagate.opaque_spot(
@@ -155,9 +150,8 @@ def _spot_left(mask: OpaqueSpot, field: ComplexSingle) -> Callable[[ComplexSingl
     return left
 
 
-def _edge(model: CoronagraphModel, amplitude: FloatArray, stop: FloatArray) -> PchipInterpolator:
+def _edge(c: Coronagraph, amplitude: FloatArray, stop: FloatArray) -> PchipInterpolator:
     """Light kept by one edge of the field stop as a function of the distance inside it (arcsec; negative outside)."""
-    c = model.coronagraph
     xi = jwst_pupil(_PIXELS).coordinates
     wave = c.wavelength * 1e-6
     half = c.field_size / 2.0

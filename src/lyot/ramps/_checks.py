@@ -48,3 +48,8 @@ def writable(array: NDArray[Any], out: NDArray[Any] | None) -> NDArray[Any]:
     if out is not array:
         out[...] = array
     return out
+
+
+def bad_gain(gain: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Pixels whose gain (ny, nx) is not a positive number."""
+    return np.asarray((gain <= 0) | np.isnan(gain))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 X_BLOCK = 96
@@ -38,42 +37,3 @@ def store_row(rows: Any, cube: Any, i: int, y: int) -> None:
             line = cube[i, g, y]
             for x in range(x0, x1):
                 line[x] = rows[x, g]
-
-
-@njit(cache=True, nogil=True)
-def load_raw_row(raw: Any, y: int, x0: int, ramps: Any) -> None:
-    """Decode row `y` of a level-1b cube from column `x0` on into ``ramps (n, nints, ngroups)`` float32, DN.
-
-    ``raw (nints, ngroups, ny, nx)`` is the file's own memory, big-endian signed 16 bit with BZERO = 32768, looked at as
-    uint16 of a little-endian machine.
-    """
-    n, nints, ngroups = ramps.shape
-    for i in range(nints):
-        for b0 in range(0, n, X_BLOCK):
-            b1 = min(b0 + X_BLOCK, n)
-            for g in range(ngroups):
-                line = raw[i, g, y]
-                for k in range(b0, b1):
-                    v = line[x0 + k]
-                    v = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
-                    ramps[k, i, g] = np.float32(v)
-
-
-@njit(cache=True, nogil=True)
-def first_saturated_raw_row(raw: Any, y: int, limit: Any, first: Any) -> None:
-    """First group at or above `limit` in each ramp of row `y`, for `raw` as in `load_raw_row`.
-
-    ``limit (nx,)`` int32 DN (above 65535: never saturated); ``first (nints, nx)`` int32 is filled, with the number of
-    groups where none is.
-    """
-    nints, ngroups, _, nx = raw.shape
-    for i in range(nints):
-        line_first = first[i]
-        line_first[:] = ngroups
-        for g in range(ngroups):
-            line = raw[i, g, y]
-            for x in range(nx):
-                v = line[x]
-                v = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
-                hit = g if np.int32(v) >= limit[x] else ngroups
-                line_first[x] = min(line_first[x], np.int32(hit))

@@ -13,13 +13,13 @@ from lyot.ramps import _jump_kernels as jumps
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _likely_kernels as likelihood
 from lyot.ramps import _ols_kernels as ols
-from lyot.ramps._scratch import Scratch
 from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
 from lyot.ramps.options import FitLimits
-from lyot.ramps.ramp_fit import GroupTimes
 from lyot.ramps.ramp_fit_likely import read_noise_single
-from lyot.ramps.sources import FloatFile, RampArray, RampFile
+from lyot.ramps.readers import FloatFile, RampArray, RampFile
+from lyot.ramps.scratch import Scratch
+from lyot.ramps.slopes import GroupTimes
 
 MAX_ROWS = 16
 """Rows of a band at most: more make reading no faster."""

@@ -30,30 +30,23 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _ols_kernels as ols
-from lyot.ramps._checks import check_image
+from lyot.ramps._checks import bad_gain, check_image
 from lyot.ramps._likely_kernels import LikelyArrays
-from lyot.ramps._scratch import Scratch
 from lyot.ramps._stream import Chunk, Exposure, Plans, Tally, band_layout
-from lyot.ramps._threads import row_ranges, usable_threads
 from lyot.ramps.dark import DarkReference, dark_planes
-from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpParams, JumpPlan, plan_jump
+from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, SKIP, JumpPlan, plan_jump
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.linearity import LinearityReference
 from lyot.ramps.options import FitLimits
-from lyot.ramps.ramp_fit import (
-    LIKELY_MIN_GROUPS,
-    GroupTimes,
-    RampFitParams,
-    RampFitResult,
-    group_limits,
-    group_noise,
-    pack,
-    plan_fit,
-)
+from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, RampFitParams, group_limits, group_noise, pack, plan_fit
 from lyot.ramps.ramp_fit_likely import combine_integrations, plan_likely
+from lyot.ramps.readers import FloatFile, PlaneFile, RampArray, RampFile
 from lyot.ramps.reset import ResetReference, reset_planes
 from lyot.ramps.rscd import RscdTally, rscd_tally
 from lyot.ramps.saturation import SaturationReference
-from lyot.ramps.sources import FloatFile, PlaneFile, RampArray, RampFile
+from lyot.ramps.scratch import Scratch
+from lyot.ramps.slopes import GroupTimes, RampFitResult
+from lyot.ramps.threads import row_ranges, usable_threads
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +116,7 @@ class StreamParams:
     memory : float
         Room for the ramps in work, MB. The slopes come on top: 20 bytes per pixel and integration.
     scratch : Path, optional
-        Folder where slopes of more than `lyot.ramps._scratch.IN_MEMORY` are kept in a nameless file while they grow.
+        Folder where slopes of more than `lyot.ramps.scratch.IN_MEMORY` are kept in a nameless file while they grow.
     first_integration : int
         Number of the file's first integration in its exposure, from 1.
     limits : FitLimits
@@ -232,8 +225,7 @@ def _exposure(
 ) -> Exposure:
     nints, ngroups, ny, nx = source.shape
     zero = np.zeros((ny, nx), np.uint32)
-    bad_gain = (detector.gain <= 0) | np.isnan(detector.gain)
-    pixel_dq = zero | np.where(bad_gain, np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE), np.uint32(0))
+    pixel_dq = zero | np.where(bad_gain(detector.gain), np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE), np.uint32(0))
     if c.mask is not None:
         pixel_dq |= c.mask
     for reference in (c.saturation, c.reset, c.linearity, c.dark):

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lyot import dq
-
-if TYPE_CHECKING:
-    from lyot.ramps.jump import JumpParams
+from lyot.ramps.jump_params import JumpParams
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lyot import dq
 from lyot.params import param
-from lyot.ramps.ramp_fit import RampFitResult, SlopeImage
+from lyot.ramps.slopes import RampFitResult, SlopeImage
 
 
 @dataclass(frozen=True)

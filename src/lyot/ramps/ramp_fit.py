@@ -27,6 +27,8 @@ from lyot.params import param
 from lyot.ramps import _ols_kernels as kernels
 from lyot.ramps._jump_kernels import gather_row
 from lyot.ramps._ols_kernels import FitArrays, FitPlan
+from lyot.ramps.ramp_fit_likely import fit_likely
+from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
 
 log = logging.getLogger(__name__)
 
@@ -49,52 +51,6 @@ class RampFitParams:
     exact_errors: bool = param(
         False, help="OLS_C: propagate noise through the weights of the fit; the official formulas do not"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class GroupTimes:
-    """How an exposure was sampled, from its metadata (``meta.exposure``)."""
-
-    group_time: float
-    """Time between groups, s."""
-    frame_time: float
-    """Time of one frame, s."""
-    nframes: int = 1
-    """Frames averaged in a group."""
-    groupgap: int = 0
-    """Frames dropped between groups."""
-    drop_leading: bool = True
-    """Drop groups that are DO_NOT_USE everywhere at the start or end, and clear the jump that follows: MIRI."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SlopeImage:
-    """Slopes with errors and flags, (ny, nx) or (nints, ny, nx)."""
-
-    slope: npt.NDArray[np.float32]
-    """DN/s; NaN where no slope could be measured."""
-    dq: npt.NDArray[np.uint32]
-    """Pixel flags."""
-    var_poisson: npt.NDArray[np.float32]
-    """Variance from photon noise, (DN/s)**2."""
-    var_rnoise: npt.NDArray[np.float32]
-    """Variance from read noise, (DN/s)**2."""
-    err: npt.NDArray[np.float32]
-    """Standard deviation, DN/s."""
-    chisq: npt.NDArray[np.float32] | None = None
-    """LIKELY only: chi squared of the fit."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RampFitResult:
-    """Result of `fit_ramps`."""
-
-    rate: SlopeImage
-    """Of the whole exposure."""
-    rateints: SlopeImage
-    """Of each integration."""
-    groupdq: npt.NDArray[np.uint8] | None = None
-    """LIKELY only: group flags with the jumps it found."""
 
 
 def group_noise(
@@ -225,8 +181,6 @@ def fit_ramps(
     flags = _Flags(groupdq, first, last)
     gain = np.ascontiguousarray(gain, dtype=np.float32)
     if params.algorithm == "LIKELY" and data.shape[1] >= LIKELY_MIN_GROUPS:
-        from lyot.ramps.ramp_fit_likely import fit_likely
-
         return fit_likely(data, flags.whole(), pixeldq, images=(gain, read_noise, dark), times=times, threads=threads)
     if params.algorithm == "LIKELY":
         log.info("LIKELY needs %d groups, the ramps have %d: OLS_C is used", LIKELY_MIN_GROUPS, data.shape[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,7 @@ import numpy.typing as npt
 from lyot import dq
 from lyot.ramps import _likely_kernels as kernels
 from lyot.ramps._jump_kernels import gather_row, scatter_row
-
-if TYPE_CHECKING:
-    from lyot.ramps.ramp_fit import GroupTimes, RampFitResult, SlopeImage
+from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
 
 THRESHOLD_ONE = 20.25
 """Fall of chi squared (4.5 sigma) for which one difference is left out."""
@@ -76,8 +74,6 @@ def fit_likely(
 
     ``images`` = (gain, read noise, dark), (ny, nx) each.
     """
-    from lyot.ramps.ramp_fit import RampFitResult
-
     nints, ngroups, ny, nx = data.shape
     gain, read_noise, dark = images
     noise = read_noise_single(read_noise)
@@ -111,8 +107,6 @@ def combine_integrations(out: kernels.LikelyArrays) -> tuple[SlopeImage, SlopeIm
     rate, rateints : SlopeImage
         Of the exposure, and of each integration (the given arrays).
     """
-    from lyot.ramps.ramp_fit import SlopeImage
-
     rateints = SlopeImage(out.slope, out.dq, out.var_poisson, out.var_rnoise, out.err, out.chisq)
     if out.slope.shape[0] == 1:
         first = [part[0].copy() for part in out]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lyot.ramps import _kernels_corrections as kernels
 from lyot.ramps._checks import check_image, check_ramps, writable
-from lyot.ramps._threads import over_rows
+from lyot.ramps.threads import over_rows
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lyot import dq
 from lyot.ramps import _kernels_corrections as kernels
 from lyot.ramps._checks import writable
-from lyot.ramps._threads import over_rows
 from lyot.ramps.dq_init import Flags
+from lyot.ramps.threads import over_rows
 
 MIN_GROUPS = 3
 """Fewest groups in a ramp for which any is given up."""

@@ -19,7 +19,7 @@ from lyot import dq
 from lyot.params import param
 from lyot.ramps import _kernels_corrections as kernels
 from lyot.ramps._checks import check_image, check_ramps, writable
-from lyot.ramps._threads import over_rows
+from lyot.ramps.threads import over_rows
 
 CONVERTER_LIMIT = 65535.0
 """Highest value of the 16-bit converter, DN."""

@@ -11,10 +11,10 @@ from astropy.table import Table as AstroTable
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from lyot.records.freshness import is_current, outdated
 from lyot.report import figures
 from lyot.report.products import view_of
 from lyot.report.sections import Picture, Section, grid, render
-from lyot.run.freshness import is_current, outdated
 
 CONTRAST = Path("measure") / "contrast.ecsv"
 COMPANIONS = Path("measure") / "companions.ecsv"
@@ -24,9 +24,10 @@ CONTRAST_MAP = Path("measure") / "contrast_map.fits"
 DISK_RESIDUAL = Path("measure") / "disk_residual.fits"
 
 
-def read_table(path: Path) -> AstroTable | None:
-    """Read an ECSV table; None if it is not there, empty, or of an earlier reduction."""
-    if not path.is_file() or not is_current(path):
+def read_table(out: Path, name: Path) -> AstroTable | None:
+    """Read an ECSV table of a run's folder; None if it is not there, empty, or of an earlier reduction."""
+    path = out / name
+    if not path.is_file() or not is_current(path, out):
         return None
     table = AstroTable.read(path, format="ascii.ecsv")
     return table if len(table) else None
@@ -88,7 +89,7 @@ def outdated_section(out: Path) -> Section | None:
 
 def contrast_section(out: Path) -> Section | None:
     """The contrast curve with the companions in it."""
-    table = read_table(out / CONTRAST)
+    table = read_table(out, CONTRAST)
     if table is None:
         return None
     separation = np.asarray(table["separation"], dtype=float)
@@ -100,7 +101,7 @@ def contrast_section(out: Path) -> Section | None:
     figure, (ax,) = grid(1)
     figure.set_size_inches(7, 4.4)
     companions = []
-    found = read_table(out / COMPANIONS)
+    found = read_table(out, COMPANIONS)
     for row in range(len(found) if found is not None else 0):
         where, how_bright = finite(found, row, "separation"), finite(found, row, "contrast")
         if where is not None and how_bright is not None:
@@ -158,7 +159,7 @@ def maps_section(out: Path) -> Section | None:
 
 def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str, object]] | None:
     path = out / layer.path
-    if not path.is_file() or not is_current(path):
+    if not path.is_file() or not is_current(path, out):
         return None
     with fits.open(path) as hdus:
         if layer.name not in hdus:
@@ -205,7 +206,7 @@ def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
 def disk_section(out: Path) -> Section | None:
     """The disk that was fitted: image, model, and what is left."""
     path = out / DISK_RESIDUAL
-    if not path.is_file() or not is_current(path):
+    if not path.is_file() or not is_current(path, out):
         return None
     with fits.open(path) as hdus:
         images = {name: np.asarray(hdus[name].data, dtype=float) for name in ("IMAGE", "MODEL", "SCI")}

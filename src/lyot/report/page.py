@@ -14,6 +14,9 @@ from astropy.table import QTable
 
 import lyot
 from lyot.errors import LyotError, MissingInputError
+from lyot.exposures.read import one_per_exposure, read_exposure
+from lyot.exposures.roles import Assigned, advice, sort_roles
+from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
 from lyot.report import figures
 from lyot.report.measured import (
     COMPANIONS,
@@ -26,9 +29,6 @@ from lyot.report.measured import (
 )
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
-from lyot.run.inputs import one_per_exposure, read_exposure
-from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
-from lyot.run.roles import Assigned, advice, sort_roles
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def sources_table(table: QTable | None) -> Table | None:
 
 def companions_table(out: Path) -> Table | None:
     """Companions that were fitted, with error bars, as a table of the page."""
-    found = read_table(out / COMPANIONS)
+    found = read_table(out, COMPANIONS)
     if found is None:
         return None
     columns = (

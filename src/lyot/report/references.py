@@ -79,7 +79,7 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
 
 def budget_rows(out: Path) -> list[tuple[str, ...]]:
     """Every term of the error budget of every companion as text, in the columns `BUDGET_COLUMNS`."""
-    table = read_table(out / BUDGET)
+    table = read_table(out, BUDGET)
     if table is None:
         return []
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from lyot.errors import OutputError, output_error
-from lyot.run.manifest import FILE_NAME
-from lyot.run.tasks import PARTIAL
+from lyot.records.manifest import FILE_NAME
+from lyot.run.worker import PARTIAL
 
 BYTES_PER_PIXEL = {"stage1": 24, "stage2": 32, "stage3": 200}
 """Rough size of the products per pixel of all integrations that go in, for the check of free space."""

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
+from lyot.analysis.star_flux import StarSection
 from lyot.errors import ConfigError, MissingInputError, unknown_name
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
-from lyot.run.measure_sections import CompanionSection, ContrastSection, MapsSection, values_of
 from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
-from lyot.run.star import StarSection
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,

@@ -17,14 +17,14 @@ from typing import Any, Literal
 import tomli_w
 
 from lyot.errors import LyotError
+from lyot.exposures.read import find_exposures
+from lyot.records.manifest import Manifest, Record, versions, write_text
+from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
 from lyot.run.config import Config, build_config, measuring_table, parse_stages, run_arguments
-from lyot.run.crds import choose_calibration
 from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
-from lyot.run.inputs import find_exposures
-from lyot.run.manifest import Manifest, Record, versions, write_text
 from lyot.run.plan import Plan, make_plan, preference, products_size
-from lyot.run.tasks import Task, TaskResult
+from lyot.run.task import Task, TaskResult
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def run(
     check_output(out, overwrite=overwrite)
     taken = [e.path for e in exposures if e.is_coronagraphic]
     needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
-    calibration = choose_calibration(config.run, taken, needed=needed)
+    calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
     plan = make_plan(inputs, out, config, calibration=calibration, exposures=exposures)
     prepare_output(out)
     with only_writer(out):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lyot.errors import ConfigError, ReductionError
-from lyot.run.tasks import THREAD_VARIABLES, Task, TaskResult, prepare_worker, run_task
+from lyot.run.task import Task, TaskResult
+from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task
 
 MEMORY_PER_JOB = 2.5e9
 """Memory reckoned for one worker process, bytes."""

@@ -160,11 +160,11 @@ def check_stage(stage: str, table: Mapping[str, Any], *, where: str = "") -> dic
 def _check_texts(steps: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse texts that no step could read, before anything is done."""
     if "protect" in steps.get("refine", {}):
-        from lyot.steps.stage3_refine import RefineParams
+        from lyot.reduction.second_pass import RefineParams
 
         RefineParams(protect=steps["refine"]["protect"]).places()
     if "position" in steps.get("locate_star", {}):
-        from lyot.steps.stage3_star import StarPositionParams
+        from lyot.reduction.star import StarPositionParams
 
         StarPositionParams(position=steps["locate_star"]["position"]).given()
 

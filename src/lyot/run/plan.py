@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lyot.analysis.parameters import existing, values_of
 from lyot.errors import InputError, unknown_name
+from lyot.exposures import associations
+from lyot.exposures.exposure import STAGES, Exposure, Stage
+from lyot.exposures.read import find_exposures
+from lyot.exposures.roles import Assigned, Role, choose_filter, sort_roles, with_role
 from lyot.params import describe
-from lyot.run import associations
+from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
+from lyot.reference_files.calibration import Calibration
 from lyot.run.checks import BYTES_PER_PIXEL
+from lyot.run.code_digest import source_digest
 from lyot.run.config import Config, parse_stages
-from lyot.run.crds import Calibration
-from lyot.run.inputs import STAGES, Exposure, Stage, find_exposures
-from lyot.run.manifest import KEYED_PACKAGES, Checksums, content_key, versions
-from lyot.run.measure_sections import existing, values_of
-from lyot.run.measure_stages import (
+from lyot.run.measure_task import (
     COMPANIONS,
     COMPANIONS_TASK,
     CONTRAST,
@@ -28,9 +31,7 @@ from lyot.run.measure_stages import (
     without_paths,
 )
 from lyot.run.pipelines import effective_parameters
-from lyot.run.roles import Assigned, Role, choose_filter, sort_roles, with_role
-from lyot.run.sources import source_digest
-from lyot.run.tasks import Task
+from lyot.run.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ CHECKSUMS = ".checksums.json"
 """File in the output folder that remembers the checksums of the inputs."""
 
 _WEIGHTS = {"stage1": 1.0, "stage2": 0.4, "stage3": 2.0}
-_BACKGROUNDS = (Role.SCIENCE_BACKGROUND, Role.REFERENCE_BACKGROUND, Role.BACKGROUND)
 
 
 @dataclass(frozen=True)

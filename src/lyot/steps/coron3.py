@@ -17,15 +17,16 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
-from lyot.steps.extra_fits import add_cards
+from lyot.reduction.second_pass import RefineParams
+from lyot.reduction.star import StarPositionParams
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_products import set_sky_grid, sky_grid
-from lyot.steps.stage3_refine import RefineParams, RefineStep
+from lyot.steps.stage3_refine import RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
-from lyot.steps.stage3_star import LocateStarStep, StarPositionParams, at_reference_point, keep_star
+from lyot.steps.stage3_star import LocateStarStep
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +133,9 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             _forget(models, references)
         targets, aligned = self._prepare(members["science"], references)
         subtracted = self.klip.run(targets, aligned)
-        star = self.locate_star.found or at_reference_point(len(targets))
-        for e, (target, product) in enumerate(zip(targets, subtracted, strict=True)):
-            add_cards(product, star.of(e).cards())
+        for target, product in zip(targets, subtracted, strict=True):
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
-        self._combine(targets, subtracted, models, user_input)
+        self._combine(targets, aligned, subtracted, models, user_input)
 
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
@@ -148,47 +147,41 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         if not self.outlier_detection.skip:
             targets = [self.outlier_detection.run(m) for m in targets]
             references = [self.outlier_detection.run(m) for m in references]
+        targets = list(targets)
         if not references:
-            self._locate(targets, None, None)
-            return list(targets), None
+            if not self.locate_star.skip:
+                self.locate_star.run(targets)
+            return targets, None
         stack = self.stack_refs.run(ModelContainer(list(references)))
         references.clear()
         self.save_model(stack, suffix="psfstack")
-        aligned = self.align_refs.run(list(targets), stack)
-        self._locate(targets, stack, aligned)
+        if not self.locate_star.skip:  # from the references as they were taken
+            stack = self.locate_star.run(targets, stack)
+        aligned = self.align_refs.run(targets, stack)
         for target in targets:
             self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
-        return list(targets), aligned
-
-    def _locate(
-        self, targets: Sequence[JwstDataModel], stack: JwstDataModel | None, aligned: JwstDataModel | None
-    ) -> None:
-        """Find the star behind the mask, from the references as they were taken; kept in the registered ones."""
-        self.locate_star.run(list(targets), stack)
-        if self.locate_star.found is not None:
-            self.locate_star.found = keep_star(aligned, targets, self.locate_star.found)
-        self.combine.star = self.locate_star.found
+        return targets, aligned
 
     def _combine(
         self,
         targets: Sequence[JwstDataModel],
+        aligned: JwstDataModel | None,
         subtracted: Sequence[JwstDataModel],
         models: Any,
         user_input: Any,
     ) -> None:
         """Combine the rolls, blend the metadata and save the north-up products."""
-        self.combine.reduction = self.klip.result
-        result = self.combine.run(list(subtracted))
-        products = [(self.suffix, result), *self.combine.extra_products(subtracted, self.klip.result)]
+        reduction = self.klip.result
+        result = self.combine.run(list(subtracted), reduction)
+        products = [(self.suffix, result), *self.combine.extra_products(subtracted, reduction)]
         if not self.refine.skip:
-            self.refine.plan, self.refine.star = self.klip.plan, self.combine.star
-            refined = self.refine.run(list(subtracted))
+            refined = self.refine.run(list(targets), aligned, list(subtracted))
             products += [] if refined is None else [("refined", refined)]
         blender = ModelBlender()
         for target in targets:
             blender.accumulate(target)
         blender.finalize_model(result)
-        set_sky_grid(result, sky_grid(self.klip.result, geometry_of(subtracted[0])))  # the blend knows the inputs' only
+        set_sky_grid(result, sky_grid(reduction, geometry_of(subtracted[0])))  # the blend knows the inputs' only
         for suffix, product in products:
             product.meta.asn.pool_name = getattr(models, "asn_pool_name", None)
             if isinstance(user_input, (str, Path)):

@@ -12,8 +12,8 @@ from jwst.pipeline.calwebb_detector1 import Detector1Pipeline as OfficialDetecto
 from lyot.params import from_step, param, spec_from
 from lyot.ramps.options import RoleOptions
 from lyot.steps import stage1_corrections as corrections
-from lyot.steps.exposure_io import Level1bFile, inspect_level1b
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.stage1_level1b import Level1bFile, inspect_level1b
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 from lyot.steps.stage1_stream import Streamed, stream, why_not
 

@@ -9,8 +9,9 @@ from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipelin
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep, largest_read_variance
+from lyot.steps.stage2_background import BackgroundStep, largest_read_variance
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 from lyot.steps.stage3_templates import ERROR_EXTENSION, attach_background, background_of
 
@@ -47,7 +48,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
             factor = calibration_factor(noise, largest_read_variance(model))
             error = background_of(model, ERROR_EXTENSION)
             attach_background(model, background * factor, None if error is None else error * factor)
-        if str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip:
+        if is_coronagraphic_type(model.meta.exposure.type) and not self.bad_pixels.skip:
             model = self.bad_pixels.run(model)
         return model
 

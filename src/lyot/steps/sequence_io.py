@@ -7,19 +7,21 @@ still belong to the uncropped frame are used with ``ERR`` alone, and the positio
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jwst.datamodels import ModelContainer
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
-from lyot.errors import InputError, LyotError
+from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.instrument import CORONAGRAPHS
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import read_table
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 STAR_TABLE = "STARPOS"
 """Table of a reference stack that tells the star's offset from the mask in each science exposure, mas."""
+
+REFERENCES_TABLE = "REFS"
+"""Extension of ``psfstack`` and ``psfalign`` that tells which exposure each plane is from."""
 
 POINTING_TOLERANCE = 2.0
 """Largest believable distance between the target's coordinates and the pointing of the reference point, arcsec."""
@@ -326,12 +331,11 @@ def build_sequence(
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
 
 
-def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[np.float64]:
-    """Offset (dx, dy) of the star from the mask's reference point in each science exposure, arcsec: (n, 2).
+def star_rows(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[Any] | None:
+    """Rows of the tables `STAR_TABLE` that belong to science exposures, one for each; None where nothing tells.
 
-    From the table `STAR_TABLE` of the reference stack, which has a row for each science exposure; 0 without it.
+    The table of a reference stack goes before those of the science exposures themselves.
     """
-    zero = np.zeros((len(targets), 2))
     for stack in references:
         table = read_table(stack, STAR_TABLE)
         if table is None:
@@ -340,9 +344,36 @@ def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstData
         index = [rows.get(model_name(m), i if len(table) == len(targets) else None) for i, m in enumerate(targets)]
         if None in index:
             log.warning("%s: %s names other exposures; the star is taken at CRPIX", model_name(stack), STAR_TABLE)
-            return zero
-        return 1e-3 * np.array([(table["DX"][i], table["DY"][i]) for i in index], dtype=np.float64)
-    return zero
+            return None
+        return np.asarray(table[np.array(index, dtype=np.intp)])
+    own = [table for table in (read_table(model, STAR_TABLE) for model in targets) if table is not None and len(table)]
+    return np.concatenate([table[:1] for table in own]) if own and len(own) == len(targets) else None
+
+
+def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[np.float64]:
+    """Offset (dx, dy) of the star from the mask's reference point in each science exposure, arcsec: (n, 2).
+
+    See `star_rows`; 0 where no table tells.
+    """
+    rows = star_rows(targets, references)
+    if rows is None:
+        return np.zeros((len(targets), 2))
+    return np.asarray(1e-3 * np.stack([rows["DX"], rows["DY"]], axis=1).astype(np.float64))
+
+
+def sequence_with_references(
+    targets: Sequence[JwstDataModel],
+    references: JwstDataModel | None,
+    *,
+    throughput: NDArray[np.float64] | None = None,
+) -> SequenceInput:
+    """Arrays of the science exposures and of a reference stack, whose table tells the exposure of each plane."""
+    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput)
+    table = None if references is None else read_table(references, REFERENCES_TABLE)
+    if table is None or len(table) != inputs.sequence.n_references:
+        return inputs
+    exposure = np.asarray(table["EXPOSURE"], dtype=np.intp)
+    return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
 
 
 def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.floating[Any]]:
@@ -399,3 +430,40 @@ def open_exposure(source: Any) -> JwstDataModel:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{source}: not a readable JWST exposure ({error}).") from error
+
+
+def is_list(value: Any) -> bool:
+    """Whether a step's input is several exposures rather than a file name or one model."""
+    return isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str)
+
+
+def exposures_of(source: Any, *, exptype: str = "science") -> list[JwstDataModel]:
+    """Open what a step is given: one exposure, several, or the members of an association.
+
+    Parameters
+    ----------
+    source : str, Path, JwstDataModel, or list of them
+        A name that ends in ``.json`` is an association.
+    exptype : str, optional
+        Members of an association to take.
+
+    Raises
+    ------
+    InputError
+        If a file is no readable exposure, or the association holds no such member.
+    """
+    if is_list(source):
+        return [open_exposure(item) for item in source]
+    if not str(source).endswith(".json"):
+        return [open_exposure(source)]
+    path = Path(source)
+    try:
+        members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
+        names = [str(m["expname"]) for m in members if str(m["exptype"]).lower() == exptype]
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: there is no such association.") from None
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path}: not an association ({error}); expected the JSON file of a product.") from error
+    if not names:
+        raise InputError(f"{path}: no {exptype} member in the association; expected at least one of that exptype.")
+    return [open_exposure(str(path.parent / name)) for name in names]

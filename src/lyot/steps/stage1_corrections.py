@@ -34,7 +34,7 @@ from lyot.ramps.options import RscdOptions
 from lyot.ramps.reset import subtract_reset
 from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation
-from lyot.steps import references
+from lyot.steps import stage1_reference_files as references
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage1_common import (
     first_integration_of,

@@ -14,12 +14,14 @@ from stdatamodels.jwst import datamodels
 from lyot import dq
 from lyot.errors import ConfigError, ReferenceFileError
 from lyot.params import from_step, spec_from
-from lyot.ramps._threads import usable_threads
 from lyot.ramps.depth_matching import depth_of_slopes, truncate_to_depth
-from lyot.ramps.jump import JumpParams, all_do_not_use, detect_jumps
+from lyot.ramps.jump import all_do_not_use, detect_jumps
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.options import FitLimits, FitOptions, reject_integrations
-from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, GroupTimes, RampFitParams, RampFitResult, SlopeImage, fit_ramps
-from lyot.steps import references
+from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, RampFitParams, fit_ramps
+from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
+from lyot.ramps.threads import usable_threads
+from lyot.steps import stage1_reference_files as references
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.stage1_common import first_integration_of, group_flags_of, pixel_flags_of, ramps_of, skip
 
@@ -86,12 +88,6 @@ def record_jumps(model: Any, all_unused: NDArray[np.bool_], primary: int, extend
         pixel_time = (model.meta.exposure.group_time * groups) * (sub.ysize * sub.xsize)
         model.meta.exposure.primary_cosmic_rays = 1000 * primary / pixel_time
         model.meta.exposure.extended_emission_events = 1e6 * extended / pixel_time
-
-
-def bad_gain_flags(gain: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """NO_GAIN_VALUE and DO_NOT_USE (ny, nx) where the gain is not a positive number."""
-    bad = (gain <= 0) | np.isnan(gain)
-    return np.where(bad, dq.NO_GAIN_VALUE | dq.DO_NOT_USE, 0).astype(np.uint32)
 
 
 def threads_of(step: Any) -> int:

@@ -18,15 +18,16 @@ from stdatamodels.jwst import datamodels
 
 from lyot.params import from_step
 from lyot.ramps import engine
-from lyot.ramps._scratch import Scratch
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference
-from lyot.ramps.jump import JumpParams
+from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.options import FitOptions
-from lyot.ramps.ramp_fit import GroupTimes, RampFitParams
-from lyot.steps import references
-from lyot.steps.exposure_io import Level1bFile, open_dark_lightly, read_metadata_model
+from lyot.ramps.ramp_fit import RampFitParams
+from lyot.ramps.scratch import Scratch
+from lyot.ramps.slopes import GroupTimes
+from lyot.steps import stage1_reference_files as references
 from lyot.steps.stage1_common import first_integration_of, skip
 from lyot.steps.stage1_corrections import average_dark_current, record_rscd, rscd_plan
+from lyot.steps.stage1_level1b import Level1bFile, open_dark_lightly, read_metadata_model
 from lyot.steps.stage1_slopes import (
     MIN_GROUPS_JUMP,
     complete_slopes,

@@ -24,6 +24,7 @@ from lyot.calibrate.background import (
 )
 from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
+from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.instrument import CORONAGRAPHS
 from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
@@ -33,8 +34,6 @@ from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure
 from lyot.steps.stage3_templates import attach_background
 
 log = logging.getLogger(__name__)
-
-CORONAGRAPHIC = ("MIR_4QPM", "MIR_LYOT", "NRC_CORON")
 
 
 class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
@@ -78,7 +77,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             Science minus background.
         """
         model, members = self._asn_get_data(self.load_as_level2_asn(step_input))
-        if str(model.meta.exposure.type) not in CORONAGRAPHIC:
+        if not is_coronagraphic_type(model.meta.exposure.type):
             return super().process(step_input, input_bkg_list)
         names = _background_list(members["background"] or input_bkg_list or self.bkg_list)
         if not names:

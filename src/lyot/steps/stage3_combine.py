@@ -14,9 +14,9 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.params import param, spec_from
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import Geometry, build_sequence, geometry_of, open_exposure
+from lyot.steps.sequence_io import Geometry, build_sequence, exposures_of, geometry_of
 from lyot.steps.stage3_products import sky_cube, sky_grid, sky_image, truncation_table
-from lyot.steps.stage3_star import StarPosition, at_reference_point
+from lyot.steps.stage3_star import star_cards, star_position
 from lyot.subtract import ReductionResult
 
 log = logging.getLogger(__name__)
@@ -37,33 +37,32 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(CombineParams, extra="suffix = string(default='i2d')")
 
-    reduction: ReductionResult | None = None
-    """The reduction that the exposures come from (set by the pipeline); None: they are turned and combined here."""
-
-    star: StarPosition | None = None
-    """Where the star is, for the headers (set by the pipeline); None: at the mask's reference point."""
-
-    def process(self, psfsub: Any) -> JwstDataModel:
+    def process(self, psfsub: Any, reduction: ReductionResult | None = None) -> JwstDataModel:
         """Combine the rolls.
 
         Parameters
         ----------
-        psfsub : CubeModel or list of CubeModel
+        psfsub : str, CubeModel or list of CubeModel
             Star-subtracted exposures.
+        reduction : ReductionResult, optional
+            The reduction that they come from, with all truncations; by default the exposures are turned and combined
+            here, at the truncation that they have.
 
         Returns
         -------
         ImageModel
-            Weighted mean, MJy/sr, with ERR, WHT and coordinates.
+            Weighted mean, MJy/sr, with ERR, WHT and coordinates. Run by itself with ``save_results``, the step also
+            saves the further products that are asked for.
         """
-        several = isinstance(psfsub, Sequence) and not isinstance(psfsub, str)
-        models = [open_exposure(m) for m in (psfsub if several else [psfsub])]
-        where = geometry_of(models[0])
-        result = combine_only(models) if self.reduction is None else self.reduction
+        models = exposures_of(psfsub)
+        result = combine_only(models) if reduction is None else reduction
         k = result.index()
         variance = None if result.combined_variance is None else result.combined_variance[k]
-        image = sky_image(models[0], sky_grid(result, where), result.combined[k], variance)
-        finish(image, models, result, star=self.star)
+        image = sky_image(models[0], sky_grid(result, geometry_of(models[0])), result.combined[k], variance)
+        finish(image, models, result)
+        if self.parent is None and self.save_results:
+            for suffix, product in self.extra_products(models, result):
+                self.save_model(product, suffix=suffix)
         return image
 
     def extra_products(
@@ -73,12 +72,12 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         where = geometry_of(models[0])
         products: list[tuple[str, JwstDataModel]] = []
         if self.save_truncations:
-            products.append(("klcube", truncation_cube(models, result, where, star=self.star)))
+            products.append(("klcube", truncation_cube(models, result, where)))
         if self.save_rolls and len(models) > 1:
             k = result.index()
             for e, model in enumerate(models):
                 image = sky_image(model, sky_grid(result, where), result.rolls[k, e], None)
-                finish(image, [model], result, star=None if self.star is None else self.star.of(e))
+                finish(image, [model], result)
                 products.append((f"roll{e + 1:02d}_i2d", image))
         return products
 
@@ -97,13 +96,11 @@ def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
     return plan.reduce()
 
 
-def truncation_cube(
-    models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry, *, star: StarPosition | None = None
-) -> JwstDataModel:
+def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry) -> JwstDataModel:
     """Cube of the combined images, one plane per truncation, with a table of the truncations (``KLMODES``)."""
     cube = sky_cube(models[0], sky_grid(result, where), result.combined, result.combined_variance)
     add_table(cube, "KLMODES", truncation_table(result))
-    finish(cube, models, result, star=star)
+    finish(cube, models, result)
     return cube
 
 
@@ -111,8 +108,6 @@ def finish(
     model: JwstDataModel,
     models: Sequence[JwstDataModel],
     result: ReductionResult,
-    *,
-    star: StarPosition | None = None,
 ) -> None:
     """Write what all north-up products have in common: exposure sums, pointings, step status, modes, the star."""
     exposure = model.meta.exposure
@@ -126,7 +121,7 @@ def finish(
         model,
         [
             ("KLMODES", result.recommended, "Number of modes subtracted (main product)"),
-            *(at_reference_point(len(models)) if star is None else star).cards(),
+            *star_cards(star_position(models, None)),
             ("STARX", result.center[0] + 1, "[pixel] position of the star, 1-based"),
             ("STARY", result.center[1] + 1, "[pixel] position of the star, 1-based"),
         ],

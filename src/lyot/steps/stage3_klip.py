@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +12,17 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
 from lyot.params import describe, from_mapping, from_step, spec_from
-from lyot.steps.extra_fits import add_cards, add_table, read_table
+from lyot.reduction.choice import ChoiceParams
+from lyot.reduction.star import StarPosition
+from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import SequenceInput, build_sequence, model_name, open_exposure
-from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
-from lyot.steps.stage3_products import detector_cube, science_flags
-from lyot.steps.stage3_refs import REFERENCES_TABLE, is_list
-from lyot.steps.stage3_throughput import throughput_of
-from lyot.subtract import (
-    CoronagraphicSequence,
-    ReductionParams,
-    ReductionPlan,
-    ReductionResult,
-    plan_reduction,
-)
+from lyot.steps.sequence_io import STAR_TABLE, is_list, model_name, open_exposure
+from lyot.steps.stage3_plan import PARAMETERS_TABLE, PlannedReduction, parameters_table, parse_truncate, plan_exposures
+from lyot.steps.stage3_products import detector_cube, ranking_table, science_flags
+from lyot.steps.stage3_star import star_cards, star_position, star_table
+from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionResult
 from lyot.subtract.combine import fill_bad
 from lyot.subtract.compatibility import official_klip
-from lyot.subtract.references import ReferenceRanking
 from lyot.subtract.sequence import mean_by_group
 
 log = logging.getLogger(__name__)
@@ -39,7 +31,7 @@ log = logging.getLogger(__name__)
 class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     """Subtract the star from one science exposure, or from all rolls of a sequence together (``psfsub``).
 
-    ``plan`` and ``result`` hold the reduction after a run: all truncations, the rolls and the combined image.
+    ``planned`` and ``result`` hold the reduction after a run: all truncations, the rolls and the combined image.
     """
 
     class_alias = "klip"
@@ -54,10 +46,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     )
 
     truncate: Any
-    plan: ReductionPlan | None = None
+    planned: PlannedReduction | None = None
     result: ReductionResult | None = None
-    inputs: SequenceInput | None = None
-    ranking: ReferenceRanking | None = None
 
     def process(self, target: Any, psfrefs: Any) -> Any:
         """Subtract the star.
@@ -79,17 +69,20 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         several = is_list(target)
         targets = [open_exposure(t) for t in (target if several else [target])]
         references = None if psfrefs is None else open_exposure(psfrefs)
-        self.inputs = sequence_with_references(targets, references, throughput=self._throughput(targets[0]))
-        choice = from_step(ChoiceParams, self)
-        sequence, self.ranking = reject(self.inputs.sequence, choice)
-        params = self.parameters()
-        chosen = choose_parameters(sequence, params, choice, targets[0])
-        self.plan = plan_reduction(sequence, params if chosen is None else chosen.params)
-        log.info("%s", _about_template(sequence, self.plan.params))
-        self.result = self.plan.reduce()
+        self.planned = plan_exposures(
+            targets,
+            references,
+            self.parameters(),
+            from_step(ChoiceParams, self),
+            use_throughput=self.use_throughput,
+        )
+        plan = self.planned.plan
+        log.info("%s", _about_template(plan.sequence, plan.params))
+        self.result = plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
-        products = [self._product(model, e) for e, model in enumerate(targets)]
+        star = star_position(targets, references)
+        products = [self._product(model, e, star.of(e)) for e, model in enumerate(targets)]
         return products if several else products[0]
 
     def parameters(self) -> ReductionParams:
@@ -116,17 +109,14 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         model.meta.cal_step.klip = "COMPLETE"
         return model
 
-    def _throughput(self, model: JwstDataModel) -> NDArray[np.float64] | None:
-        return throughput_of(model) if self.use_throughput else None
-
     def _variance(self, exposure: int) -> NDArray[np.floating[Any]] | None:
         """Variance of each integration of ``psfsub``: of its own pixels, and what the model of the star adds.
 
         That addition, the noise of the references and of what the fit takes up, is the same in all integrations of an
         exposure and does not average out over them.
         """
-        assert self.inputs is not None and self.result is not None
-        sequence, result = self.inputs.sequence, self.result
+        assert self.planned is not None and self.result is not None
+        sequence, result = self.planned.inputs.sequence, self.result
         if sequence.science_variance is None:
             return None
         own = np.asarray(sequence.science_variance[sequence.exposure == exposure])
@@ -135,15 +125,15 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         found = np.asarray(result.residual_variance[result.index()][result.exposure == exposure])
         if len(found) == len(own):
             return found
-        assert self.plan is not None
-        of_mean = self.plan.frame_variance()
+        of_mean = self.planned.plan.frame_variance()
         assert of_mean is not None
         return np.asarray(np.maximum(own + (found[0] - of_mean[exposure]), 0.0))
 
-    def _product(self, target: JwstDataModel, exposure: int) -> JwstDataModel:
+    def _product(self, target: JwstDataModel, exposure: int, star: StarPosition) -> JwstDataModel:
         """``psfsub`` of one exposure: each integration minus the star's model."""
-        assert self.inputs is not None and self.result is not None
-        sequence, result = self.inputs.sequence, self.result
+        assert self.planned is not None and self.result is not None
+        planned, result = self.planned, self.result
+        sequence = planned.inputs.sequence
         k = result.index()
         mine = sequence.exposure == exposure
         frames = sequence.science[mine]
@@ -152,14 +142,14 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
             mean = mean_by_group(frames, np.zeros(len(frames), np.intp), 1)[0]
             residuals = frames - (mean - residuals[0])
         variance = self._variance(exposure)
-        window = self.inputs.windows[exposure]
+        window = planned.inputs.windows[exposure]
         flags = science_flags(target)
         product = detector_cube(
             target, residuals, variance, flags=None if flags is None else flags[:, window[0], window[1]]
         )
         product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
         product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
-        templated = self.plan is not None and self.plan.params.use_templates and sequence.templates is not None
+        templated = planned.plan.params.use_templates and sequence.templates is not None
         add_cards(
             product,
             [
@@ -167,8 +157,11 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
                 ("BKGTMPL", templated, "Stage 2's background fitted as a template"),
             ],
         )
-        if self.ranking is not None and sequence.reference_exposure is not None:
-            add_table(product, "REFRANK", ranking_table(self.ranking, sequence.reference_exposure))
+        if planned.ranking is not None and sequence.reference_exposure is not None:
+            add_table(product, "REFRANK", ranking_table(planned.ranking, sequence.reference_exposure))
+        add_cards(product, star_cards(star))
+        add_table(product, STAR_TABLE, star_table([target], star))
+        add_table(product, PARAMETERS_TABLE, parameters_table(planned))
         product.meta.cal_step.klip = "COMPLETE"
         return product
 
@@ -194,71 +187,3 @@ def _about_template(sequence: CoronagraphicSequence, params: ReductionParams) ->
     if not params.use_templates:
         return "use_templates is off: the mean background of stage 2 is not fitted"
     return "the mean background of stage 2 is fitted as a template in every zone"
-
-
-def sequence_with_references(
-    targets: Sequence[JwstDataModel],
-    references: JwstDataModel | None,
-    *,
-    throughput: NDArray[np.float64] | None = None,
-) -> SequenceInput:
-    """Arrays of the science exposures and of a reference stack, whose table tells the exposure of each plane."""
-    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput)
-    table = None if references is None else read_table(references, REFERENCES_TABLE)
-    if table is None or len(table) != inputs.sequence.n_references:
-        return inputs
-    exposure = np.asarray(table["EXPOSURE"], dtype=np.intp)
-    return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
-
-
-def reduction_plan(
-    science: Sequence[Any],
-    references: Any,
-    params: ReductionParams | None = None,
-    *,
-    choice: ChoiceParams | None = None,
-    use_throughput: bool = True,
-) -> ReductionPlan:
-    """The reduction of saved products as a callable: for injection tests and forward models.
-
-    Parameters
-    ----------
-    science : sequence of str or CubeModel
-        Calibrated science exposures (``calints``), in the order of the association.
-    references : str, CubeModel or None
-        Registered reference stack (``psfalign``).
-    params : ReductionParams, optional
-        As the stage was run with.
-    choice : ChoiceParams, optional
-        As the stage was run with; `choose` is not looked at.
-    use_throughput : bool, optional
-        As the stage was run with.
-
-    Returns
-    -------
-    ReductionPlan
-        ``plan.reduce()`` gives the images of stage 3; ``plan.reduce(frames)`` those of other science frames.
-    """
-    targets = [open_exposure(s) for s in science]
-    stack = None if references is None else open_exposure(references)
-    throughput = throughput_of(targets[0]) if use_throughput else None
-    sequence = sequence_with_references(targets, stack, throughput=throughput).sequence
-    sequence, _ = reject(sequence, choice or ChoiceParams())
-    return plan_reduction(sequence, params)
-
-
-def parse_truncate(value: Any) -> tuple[int, ...]:
-    """Numbers of modes from the official parameter: None, a number, or a list of numbers or strings.
-
-    Raises
-    ------
-    ConfigError
-        If one of them is not a whole number.
-    """
-    if value is None:
-        return ()
-    items = value if isinstance(value, (list, tuple)) else [value]
-    try:
-        return tuple(int(item) for item in items if str(item).strip() not in ("", "None"))
-    except ValueError:
-        raise ConfigError(f"klip.truncate: expected whole numbers, got {value!r}.") from None

@@ -15,6 +15,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq
 from lyot.steps.sequence_io import Geometry, own_array
 from lyot.subtract import ReductionResult
+from lyot.subtract.references import ReferenceRanking
 
 log = logging.getLogger(__name__)
 
@@ -207,3 +208,14 @@ def science_flags(target: JwstDataModel) -> NDArray[np.uint32] | None:
         return None
     flags = flags.astype(np.uint32)
     return flags[None] if flags.ndim == 2 else flags
+
+
+def ranking_table(ranking: ReferenceRanking, exposure: NDArray[np.intp]) -> NDArray[Any]:
+    """Ranking as a table: plane, exposure, similarity, brightness, kept, worth of the exposure (part of the rms)."""
+    worth = dict(zip(ranking.exposures.tolist(), ranking.worth.tolist(), strict=True))
+    rows = [
+        (plane, int(e), ranking.similarity[plane], ranking.scale[plane], bool(ranking.keep[plane]), worth[int(e)])
+        for plane, e in enumerate(exposure)
+    ]
+    columns = [("PLANE", "i4"), ("EXPOSURE", "i4"), ("SIMILAR", "f8"), ("SCALE", "f8"), ("KEPT", "?"), ("WORTH", "f8")]
+    return np.array(rows, dtype=columns)

@@ -1,375 +1,97 @@
-"""Stage 3, the second pass: `RefineStep` reduces again with the sources that were found left out of the fit.
-
-A planet pulls at the model of the star, which costs a part of its light and spreads the rest over the ring that its
-noise is measured on. Once the planet is known its pixels need not be fitted. Then the model may be given freedom that a
-planet in the fit would abuse: the changes of the star's image by small drifts of the wavefront. The first pass stays
-what it is: there all places are treated alike, as limits and detections need it.
-"""
+"""Stage 3, the second pass: `RefineStep` reduces again with the sources that were found masked in the fit."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jwst.stpipe import Step
-from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot import geometry
-from lyot.errors import ConfigError, ReductionError
-from lyot.instrument import Coronagraph
-from lyot.measure.detection import DetectionParams, detect_sources
-from lyot.measure.noise import aperture_sums
-from lyot.optics.drift import drift_images
-from lyot.params import from_step, param, spec_from
+from lyot.errors import ReductionError
+from lyot.params import from_step, spec_from
+from lyot.reduction.second_pass import Refined, RefineParams, can_refine, refine
+from lyot.reduction.star import StarPosition
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
-from lyot.steps.measuring_io import injector_of, narrowed, off_axis_source
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import geometry_of, open_exposure
+from lyot.steps.sequence_io import exposures_of, geometry_of, open_exposure
 from lyot.steps.stage3_combine import finish
+from lyot.steps.stage3_plan import choice_params, parameters_of, plan_exposures, reduction_params
 from lyot.steps.stage3_products import sky_grid, sky_image
-from lyot.steps.stage3_star import StarPosition
-from lyot.subtract import CoronagraphicSequence, ReductionPlan, ReductionResult, plan_reduction
-from lyot.subtract.sequence import mean_by_group
-from lyot.subtract.zones import radius_arcsec, subtracted_pixels, zone_edges
+from lyot.steps.stage3_star import star_cards, star_position
 
 log = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
-Place = tuple[float, float]
-"""Separation (arcsec) and position angle (deg) from the star."""
-
-REACH = 5.0
-"""Sources are looked for, and drifts modelled, within this distance of the star, arcsec."""
-
-GUARD = 2.0
-"""Places that are compared with a source are at least so many lambda/D from any source."""
-
-MOST_PLACES = 40
-"""Places that a source is compared with: their scatter is then known to a tenth, and each costs a reduction."""
-
-MOST_SOURCES = 5
-"""Most sources that are left out by themselves: where more are found, they are speckles rather than planets."""
 
 PROTECTED_TABLE = "PROTECTED"
 """Extension that lists the sources left out of the fit."""
 
 
-@dataclass(frozen=True)
-class RefineParams:
-    """What the second pass does."""
-
-    protect: str = param(
-        "auto",
-        help="sources that are left out of the fit: auto (those found in the first pass), or separation,position angle "
-        "in arcsec and degrees, several with semicolons",
-    )
-    protect_radius: float = param(0.9, help="radius that is left out around each", unit="lambda/D", min=0.1, max=5.0)
-    wavefront_drift: float = param(
-        4.0,
-        help="expected drift of the wavefront between reference and science, rms, the changes by which are fitted too",
-        unit="nm",
-        min=0.0,
-        max=100.0,
-    )
-
-    def places(self) -> tuple[Place, ...] | None:
-        """The sources that are named; None where they are to be found.
-
-        Raises
-        ------
-        ConfigError
-            If they cannot be read.
-        """
-        return None if self.protect.strip().lower() == "auto" else parse_places(self.protect)
-
-
-@dataclass(frozen=True)
-class Protected:
-    """One source that was left out of the fit, against places at its separation that were left out alike.
-
-    Attributes
-    ----------
-    separation, position_angle : float
-        arcsec, degrees.
-    signal, noise : float
-        Aperture of one lambda/D, unit of the image times pixels; noise is the scatter over the places (few-sample
-        corrected), NaN where there are fewer than four.
-    places : int
-        How many there are.
-    """
-
-    separation: float
-    position_angle: float
-    signal: float
-    noise: float
-    places: int
-
-
-@dataclass(frozen=True)
-class Refined:
-    """The second pass: its plan, its result and the sources."""
-
-    plan: ReductionPlan
-    result: ReductionResult
-    sources: tuple[Protected, ...]
-
-
 class RefineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Reduce once more with the sources left out of the fit and drifts of the wavefront modelled (``refined``)."""
+    """Reduce once more with the sources found masked in the fit and drifts of the wavefront modelled (``refined``)."""
 
     class_alias = "refine"
 
     spec = spec_from(RefineParams, extra="suffix = string(default='refined')")
 
-    plan: ReductionPlan | None = None
-    """The plan of the first pass (set by the pipeline)."""
-
-    star: StarPosition | None = None
-    """Where the star is, for the header (set by the pipeline); None: at the mask's reference point."""
-
-    refined: Refined | None = None
-
-    def process(self, psfsub: Any) -> JwstDataModel | None:
+    def process(self, targets: Any, references: Any, psfsub: Any = None) -> JwstDataModel | None:
         """Make the refined image.
 
         Parameters
         ----------
-        psfsub : CubeModel or list of CubeModel
-            Star-subtracted exposures of the first pass, for their metadata.
+        targets : str, CubeModel, or list of CubeModel
+            Science exposures, calibrated: a file, several, or a level-3 association (of which the science is taken).
+        references : str or CubeModel
+            Registered reference stack (``psfalign``).
+        psfsub : str, CubeModel or list of CubeModel, optional
+            Star-subtracted exposures of the first pass, whose parameters are used again; the defaults without them.
 
         Returns
         -------
         ImageModel or None
-            None if there is no source to leave out, or no model of the coronagraph.
+            None, with the reason in the log, if there is no source to mask, or no model of the coronagraph.
         """
-        self.refined = None
-        several = isinstance(psfsub, Sequence) and not isinstance(psfsub, str)
-        models = [open_exposure(m) for m in (psfsub if several else [psfsub])]
-        known = coronagraph_of(models[0])
-        if self.plan is None or known is None or not can_refine(self.plan):
+        models = exposures_of(targets)
+        stack = None if references is None else open_exposure(references)
+        first = None if psfsub is None else exposures_of(psfsub)
+        parameters = {} if first is None else parameters_of(first[0])
+        params, known = reduction_params(parameters), coronagraph_of(models[0])
+        if known is None or stack is None or not can_refine(params):
             log.info("no second pass: it takes references (rdi) with klip or loci behind a mask of MIRI")
             return None
-        params = from_step(RefineParams, self)
+        wanted = from_step(RefineParams, self)
         area = float(models[0].meta.photometry.pixelarea_steradians or known.pixel_area)
+        only = params.recommended or max(params.truncations)
         try:
-            self.refined = refine(self.plan, known, params, pixel_area=area)
+            planned = plan_exposures(
+                models,
+                stack,
+                replace(params, truncations=(only,), recommended=only),
+                choice_params(parameters),
+                use_throughput=bool(parameters.get("use_throughput", True)),
+            )
+            refined = refine(planned.plan, known, wanted, pixel_area=area)
         except ReductionError as error:  # the first pass stands without it
             log.warning("no second pass: %s", error)
             return None
-        if self.refined is None:
-            log.info("no second pass: there is no source to leave out of the fit")
+        if refined is None:
+            log.info("no second pass: there is no source to mask in the fit")
             return None
-        return refined_image(models, self.refined, params, star=self.star)
-
-
-def can_refine(plan: ReductionPlan) -> bool:
-    """Whether the reduction is one that the second pass can repeat."""
-    return plan.params.strategy == "rdi" and plan.params.method in ("klip", "loci")
-
-
-def refine(
-    plan: ReductionPlan,
-    coronagraph: Coronagraph,
-    params: RefineParams | None = None,
-    *,
-    pixel_area: float | None = None,
-) -> Refined | None:
-    """Reduce again with the sources of the first pass left out of the fit.
-
-    Parameters
-    ----------
-    plan : ReductionPlan
-        Of the first pass; `can_refine` must hold.
-    coronagraph : Coronagraph
-    params : RefineParams, optional
-    pixel_area : float, optional
-        Steradian; the instrument's by default.
-
-    Returns
-    -------
-    Refined or None
-        None if no source is named or found on the data.
-
-    Raises
-    ------
-    ConfigError
-        If `protect` cannot be read.
-    ReductionError
-        If too few pixels are left to fit.
-    """
-    params = params or RefineParams()
-    one, radius = narrowed(plan, None), params.protect_radius * coronagraph.lambda_over_d
-    places = params.places()
-    if places is None:
-        places = find_sources(one, coronagraph, pixel_area or coronagraph.pixel_area)
-    places = on_data(one, places, radius)
-    if not places:
-        return None
-    changes = star_changes(plan.sequence, coronagraph, params.wavefront_drift)
-    second = plan_reduction(one.sequence, one.params, exclude=around(one.sequence, places, radius), changes=changes)
-    result = second.reduce()
-    own = [_against_alike(second, coronagraph, places, k, radius, changes) for k in range(len(places))]
-    for s in own:
-        log.info("left out of the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d places left out alike",
-                 s.separation, s.position_angle, s.signal / s.noise, s.places)  # fmt: skip
-    return Refined(second, result, tuple(own))
-
-
-def parse_places(text: str) -> tuple[Place, ...]:
-    """Separations and position angles from ``"0.82,149.4; 2,30"``.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read.
-    """
-    places = []
-    for part in filter(None, (p.strip() for p in text.split(";"))):
-        try:
-            separation, angle = (float(v) for v in part.split(","))
-        except ValueError:
-            separation = angle = float("nan")
-        if not (0 < separation < 100 and np.isfinite(angle)):
-            raise ConfigError(
-                f"refine.protect: expected auto, or separation,position angle such as 0.82,149.4, got {part!r}."
-            )
-        places.append((separation, angle % 360.0))
-    return tuple(places)
-
-
-def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tuple[Place, ...]:
-    """Those of some places that have pixels of the reduction within `radius` (arcsec); the log names the others."""
-    seen = subtracted_pixels(plan.zones, plan.sequence.shape)
-    kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
-    for place in places:
-        if place not in kept:
-            log.warning("%.3f arcsec, %.2f deg is not on the data: nothing to leave out of the fit there", *place)
-    return kept
-
-
-def find_sources(plan: ReductionPlan, coronagraph: Coronagraph, pixel_area: float) -> tuple[Place, ...]:
-    """Sources within `REACH` in the image of the first pass, as ``lyot detect`` finds them."""
-    injector = injector_of(plan, off_axis_source(plan.sequence, coronagraph.filter, pixel_area))
-    fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
-    found = detect_sources(
-        injector.image, plan.grid.center, fwhm, plan.grid.pixel_scale,
-        params=DetectionParams(outer_radius=REACH, max_sources=MOST_SOURCES),
-        template=lambda x, y: injector.forward(*injector.sky(x, y)),
-    )  # fmt: skip
-    return tuple((d.separation, d.position_angle) for d in found)
-
-
-def star_changes(sequence: CoronagraphicSequence, coronagraph: Coronagraph, drift: float) -> FloatArray | None:
-    """Images of the changes by a drift of the wavefront (nm rms), as bright as the star: (n, ny, nx) or None for 0.
-
-    The star's brightness is that of the model's image that fits the mean of the science frames within 2.4 arcsec, which
-    is good to a tenth or two; no more is needed for the size of a prior.
-    """
-    if drift == 0:
-        return None
-    center = sequence.mask_center or tuple(float(v) for v in sequence.star.mean(axis=0))
-    reach = int(np.ceil(REACH / min(sequence.pixel_scale)))
-    x0, y0 = round(center[0]) - reach, round(center[1]) - reach
-    box = drift_images(coronagraph.filter, (2 * reach + 1,) * 2, (center[0] - x0, center[1] - y0))
-    ny, nx = sequence.shape
-    rows, columns = np.arange(2 * reach + 1) + y0, np.arange(2 * reach + 1) + x0
-    ry, rx = (rows >= 0) & (rows < ny), (columns >= 0) & (columns < nx)
-    where = np.ix_(rows[ry], columns[rx])
-    star, changes = np.zeros((ny, nx)), np.zeros((len(box.changes), ny, nx))
-    star[where] = box.star[np.ix_(ry, rx)]
-    changes[:, where[0], where[1]] = box.changes[:, ry][:, :, rx]
-    mean = mean_by_group(sequence.science, np.zeros(len(sequence.science), np.intp), 1)[0]
-    near = (radius_arcsec(sequence) < 2.4) & np.isfinite(mean)
-    design = np.stack([star[near], np.ones(int(near.sum()))], axis=1)
-    flux = float(np.linalg.lstsq(design, mean[near], rcond=None)[0][0])
-    return changes * max(flux, 0.0) * drift
-
-
-def around(sequence: CoronagraphicSequence, places: Sequence[Place], radius: float) -> NDArray[np.bool_]:
-    """Pixels within `radius` (arcsec) of sources in any of the exposures: (ny, nx) bool."""
-    mask = np.zeros(sequence.shape, dtype=bool)
-    scale = np.array(sequence.pixel_scale)
-    for star, pa_y in zip(sequence.star, sequence.pa_y, strict=True):
-        for separation, angle in places:
-            offset = np.array(geometry.detector_offset(separation, angle, float(pa_y)), dtype=float)
-            x, y = (float(v) for v in star + offset / scale)
-            dx, dy = geometry.offset_grid(sequence.shape, (x, y))
-            mask |= np.hypot(dx * scale[0], dy * scale[1]) <= radius
-    return mask
-
-
-def _against_alike(
-    plan: ReductionPlan,
-    coronagraph: Coronagraph,
-    places: Sequence[Place],
-    index: int,
-    radius: float,
-    changes: FloatArray | None,
-) -> Protected:
-    """A source against the same aperture at other angles, each left out of the fit in its turn as the source was.
-
-    Where pixels are left out of a fit they are noisier than where they are fitted; the other apertures of the product's
-    ring would tell too small a noise.
-    """
-    separation, angle = places[index]
-    step = np.degrees(2.0 * np.arcsin(min(1.0, coronagraph.lambda_over_d / (2.0 * separation))))
-    edges = (0.0, *zone_edges(plan.sequence, plan.params), np.inf)
-    half = 0.5 * coronagraph.lambda_over_d + 1.5 * plan.grid.pixel_scale  # the aperture may lie in two zones
-    inner = max(e for e in edges if e <= max(separation - half, 0.0))
-    outer = min(e for e in edges if e > separation + half)
-    zone = replace(
-        plan.params,
-        inner_radius=max(plan.params.inner_radius, inner),
-        outer_radius=min(outer, plan.params.outer_radius or np.inf) if np.isfinite(outer) else plan.params.outer_radius,
-    )
-    fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
-
-    def value(place: Place) -> float:
-        left_out = around(plan.sequence, [*places, place], radius)
-        try:
-            trial = plan_reduction(plan.sequence, zone, exclude=left_out, changes=changes)
-        except ReductionError:
-            return float("nan")  # nothing is left to fit
-        image = trial.reduce(with_variance=False).combined[0]
-        east, north = geometry.sky_offset(*place)
-        side, (x, y) = trial.grid.pixel_scale, trial.grid.center
-        return _aperture(image, (x - float(east) / side, y + float(north) / side), fwhm)
-
-    others = [(separation, (angle + step * k) % 360.0) for k in range(1, int(360.0 / step))]
-    free = [p for p in others if all(_distance(p, q) >= GUARD * coronagraph.lambda_over_d for q in places)]
-    values = np.array([value(p) for p in free[:: -(-len(free) // MOST_PLACES) or 1]])
-    values = values[np.isfinite(values)]
-    mine, n = value((separation, angle)), len(values)
-    if n < 4:
-        return Protected(separation, angle, mine, float("nan"), n)
-    noise = float(np.std(values, ddof=1) * np.sqrt(1.0 + 1.0 / n))
-    return Protected(separation, angle, mine - float(values.mean()), noise, n)
-
-
-def _distance(a: Place, b: Place) -> float:
-    return float(np.hypot(*np.subtract(geometry.sky_offset(*a), geometry.sky_offset(*b))))
-
-
-def _aperture(image: FloatArray, at: tuple[float, float], fwhm: float) -> float:
-    """Sum in the aperture of one FWHM centred on the nearest pixel; NaN where it has no data."""
-    x, y = round(at[0]), round(at[1])
-    inside = 0 <= y < image.shape[0] and 0 <= x < image.shape[1]
-    return float(aperture_sums(image, fwhm)[y, x]) if inside else float("nan")
+        return refined_image(models, refined, wanted, star=star_position(models, stack))
 
 
 def refined_image(
-    models: Sequence[JwstDataModel], refined: Refined, params: RefineParams, *, star: StarPosition | None = None
+    models: Sequence[JwstDataModel], refined: Refined, params: RefineParams, *, star: StarPosition
 ) -> JwstDataModel:
     """The refined product: north-up image with the table of the sources that were left out."""
     result, k = refined.result, refined.result.index()
     variance = None if result.combined_variance is None else result.combined_variance[k]
     image = sky_image(models[0], sky_grid(result, geometry_of(models[0])), result.combined[k], variance)
-    finish(image, models, result, star=star)
+    finish(image, models, result)
+    add_cards(image, star_cards(star))
     rows = [(s.separation, s.position_angle, s.signal, s.noise, s.signal / s.noise, s.places) for s in refined.sources]
     columns = [("SEPARATION", "f8"), ("PA", "f8"), ("SIGNAL", "f8"), ("NOISE", "f8"), ("SNR", "f8"), ("PLACES", "i4")]
     add_table(image, PROTECTED_TABLE, np.array(rows, dtype=columns))

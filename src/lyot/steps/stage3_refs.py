@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jwst.coron.align_refs_step import AlignRefsStep as OfficialAlignRefsStep
 from jwst.coron.stack_refs_step import StackRefsStep as OfficialStackRefsStep
-from jwst.datamodels import ModelContainer
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
@@ -22,10 +21,13 @@ from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import (
+    REFERENCES_TABLE,
+    STAR_TABLE,
     check_same_setting,
     common_windows,
     frames_of,
     geometry_of,
+    is_list,
     model_name,
     open_exposure,
 )
@@ -36,9 +38,6 @@ log = logging.getLogger(__name__)
 
 MARGIN = 8
 """Pixels around what the registration looks at."""
-
-REFERENCES_TABLE = "REFS"
-"""Extension of ``psfstack`` and ``psfalign`` that tells which exposure each plane is from."""
 
 
 class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
@@ -148,6 +147,9 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         result = detector_cube(stack, data, variance, flags=flags)
         table = _shift_table(read_table(stack, REFERENCES_TABLE), fits, shifting, usable)
         add_table(result, REFERENCES_TABLE, table)
+        star = read_table(stack, STAR_TABLE)
+        if star is not None:
+            add_table(result, STAR_TABLE, star)
         result.meta.cal_step.align_psfs = "COMPLETE"
         log.info(
             "references are %.3f px from the science in the median (largest %.3f); %s",
@@ -185,11 +187,6 @@ def _near(window: tuple[slice, slice], star: tuple[float, float], reach: float) 
         for part, at in zip(window, star[::-1], strict=True)
     )
     return y, x
-
-
-def is_list(value: Any) -> bool:
-    """Whether a step's input is several exposures rather than a file name or one model."""
-    return isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str)
 
 
 def _shift_table(

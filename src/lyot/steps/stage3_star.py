@@ -1,15 +1,14 @@
 """Stage 3, where the star is behind the mask: `LocateStarStep`.
 
-The position is kept as an offset from the mask's reference point (CRPIX - 1) for each science exposure, in a table of
-the reference stack (``STARPOS``), from which everything that builds a sequence of these exposures takes it: the
-subtraction, and later the measurements.
+The position is kept as an offset from the mask's reference point (CRPIX - 1) for each science exposure, in a table
+(``STARPOS``) of the reference stack, or of the science exposures themselves where there are no references. Everything
+that builds a sequence of these exposures takes it from there: the subtraction, and later the measurements.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,151 +16,71 @@ from jwst.stpipe import Step
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot import geometry
 from lyot.errors import ConfigError, InputError, LyotError
 from lyot.instrument import Coronagraph
-from lyot.measure.systematics import STAR_CENTER
-from lyot.params import from_step, param, spec_from
+from lyot.params import from_step, spec_from
+from lyot.reduction.star import (
+    FARTHEST_GIVEN,
+    StarPosition,
+    StarPositionParams,
+    at_reference_point,
+    fit_sequence,
+)
 from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, open_acquisition
 from lyot.steps.coronagraphs import coronagraph_of
-from lyot.steps.extra_fits import Card, add_table, read_table
+from lyot.steps.extra_fits import Card, add_cards, add_table
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import STAR_TABLE, build_sequence, geometry_of, model_name, open_exposure
-from lyot.steps.stage3_refs import REFERENCES_TABLE
-from lyot.subtract.sequence import mean_by_group
-from lyot.subtract.star_position import StarFit, StarFitParams, fit_star
+from lyot.steps.sequence_io import (
+    STAR_TABLE,
+    exposures_of,
+    geometry_of,
+    model_name,
+    open_exposure,
+    sequence_with_references,
+    star_rows,
+)
 
 log = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
-
-REFERENCE_ERROR = 1e3 * STAR_CENTER
-"""Error of the reference point as the star's position, per axis, mas."""
-
-WAYS = ("reference", "acquisition", "model", "auto")
 KEYWORDS = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MODEL", "given": "GIVEN"}
 """What STARFROM says."""
 
 
-@dataclass(frozen=True)
-class StarPositionParams:
-    """Where the star is taken to be."""
-
-    position: str = param(
-        "reference",
-        help="star behind the mask: at the mask's reference point, from target acquisition, from the fit of the model "
-        "of the optics, auto (model, else acquisition, else reference), or x,y in 0-based pixels of the first exposure",
-    )
-    acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), any order")
-    reference_error: float = param(
-        REFERENCE_ERROR, help="error of the reference point as the star's position, per axis", unit="mas", min=0.0
-    )
-    acquisition_error: float = param(
-        10.0,
-        help="error of a position from target acquisition beside the centroid's: pointing, distortion, filter's shift",
-        unit="mas",
-        min=0.0,
-    )
-    n_modes: int = param(55, help="modes of the wavefront in the fit of the model", min=0, max=69)
-
-    def given(self) -> tuple[float, float] | None:
-        """The position if it is two numbers.
-
-        Raises
-        ------
-        ConfigError
-            If it is neither a known word nor two numbers.
-        """
-        if self.position in WAYS:
-            return None
-        try:
-            x, y = (float(v) for v in self.position.split(","))
-        except ValueError:
-            x = y = np.nan
-        if not np.isfinite(x + y):
-            raise ConfigError(
-                f'locate_star.position: expected {", ".join(WAYS)}, or "x,y" in pixels; got {self.position!r}.'
-            )
-        return x, y
-
-
-@dataclass(frozen=True)
-class StarPosition:
-    """Where the star is in each science exposure.
-
-    Attributes
-    ----------
-    offset : (n, 2) float64 ndarray
-        (dx, dy) from the mask's reference point along the detector's axes, mas.
-    error : (n, 2) float64 ndarray
-        One sigma, mas.
-    source : str
-        reference, acquisition, model or given.
-    note : str
-        Why it is not what was asked for; empty if it is.
-    """
-
-    offset: FloatArray
-    error: FloatArray
-    source: str
-    note: str = ""
-
-    def of(self, exposure: int) -> StarPosition:
-        """The position in one exposure."""
-        return replace(self, offset=self.offset[[exposure]], error=self.error[[exposure]])
-
-    def cards(self) -> list[Card]:
-        """FITS cards of a product: the mean over the exposures, and the largest error, as most of it is common."""
-        offset, error = self.offset.mean(axis=0), self.error.max(axis=0)
-        cards: list[Card] = [
-            ("STARFROM", KEYWORDS[self.source], "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
-            ("STARDX", round(float(offset[0]), 3), "[mas] star from mask reference point, detector x"),
-            ("STARDY", round(float(offset[1]), 3), "[mas] star from mask reference point, detector y"),
-            ("STARERRX", round(float(error[0]), 3), "[mas] error of STARDX"),
-            ("STARERRY", round(float(error[1]), 3), "[mas] error of STARDY"),
-        ]
-        note = " ".join(self.note.encode("ascii", "replace").decode().split())  # a path may hold any letter
-        return cards + ([("STARNOTE", note[:68], "")] if note else [])
-
-
-FARTHEST_GIVEN = 2.0
-"""A position given farther than this from the mask's reference point is taken for a mistake, arcsec."""
-
-
-def at_reference_point(n: int, *, error: float = REFERENCE_ERROR, note: str = "") -> StarPosition:
-    """The star at the mask's reference point in `n` exposures."""
-    return StarPosition(np.zeros((n, 2)), np.full((n, 2), error), "reference", note)
-
-
 class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
-    """Find the star behind the mask, and write it into the table ``STARPOS`` of the reference stack."""
+    """Find the star behind the mask, and write its position into the table ``STARPOS`` of the reference stack.
+
+    Without a stack the table goes into the science exposures.
+    """
 
     class_alias = "locate_star"
 
-    spec = spec_from(StarPositionParams)
+    spec = spec_from(StarPositionParams, extra="suffix = string(default='locatestar')")
 
-    found: StarPosition | None = None
-    """The position, after a run."""
-
-    def process(self, targets: Any, stack: Any) -> JwstDataModel | None:
+    def process(self, targets: Any, stack: Any = None) -> Any:
         """Find the star.
 
         Parameters
         ----------
-        targets : list of CubeModel
-            Science exposures, calibrated.
-        stack : CubeModel or None
-            References as they were taken, not registered.
+        targets : str, CubeModel, or list of CubeModel
+            Science exposures, calibrated: a file, several, or a level-3 association (of which the science is taken).
+        stack : str or CubeModel, optional
+            References as they were taken (``psfstack``), not registered.
 
         Returns
         -------
-        CubeModel or None
-            The stack.
+        CubeModel or list of CubeModel
+            The stack; without one the science exposures. The table ``STARPOS`` has a row for each science exposure.
         """
-        models = [open_exposure(t) for t in targets]
+        models = exposures_of(targets)
         references = None if stack is None else open_exposure(stack)
-        self.found = locate_star(models, references, from_step(StarPositionParams, self))
-        return references
+        found = locate_star(models, references, from_step(StarPositionParams, self))
+        if references is not None:
+            add_table(references, STAR_TABLE, star_table(models, found))
+            return references
+        for e, model in enumerate(models):
+            add_table(model, STAR_TABLE, star_table([model], found.of(e)))
+            add_cards(model, star_cards(found.of(e)))
+        return models[0] if len(models) == 1 else models
 
 
 def locate_star(
@@ -260,59 +179,12 @@ def _header(model: JwstDataModel) -> dict[str, Any]:
 def _from_model(
     targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: StarPositionParams
 ) -> StarPosition:
-    fit = fit_exposures(targets, stack, n_modes=params.n_modes)
+    sequence = sequence_with_references(targets, stack).sequence
+    fit = fit_sequence(sequence, _coronagraph(targets[0]), n_modes=params.n_modes)
     if not fit.believed:
         raise InputError(f"{fit.reason}.")
     n = len(targets)
     return StarPosition(fit.offset[:n], fit.error[:n], "model")
-
-
-def fit_exposures(
-    targets: Sequence[JwstDataModel],
-    stack: JwstDataModel | None,
-    *,
-    n_modes: int = 55,
-    params: StarFitParams | None = None,
-) -> StarFit:
-    """Fit the model of the optics to science exposures and, where there are any, references.
-
-    Raises
-    ------
-    InputError
-        Where there is no model, or behind the Lyot spot, which hides the star.
-    """
-    from lyot.optics import CoronagraphModel, OpticsParams
-    from lyot.optics.small_errors import small_errors, wavefront_modes
-
-    p = params or StarFitParams()
-    known = _coronagraph(targets[0])
-    if known.kind != "4QPM":
-        raise InputError("the Lyot spot hides the star.")
-    sequence = build_sequence(targets, [] if stack is None else [stack]).sequence
-    center = sequence.mask_center
-    assert center is not None and sequence.references is not None and sequence.reference_exposure is not None
-    dx, dy = geometry.offset_grid(sequence.shape, center)
-    dx, dy = dx * known.pixel_scale[0], dy * known.pixel_scale[1]
-    near = np.hypot(dx, dy) < p.radius
-    table = None if stack is None else read_table(stack, REFERENCES_TABLE)
-    usable = table is not None and len(table) == sequence.n_references
-    group = np.asarray(table["EXPOSURE"], np.intp) if usable and table is not None else sequence.reference_exposure
-    _, group = np.unique(group, return_inverse=True)
-    cubes = [(sequence.science, sequence.science_variance, sequence.exposure, sequence.n_exposures)]
-    if sequence.n_references:
-        cubes.append((sequence.references, sequence.reference_variance, group, int(group.max()) + 1))
-    frames = np.concatenate([mean_by_group(data[:, near][:, None], g, n)[:, 0] for data, _, g, n in cubes])
-    known_noise = all(v is not None for _, v, _, _ in cubes)
-    variance = (
-        np.concatenate([mean_by_group(v[:, near][:, None], g, n, variance=True)[:, 0]
-                        for _, v, g, n in cubes if v is not None])
-        if known_noise else None
-    )  # fmt: skip
-    model = CoronagraphModel.build(known, OpticsParams(n_wavelengths=3))
-    modes = wavefront_modes(n=n_modes, npix=model.params.pupil_pixels) if n_modes else []
-    fields = small_errors(model, (dx[near], dy[near]), modes)
-    background = None if sequence.templates is None else sequence.templates[0][near]
-    return fit_star(frames, fields, variance=variance, background=background, params=p)
 
 
 def note_offsets(targets: Sequence[JwstDataModel]) -> None:
@@ -335,27 +207,53 @@ def commanded_offset(model: JwstDataModel) -> tuple[float, float]:
 
 
 def star_table(targets: Sequence[JwstDataModel], found: StarPosition) -> NDArray[Any]:
-    """The position as a table: file, offset and error (mas) and where it comes from, a row for each exposure."""
+    """The position as a table: file, offset and error (mas), where it comes from and why, a row for each exposure."""
     names = [model_name(m) for m in targets]
     width = max(map(len, names))
+    note = found.note.encode("ascii", "replace").decode()  # a path may hold any letter
     rows = [
-        (name, *offset, *error, KEYWORDS[found.source])
+        (name, *offset, *error, KEYWORDS[found.source], note)
         for name, offset, error in zip(names, found.offset, found.error, strict=True)
     ]
     columns = [("FILENAME", f"S{width}"), ("DX", "f8"), ("DY", "f8"), ("DXERR", "f8"), ("DYERR", "f8"), ("FROM", "S12")]
+    columns.append(("NOTE", f"S{max(len(note), 1)}"))
     return np.array(rows, dtype=columns)
 
 
-def keep_star(stack: JwstDataModel | None, targets: Sequence[JwstDataModel], found: StarPosition) -> StarPosition:
-    """Write the position into the reference stack, and return the one that the reduction uses.
+def star_cards(position: StarPosition) -> list[Card]:
+    """FITS cards of a product: the mean over the exposures, and the largest error, as most of it is common."""
+    offset, error = position.offset.mean(axis=0), position.error.max(axis=0)
+    cards: list[Card] = [
+        ("STARFROM", KEYWORDS[position.source], "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
+        ("STARDX", round(float(offset[0]), 3), "[mas] star from mask reference point, detector x"),
+        ("STARDY", round(float(offset[1]), 3), "[mas] star from mask reference point, detector y"),
+        ("STARERRX", round(float(error[0]), 3), "[mas] error of STARDX"),
+        ("STARERRY", round(float(error[1]), 3), "[mas] error of STARDY"),
+    ]
+    note = " ".join(position.note.encode("ascii", "replace").decode().split())  # a path may hold any letter
+    return cards + ([("STARNOTE", note[:68], "")] if note else [])
 
-    Without references there is nothing to keep it in for later measurements: it is then the reference point.
+
+def star_position(targets: Sequence[JwstDataModel], stack: JwstDataModel | None) -> StarPosition:
+    """The position that `LocateStarStep` wrote into the stack or the science exposures; else the reference point.
+
+    Parameters
+    ----------
+    targets : sequence of CubeModel
+        Science exposures, or their star-subtracted products.
+    stack : CubeModel or None
+        References.
     """
-    if stack is not None:
-        add_table(stack, STAR_TABLE, star_table(targets, found))
-        return found
-    if found.source == "reference":
-        return found
-    note = f"{found.source}: there are no references to keep the position with"
-    log.warning("the star is taken to be at the mask's reference point (%s)", note)
-    return at_reference_point(len(targets), note=note)
+    rows = star_rows(targets, [] if stack is None else [stack])
+    if rows is None:
+        return at_reference_point(len(targets))
+
+    def text(name: str) -> str:
+        value = rows[name][0] if name in (rows.dtype.names or ()) else ""
+        return (value.decode() if isinstance(value, bytes) else str(value)).strip()
+
+    sources = {word: source for source, word in KEYWORDS.items()}
+    offset, error = (
+        np.stack([rows[x], rows[y]], axis=1).astype(np.float64) for x, y in (("DX", "DY"), ("DXERR", "DYERR"))
+    )
+    return StarPosition(offset, error, sources.get(text("FROM"), "reference"), text("NOTE"))

@@ -1,9 +1,8 @@
-"""The official pipeline's registration and KLIP, reproduced on arrays.
+"""The official pipeline's KLIP, reproduced on arrays.
 
-The same mathematics as the `align_refs` and `klip` steps of the JWST calibration pipeline, so that their products can
-be made (and compared with) from here: shifts relative to integration 0 only, periodic, no mask but the PSF mask; one
-basis over the whole frame; one truncation. The basis does not depend on the integration and is made once, not once per
-integration.
+The same mathematics as the `klip` step of the JWST calibration pipeline, so that its products can be made (and compared
+with) from here: one basis over the whole frame, one truncation. The basis does not depend on the integration and is
+made once, not once per integration.
 
 Not reproduced: the official ERR of `psfsub`. It is the standard deviation, over the references, of what the modes leave
 of the references themselves. This is not the uncertainty of the science pixels: it is the same for all integrations,
@@ -20,43 +19,7 @@ from numpy.typing import NDArray
 
 from lyot.errors import InputError
 from lyot.subtract.klip import klip_model, subtract
-from lyot.subtract.register import Registration, RegistrationParams, align, register
 from lyot.subtract.sequence import FloatArray
-
-
-def official_align(
-    references: NDArray[np.floating[Any]],
-    science: NDArray[np.floating[Any]],
-    psf_mask: NDArray[Any],
-) -> tuple[FloatArray, Registration]:
-    """Align references as the official `align_refs` step does.
-
-    Parameters
-    ----------
-    references : (n, ny, nx) float ndarray
-        Reference frames, bad pixels already replaced (no NaN).
-    science : (nints, ny, nx) float ndarray
-        Science integrations, no NaN; only the first is used, as in the official step.
-    psf_mask : (ny, nx) array
-        Weights of the residuals (reference file PSFMASK).
-
-    Returns
-    -------
-    aligned : (n, ny, nx) float64 ndarray
-        References shifted onto integration 0.
-    registration : Registration
-        The shifts, which the official step does not keep.
-
-    Raises
-    ------
-    InputError
-        If there are NaN pixels: the official fit then returns no shift without saying so.
-    """
-    if not (np.isfinite(references).all() and np.isfinite(science[0]).all()):
-        raise InputError("official_align: references and science integration 0 must have no NaN; replace bad pixels.")
-    params = RegistrationParams(pad=0, max_shift=4.0, tolerance=1e-10, max_iterations=100)
-    found = register(references, science[0], weight=psf_mask, params=params)
-    return align(references, found, pad=0), found
 
 
 def official_klip(

@@ -1,0 +1,198 @@
+"""The combined image of stage 3 with what a measurement needs of it, and detections and S/N map as files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS, FITSFixedWarning
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+from lyot.instrument import CORONAGRAPHS
+from lyot.measure.detection import Detection
+from lyot.measure.noise import SignalToNoise
+
+DETECTIONS = "detections.ecsv"
+SNR_MAP = "snr_map.fits"
+
+NIRCAM_DIAMETER = 5.2
+"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
+
+
+@dataclass(frozen=True)
+class CombinedImage:
+    """A combined image of stage 3 with what the measurement needs of its header.
+
+    Attributes
+    ----------
+    data : (ny, nx) float64 ndarray
+        Unit of the product (MJy/sr); NaN where there are no data.
+    header : fits.Header
+        Of the extension SCI.
+    primary : fits.Header
+    center : (x, y)
+        0-based pixel position of the star.
+    pixel_scale : float
+        arcsec per pixel.
+    fwhm : float
+        Resolution element lambda/D, pixels.
+    coverage : (ny, nx) int ndarray or None
+        Number of rolls with data at each pixel.
+    """
+
+    data: NDArray[np.float64]
+    header: Any
+    primary: Any
+    center: tuple[float, float]
+    pixel_scale: float
+    fwhm: float
+    coverage: NDArray[np.int64] | None = None
+
+
+def resolution(instrument: str, filter_name: str) -> float:
+    """lambda/D of a coronagraphic filter, arcsec.
+
+    Raises
+    ------
+    InputError
+        For a filter whose wavelength is not known.
+    """
+    if filter_name in CORONAGRAPHS:
+        return CORONAGRAPHS[filter_name].lambda_over_d
+    digits = filter_name[1:4]
+    if instrument == "NIRCAM" and digits.isdigit():
+        return int(digits) * 1e-8 / NIRCAM_DIAMETER * 206264.806
+    raise InputError(
+        f"filter {filter_name} of {instrument}: the wavelength is not known, so that nothing can be measured."
+    )
+
+
+def wcs_of(header: Any) -> WCS:
+    """Celestial coordinates of an image; that astropy completes the observatory's position is no news."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header, naxis=2)
+
+
+def read_combined(path: Path, rolls: Sequence[Path] = ()) -> CombinedImage:
+    """Read a combined image (``i2d``).
+
+    Parameters
+    ----------
+    path : Path
+    rolls : sequence of Path, optional
+        North-up images of the single rolls, for the coverage.
+
+    Raises
+    ------
+    InputError
+        If it is no two-dimensional image or its instrument and filter are not known.
+    """
+    with fits.open(path) as hdus:
+        primary, header = hdus[0].header.copy(), hdus["SCI"].header.copy()
+        data = np.asarray(hdus["SCI"].data, dtype=float)
+    if data.ndim != 2:
+        raise InputError(f"{path}: expected an image, got {data.ndim} axes.")
+    wcs = wcs_of(header)
+    scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
+    star = (primary.get("STARX", header["CRPIX1"]) - 1, primary.get("STARY", header["CRPIX2"]) - 1)
+    fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
+    center = (float(star[0]), float(star[1]))
+    return CombinedImage(data, header, primary, center, scale, fwhm, coverage_of(data, rolls))
+
+
+STAR_ERRORS = ("STARERRX", "STARERRY")
+"""Keywords of the combined image: one-sigma errors of the star's position along the detector's axes, mas."""
+
+
+def star_error(image: CombinedImage) -> float | None:
+    """Error of the star's position per axis, arcsec: the quadratic mean of `STAR_ERRORS`; None without them."""
+    found = [
+        float(header[key])
+        for key in STAR_ERRORS
+        for header in (image.primary, image.header)
+        if isinstance(header.get(key), int | float) and np.isfinite(header[key]) and header[key] > 0
+    ]
+    return 1e-3 * float(np.sqrt(np.mean(np.square(found)))) if found else None
+
+
+def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
+    """Detections as a table, highest S/N first, with units and what the measurement was.
+
+    Parameters
+    ----------
+    detections : sequence of Detection
+    image : CombinedImage
+        The image they were found in.
+    """
+
+    def column(name: str, dtype: type = float) -> NDArray[Any]:
+        return np.array([getattr(d, name) for d in detections], dtype=dtype)
+
+    table = Table()
+    table["separation"] = column("separation") * u.arcsec
+    table["position_angle"] = column("position_angle") * u.deg
+    table["snr"] = column("snr")
+    table["significance"] = column("significance")
+    table["x"] = column("x") * u.pix
+    table["y"] = column("y") * u.pix
+    sky = wcs_of(image.header).pixel_to_world_values(column("x"), column("y"))
+    table["ra"], table["dec"] = np.asarray(sky[0]) * u.deg, np.asarray(sky[1]) * u.deg
+    table["signal"], table["noise"] = column("signal"), column("noise")
+    table["kl_modes"] = column("truncation", int)
+    table["images"] = column("images", int)
+    table["false_alarm"] = column("false_alarm")
+    for name, text in {
+        "separation": "from the star", "position_angle": "east of north",
+        "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
+        "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
+        "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
+        "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
+        "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
+    }.items():  # fmt: skip
+        table[name].description = text
+    table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
+    table.meta["target"] = str(image.primary.get("TARGPROP", ""))
+    table.meta["filter"] = str(image.primary.get("FILTER", ""))
+    return table
+
+
+def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoise) -> None:
+    """Write the S/N map with the coordinates of the combined image; SIGNAL and NOISE follow as extensions."""
+    coordinates = wcs_of(image.header).to_header()
+    primary = fits.PrimaryHDU()
+    for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM", "KLMODES"):
+        if key in image.primary:
+            primary.header[key] = image.primary[key]
+    layers = {"SCI": signal_to_noise.snr, "SIGNAL": signal_to_noise.signal, "NOISE": signal_to_noise.noise}
+    hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
+    hdus[0].header["BUNIT"] = ("", "signal to noise, corrected for few samples")
+    hdus[0].header["FWHM"] = (signal_to_noise.fwhm, "[pixel] diameter of the apertures")
+    primary.header["STARX"] = (image.center[0] + 1, "[pixel] position of the star, 1-based")
+    primary.header["STARY"] = (image.center[1] + 1, "[pixel] position of the star, 1-based")
+    fits.HDUList([primary, *hdus]).writeto(path)
+
+
+def coverage_of(data: NDArray[np.float64], rolls: Sequence[Path]) -> NDArray[np.int64]:
+    """Number of rolls that have data at each pixel: (ny, nx); 1 or 0 where the images of the rolls are not there.
+
+    Parameters
+    ----------
+    data : (ny, nx) float64 ndarray
+        The combined image, NaN where there are no data.
+    rolls : sequence of Path
+        North-up images of the single rolls.
+    """
+    counts = np.isfinite(data).astype(np.int64)
+    images = [np.isfinite(fits.getdata(path, "SCI")) for path in rolls if path.is_file()]
+    if len(images) > 1 and all(image.shape == data.shape for image in images):
+        counts = np.sum(images, axis=0, dtype=np.int64)
+    return counts

@@ -1,0 +1,239 @@
+"""A finished run, opened to be measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from lyot.analysis.combined_image import CombinedImage, read_combined
+from lyot.analysis.measured_sequence import MeasuredSequence, cannot_repeat, open_reduction
+from lyot.errors import InputError, MissingInputError
+from lyot.measure.detection import Template
+from lyot.records.manifest import FILE_NAME, Manifest, Record
+
+ROLL_IMAGE = re.compile(r"_roll\d+_i2d\.fits$")
+"""Ends of the names of the images of single rolls."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The last reduction in an output folder of ``lyot run``, as the manifest records it; nothing is read yet.
+
+    Attributes
+    ----------
+    out : Path
+        Output folder.
+    name : str
+        Name of the product of stage 3.
+    key : str
+        The reduction: key of stage 3 in the manifest.
+    parameters : mapping
+        All parameters of the steps of stage 3, defaults included, by step; those of the pipeline under ``""``.
+    calints : tuple of Path
+        Calibrated science exposures, in the order of the association.
+    i2d : Path
+        Combined image.
+    psfalign : Path or None
+        Registered references.
+    psfsub : tuple of Path
+        Star-subtracted integrations of each science exposure.
+    klcube : Path or None
+        Combined images of all truncations.
+    rolls : tuple of Path
+        North-up images of the single rolls.
+    refined : Path or None
+        Image of the second pass.
+    """
+
+    out: Path
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+    calints: tuple[Path, ...]
+    i2d: Path
+    psfalign: Path | None = None
+    psfsub: tuple[Path, ...] = ()
+    klcube: Path | None = None
+    rolls: tuple[Path, ...] = ()
+    refined: Path | None = None
+
+    @property
+    def measured(self) -> Path:
+        """Folder of the tables and images that are measured."""
+        return self.out / "measure"
+
+    @property
+    def klip_parameters(self) -> dict[str, Any]:
+        """Parameters of the subtraction as they were used: ``mode`` of the whole of stage 3 goes before the step's."""
+        parameters = dict(self.parameters.get("klip", {}))
+        if self.parameters.get("", {}).get("mode") == "official":
+            parameters["mode"] = "official"
+        return parameters
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A finished run, opened for measurements.
+
+    Attributes
+    ----------
+    finished : FinishedRun
+    image : CombinedImage
+        The main product and its header.
+    reduction : MeasuredSequence or None
+        The reduction as a callable; None where it cannot be repeated.
+    reason : str
+        Why it cannot; empty if it can.
+    tables : Path
+        Folder that tables and images are written to and read from.
+    """
+
+    finished: FinishedRun
+    image: CombinedImage
+    reduction: MeasuredSequence | None
+    reason: str
+    tables: Path
+
+    @property
+    def sequence(self) -> MeasuredSequence:
+        """The reduction as a callable.
+
+        Raises
+        ------
+        InputError
+            If it cannot be repeated: there is no model of the coronagraph, or the star was subtracted otherwise.
+        """
+        if self.reduction is None:
+            raise InputError(self.reason)
+        return self.reduction
+
+
+def _last_stage3(out: Path, i2d: Path | None) -> Record:
+    """The record of stage 3 that made a combined image, or else of the one that was done last."""
+    if not (out / FILE_NAME).is_file():
+        raise MissingInputError(f"{out}: no {FILE_NAME}; expected the output folder of lyot run.")
+    records = [r for r in Manifest(out).records if r.kind == "stage3"]
+    if not records:
+        raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with --stages up to 3 first.")
+    if i2d is not None:
+        records = [r for r in records if any(Path(p.path).name == i2d.name for p in r.products)]
+        if not records:
+            raise MissingInputError(f"{i2d}: no reduction in {out} has made this image; run lyot run again.")
+    return records[-1]
+
+
+def _association(out: Path, record: Record) -> list[dict[str, str]]:
+    """Members of the association that stage 3 was made from."""
+    path = out / record.association
+    try:
+        members: list[dict[str, str]] = json.loads(path.read_text())["products"][0]["members"]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise MissingInputError(f"{path}: the association of stage 3 cannot be read; run lyot run again.") from error
+    return members
+
+
+def _product(out: Path, record: Record, suffix: str) -> Path | None:
+    found = [
+        out / p.path for p in record.products if p.path.endswith(f"_{suffix}.fits") and not ROLL_IMAGE.search(p.path)
+    ]
+    return found[0] if found else None
+
+
+def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
+    """Find the reduction in an output folder; only the manifest and the association are read.
+
+    Parameters
+    ----------
+    out : path
+        Output folder of ``lyot run``.
+    i2d : Path, optional
+        Combined image, where the folder holds several; by default the one that was made last.
+
+    Raises
+    ------
+    MissingInputError
+        If stage 3 has not been run there, or its inputs or its image are gone.
+    """
+    out = Path(out)
+    record = _last_stage3(out, i2d)
+    members = _association(out, record)
+    science = tuple(_member(out, record, m["expname"]) for m in members if m["exptype"] == "science")
+    combined = _product(out, record, "i2d")
+    if combined is None or not combined.is_file():
+        raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
+    products = [out / p.path for p in record.products]
+    return FinishedRun(
+        out=out,
+        name=record.name,
+        key=record.key,
+        parameters=record.parameters,
+        calints=science,
+        i2d=combined,
+        psfalign=_product(out, record, "psfalign"),
+        psfsub=tuple(p for p in products if p.name.endswith("_psfsub.fits")),
+        klcube=_product(out, record, "klcube"),
+        rolls=tuple(sorted(p for p in products if ROLL_IMAGE.search(p.name))),
+        refined=_product(out, record, "refined"),
+    )
+
+
+def open_run(
+    out: str | Path | FinishedRun, *, modes: int | None = None, i2d: Path | None = None, tables: Path | None = None
+) -> MeasuredRun:
+    """Open a finished run for measurements.
+
+    Parameters
+    ----------
+    out : path or FinishedRun
+        Output folder of ``lyot run``.
+    modes : int, optional
+        Truncation to measure; that of the main product by default.
+    i2d : Path, optional
+        Combined image that is measured, where the folder holds several; by default the one that was made last.
+    tables : Path, optional
+        Folder for tables and images; ``measure`` in the output folder by default.
+
+    Raises
+    ------
+    MissingInputError
+        If stage 3 has not been run there, or its inputs are gone.
+    InputError
+        If the image cannot be measured at all, or `modes` is no truncation of the reduction.
+    """
+    finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d)
+    reduction, reason = None, cannot_repeat(finished.calints, finished.klip_parameters)
+    if not reason:
+        reduction = open_reduction(
+            finished.calints, finished.psfalign, finished.klip_parameters, modes=modes, subtracted=finished.psfsub
+        )
+    image = read_combined(finished.i2d, finished.rolls)
+    return MeasuredRun(finished, image, reduction, reason, tables or finished.measured)
+
+
+def _member(out: Path, record: Record, name: str) -> Path:
+    path = Path(name) if Path(name).is_absolute() else (out / record.association).parent / name
+    if not path.is_file():
+        raise MissingInputError(f"{path}: the calibrated exposure is gone; measurements repeat the reduction of it.")
+    return path
+
+
+def template_of(run: MeasuredRun) -> Template | None:
+    """Image of a source at a pixel of the combined image, through the reduction; None where it cannot be repeated."""
+    if run.reduction is None:
+        return None
+    injector = run.reduction.injector
+    return lambda x, y: injector.forward(*injector.sky(x, y))
+
+
+def read_truncations(klcube: Path) -> tuple[NDArray[np.float64], list[int]]:
+    """Combined images of all truncations, (nK, Ny, Nx), and their numbers of modes."""
+    with fits.open(klcube) as hdus:
+        return np.asarray(hdus["SCI"].data, dtype=float), [int(k) for k in hdus["KLMODES"].data["MODES"]]

@@ -1,0 +1,147 @@
+"""From the files of a finished stage 3 to the reduction as a callable, for injections and forward models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.errors import InputError
+from lyot.instrument import Coronagraph
+from lyot.measure.disks import Detector
+from lyot.measure.injection import Injector
+from lyot.reduction.injector import combined_throughput, injector_of, narrowed, off_axis_source
+from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.extra_fits import add_table, read_table
+from lyot.steps.sequence_io import STAR_TABLE, model_name, open_exposure
+from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
+
+
+@dataclass(frozen=True)
+class MeasuredSequence:
+    """A reduced sequence, ready to be measured.
+
+    Attributes
+    ----------
+    injector : Injector
+        Fluxes in Jy before the mask, images in MJy/sr.
+    coronagraph : Coronagraph
+    fwhm : float
+        lambda/D, pixels of the combined image.
+    throughput : (Ny, Nx) float64 ndarray or None
+        Light that the mask leaves, on the combined image.
+    sky : (ra, dec)
+        Position of the star, degrees.
+    modes : int
+        Truncation that is measured.
+    detector : Detector
+        How the frames of the injector lie on the sky.
+    """
+
+    injector: Injector
+    coronagraph: Coronagraph
+    fwhm: float
+    throughput: NDArray[np.float64] | None
+    sky: tuple[float, float]
+    modes: int
+    detector: Detector
+
+
+def cannot_repeat(science: Sequence[str | Path], parameters: Mapping[str, Any]) -> str:
+    """Why a finished stage 3 cannot be repeated for measurements, as a sentence; empty if it can.
+
+    Parameters
+    ----------
+    science : sequence of path
+        Calibrated science exposures.
+    parameters : mapping
+        Parameters of the klip step as they were used.
+    """
+    if parameters.get("mode", "lyot") != "lyot":
+        return OFFICIAL
+    with open_exposure(str(science[0])) as model:
+        return _no_model(model) if coronagraph_of(model) is None else ""
+
+
+OFFICIAL = "the star was subtracted by the official algorithm; measurements need our own (stage3.mode = lyot)."
+
+
+def _no_model(model: JwstDataModel) -> str:
+    return (
+        f"{model_name(model)}: contrast and companions need a model of the coronagraph, and there is one for MIRI only."
+    )
+
+
+def open_reduction(
+    science: Sequence[str | Path],
+    references: str | Path | None,
+    parameters: Mapping[str, Any],
+    *,
+    modes: int | None = None,
+    subtracted: Sequence[Path] = (),
+) -> MeasuredSequence:
+    """Repeat the plan of a finished stage 3.
+
+    Parameters
+    ----------
+    science : sequence of path
+        Calibrated science exposures, in the order of the association.
+    references : path or None
+        Registered references (``psfalign``); None for strategies without.
+    parameters : mapping
+        Parameters of the klip step as they were used.
+    modes : int, optional
+        Truncation to measure; that of the main product by default.
+    subtracted : sequence of Path, optional
+        The star-subtracted exposures: they tell the star's position where there are no references to do so.
+
+    Raises
+    ------
+    InputError
+        If there is no model of the coronagraph, or the reduction was the official algorithm.
+    """
+    if parameters.get("mode", "lyot") != "lyot":
+        raise InputError(OFFICIAL)
+    targets = [open_exposure(str(s)) for s in science]
+    known = coronagraph_of(targets[0])
+    if known is None:
+        raise InputError(_no_model(targets[0]))
+    stack = None if references is None else open_exposure(str(references))
+    if stack is None:
+        _take_star(targets, subtracted)
+    planned = plan_exposures(
+        targets,
+        stack,
+        reduction_params(parameters),
+        choice_params(parameters),
+        use_throughput=bool(parameters.get("use_throughput", True)),
+    )
+    plan, sequence = planned.plan, planned.plan.sequence
+    area = targets[0].meta.photometry.pixelarea_steradians or known.pixel_area
+    psf = off_axis_source(sequence, known.filter, float(area))
+    injector = injector_of(narrowed(plan, modes), psf, modes=modes)
+    result_throughput = combined_throughput(plan)
+    return MeasuredSequence(
+        injector=injector,
+        coronagraph=known,
+        fwhm=known.lambda_over_d / injector.pixel_scale,
+        throughput=result_throughput,
+        sky=planned.inputs.geometries[0].sky,
+        modes=plan.recommended if modes is None else modes,
+        detector=Detector(sequence.star, sequence.pa_y, sequence.pixel_scale),
+    )
+
+
+def _take_star(targets: Sequence[JwstDataModel], subtracted: Sequence[Path]) -> None:
+    """Give the science exposures the star's position that their star-subtracted products name."""
+    if len(targets) != len(subtracted):
+        return
+    for target, path in zip(targets, subtracted, strict=True):
+        table = read_table(open_exposure(str(path)), STAR_TABLE)
+        if table is not None:
+            add_table(target, STAR_TABLE, table)

@@ -1,0 +1,210 @@
+"""Measurements as tables with units and provenance, and as images with coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from lyot.analysis.combined_image import wcs_of
+from lyot.analysis.finished_run import MeasuredRun
+from lyot.errors import output_error
+from lyot.measure.companion import Companion
+from lyot.measure.contrast import ContrastCurve
+from lyot.measure.mass import MassGrid
+from lyot.measure.photometry import Star, contrast_of, magnitude_of
+from lyot.measure.systematics import ErrorTerm
+from lyot.records.freshness import KEYWORD, LENGTH, META
+from lyot.records.manifest import versions
+
+
+def provenance(run: MeasuredRun, **more: Any) -> dict[str, Any]:
+    """What a table was made from, for its metadata."""
+    known: dict[str, Any] = {}
+    if run.reduction is not None:
+        c = run.reduction.coronagraph
+        known = {"mask": c.mask, "kl_modes": run.reduction.modes, "vega_zero_point_jy": c.vega_zero_point}
+    return {
+        "target": str(run.image.primary.get("TARGPROP", "")),
+        "filter": str(run.image.primary.get("FILTER", "")),
+        **known,
+        "fwhm_arcsec": round(run.image.fwhm * run.image.pixel_scale, 5),
+        META: run.finished.key[:LENGTH],
+        "versions": {k: versions()[k] for k in ("lyot", "jwst")},
+        **more,
+    }
+
+
+def star_meta(star: Star) -> dict[str, Any]:
+    """The star's flux for the metadata of a table."""
+    known = np.isfinite(star.flux)
+    return {"star_flux_jy": float(star.flux) if known else None, "star_flux_error_jy": star.error,
+            "star_flux_source": star.source}  # fmt: skip
+
+
+# Known companions
+
+
+def contrast_table(
+    curve: ContrastCurve,
+    run: MeasuredRun,
+    star: Star,
+    *,
+    distance: float | None = None,
+    masses: MassGrid | None = None,
+) -> Table:
+    """The curve as a table with units and descriptions."""
+    c = run.sequence.coronagraph
+    zero = c.vega_zero_point
+    table = Table()
+    table["separation"] = curve.separation * u.arcsec
+    table["separation_lod"] = curve.separation / c.lambda_over_d
+    if distance is not None:
+        table["separation_au"] = curve.separation * distance * u.AU
+    table["contrast_raw"] = contrast_of(curve.flux_raw, star)
+    table["contrast_5sigma"] = contrast_of(curve.flux_limit, star)
+    table["contrast_5sigma_low"] = contrast_of(curve.flux_low, star)
+    table["contrast_5sigma_high"] = contrast_of(curve.flux_high, star)
+    table["delta_mag"] = -2.5 * np.log10(contrast_of(curve.flux_limit, star))
+    table["flux_5sigma"] = curve.flux_limit * u.Jy
+    table["flux_5sigma_low"] = curve.flux_low * u.Jy
+    table["flux_5sigma_high"] = curve.flux_high * u.Jy
+    table["magnitude_5sigma"] = magnitude_of(curve.flux_limit, zero) * u.mag
+    table["throughput"] = curve.throughput
+    table["noise"] = curve.noise
+    table["elements"] = curve.elements
+    table["threshold"] = curve.threshold
+    if masses is not None and distance is not None:
+        absolute = magnitude_of(curve.flux_limit, zero) - 5 * np.log10(distance / 10.0)
+        table["mass_5sigma"] = masses.mass(absolute) * u.Mjup
+    for name, text in {
+        "separation_lod": "in lambda/D",
+        "contrast_raw": "sigma x noise over the star's flux, no losses, no few-sample correction",
+        "contrast_5sigma": "by injection and recovery, with few-sample statistics; half of such sources are found",
+        "contrast_5sigma_low": "16th percentile over position angles",
+        "contrast_5sigma_high": "84th percentile over position angles",
+        "flux_5sigma": "before the mask",
+        "magnitude_5sigma": "Vega",
+        "throughput": "light left in the aperture by mask and reduction",
+        "noise": "of an aperture of one lambda/D, MJy/sr pixel",
+        "elements": "resolution elements the noise is measured from",
+        "threshold": "S/N whose false-alarm probability is that of sigma Gaussian sigmas",
+    }.items():
+        table[name].description = text
+    return table
+
+
+# Companions
+
+
+def companion_table(
+    companions: Sequence[Companion], budgets: Sequence[Sequence[ErrorTerm]], run: MeasuredRun, star: Star
+) -> Table:
+    """Companions as a table: total errors, and the statistical ones beside them."""
+    zero = run.sequence.coronagraph.vega_zero_point
+    total = [b[-1] for b in budgets]
+    flux = np.array([c.flux for c in companions])
+    ra, dec = run.sequence.sky
+    east, north = (np.array([getattr(c, k) for c in companions]) for k in ("east", "north"))
+    table = Table()
+    table["separation"] = np.array([c.separation for c in companions]) * u.arcsec
+    table["separation_err"] = np.array([t.separation for t in total]) * u.arcsec
+    table["position_angle"] = np.array([c.position_angle for c in companions]) * u.deg
+    table["position_angle_err"] = np.array([t.position_angle for t in total]) * u.deg
+    table["contrast"] = contrast_of(flux, star)
+    table["contrast_err"] = table["contrast"] * np.array([t.contrast for t in total])
+    table["flux"] = flux * u.Jy
+    table["flux_err"] = np.abs(flux) * np.array([t.flux for t in total]) * u.Jy
+    table["snr"] = np.array([c.snr for c in companions])
+    table["significance"] = np.array([c.significance for c in companions])
+    table["magnitude"] = magnitude_of(flux, zero) * u.mag
+    table["magnitude_err"] = 2.5 / np.log(10) * np.array([t.flux for t in total]) * u.mag
+    table["flux_err_stat"] = np.array([c.flux_error for c in companions]) * u.Jy
+    table["separation_err_stat"] = np.array([c.separation_error for c in companions]) * u.arcsec
+    table["position_angle_err_stat"] = np.array([c.position_angle_error for c in companions]) * u.deg
+    table["flux_upper_limit"] = np.array([c.upper_limit for c in companions]) * u.Jy
+    table["delta_ra"], table["delta_dec"] = east * u.arcsec, north * u.arcsec
+    table["ra"] = (ra + east / 3600 / np.cos(np.radians(dec))) % 360 * u.deg
+    table["dec"] = (dec + north / 3600) * u.deg
+    for name, percent in (("low", 16), ("high", 84)):
+        table[f"flux_posterior_{name}"] = [
+            np.nan if c.samples is None else float(np.percentile(c.samples[:, 0], percent)) for c in companions
+        ] * u.Jy
+    table["noise_scale"] = np.array([c.noise_scale for c in companions])
+    table["reduced_chi2"] = np.array([c.reduced_chi2 for c in companions])
+    table["ambiguous"] = np.array([c.ambiguous for c in companions], dtype=bool)
+    for name, text in {
+        "separation": "from the star", "position_angle": "east of north", "flux": "before the mask",
+        "flux_err": "statistical and systematic; see the error budget", "magnitude": "Vega",
+        "snr": "flux over its statistical error", "significance": "the same as Gaussian sigmas, few-sample statistics",
+        "flux_upper_limit": "95 %, given for sources that are not detected",
+        "delta_ra": "on the sky, east positive",
+        "noise_scale": "factor on the predicted errors, from the same template at other position angles",
+        "ambiguous": "another place fits nearly as well (as beside a mask boundary); the errors cover both",
+    }.items():  # fmt: skip
+        table[name].description = text
+    return table
+
+
+def budget_table(budgets: Sequence[Sequence[ErrorTerm]]) -> Table:
+    """Error budgets as a table: one row per companion and term."""
+    rows = [(i + 1, t.name, t.flux, t.contrast, t.separation, t.position_angle)
+            for i, terms in enumerate(budgets) for t in terms]  # fmt: skip
+    names = ("companion", "term", "flux", "contrast", "separation", "position_angle")
+    table = Table(rows=rows, names=names)
+    table["separation"].unit, table["position_angle"].unit = u.arcsec, u.deg
+    table["flux"].description = table["contrast"].description = "relative error, one sigma"
+    return table
+
+
+# Detections
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write an ECSV table.
+
+    Raises
+    ------
+    OutputError
+        If that fails.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.write(path, format="ascii.ecsv", overwrite=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def write_images(
+    run: MeasuredRun,
+    path: Path,
+    layers: dict[str, NDArray[np.float64]],
+    units: dict[str, str],
+    cards: dict[str, dict[str, tuple[Any, str]]] | None = None,
+) -> None:
+    """Write images with the coordinates of the combined image, one extension each, and further keywords of each."""
+    coordinates = wcs_of(run.image.header).to_header()
+    primary = fits.PrimaryHDU()
+    for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM"):
+        if key in run.image.primary:
+            primary.header[key] = run.image.primary[key]
+    primary.header["KLMODES"] = run.sequence.modes
+    primary.header[KEYWORD] = (run.finished.key[:LENGTH], "key of the reduction in the manifest")
+    primary.header["STARX"] = (run.image.center[0] + 1, "[pixel] position of the star, 1-based")
+    primary.header["STARY"] = (run.image.center[1] + 1, "[pixel] position of the star, 1-based")
+    hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
+    for hdu in hdus:
+        hdu.header["BUNIT"] = units[hdu.name]
+        for key, value in (cards or {}).get(hdu.name, {}).items():
+            hdu.header[key] = value
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fits.HDUList([primary, *hdus]).writeto(path, overwrite=True)
+    except OSError as error:
+        raise output_error(path, error) from error

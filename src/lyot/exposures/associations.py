@@ -1,0 +1,100 @@
+"""Associations: which exposures go into which product, as the JSON files that the official pipelines read.
+
+The conventions are those of ``jwst.associations`` (rules `DMSLevel2bBase` and `DMS_Level3_Base`), written here without
+importing it so that planning stays quick; the official loader reads and validates the files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lyot.errors import InputError
+from lyot.exposures.exposure import Exposure
+from lyot.exposures.roles import Assigned, Role, with_role
+
+ASSOCIATION_ID = "a3001"
+"""The identifier that the official rules give to associations made by a user; it is part of the names of products."""
+
+
+def _association(rule: str, kind: str, exposure: Exposure, products: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "asn_type": kind,
+        "asn_rule": rule,
+        "version_id": None,
+        "degraded_status": "No known degraded exposures in association.",
+        "program": exposure.program or "noprogram",
+        "constraints": "Made by lyot from the headers of the exposures.",
+        "asn_id": ASSOCIATION_ID,
+        "target": exposure.target,
+        "asn_pool": "none",
+        "products": products,
+    }
+
+
+def _member(path: str | Path, kind: str) -> dict[str, str]:
+    return {"expname": str(path), "exptype": kind}
+
+
+def level2(assigned: Assigned, rateints: Path, backgrounds: Sequence[Path]) -> dict[str, Any]:
+    """Association of one star exposure with its own backgrounds.
+
+    Parameters
+    ----------
+    assigned : Assigned
+        The star exposure, science or reference.
+    rateints : Path
+        Its slopes.
+    backgrounds : sequence of Path
+        Slopes of its backgrounds; may be empty.
+
+    Returns
+    -------
+    dict
+        One product with one science member, as the official rule demands: several science members in one product
+        would get their background wrong.
+    """
+    members = [_member(rateints, "science"), *(_member(b, "background") for b in backgrounds)]
+    product = {"name": assigned.exposure.root, "members": members}
+    return _association("DMSLevel2bBase", "image2", assigned.exposure, [product])
+
+
+def product_name(science: Sequence[Exposure]) -> str:
+    """Name of the stage 3 product, in the archive's manner: program, association, target, instrument, filter, mask."""
+    first = science[0]
+    target = re.sub(r"[^a-z0-9]+", "-", first.target.lower()).strip("-") or "target"
+    optics = "-".join(word.lower() for word in (first.filter, first.subarray) if word)
+    return f"jw{first.program or '00000'}-{ASSOCIATION_ID}_{target}_{first.instrument.lower()}_{optics}"
+
+
+def level3(group: Sequence[Assigned], calints: dict[str, Path]) -> dict[str, Any]:
+    """Association of the science exposures of one target with its references.
+
+    Parameters
+    ----------
+    group : sequence of Assigned
+        Exposures of one configuration; backgrounds in it are passed over.
+    calints : dict of str to Path
+        Calibrated file of each exposure root.
+
+    Raises
+    ------
+    InputError
+        If there is no science exposure.
+    """
+    science = with_role(group, Role.SCIENCE)
+    references = with_role(group, Role.REFERENCE)
+    if not science:
+        raise InputError("there is no science exposure to reduce.")
+    members = [_member(calints[a.exposure.root], "science") for a in science]
+    members += [_member(calints[a.exposure.root], "psf") for a in references]
+    product = {"name": product_name([a.exposure for a in science]), "members": members}
+    return _association("DMS_Level3_Base", "coron3", science[0].exposure, [product])
+
+
+def dump(association: dict[str, Any]) -> str:
+    """Association as JSON text."""
+    return json.dumps(association, indent=4, allow_nan=False) + "\n"

@@ -1,0 +1,255 @@
+"""What every exposure is for, told from its metadata: science, reference, their backgrounds, target acquisition.
+
+`sort_roles` gives each exposure its role and each star its backgrounds; `advice` says in one sentence each what is
+missing.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lyot.errors import InputError, unknown_name
+from lyot.exposures.exposure import Exposure
+from lyot.exposures.names import plain_name
+from lyot.geometry import angular_distance
+
+ROLL_TOLERANCE = 0.5
+"""Exposures whose rolls differ by less than this belong to one roll, degrees."""
+
+NEARBY = 1.0
+"""A background field farther than this from a star is not taken for its own by position, degrees."""
+
+
+class Role(enum.StrEnum):
+    """What an exposure is for."""
+
+    SCIENCE = "science"
+    REFERENCE = "reference"
+    SCIENCE_BACKGROUND = "science background"
+    REFERENCE_BACKGROUND = "reference background"
+    BACKGROUND = "background"
+    ACQUISITION = "target acquisition"
+    OTHER = "not coronagraphic"
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """One exposure with its role.
+
+    Attributes
+    ----------
+    exposure : Exposure
+    role : Role
+    roll_number : int
+        For science exposures, which roll of its target this is, from 1; otherwise 0.
+    backgrounds : tuple of str
+        Roots of the background exposures that belong to this star; empty for other roles.
+    borrowed : bool
+        The backgrounds were taken for another star, as there are none of its own.
+    """
+
+    exposure: Exposure
+    role: Role
+    roll_number: int = 0
+    backgrounds: tuple[str, ...] = ()
+    borrowed: bool = False
+
+
+def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> float:
+    """Angle between two sky positions, degrees; infinite where one is unknown."""
+    if a is None or b is None:
+        return math.inf
+    return angular_distance(a, b)
+
+
+def _affinity(background: Exposure, star: Exposure) -> tuple[int, int, int, float]:
+    """How well a background fits a star; larger is better: name, position, exposure specification, program."""
+    named = plain_name(background.target) == plain_name(star.target)
+    separation = _distance(background.sky, star.sky)
+    same_ramps = (background.n_groups == star.n_groups) + (background.n_integrations == star.n_integrations)
+    close = separation < NEARBY
+    return (
+        4 * named + 2 * close,
+        2 * same_ramps + (background.program == star.program),
+        int(not star.is_psf),
+        -separation,
+    )
+
+
+def _first_role(exposure: Exposure) -> Role:
+    if exposure.is_acquisition:
+        return Role.ACQUISITION
+    if not exposure.is_coronagraphic:
+        return Role.OTHER
+    if exposure.is_background:
+        return Role.BACKGROUND
+    return Role.REFERENCE if exposure.is_psf else Role.SCIENCE
+
+
+def _roll_numbers(science: Sequence[Exposure]) -> dict[str, int]:
+    """Number the rolls of each target and configuration in the order of observation."""
+    numbers: dict[str, int] = {}
+    rolls: dict[tuple[object, ...], list[float]] = {}
+    for exposure in sorted(science, key=lambda e: (e.observation, e.root)):
+        known = rolls.setdefault((exposure.target, exposure.configuration), [])
+        roll = exposure.roll if exposure.roll is not None else 0.0
+        for index, other in enumerate(known):
+            if abs((roll - other + 180) % 360 - 180) < ROLL_TOLERANCE:
+                numbers[exposure.root] = index + 1
+                break
+        else:
+            known.append(roll)
+            numbers[exposure.root] = len(known)
+    return numbers
+
+
+def _own_backgrounds(stars: Sequence[Exposure], backgrounds: Sequence[Exposure]) -> dict[str, list[str]]:
+    """For each background, the star group (role, target) of the same configuration that it fits best."""
+    owned: dict[str, list[str]] = {}
+    for background in backgrounds:
+        fitting = [s for s in stars if s.configuration == background.configuration]
+        if not fitting:
+            continue
+        best = max(fitting, key=lambda s: _affinity(background, s))
+        for star in fitting:
+            if star.target == best.target and star.is_psf == best.is_psf:
+                owned.setdefault(star.root, []).append(background.root)
+    return owned
+
+
+def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
+    """Give every exposure its role, and every star its backgrounds.
+
+    A background belongs to the star whose target name it carries (``HD-106906-BACKGROUND``), else to the one within a
+    degree, else to the one with the same number of groups and integrations, else of the same program. A star
+    without backgrounds of its own borrows those of another star in the same configuration.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+
+    Returns
+    -------
+    list of Assigned
+        In the order: science by roll, references, backgrounds, the rest.
+    """
+    first = {e.root: _first_role(e) for e in exposures}
+    stars = [e for e in exposures if first[e.root] in (Role.SCIENCE, Role.REFERENCE)]
+    backgrounds = [e for e in exposures if first[e.root] is Role.BACKGROUND]
+    owned = _own_backgrounds(stars, backgrounds)
+    owners = {b: s for s in stars for b in owned.get(s.root, ())}
+    rolls = _roll_numbers([e for e in stars if first[e.root] is Role.SCIENCE])
+    result = []
+    for exposure in exposures:
+        role = first[exposure.root]
+        if role is Role.BACKGROUND and exposure.root in owners:
+            star = owners[exposure.root]
+            role = Role.REFERENCE_BACKGROUND if star.is_psf else Role.SCIENCE_BACKGROUND
+        own = tuple(owned.get(exposure.root, ()))
+        borrowed: tuple[str, ...] = ()
+        if role in (Role.SCIENCE, Role.REFERENCE) and not own:
+            borrowed = tuple(b.root for b in backgrounds if b.configuration == exposure.configuration)
+        result.append(Assigned(exposure, role, rolls.get(exposure.root, 0), own or borrowed, bool(borrowed)))
+    order = list(Role)
+    return sorted(result, key=lambda a: (a.exposure.filter, order.index(a.role), a.roll_number, a.exposure.root))
+
+
+def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
+    """Those with one of the roles, in the given order."""
+    return [a for a in assigned if a.role in roles]
+
+
+def _filters(assigned: Sequence[Assigned]) -> list[str]:
+    return sorted({a.exposure.filter for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)})
+
+
+def choose_filter(assigned: Sequence[Assigned], filter_name: str | None) -> list[Assigned]:
+    """Keep the exposures of one filter.
+
+    Parameters
+    ----------
+    assigned : sequence of Assigned
+    filter_name : str or None
+        Filter to keep; None if all science is of one filter.
+
+    Raises
+    ------
+    InputError
+        If there are several filters and none was chosen.
+    UnknownNameError
+        If no exposure was taken with the chosen filter.
+    """
+    filters = _filters(assigned)
+    if filter_name is None:
+        if len(filters) > 1:
+            raise InputError(f"the exposures were taken with {_list(filters)}; choose one with --filter.")
+        return [a for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)]
+    if filter_name.upper() not in filters:
+        raise unknown_name("filter", filter_name, filters, where="--filter")
+    kept = [a for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)]
+    return [a for a in kept if a.exposure.filter == filter_name.upper()]
+
+
+def _list(names: Sequence[str]) -> str:
+    names = [str(n) for n in names]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _reference_advice(science: list[Assigned], references: list[Assigned], prefix: str) -> list[str]:
+    if references:
+        return []
+    rolls = {a.roll_number for a in science}
+    if len(rolls) > 1:
+        return [f"{prefix}no reference star, but {len(rolls)} rolls: roll subtraction is possible."]
+    return [f"{prefix}no reference star and one roll only: neither reference nor roll subtraction is possible."]
+
+
+def _background_advice(stars: list[Assigned], word: str, prefix: str) -> list[str]:
+    calibrated = [a for a in stars if a.exposure.stage == "calints"]
+    if calibrated and len(calibrated) == len(stars):
+        return []
+    if any(a.borrowed for a in stars):
+        return [f"{prefix}no background for the {word}: that of the other star is used."]
+    if stars and not any(a.backgrounds for a in stars) and stars[0].exposure.instrument == "MIRI":
+        return [f"{prefix}no background for the {word}: the glow sticks will stay in its images."]
+    return []
+
+
+def _configuration_advice(group: list[Assigned], prefix: str) -> list[str]:
+    science = with_role(group, Role.SCIENCE)
+    references = with_role(group, Role.REFERENCE)
+    if not science:
+        return [f"{prefix}no science exposure."]
+    lines = _reference_advice(science, references, prefix)
+    lines += _background_advice(science, "science target", prefix)
+    lines += _background_advice(references, "reference star", prefix)
+    targets = sorted({a.exposure.target for a in science})
+    if len(targets) > 1:
+        lines.append(f"{prefix}science targets {_list(targets)}: choose one with --target.")
+    stages = sorted({a.exposure.stage for a in group})
+    if len(stages) > 1:
+        lines.append(f"{prefix}the exposures are at different stages ({_list(stages)}); each is taken on from there.")
+    return lines
+
+
+def advice(assigned: Sequence[Assigned]) -> list[str]:
+    """Say what is missing or must be chosen, one sentence each; empty if all is there.
+
+    Parameters
+    ----------
+    assigned : sequence of Assigned
+        From `sort_roles`.
+    """
+    filters = _filters(assigned)
+    lines = []
+    if not filters:
+        return ["no coronagraphic exposure."]
+    if len(filters) > 1:
+        lines.append(f"exposures in {_list(filters)}: choose one with --filter.")
+    for name in filters:
+        group = choose_filter(assigned, name)
+        lines += _configuration_advice(group, f"{name}: " if len(filters) > 1 else "")
+    return lines

@@ -1,0 +1,99 @@
+"""Where ramps come from when an exposure is streamed: a file on disk, or an array, read in bands of rows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot.errors import InputError
+from lyot.ramps import _kernels_stream as kernels
+
+
+@dataclass(frozen=True)
+class RampArray:
+    """Ramps in memory: (nints, ngroups, ny, nx) uint16 or float32 ndarray, DN."""
+
+    data: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or min(self.data.shape) == 0:
+            raise InputError(f"ramps: expected (integration, group, y, x) samples, got shape {self.data.shape}.")
+        if self.data.dtype not in (np.dtype(np.uint16), np.dtype(np.float32)):
+            raise InputError(f"ramps: expected uint16 or float32 in native byte order, got {self.data.dtype}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(nints, ngroups, ny, nx)."""
+        nints, ngroups, ny, nx = self.data.shape
+        return nints, ngroups, ny, nx
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples."""
+        return self.data.dtype
+
+    def read(self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any]) -> None:
+        """Fill ``out (rows, columns, nints, ngroups)`` from row and column `corner`, integrations [first, last)."""
+        kernels.turn_rows(self.data, corner, integrations, out)
+
+    def head(self, integration: int, n_groups: int) -> NDArray[Any]:
+        """First groups of an integration, (n_groups, ny, nx)."""
+        return np.ascontiguousarray(self.data[integration, :n_groups])
+
+
+class PlaneFile:
+    """An array in a file that is read with ``pread``: opened by ``with``."""
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, int, int, int]) -> None:
+        self.path, self.offset, self.shape = Path(path), offset, shape
+        self._fd = -1
+
+    def __enter__(self) -> PlaneFile:
+        self._fd = os.open(self.path, os.O_RDONLY)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._fd)
+        self._fd = -1
+
+    def _truncated(self) -> InputError:
+        return InputError(f"{self.path}: the file ends before its data of shape {self.shape} do; fetch it again.")
+
+
+class RampFile(PlaneFile):
+    """Raw ramps in a level-1b file: big-endian int16 with BZERO = 32768 at `offset`, uncompressed."""
+
+    dtype = np.dtype(np.uint16)
+
+    def read(self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any]) -> None:
+        """Fill ``out (rows, columns, nints, ngroups)`` from row and column `corner`, integrations [first, last)."""
+        if not kernels.read_ramp_rows(self._fd, self.offset, self.shape, corner, integrations, out):
+            raise self._truncated()
+
+    def head(self, integration: int, n_groups: int) -> NDArray[np.uint16]:
+        """First groups of an integration, (n_groups, ny, nx)."""
+        _, ngroups, ny, nx = self.shape
+        size = n_groups * ny * nx * 2
+        raw = os.pread(self._fd, size, self.offset + integration * ngroups * ny * nx * 2)
+        if len(raw) != size:
+            raise self._truncated()
+        return (np.frombuffer(raw, ">u2").astype(np.uint16) ^ np.uint16(0x8000)).reshape(n_groups, ny, nx)
+
+
+class FloatFile(PlaneFile):
+    """Ramps of a reference file: big-endian float32 at `offset`, uncompressed."""
+
+    def rows(self, corner: tuple[int, int], shape: tuple[int, int, int, int]) -> NDArray[np.float32]:
+        """Values (rows, columns, integrations, groups) of `shape` from row and column `corner` on; NaN becomes zero."""
+        out = np.empty(shape, np.uint32)
+        if not kernels.read_float_rows(self._fd, self.offset, self.shape, corner, out):
+            raise self._truncated()
+        values = out.view(np.float32)
+        values[np.isnan(values)] = 0
+        return values

@@ -1,0 +1,53 @@
+"""Whether what was measured belongs to the reduction that a folder holds now.
+
+Tables and maps of ``<out>/measure`` name the reduction that they were made from: the key of stage 3 in the manifest, as
+``reduction`` in the metadata of a table, as ``REDUCTN`` in the primary header of an image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.table import Table
+
+from lyot.records.manifest import FILE_NAME, Manifest
+
+META = "reduction"
+KEYWORD = "REDUCTN"
+LENGTH = 16
+"""Digits of the key that are written."""
+MEASURED = (
+    "contrast.ecsv", "contrast_map.fits", "companions.ecsv", "error_budget.ecsv", "disk.ecsv", "disk_residual.fits",
+    "matched_filter.fits", "stim_map.fits",
+)  # fmt: skip
+"""What commands measure in a finished run; detections and the S/N map are made again with each reduction."""
+
+
+def reduction_of(path: Path) -> str:
+    """The reduction that a table (``.ecsv``) or image was measured on; empty if it does not say."""
+    if path.suffix == ".ecsv":
+        return str(Table.read(path, format="ascii.ecsv").meta.get(META, ""))
+    return str(fits.getheader(path).get(KEYWORD, ""))
+
+
+def is_current(path: Path, out: Path) -> bool:
+    """Whether a table or image was measured on a reduction that the run in `out` holds, as far as it says.
+
+    Parameters
+    ----------
+    path : Path
+        Table (``.ecsv``) or image; need not be there.
+    out : Path
+        Output folder of the run.
+    """
+    said = reduction_of(path) if path.is_file() else ""
+    if not said or not (out / FILE_NAME).is_file():
+        return True
+    keys = {r.key[:LENGTH] for r in Manifest(out).records if r.kind == "stage3"}
+    return not keys or said in keys
+
+
+def outdated(out: Path) -> list[str]:
+    """Names of the files in ``<out>/measure`` that were measured on an earlier reduction."""
+    return [name for name in MEASURED if not is_current(out / "measure" / name, out)]

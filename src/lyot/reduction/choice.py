@@ -1,0 +1,145 @@
+"""Choices made from the data: which references are used, and (on request) which zones and how many modes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import geometry
+from lyot.errors import ConfigError, ReductionError
+from lyot.instrument import Coronagraph
+from lyot.params import param
+from lyot.reduction.injector import off_axis_source
+from lyot.subtract import CoronagraphicSequence, ReductionParams
+from lyot.subtract.auto import Choice, Psf, candidates, choose
+from lyot.subtract.references import (
+    ReferenceRanking,
+    rank_references,
+    select_references,
+    similarity_weights,
+    weight_references,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChoiceParams:
+    """What is chosen from the data, beside `lyot.subtract.ReductionParams`."""
+
+    reject_references: bool = param(
+        True, help="leave out reference frames that are much less similar to the science than the others"
+    )
+    reference_weights: str = param(
+        "equal",
+        help="weights of the references in the model of the star: equal, by their similarity to the science, or given",
+        choices=("equal", "similarity", "given"),
+    )
+    weights_given: tuple[float, ...] = param(
+        (), help="weight of each reference exposure in the order of the association, 0 leaves out", min=0.0
+    )
+    choose: str = param(
+        "fixed",
+        help="zones and modes of the main product: fixed as given, or auto: by the S/N of planets injected at other "
+        "position angles (MIRI)",
+        choices=("fixed", "auto"),
+    )
+    choose_separation: float = param(1.0, help="separation of the injected planets", unit="arcsec", min=0.1)
+    choose_avoid: float | None = param(
+        None, help="position angle of the suspected planet, which is kept out of the choice", unit="deg"
+    )
+
+
+def reject(
+    sequence: CoronagraphicSequence, params: ChoiceParams
+) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
+    """Rank the references, leave out those that are unlike the science and weight the others, as asked for.
+
+    Returns
+    -------
+    sequence : CoronagraphicSequence
+        With the references that are kept, scaled by their weights.
+    ranking : ReferenceRanking or None
+        Of all references; None if there are none or the ranking has no good pixel to go by.
+    """
+    if sequence.n_references == 0:
+        return sequence, None
+    given = _given_weights(sequence, params)
+    try:
+        ranking = rank_references(sequence)
+    except ReductionError as error:
+        log.warning("references are not ranked: %s", error)
+        return (sequence if given is None else weight_references(sequence, given)), None
+    weight = similarity_weights(ranking) if params.reference_weights == "similarity" else given
+    if params.reject_references and not ranking.keep.all() and ranking.keep.any():
+        sequence = select_references(sequence, ranking.keep)
+        weight = None if weight is None else weight[ranking.keep]
+    if weight is not None:
+        sequence = weight_references(sequence, weight)
+        log.info("references weighted (%s): %.2f to 1", params.reference_weights, float(weight.min() / weight.max()))
+    return sequence, ranking
+
+
+def _given_weights(sequence: CoronagraphicSequence, params: ChoiceParams) -> NDArray[np.float64] | None:
+    """The user's weights, one for each frame; None if there are none."""
+    if params.reference_weights != "given":
+        if params.weights_given:
+            raise ConfigError('klip.weights_given is used with klip.reference_weights = "given" only.')
+        return None
+    assert sequence.reference_exposure is not None
+    exposures, group = np.unique(sequence.reference_exposure, return_inverse=True)
+    if len(params.weights_given) != len(exposures):
+        raise ConfigError(
+            f"klip.weights_given has {len(params.weights_given)} numbers; expected {len(exposures)}, one for each "
+            "reference exposure."
+        )
+    return np.asarray(params.weights_given, dtype=np.float64)[group]
+
+
+def choose_parameters(
+    sequence: CoronagraphicSequence, base: ReductionParams, params: ChoiceParams, coronagraph: Coronagraph | None
+) -> Choice | None:
+    """Choose zones and truncation by injected planets if asked for; None where they are fixed.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+    base : ReductionParams
+        What is varied about.
+    params : ChoiceParams
+    coronagraph : Coronagraph or None
+        None where there is no model of it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no model of the coronagraph to inject planets with.
+    """
+    if params.choose == "fixed":
+        return None
+    if coronagraph is None:
+        raise ConfigError("klip.choose = auto needs a model of the coronagraph, and there is one for MIRI only.")
+    noise = float(np.nanstd(sequence.science))
+    return choose(
+        sequence,
+        unit_psf(sequence, coronagraph),
+        separation=params.choose_separation,
+        flux=100.0 * max(noise, 1e-30),
+        fwhm=coronagraph.lambda_over_d,
+        avoid=params.choose_avoid,
+        trials=candidates(base),
+    )
+
+
+def unit_psf(sequence: CoronagraphicSequence, coronagraph: Coronagraph) -> Psf:
+    """Image of an off-axis source by separation and position angle, its light (far from the mask) summing to 1."""
+    psf = off_axis_source(sequence, coronagraph.filter, pixel_area=1e-6)
+
+    def unit(exposure: int, separation: float, position_angle: float) -> NDArray[np.float64]:
+        east, north = geometry.sky_offset(separation, position_angle)
+        return psf(exposure, float(east), float(north))
+
+    return unit

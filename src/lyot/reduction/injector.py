@@ -1,0 +1,204 @@
+"""A planned reduction as a callable, for injections and forward models, and the image of an off-axis source in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import geometry
+from lyot.errors import InputError, ReductionError
+from lyot.measure.injection import Injector
+from lyot.optics import CoronagraphModel, OpticsParams
+from lyot.optics.off_axis import SourceImager
+from lyot.subtract import CoronagraphicSequence, ReductionPlan, plan_reduction
+from lyot.subtract.sequence import mean_by_group
+from lyot.subtract.zones import subtracted_pixels
+
+log = logging.getLogger(__name__)
+
+LEAST_REFERENCES = 5
+"""Fewest reference exposures whose residuals tell the noise from place to place."""
+
+STAMP = 101
+"""Side of the image of an injected source, pixels."""
+
+
+def collapsed(plan: ReductionPlan) -> ReductionPlan:
+    """The same plan with one science frame per exposure, if it reduces the mean of each exposure anyway.
+
+    Zones, references, weights and resampling stay the same objects, so that the reduction has the same result.
+    """
+    if plan.params.science_frames != "exposure":
+        return plan
+    s = plan.sequence
+    small = s.replace(
+        science=mean_by_group(s.science, s.exposure, s.n_exposures),
+        exposure=np.arange(s.n_exposures),
+        science_variance=None,
+    )
+    return dataclasses.replace(plan, sequence=small)
+
+
+def off_axis_source(
+    sequence: CoronagraphicSequence, filter_name: str, pixel_area: float, *, optics: OpticsParams | None = None
+) -> Callable[[int, float, float], NDArray[np.float64]]:
+    """Image of a source of 1 Jy on the detector, in MJy/sr, with the mask's effect on it where it is.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+        Tells shape, star positions, orientations and the centre of the mask.
+    filter_name : str
+        MIRI coronagraphic filter.
+    pixel_area : float
+        Steradian.
+    optics : OpticsParams, optional
+        Of the model; by default three wavelengths (seven for F2300C): the band's width changes the image of an off-axis
+        source by less than 1e-4 of its peak.
+
+    Returns
+    -------
+    callable
+        ``psf(exposure, east, north)``, (ny, nx) float64; see `lyot.measure.injection.Psf`.
+    """
+    default = OpticsParams(n_wavelengths=7 if filter_name == "F2300C" else 3)
+    imager = SourceImager.build(CoronagraphModel.build(filter_name, optics or default), size=STAMP)
+    scale = np.array(sequence.pixel_scale)
+
+    @lru_cache(maxsize=64)
+    def psf(exposure: int, east: float, north: float) -> NDArray[np.float64]:
+        star = np.asarray(sequence.star[exposure])
+        mask = star if sequence.mask_center is None else np.asarray(sequence.mask_center)
+        separation, pa = geometry.separation_and_pa(east, north)
+        offset = np.array(geometry.detector_offset(separation, pa, float(sequence.pa_y[exposure])), dtype=float)
+        position = star + offset / scale
+        near = np.rint(position)
+        phase = (float(position[0] - near[0]), float(position[1] - near[1]))
+        from_mask = offset + (star - mask) * scale
+        stamp = imager((float(from_mask[0]), float(from_mask[1])), phase)
+        return placed(stamp, sequence.shape, (int(near[0]), int(near[1]))) * (1e-6 / pixel_area)
+
+    return psf
+
+
+def placed(stamp: NDArray[np.float64], shape: tuple[int, int], at: tuple[int, int]) -> NDArray[np.float64]:
+    """An image (ny, nx) that is 0 but for a stamp whose middle pixel is at (x, y), cut at the edges."""
+    out = np.zeros(shape)
+    half = stamp.shape[0] // 2
+    x0, y0 = at[0] - half, at[1] - half
+    xa, xb = max(x0, 0), min(x0 + stamp.shape[1], shape[1])
+    ya, yb = max(y0, 0), min(y0 + stamp.shape[0], shape[0])
+    if xa < xb and ya < yb:
+        out[ya:yb, xa:xb] = stamp[ya - y0 : yb - y0, xa - x0 : xb - x0]
+    return out
+
+
+def injector_of(
+    plan: ReductionPlan, psf: Callable[[int, float, float], NDArray[np.float64]], *, modes: int | None = None
+) -> Injector:
+    """The measurement's view of a planned reduction.
+
+    Parameters
+    ----------
+    plan : ReductionPlan
+    psf : callable
+        See `lyot.measure.injection.Psf`.
+    modes : int, optional
+        Truncation to measure; the recommended one by default.
+
+    Raises
+    ------
+    InputError
+        If the plan has no such truncation.
+    """
+    small = collapsed(plan)
+    wanted = plan.recommended if modes is None else modes
+    if wanted not in plan.truncations:
+        raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    linear = plan.models is not None and plan.params.method != "nmf"
+    return Injector(
+        science=np.asarray(small.sequence.science, dtype=np.float64),
+        exposure=small.sequence.exposure,
+        psf=psf,
+        reduce=lambda science: small.reduce(science, with_variance=False).combined,
+        center=plan.grid.center,
+        pixel_scale=plan.grid.pixel_scale,
+        index=plan.truncations.index(wanted),
+        reduce_many=small.reduce_many if linear else None,
+        reduce_window=(lambda signals, window: small.reduce_many(signals, window=window)) if linear else None,
+        reference_residuals=(lambda: reference_residuals(plan, wanted)) if linear else None,
+    )
+
+
+def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] | None:
+    """Each reference exposure reduced with the others, as if it were the science star in every roll.
+
+    Parameters
+    ----------
+    plan : ReductionPlan
+        Of a subtraction of references.
+    modes : int
+        Truncation; fewer where the other references do not allow as many.
+
+    Returns
+    -------
+    (n, Ny, Nx) float64 ndarray or None
+        On the grid of the combined image, at the brightness of the references, NaN where there are no data; None with
+        fewer than `LEAST_REFERENCES` exposures.
+    """
+    s = plan.sequence
+    frames = plan.library.reshape(-1, *s.shape)
+    exposure = np.arange(len(frames))
+    if s.reference_exposure is not None and len(s.reference_exposure) == len(frames):
+        exposure = np.asarray(s.reference_exposure)
+    groups = np.unique(exposure)
+    if len(groups) < LEAST_REFERENCES:
+        return None
+    out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
+    seen = subtracted_pixels(plan.zones, s.shape)  # the filled library has no NaN, but the same are to be reduced
+    for image, group in zip(out, groups, strict=True):
+        others = frames[exposure != group]
+        params = dataclasses.replace(plan.params, truncations=(min(modes, len(others)),), recommended=None)
+        sequence = s.replace(
+            science=np.repeat(
+                np.where(seen, frames[exposure == group].mean(axis=0), np.nan)[np.newaxis], s.n_exposures, axis=0
+            ),
+            exposure=np.arange(s.n_exposures),
+            science_variance=None,
+            references=others,
+            reference_variance=None,
+            reference_exposure=np.arange(len(others)),
+        )
+        try:
+            found = plan_reduction(sequence, params).reduce(with_variance=False).combined[0]
+        except ReductionError as error:
+            log.info("the references do not tell the noise from place to place: %s", error)
+            return None
+        if found.shape != image.shape:
+            return None
+        image[:] = found
+    return out
+
+
+def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
+    """The plan for one truncation alone, so that nothing is computed in vain."""
+    wanted = plan.recommended if modes is None else modes
+    if wanted not in plan.truncations:
+        raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
+    return plan_reduction(plan.sequence, params)
+
+
+def combined_throughput(plan: ReductionPlan) -> NDArray[np.float64] | None:
+    """Throughput of the mask on the combined image, (Ny, Nx): weighted mean over the rolls; None if unknown."""
+    if plan.exposure_throughput is None:
+        return None
+    weight = np.where(np.isfinite(plan.exposure_throughput), plan.exposure_weights, 0.0)
+    total = weight.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sum(weight * np.nan_to_num(plan.exposure_throughput), axis=0) / total)

@@ -1,0 +1,157 @@
+"""Where the star is behind the mask: what is asked for, what was found, and the fit of the model of the optics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyot import geometry
+from lyot.errors import ConfigError, InputError
+from lyot.instrument import Coronagraph
+from lyot.measure.systematics import STAR_CENTER
+from lyot.optics import CoronagraphModel, OpticsParams
+from lyot.optics.small_errors import small_errors, wavefront_modes
+from lyot.params import param
+from lyot.subtract import CoronagraphicSequence
+from lyot.subtract.sequence import mean_by_group
+from lyot.subtract.star_position import StarFit, StarFitParams, fit_star
+
+FloatArray = NDArray[np.float64]
+
+REFERENCE_ERROR = 1e3 * STAR_CENTER
+"""Error of the reference point as the star's position, per axis, mas."""
+
+WAYS = ("reference", "acquisition", "model", "auto")
+FARTHEST_GIVEN = 2.0
+"""A position given farther than this from the mask's reference point is taken for a mistake, arcsec."""
+
+
+@dataclass(frozen=True)
+class StarPositionParams:
+    """Where the star is taken to be."""
+
+    position: str = param(
+        "reference",
+        help="star behind the mask: at the mask's reference point, from target acquisition, from the fit of the model "
+        "of the optics, auto (model, else acquisition, else reference), or x,y in 0-based pixels of the first exposure",
+    )
+    acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), any order")
+    reference_error: float = param(
+        REFERENCE_ERROR, help="error of the reference point as the star's position, per axis", unit="mas", min=0.0
+    )
+    acquisition_error: float = param(
+        10.0,
+        help="error of a position from target acquisition beside the centroid's: pointing, distortion, filter's shift",
+        unit="mas",
+        min=0.0,
+    )
+    n_modes: int = param(55, help="modes of the wavefront in the fit of the model", min=0, max=69)
+
+    def given(self) -> tuple[float, float] | None:
+        """The position if it is two numbers.
+
+        Raises
+        ------
+        ConfigError
+            If it is neither a known word nor two numbers.
+        """
+        if self.position in WAYS:
+            return None
+        try:
+            x, y = (float(v) for v in self.position.split(","))
+        except ValueError:
+            x = y = np.nan
+        if not np.isfinite(x + y):
+            raise ConfigError(
+                f'locate_star.position: expected {", ".join(WAYS)}, or "x,y" in pixels; got {self.position!r}.'
+            )
+        return x, y
+
+
+@dataclass(frozen=True)
+class StarPosition:
+    """Where the star is in each science exposure.
+
+    Attributes
+    ----------
+    offset : (n, 2) float64 ndarray
+        (dx, dy) from the mask's reference point along the detector's axes, mas.
+    error : (n, 2) float64 ndarray
+        One sigma, mas.
+    source : str
+        reference, acquisition, model or given.
+    note : str
+        Why it is not what was asked for; empty if it is.
+    """
+
+    offset: FloatArray
+    error: FloatArray
+    source: str
+    note: str = ""
+
+    def of(self, exposure: int) -> StarPosition:
+        """The position in one exposure."""
+        return replace(self, offset=self.offset[[exposure]], error=self.error[[exposure]])
+
+
+def at_reference_point(n: int, *, error: float = REFERENCE_ERROR, note: str = "") -> StarPosition:
+    """The star at the mask's reference point in `n` exposures."""
+    return StarPosition(np.zeros((n, 2)), np.full((n, 2), error), "reference", note)
+
+
+def fit_sequence(
+    sequence: CoronagraphicSequence,
+    coronagraph: Coronagraph,
+    *,
+    n_modes: int = 55,
+    params: StarFitParams | None = None,
+) -> StarFit:
+    """Fit the model of the optics to the exposures of a sequence: the science, and the references if there are any.
+
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+        References as they were taken, not registered; `reference_exposure` names the exposure of each frame.
+    coronagraph : Coronagraph
+        With a four-quadrant mask.
+    n_modes : int, optional
+        Modes of the wavefront in the fit.
+    params : StarFitParams, optional
+
+    Returns
+    -------
+    StarFit
+        Science exposures first, then reference exposures.
+
+    Raises
+    ------
+    InputError
+        Behind the Lyot spot, which hides the star, or where the sequence does not say where the mask is.
+    """
+    p = params or StarFitParams()
+    if coronagraph.kind != "4QPM":
+        raise InputError("the Lyot spot hides the star.")
+    center = sequence.mask_center
+    if center is None or sequence.references is None or sequence.reference_exposure is None:
+        raise InputError("the sequence does not say where the mask is.")
+    dx, dy = geometry.offset_grid(sequence.shape, center)
+    dx, dy = dx * coronagraph.pixel_scale[0], dy * coronagraph.pixel_scale[1]
+    near = np.hypot(dx, dy) < p.radius
+    _, group = np.unique(sequence.reference_exposure, return_inverse=True)
+    cubes = [(sequence.science, sequence.science_variance, sequence.exposure, sequence.n_exposures)]
+    if sequence.n_references:
+        cubes.append((sequence.references, sequence.reference_variance, group, int(group.max()) + 1))
+    frames = np.concatenate([mean_by_group(data[:, near][:, None], g, n)[:, 0] for data, _, g, n in cubes])
+    known_noise = all(v is not None for _, v, _, _ in cubes)
+    variance = (
+        np.concatenate([mean_by_group(v[:, near][:, None], g, n, variance=True)[:, 0]
+                        for _, v, g, n in cubes if v is not None])
+        if known_noise else None
+    )  # fmt: skip
+    model = CoronagraphModel.build(coronagraph, OpticsParams(n_wavelengths=3))
+    modes = wavefront_modes(n=n_modes, npix=model.params.pupil_pixels) if n_modes else []
+    fields = small_errors(model, (dx[near], dy[near]), modes)
+    background = None if sequence.templates is None else sequence.templates[0][near]
+    return fit_star(frames, fields, variance=variance, background=background, params=p)

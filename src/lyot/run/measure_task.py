@@ -1,0 +1,141 @@
+"""Contrast and companions as tasks of a run: the same calls as `lyot contrast` and `lyot companion`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lyot.params import from_mapping
+
+if TYPE_CHECKING:
+    from lyot.analysis.finished_run import MeasuredRun
+    from lyot.run.task import Task
+
+DETECTIONS = "detections.ecsv"
+COMPANIONS = "companions.ecsv"
+CONTRAST = "contrast.ecsv"
+
+COMPANIONS_TASK = "companions"
+CONTRAST_TASK = "contrast"
+MAPS_TASK = "maps"
+
+FILES = ("sed", "acquisition", "bandpass", "masses")
+"""Parameters that name files."""
+
+
+def with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections for a worker: the files absolute, wherever it works."""
+    return {
+        name: {k: str(Path(v).absolute()) if k in FILES and v else v for k, v in section.items()}
+        for name, section in values.items()
+    }
+
+
+def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections for the record: the files by name alone, as their content is in the key already."""
+    return {
+        name: {k: Path(v).name if k in FILES and v else v for k, v in section.items()}
+        for name, section in values.items()
+    }
+
+
+def run_measurement(task: Task, folder: Path, out: Path) -> None:
+    """Do one of the measuring tasks.
+
+    Parameters
+    ----------
+    task : Task
+        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, or else the search for sources, with its sections as arguments.
+    folder : Path
+        Where the products go before they are complete.
+    out : Path
+        Output folder of the run.
+    """
+    if task.name == COMPANIONS_TASK:
+        _companions(task, folder, out)
+    elif task.name == CONTRAST_TASK:
+        _contrast(task, folder, out)
+    elif task.name == MAPS_TASK:
+        _maps(task, folder, out)
+    else:
+        _detections(task, folder, out)
+
+
+def _detections(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.measurements import measure_detections
+    from lyot.measure.detection import DetectionParams
+
+    run, _ = _opened(task, folder, out, None)
+    measure_detections(run, DetectionParams(**task.arguments))
+
+
+@functools.lru_cache(maxsize=1)
+def _reduction(out: Path, i2d: Path, key: str, modes: int | None) -> MeasuredRun:
+    """The reduction that the tasks of one worker measure, opened once; `key` names its state."""
+    from lyot.analysis.finished_run import open_run
+
+    return open_run(out, modes=modes, i2d=i2d)
+
+
+def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[MeasuredRun, list[Path]]:
+    """The run, whose measurements go to `folder`, with copies there of the tables that the task reads."""
+    from lyot.analysis.finished_run import find_finished
+
+    i2d = Path(task.inputs[0])
+    run = _reduction(out, i2d, find_finished(out, i2d=i2d).key, modes)
+    copies = []
+    for path in map(Path, task.inputs):
+        if path.parent == run.finished.measured:
+            folder.mkdir(parents=True, exist_ok=True)
+            copies.append(Path(shutil.copy2(path, folder / path.name)))
+    return dataclasses.replace(run, tables=folder), copies
+
+
+def _companions(task: Task, folder: Path, out: Path) -> None:
+    from astropy.table import Table
+
+    from lyot.analysis.measurements import measure_companions, write_no_companion
+    from lyot.analysis.parameters import CompanionSection
+    from lyot.analysis.star_flux import StarSection, load_star
+    from lyot.measure.systematics import SystematicParams
+
+    section = from_mapping(CompanionSection, task.arguments["companion"])
+    run, copies = _opened(task, folder, out, section.modes)
+    guesses = section.guesses()
+    if not guesses and not len(Table.read(run.tables / DETECTIONS, format="ascii.ecsv")):
+        write_no_companion(run)
+    else:
+        star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)
+        systematics = from_mapping(SystematicParams, task.arguments["systematics"])
+        measure_companions(run, guesses, star, section, systematics=systematics)
+    for copy in copies:
+        copy.unlink()
+
+
+def _contrast(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.measurements import measure_contrast
+    from lyot.analysis.parameters import ContrastSection
+    from lyot.analysis.star_flux import StarSection, load_star
+    from lyot.measure.mass import MassGrid
+
+    section = from_mapping(ContrastSection, task.arguments["contrast"])
+    star_section = from_mapping(StarSection, task.arguments["star"])
+    run, copies = _opened(task, folder, out, section.modes)
+    star = load_star(star_section, run.sequence.coronagraph)
+    grid = None if section.masses is None else MassGrid.read(section.masses, age=section.age)
+    measure_contrast(run, star, section, distance=star_section.distance, masses=grid)
+    for copy in copies:
+        copy.unlink()
+
+
+def _maps(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.maps import measure_maps
+    from lyot.analysis.parameters import MapsSection
+
+    section = from_mapping(MapsSection, task.arguments["maps"])
+    run, _ = _opened(task, folder, out, section.modes)
+    measure_maps(run, section, sigma=section.sigma, completeness_flux=section.completeness_flux)

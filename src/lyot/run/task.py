@@ -1,0 +1,72 @@
+"""One piece of work of a run, and what comes back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lyot.records.manifest import Product
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work, as sent to a worker.
+
+    Attributes
+    ----------
+    id : str
+        Unique, e.g. ``stage1/jw01386008001_04101_00001_mirimage``.
+    kind : str
+        stage1, stage2, stage3 or measure; the folder of its products.
+    name : str
+        Exposure root or product name.
+    inputs : tuple of str
+        Files it reads.
+    arguments : mapping
+        Arguments of the pipeline's ``call``, or the parameters of the measurement.
+    depends : tuple of str
+        Tasks whose products it reads.
+    key : str
+        See `lyot.records.manifest.Record`.
+    parameters : mapping
+        All parameters, defaults included, for the record.
+    association : str
+        Association file, where it reads one; relative to the output folder.
+    weight : float
+        Rough cost relative to other tasks, for the progress bar.
+    """
+
+    id: str
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    depends: tuple[str, ...] = ()
+    key: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    association: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a worker reports back.
+
+    Attributes
+    ----------
+    task : str
+    products : tuple of Product
+    started : str
+        UTC, ISO 8601.
+    wall_time : float
+        s.
+    peak_memory : float
+        MB.
+    """
+
+    task: str
+    products: tuple[Product, ...]
+    started: str
+    wall_time: float
+    peak_memory: float

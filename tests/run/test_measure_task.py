@@ -1,0 +1,161 @@
+"""Contrast and companions as tasks of a run: planned when asked for, resumed by all that they depend on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import lyot.run.execute as execute_module
+from lyot.errors import ConfigError
+from lyot.reference_files.calibration import Calibration
+from lyot.run import pipelines
+from lyot.run import worker as tasks
+from lyot.run.config import build_config, load_config, template
+from lyot.run.execute import run
+from tests.run.exposures import write_sequence
+from tests.run.fakes import fake_pipelines
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Runs whose pipelines copy bytes and whose measurements write their names."""
+    classes = fake_pipelines()
+    monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    pipelines.specification.cache_clear()
+    monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
+    done = []
+
+    def measure(task, folder, out):
+        done.append(task)
+        names = {"companions": "companions.ecsv", "contrast": "contrast.ecsv", "maps": "matched_filter.fits"}
+        (folder / names.get(task.name, "detections.ecsv")).write_text(task.name)
+
+    monkeypatch.setattr(tasks, "_run_measure", measure)
+    yield done
+    pipelines.specification.cache_clear()
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_sequence(tmp_path / "data", "calints")
+
+
+def names(done):
+    return ["detect" if t.name.startswith("jw") else t.name for t in done]
+
+
+BOTH = {"contrast": {"measure": True}, "companion": {"positions": ["0.8,149"]}, "star": {"magnitude": 6.6}}
+
+
+def test_nothing_but_detection_unless_asked(measured, data, tmp_path):
+    run([data], tmp_path / "out", inline=True)
+    assert names(measured) == ["detect"]
+
+
+def test_contrast_waits_for_the_companions_that_it_takes_out(measured, data, tmp_path):
+    result = run([data], tmp_path / "out", build_config(BOTH), inline=True)
+    assert sorted(names(measured)) == ["companions", "contrast", "detect"]
+    assert names(measured).index("contrast") > names(measured).index("companions")
+    contrast = next(t for t in measured if t.name == "contrast")
+    assert contrast.depends[-1] == "measure/companions"
+    assert len(result.products("measure", ".ecsv")) == 3
+    # a position that was given needs no detection
+    companions = next(t for t in measured if t.name == "companions")
+    assert not [d for d in companions.depends if d.startswith("measure")]
+
+
+def test_companions_of_the_detections_wait_for_them(measured, data, tmp_path):
+    run([data], tmp_path / "out", build_config({"companion": {"measure": True}}), inline=True)
+    assert names(measured) == ["detect", "companions"]
+    assert measured[1].depends[-1] == measured[0].id
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({}, []),
+        ({"contrast": {"measure": True, "angles": 4}}, ["contrast"]),
+        ({"contrast": {"measure": True, "angles": 8}}, []),  # its default
+        ({"companion": {"positions": ["0.8,150"]}}, ["companions", "contrast"]),
+        ({"star": {"magnitude": 6.7}}, ["companions", "contrast"]),
+        ({"maps": {"measure": True}}, ["maps"]),
+        ({"stage3": {"klip": {"truncate": 7}}}, ["companions", "contrast", "detect"]),
+        ({"measure": {"threshold": 4.0}}, ["detect"]),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it(measured, data, tmp_path, change, again):
+    run([data], tmp_path / "out", build_config(BOTH), inline=True)
+    measured.clear()
+    run([data], tmp_path / "out", build_config({**BOTH, **change}), inline=True)
+    assert sorted(names(measured)) == sorted(again)
+
+
+def test_the_star_s_files_count_by_content(measured, data, tmp_path):
+    sed = tmp_path / "sed.txt"
+    sed.write_text("10 1\n20 0.5\n")
+    config = build_config({**BOTH, "star": {"sed": str(sed)}})
+    run([data], tmp_path / "out", config, inline=True)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    record = next(line for line in lines if line["name"] == "contrast")
+    assert record["parameters"]["star"]["sed"] == "sed.txt"
+    measured.clear()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    sed.rename(moved / "sed.txt")
+    again = build_config({**BOTH, "star": {"sed": str(moved / "sed.txt")}})
+    run([data], tmp_path / "out", again, inline=True)
+    assert not measured
+    (moved / "sed.txt").write_text("10 2\n20 0.5\n")
+    run([data], tmp_path / "out", again, inline=True)
+    assert sorted(names(measured)) == ["companions", "contrast"]
+
+
+def test_the_configuration_as_used_has_the_sections(measured, data, tmp_path):
+    run([data], tmp_path / "out", build_config(BOTH), inline=True)
+    measured.clear()
+    again = load_config(tmp_path / "out" / "lyot.toml")
+    assert again.companion.positions == ("0.8,149",)
+    run([data], tmp_path / "out", again, inline=True)
+    assert not measured
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"star": {"magnitude": 5.0, "flux": 1.0}}, "give one of flux, magnitude, sed and acquisition"),
+        ({"star": {"bandpass": "x"}}, "bandpass is used with sed"),
+        ({"companion": {"positions": ["nonsense"]}}, "SEPARATION,PA"),
+        ({"companion": {"positions": ["-1,20"]}}, "positive separation"),
+        ({"contrast": {"masses": "grid.txt"}}, "distance"),
+        ({"contrast": {"angels": 3}}, "angles"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_done(table, words):
+    with pytest.raises(ConfigError, match=words):
+        build_config(table)
+
+
+def test_a_file_that_is_not_there_is_told_before_the_work(measured, data, tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        run([data], tmp_path / "out", build_config({**BOTH, "star": {"sed": "none.txt"}}), inline=True)
+    assert not measured
+
+
+def test_the_template_has_the_sections():
+    text = template()
+    for line in ("[star]", "[contrast]", "[companion]", "[systematics]", "# angles = 8", "# positions = []"):
+        assert line in text
+
+
+def test_the_options_of_the_command():
+    from lyot.cli.measure_options import star_values
+    from lyot.cli.run import companion_section
+
+    assert companion_section(None) == {}
+    assert companion_section(["detected"]) == {"companion": {"measure": True}}
+    assert companion_section(["0.8,149", "2,20"]) == {"companion": {"positions": ["0.8,149", "2,20"]}}
+    with pytest.raises(ConfigError, match="not both"):
+        companion_section(["DETECTED", "1,2"])
+    config = load_config(None, sections={"star": star_values(magnitude=6.6, error=0.1), "contrast": {"measure": True}})
+    assert (config.star.magnitude, config.star.error, config.contrast.measure) == (6.6, 0.1, True)
