@@ -13,6 +13,7 @@ from lyot.run import pipelines
 from lyot.run import worker as tasks
 from lyot.run.config import build_config, load_config, template
 from lyot.run.execute import run
+from lyot.run.plan import make_plan
 from tests.run.exposures import write_sequence
 from tests.run.fakes import fake_pipelines
 
@@ -148,14 +149,11 @@ def test_the_template_has_the_sections():
         assert line in text
 
 
-def test_the_options_of_the_command():
-    from lyot.cli.measure_options import star_values
-    from lyot.cli.run import companion_section
+def test_the_second_pass_searches_as_the_measurement_does(data, tmp_path):
+    def refine(**sections):
+        plan = make_plan([data], tmp_path / "out", build_config(sections))
+        return next(t for t in plan.tasks if t.kind == "stage3").parameters.get("refine", {})
 
-    assert companion_section(None) == {}
-    assert companion_section(["detected"]) == {"companion": {"measure": True}}
-    assert companion_section(["0.8,149", "2,20"]) == {"companion": {"positions": ["0.8,149", "2,20"]}}
-    with pytest.raises(ConfigError, match="not both"):
-        companion_section(["DETECTED", "1,2"])
-    config = load_config(None, sections={"star": star_values(magnitude=6.6, error=0.1), "contrast": {"measure": True}})
-    assert (config.star.magnitude, config.star.error, config.contrast.measure) == (6.6, 0.1, True)
+    assert refine(measure={"threshold": 4.0, "outer_radius": 8.0})["threshold"] == 4.0
+    assert refine(measure={"outer_radius": 8.0})["outer_radius"] == 5.0  # it searches near the star only
+    assert refine(measure={"threshold": 4.0}, stage3={"refine": {"threshold": 6.0}})["threshold"] == 6.0

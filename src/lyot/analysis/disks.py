@@ -14,8 +14,9 @@ from astropy.wcs import WCS
 from lyot.analysis.combined_image import wcs_of
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.analysis.tables import provenance, write_images, write_table
-from lyot.errors import InputError, MissingInputError
+from lyot.errors import ConfigError, InputError, MissingInputError
 from lyot.measure.disks import DiskFit, DiskModel, DiskParams, fit_disk
+from lyot.params import param
 
 DISK = "disk.ecsv"
 DISK_RESIDUAL = "disk_residual.fits"
@@ -23,24 +24,37 @@ DISK_RESIDUAL = "disk_residual.fits"
 
 @dataclass(frozen=True)
 class DiskOptions:
-    """What a model file does not say of itself.
+    """What a model file does not say of itself."""
 
-    Attributes
-    ----------
-    pixel_scale : float or None
-        arcsec per pixel; by default from the file's coordinates or its keyword PIXELSCL (as other software writes it).
-    position_angle : float or None
-        Of +y, degrees east of north; by default from the file's coordinates, else 0.
-    center : (x, y) or None
-        Star, 0-based pixels; by default the middle of the image.
-    total_flux : float or None
-        Jy: the model is scaled to it first, so that the fitted scale is in terms of it.
-    """
+    pixel_scale: float | None = param(
+        None,
+        help="pixel scale of the model; default from the file's coordinates or its keyword PIXELSCL",
+        unit="arcsec",
+        min=1e-4,
+    )
+    position_angle: float | None = param(
+        None,
+        help="position angle of the model's +y, east of north; default from the file's coordinates, else 0",
+        unit="deg",
+    )
+    center: str | None = param(None, help='star in the model, "X,Y" in 0-based pixels; default the middle')
+    total_flux: float | None = param(None, help="flux that the model is scaled to first", unit="Jy", min=0.0)
 
-    pixel_scale: float | None = None
-    position_angle: float | None = None
-    center: tuple[float, float] | None = None
-    total_flux: float | None = None
+    def place(self) -> tuple[float, float] | None:
+        """The star's pixel (x, y); None for the middle of the image.
+
+        Raises
+        ------
+        ConfigError
+            If `center` is not two numbers.
+        """
+        if self.center is None:
+            return None
+        try:
+            x, y = (float(part) for part in self.center.split(","))
+        except ValueError:
+            raise ConfigError(f"center {self.center}: expected X,Y in pixels, e.g. 100,100.") from None
+        return x, y
 
 
 def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
@@ -75,7 +89,7 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
     image = image * _flux_per_pixel(path, str(header.get("BUNIT", "")), scale)
     if o.total_flux is not None:
         image = image * (o.total_flux / image.sum())
-    return DiskModel(image, scale, angle if o.position_angle is None else o.position_angle, o.center)
+    return DiskModel(image, scale, angle if o.position_angle is None else o.position_angle, o.place())
 
 
 def _from_header(header: fits.Header) -> tuple[float | None, float]:

@@ -19,6 +19,9 @@ from lyot.measure.star import ACQUISITION_WAVELENGTH, AcquisitionParams, star_fr
 from lyot.params import describe, param
 from lyot.steps.acquisition import open_acquisition
 
+FLUX_SOURCES = ("flux", "magnitude", "sed", "acquisition")
+"""Parameters of which one tells the star's flux."""
+
 
 @dataclass(frozen=True)
 class StarSection(AcquisitionParams):
@@ -39,7 +42,7 @@ class StarSection(AcquisitionParams):
 
     def check(self, where: str = "[star]") -> None:
         """Raise `ConfigError` if the star is given twice, or a bandpass without a spectrum."""
-        given = [n for n in ("flux", "magnitude", "sed", "acquisition") if getattr(self, n) is not None]
+        given = [n for n in FLUX_SOURCES if getattr(self, n) is not None]
         if len(given) > 1:
             raise ConfigError(f"{where}: give one of flux, magnitude, sed and acquisition, not {' and '.join(given)}.")
         if self.bandpass is not None and self.sed is None:

@@ -1,7 +1,8 @@
-"""The command line: thin, quick to start, renders what the library tells.
+"""The command line: thin, quick to start, renders what the library finds.
 
-Each module of this package that has a function ``register(app)`` adds its commands; heavy imports stay inside the
-commands, so that ``lyot --help`` answers at once. A `LyotError` ends the program with its sentence and exit status 2.
+Each module of this package that has a mapping ``COMMANDS`` adds its commands. Heavy imports stay inside the commands,
+and options are generated only for the one that is used, so that ``lyot --help`` answers at once. A `LyotError` ends the
+program with its sentence and exit status 2.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated
 import typer
 
 import lyot
+from lyot.cli.options import with_options
 from lyot.errors import LyotError
 
 EXIT_USER_ERROR = 2
@@ -28,14 +30,23 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def build_app() -> typer.Typer:
-    """The application with the commands of all modules of this package."""
+def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typer:
+    """The application with the commands of the modules of this package.
+
+    Parameters
+    ----------
+    only : str, optional
+        Name of a command; the others are left out.
+    all_options : bool, optional
+        Make the options that are generated from parameters, which imports their modules.
+    """
     app = typer.Typer(
         name="lyot",
         help="JWST/MIRI coronagraphy from raw ramps to a measured planet.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # square brackets in a help text are meant
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -48,10 +59,17 @@ def build_app() -> typer.Typer:
         """JWST/MIRI coronagraphy from raw ramps to a measured planet."""
 
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        register = getattr(importlib.import_module(f"{__name__}.{module}"), "register", None)
-        if register is not None:
-            register(app)
+        for name, command in getattr(importlib.import_module(f"{__name__}.{module}"), "COMMANDS", {}).items():
+            if only is None or name == only:
+                app.command(name)(with_options(command, all_options=all_options))
     return app
+
+
+def _asked_for(arguments: list[str]) -> str | None:
+    """The command that is named on the command line, if there is one of that name."""
+    name = next((a for a in arguments if not a.startswith("-")), "")
+    known = {command.name for command in build_app(all_options=False).registered_commands}
+    return name if name in known else None
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -63,7 +81,8 @@ def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        build_app()()
+        command = _asked_for(sys.argv[1:])
+        build_app(all_options=command is not None, only=command)()
     except LyotError as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(EXIT_USER_ERROR) from None

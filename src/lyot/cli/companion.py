@@ -8,33 +8,21 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.measure_options import (
-    MODES,
-    STAR_ERROR,
-    STAR_FLUX,
-    STAR_MAG,
-    STAR_SED,
-    STAR_TA,
-    STAR_TA_UNIT,
-    refresh_report,
-    star_section,
+from lyot.cli.options import STAR, Group, Sections, options, refresh_report
+
+
+@options(
+    STAR,
+    Group("companion", "lyot.analysis.parameters:CompanionSection", leave_out=("measure", "positions")),
+    Group("systematics", "lyot.measure.systematics:SystematicParams", prefix="error-"),
 )
-
-
 def companion(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
+    sections: Sections,
     guess: Annotated[
         list[str] | None,
         typer.Option(help="SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of the run."),
     ] = None,
-    star_flux: Annotated[float | None, STAR_FLUX] = None,
-    star_mag: Annotated[float | None, STAR_MAG] = None,
-    star_sed: Annotated[Path | None, STAR_SED] = None,
-    star_ta: Annotated[Path | None, STAR_TA] = None,
-    star_ta_jy: Annotated[float | None, STAR_TA_UNIT] = None,
-    star_error: Annotated[float | None, STAR_ERROR] = None,
-    posterior: Annotated[bool, typer.Option(help="Sample the posterior.")] = True,
-    modes: Annotated[int | None, MODES] = None,
 ) -> None:
     """Fit flux and position of companions by a forward model through the reduction, with an error budget.
 
@@ -44,18 +32,17 @@ def companion(
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.star_flux import load_star
-    from lyot.measure.companion import CompanionParams
+    from lyot.run.config import config_of_run
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
-    section = star_section(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta,
-                           jy_per_unit=star_ta_jy, error=star_error)  # fmt: skip
-    run = open_run(out, modes=modes)
-    star = load_star(section, run.sequence.coronagraph)
-    table, budgets = measure_companions(run, guesses, star, CompanionParams(posterior=posterior))
+    config = config_of_run(out, sections)
+    run = open_run(out, modes=config.companion.modes)
+    star = load_star(config.star, run.sequence.coronagraph)
+    table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
     for row, terms in zip(table, budgets, strict=True):
         contrast = f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}"
         if not isfinite(row["contrast"]):
-            contrast = "contrast unknown (say how bright the star is: --star-flux, --star-mag, --star-sed or --star-ta)"
+            contrast = "contrast unknown (give the star's flux: --star-flux, --star-mag, --star-sed or --star-ta)"
         typer.echo(
             f'separation {row["separation"]:.4f} +- {row["separation_err"]:.4f}", '
             f"PA {row['position_angle']:.3f} +- {row['position_angle_err']:.3f} deg, "
@@ -73,6 +60,4 @@ def companion(
     refresh_report(out)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("companion")(companion)
+COMMANDS = {"companion": companion}

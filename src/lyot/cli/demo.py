@@ -81,6 +81,4 @@ def demo(
         typer.echo(_planet_line(result, companion))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("demo")(demo)
+COMMANDS = {"demo": demo}

@@ -7,24 +7,21 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.measure_options import MODES, refresh_report
+from lyot.cli.options import Group, Sections, options, refresh_report
 
 
+@options(
+    Group("model", "lyot.analysis.disks:DiskOptions", aliases={"position_angle": ("--pa",)}),
+    Group("fit", "lyot.measure.disks:DiskParams",
+          aliases={"outer_radius": ("--outer",), "inner_radius": ("--inner",)}),
+)  # fmt: skip
 def disk(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     model: Annotated[Path, typer.Argument(help="Image of the disk (FITS): Jy per pixel, or a surface brightness.")],
-    pixel_scale: Annotated[
-        float | None, typer.Option(help="arcsec per pixel; default from the file.", min=0.0001)
+    sections: Sections,
+    modes: Annotated[
+        int | None, typer.Option(help="Number of KL modes to measure; by default those of the main product.", min=1)
     ] = None,
-    position_angle: Annotated[
-        float | None,
-        typer.Option("--pa", help="Of the model's +y, degrees east of north; default from the file, else 0."),
-    ] = None,
-    center: Annotated[str | None, typer.Option(help="X,Y of the star, 0-based pixels; default the middle.")] = None,
-    total_flux: Annotated[float | None, typer.Option(help="Scale the model to this flux first, Jy.", min=0.0)] = None,
-    inner: Annotated[float | None, typer.Option(help="Fit outside this separation, arcsec.", min=0.0)] = None,
-    outer: Annotated[float | None, typer.Option(help="Fit inside this separation, arcsec.", min=0.1)] = None,
-    modes: Annotated[int | None, MODES] = None,
 ) -> None:
     """Fit the scale of a disk model that goes through mask, PSF and the whole reduction.
 
@@ -32,19 +29,13 @@ def disk(
     """
     from lyot.analysis.disks import DISK, DiskOptions, measure_disk, read_disk
     from lyot.analysis.finished_run import open_run
-    from lyot.errors import ConfigError
     from lyot.measure.disks import DiskParams
+    from lyot.params import from_mapping
 
-    place: tuple[float, float] | None = None
-    if center is not None:
-        try:
-            x, y = (float(part) for part in center.split(","))
-        except ValueError:
-            raise ConfigError(f"--center {center}: expected X,Y in pixels, e.g. 100,100.") from None
-        place = (x, y)
-    image = read_disk(model, DiskOptions(pixel_scale, position_angle, place, total_flux))
+    params = from_mapping(DiskParams, sections["fit"], where="lyot disk: ")
+    image = read_disk(model, from_mapping(DiskOptions, sections["model"], where="lyot disk: "))
     run = open_run(out, modes=modes)
-    fit = measure_disk(run, image, DiskParams(inner_radius=inner, outer_radius=outer))
+    fit = measure_disk(run, image, params)
     flux = 1e6 * float(image.image.sum())
     typer.echo(
         f"scale {fit.scale:.4g} +- {fit.error:.2g} (S/N {fit.snr:.1f}), flux {fit.scale * flux:.4g} +- "
@@ -54,6 +45,4 @@ def disk(
     refresh_report(out)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("disk")(disk)
+COMMANDS = {"disk": disk}

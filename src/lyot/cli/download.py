@@ -201,6 +201,4 @@ def download(
     fetch(query, out, acquisitions=acquisitions, dry_run=dry_run, jobs=jobs)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("download")(download)
+COMMANDS = {"download": download}

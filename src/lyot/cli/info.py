@@ -77,6 +77,4 @@ def info(
         raise failures[0]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("info")(info)
+COMMANDS = {"info": info}

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyot.cli.measure_options import (
-    DISTANCE,
-    STAR_ERROR,
-    STAR_FLUX,
-    STAR_MAG,
-    STAR_SED,
-    STAR_TA,
-    STAR_TA_UNIT,
-    star_values,
-)
+from lyot.cli.options import STAR, Group, Sections, options
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
@@ -63,46 +54,33 @@ def _write_report(result: RunResult) -> None:
     typer.echo(f"report: {page}")
 
 
+@options(
+    Group("run", "lyot.run.config:RunParams",
+          aliases={"jobs": ("-j",), "crds_path": ("--crds!",), "crds_context": ("--context!",)}),
+    Group("contrast", "lyot.analysis.parameters:ContrastSection", only=("measure",),
+          aliases={"measure": ("--contrast!",)}),
+    Group("maps", "lyot.analysis.parameters:MapsSection", only=("measure",), aliases={"measure": ("--maps!",)}),
+    STAR,
+)  # fmt: skip
 def run(
     inputs: Annotated[
         list[Path],
         typer.Argument(help="Exposure files, folders or associations, at any stage; or programs to fetch from MAST."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the products.")],
+    sections: Sections,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (TOML).")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
     ] = None,
-    stages: Annotated[str | None, typer.Option(help="Stages to run, e.g. 1-3, 2-3, 3.")] = None,
-    filter_name: Annotated[str | None, typer.Option("--filter", help="Filter, if the input has several.")] = None,
-    target: Annotated[str | None, typer.Option(help="Science target, if the input has several.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: by the machine.")
-    ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler to use, e.g. tcp://host:8786.")] = None,
-    crds: Annotated[Path | None, typer.Option(help="Calibration cache to use.")] = None,
-    context: Annotated[str | None, typer.Option(help="Calibration context (.pmap) to use.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
-    contrast: Annotated[
-        bool | None, typer.Option("--contrast/--no-contrast", help="Measure the detection limits as well.")
-    ] = None,
     companion: Annotated[
         list[str] | None,
         typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
     ] = None,
-    maps: Annotated[
-        bool | None, typer.Option("--maps/--no-maps", help="Matched-filter, STIM and limit maps as well.")
-    ] = None,
-    star_flux: Annotated[float | None, STAR_FLUX] = None,
-    star_mag: Annotated[float | None, STAR_MAG] = None,
-    star_sed: Annotated[Path | None, STAR_SED] = None,
-    star_ta: Annotated[Path | None, STAR_TA] = None,
-    star_ta_jy: Annotated[float | None, STAR_TA_UNIT] = None,
-    star_error: Annotated[float | None, STAR_ERROR] = None,
-    distance: Annotated[float | None, DISTANCE] = None,
 ) -> None:
-    """Reduce exposures to the star-subtracted image, measure what is beside the star, and write a report.
+    """Reduce exposures to the star-subtracted image, measure what is next to the star, and write a report.
 
     Run again, it does only what is not done or whose inputs, parameters or versions changed.
     """
@@ -113,24 +91,18 @@ def run(
     if programs:
         from lyot.cli.download import fetch_programs, prepare_references
 
-        fetched = fetch_programs(programs, out, filter_name=filter_name, target=target, stages=stages)
-        crds, context = prepare_references(fetched, crds, context)
+        wanted = sections["run"]
+        fetched = fetch_programs(
+            programs, out, filter_name=wanted.get("filter"), target=wanted.get("target"), stages=wanted.get("stages")
+        )
+        cache = wanted.get("crds_path")
+        crds, context = prepare_references(fetched, Path(cache) if cache else None, wanted.get("crds_context"))
+        wanted |= {"crds_path": str(crds), "crds_context": context}
         inputs = [p for p in inputs if str(p) not in programs]
-        target = target if inputs else None  # only this target's was fetched, under the proposer's name for it
+        if not inputs:  # only this target's was fetched, under the proposer's name for it
+            wanted.pop("target", None)
         inputs += fetched
-
-    options = {
-        "stages": stages, "filter": filter_name, "target": target, "jobs": jobs, "scheduler": scheduler,
-        "crds_path": str(crds) if crds else None, "crds_context": context,
-    }  # fmt: skip
-    star = star_values(flux=star_flux, magnitude=star_mag, sed=star_sed, acquisition=star_ta, jy_per_unit=star_ta_jy,
-                       error=star_error, distance=distance)  # fmt: skip
-    sections = {
-        "star": star,
-        "contrast": {} if contrast is None else {"measure": contrast},
-        **companion_section(companion),
-    }
-    configuration = load_config(config, settings or (), sections=sections, **options)
+    configuration = load_config(config, settings or (), sections={**sections, **companion_section(companion)})
     reduce_and_report(inputs, out, configuration, overwrite=overwrite)
 
 
@@ -162,7 +134,4 @@ def config(
     write_text(out, template())
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("run")(run)
-    app.command("config")(config)
+COMMANDS = {"run": run, "config": config}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
-from lyot.analysis.star_flux import StarSection
+from lyot.analysis.star_flux import FLUX_SOURCES, StarSection
 from lyot.errors import ConfigError, MissingInputError, unknown_name
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
@@ -28,6 +28,9 @@ MEASURING: dict[str, type] = {
     "maps": MapsSection,
 }  # fmt: skip
 """Sections that tell what is measured beside the detections, and what declares their parameters."""
+
+RECORD = "lyot.toml"
+"""File in the output folder with the configuration of the last run, every parameter that has a value."""
 
 SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING)
 """Sections of a configuration file."""
@@ -221,14 +224,40 @@ def load_config(
     table = read_toml(path) if path is not None else {}
     table = apply_settings(table, settings)
     given = {name: value for name, value in run.items() if value is not None}
-    for name, values in {"run": given, **(sections or {})}.items():
+    merged = {**(sections or {})}
+    merged["run"] = {**merged.get("run", {}), **given}
+    _merge(table, merged, path)
+    return build_config(table, where=str(path) if path is not None else "")
+
+
+def _merge(table: dict[str, Any], sections: Mapping[str, Mapping[str, Any]], path: str | Path | None) -> None:
+    """Put sections into a configuration; of the star's ways of telling its flux the last one stands alone."""
+    for name, values in sections.items():
         if not values:
             continue
         section = table.setdefault(name, {})
         if not isinstance(section, dict):
             raise ConfigError(f"{path}: {name} is a section; write [{name}].")
+        if name == "star" and any(key in values for key in FLUX_SOURCES):
+            for key in (*FLUX_SOURCES, "bandpass", "jy_per_unit"):
+                section.pop(key, None)
         section.update(values)
-    return build_config(table, where=str(path) if path is not None else "")
+
+
+def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """Configuration that a finished run was made with, with changes for a measurement.
+
+    Parameters
+    ----------
+    out : path
+        Output folder of ``lyot run``.
+    sections : mapping of str to mapping, optional
+        What is changed, by section.
+    """
+    path = Path(out) / RECORD
+    table = read_toml(path) if path.is_file() else {}
+    _merge(table, sections or {}, path)
+    return build_config(table, where=str(path) if path.is_file() else "")
 
 
 def parse_stages(text: str) -> tuple[int, ...]:

@@ -14,8 +14,10 @@ from lyot.exposures import associations
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.read import find_exposures
 from lyot.exposures.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.measure.detection import DetectionParams
 from lyot.params import describe
 from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
+from lyot.reduction.second_pass import RefineParams
 from lyot.reference_files.calibration import Calibration
 from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.code_digest import source_digest
@@ -30,7 +32,7 @@ from lyot.run.measure_task import (
     with_paths,
     without_paths,
 )
-from lyot.run.pipelines import effective_parameters
+from lyot.run.pipelines import effective_parameters, step_parameters
 from lyot.run.task import Task
 
 log = logging.getLogger(__name__)
@@ -312,6 +314,22 @@ def _with_acquisitions(config: Config, found: Sequence[Assigned]) -> Config:
     return replace(config, stages={**config.stages, "stage3": stage3})
 
 
+def _with_search(config: Config) -> Config:
+    """Let the second pass search for sources as the measurement will, where its own section does not say otherwise."""
+    defaults = {info.name: info.default for info in describe(DetectionParams)}
+    own = {info.name: info for info in describe(RefineParams)}
+    wanted = {n: getattr(config.measure, n) for n, d in defaults.items() if getattr(config.measure, n) != d}
+    for name in ("outer_radius", "max_sources"):  # it searches near the star, and masks few
+        if wanted.get(name) is not None:
+            wanted[name] = min(wanted[name], own[name].default)
+    steps = config.stages["stage3"].get("steps", {})
+    given = steps.get("refine", {})
+    if not wanted or wanted.keys() <= given.keys() or "refine" not in step_parameters("stage3"):
+        return config
+    stage3 = {**config.stages["stage3"], "steps": {**steps, "refine": {**wanted, **given}}}
+    return replace(config, stages={**config.stages, "stage3": stage3})
+
+
 def _other_files(config: Config) -> list[Path]:
     """Files that measurements and parameters name."""
     masses = config.contrast.masses
@@ -368,7 +386,7 @@ def make_plan(
     found = list(exposures) if exposures is not None else find_exposures(inputs, preference=preference(stages))
     assigned = sort_roles(found)
     group = _selected(assigned, config, stages)
-    config = _with_acquisitions(config, assigned)
+    config = _with_search(_with_acquisitions(config, assigned))
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
