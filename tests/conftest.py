@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -79,3 +80,22 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         pytest.skip(f"{path} is not there")
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Output folder of a small synthetic run (`tests.finished`), made once per session; not to be changed."""
+    from tests.finished import finished_run
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+        patch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+        return finished_run(base / "finished")
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """A copy of the small synthetic run, to be measured and changed."""
+    return Path(shutil.copytree(finished_once, tmp_path / "finished"))

@@ -1,4 +1,4 @@
-"""Exceptions of Lyot.
+"""Exceptions and warnings of Lyot.
 
 Every error that a user can cause is a `LyotError`, says in one sentence what was wrong, where, and what to do, and
 also inherits the builtin that fits, so that plain ``except ValueError`` works. The command line prints the sentence
@@ -7,10 +7,14 @@ without a traceback; anything that is not a `LyotError` is a defect of ours and 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 
 class LyotError(Exception):
@@ -50,6 +54,40 @@ class ReductionError(LyotError, RuntimeError):
 
 class ArchiveError(LyotError, ConnectionError):
     """The archive or the reference-file server cannot be reached or refused the request."""
+
+
+class LyotWarning(UserWarning):
+    """Something that a user should know of a result, though it was made: data left out, a fit that was not possible."""
+
+
+def warn(message: str, *, stacklevel: int = 2) -> None:
+    """Issue a `LyotWarning`; steps turn it into a line of their log.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    stacklevel : int, optional
+        Frames above the caller that the warning points to, as in `warnings.warn`.
+    """
+    warnings.warn(message, LyotWarning, stacklevel=stacklevel + 1)
+
+
+@contextlib.contextmanager
+def logged_warnings(log: logging.Logger) -> Iterator[None]:
+    """Send each `LyotWarning` to a log, every time it occurs, instead of to the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LyotWarning)
+        show = warnings.showwarning
+
+        def to_log(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, LyotWarning):
+                log.warning("%s", message)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = to_log
+        yield
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownNameError:

@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
+ARCSEC_PER_RADIAN = 206264.806
+"""To nine digits."""
+
 
 def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
     """Position angle of the detector's +y axis, degrees east of north in [0, 360).

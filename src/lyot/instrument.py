@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from lyot.errors import unknown_name
+from lyot.errors import InputError, unknown_name
+from lyot.geometry import ARCSEC_PER_RADIAN
 
 V3_IDEAL_Y_ANGLE: Final = 4.83544897
 """Angle from V3 to the ideal y axis of MIRI's coronagraphic apertures, degrees."""
@@ -88,12 +89,12 @@ class Coronagraph:
     @property
     def lambda_over_d(self) -> float:
         """Angular resolution lambda/D at the mean wavelength, arcsec."""
-        return self.wavelength * 1e-6 / TELESCOPE_DIAMETER * 206264.806
+        return self.wavelength * 1e-6 / TELESCOPE_DIAMETER * ARCSEC_PER_RADIAN
 
     @property
     def pixel_area(self) -> float:
         """Solid angle of a pixel, steradian."""
-        return self.pixel_scale[0] * self.pixel_scale[1] / 206264.806**2
+        return self.pixel_scale[0] * self.pixel_scale[1] / ARCSEC_PER_RADIAN**2
 
 
 def _fqpm(
@@ -175,3 +176,38 @@ def coronagraph(filter_name: str) -> Coronagraph:
         return CORONAGRAPHS[filter_name.upper()]
     except KeyError:
         raise unknown_name("coronagraphic filter", filter_name, CORONAGRAPHS) from None
+
+
+NIRCAM_DIAMETER = 5.2
+"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
+
+
+def modelled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:
+    """The coronagraph that this package has a model of; None for any other."""
+    return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
+
+
+def resolution(instrument: str, filter_name: str) -> float:
+    """Resolution element lambda/D of a coronagraphic filter, arcsec.
+
+    Parameters
+    ----------
+    instrument : str
+        INSTRUME.
+    filter_name : str
+        FILTER.
+
+    Raises
+    ------
+    InputError
+        For a filter whose wavelength is not known.
+    """
+    known = modelled_coronagraph(instrument, filter_name)
+    if known is not None:
+        return known.lambda_over_d
+    digits = filter_name.strip()[1:4]
+    if instrument.strip().upper() == "NIRCAM" and digits.isdigit():
+        return int(digits) * 1e-8 / NIRCAM_DIAMETER * ARCSEC_PER_RADIAN
+    raise InputError(
+        f"filter {filter_name} of {instrument}: the wavelength is not known, so that nothing can be measured."
+    )

@@ -12,8 +12,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from lyot.analysis.combined_image import resolution
 from lyot.errors import InputError, ReductionError
+from lyot.instrument import resolution
 from lyot.records.manifest import Checksums, Manifest, Product, Record, content_key
 from lyot.run import executors
 from lyot.run import worker as tasks

@@ -1,1 +1,15 @@
-"""TODO."""
+"""Measuring a finished reduction: opened once, then searched, fitted and limited, with tables and images."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "finished_run": ["FinishedRun", "MeasuredRun", "find_finished", "open_run"],
+        "measurements": ["fit_run", "measure_companions", "measure_contrast", "measure_detections", "search_sources"],
+        "maps": ["measure_maps"],
+        "disks": ["DiskOptions", "measure_disk", "read_disk"],
+        "star_flux": ["StarSection", "load_star"],
+        "parameters": ["CompanionSection", "ContrastSection", "MapsSection"],
+    },
+)

@@ -16,15 +16,13 @@ from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
 from lyot.errors import InputError
-from lyot.instrument import CORONAGRAPHS
+from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
+from lyot.instrument import resolution
 from lyot.measure.detection import Detection
 from lyot.measure.noise import SignalToNoise
 
 DETECTIONS = "detections.ecsv"
 SNR_MAP = "snr_map.fits"
-
-NIRCAM_DIAMETER = 5.2
-"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +55,6 @@ class CombinedImage:
     coverage: NDArray[np.int64] | None = None
 
 
-def resolution(instrument: str, filter_name: str) -> float:
-    """lambda/D of a coronagraphic filter, arcsec.
-
-    Raises
-    ------
-    InputError
-        For a filter whose wavelength is not known.
-    """
-    if filter_name in CORONAGRAPHS:
-        return CORONAGRAPHS[filter_name].lambda_over_d
-    digits = filter_name[1:4]
-    if instrument == "NIRCAM" and digits.isdigit():
-        return int(digits) * 1e-8 / NIRCAM_DIAMETER * 206264.806
-    raise InputError(
-        f"filter {filter_name} of {instrument}: the wavelength is not known, so that nothing can be measured."
-    )
-
-
 def wcs_of(header: Any) -> WCS:
     """Celestial coordinates of an image; that astropy completes the observatory's position is no news."""
     with warnings.catch_warnings():
@@ -103,14 +83,9 @@ def read_combined(path: Path, rolls: Sequence[Path] = ()) -> CombinedImage:
         raise InputError(f"{path}: expected an image, got {data.ndim} axes.")
     wcs = wcs_of(header)
     scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
-    star = (primary.get("STARX", header["CRPIX1"]) - 1, primary.get("STARY", header["CRPIX2"]) - 1)
+    star = star_pixel(primary, header)
     fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
-    center = (float(star[0]), float(star[1]))
-    return CombinedImage(data, header, primary, center, scale, fwhm, coverage_of(data, rolls))
-
-
-STAR_ERRORS = ("STARERRX", "STARERRY")
-"""Keywords of the combined image: one-sigma errors of the star's position along the detector's axes, mas."""
+    return CombinedImage(data, header, primary, star, scale, fwhm, coverage_of(data, rolls))
 
 
 def star_error(image: CombinedImage) -> float | None:
@@ -176,8 +151,8 @@ def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoi
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
     hdus[0].header["BUNIT"] = ("", "signal to noise, corrected for few samples")
     hdus[0].header["FWHM"] = (signal_to_noise.fwhm, "[pixel] diameter of the apertures")
-    primary.header["STARX"] = (image.center[0] + 1, "[pixel] position of the star, 1-based")
-    primary.header["STARY"] = (image.center[1] + 1, "[pixel] position of the star, 1-based")
+    for key, value, comment in star_pixel_cards(image.center):
+        primary.header[key] = (value, comment)
     fits.HDUList([primary, *hdus]).writeto(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,9 @@ from numpy.typing import NDArray
 from lyot.analysis.combined_image import CombinedImage, read_combined
 from lyot.analysis.measured_sequence import MeasuredSequence, cannot_repeat, open_reduction
 from lyot.errors import InputError, MissingInputError
+from lyot.exposures.names import ROLL_IMAGE, is_product
 from lyot.measure.detection import Template
 from lyot.records.manifest import FILE_NAME, Manifest, Record
-
-ROLL_IMAGE = re.compile(r"_roll\d+_i2d\.fits$")
-"""Ends of the names of the images of single rolls."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
         calints=science,
         i2d=combined,
         psfalign=_product(out, record, "psfalign"),
-        psfsub=tuple(p for p in products if p.name.endswith("_psfsub.fits")),
+        psfsub=tuple(p for p in products if is_product(p, "psfsub")),
         klcube=_product(out, record, "klcube"),
         rolls=tuple(sorted(p for p in products if ROLL_IMAGE.search(p.name))),
         refined=_product(out, record, "refined"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,13 @@ from lyot.analysis.tables import (
     write_table,
 )
 from lyot.errors import InputError
-from lyot.geometry import radius_map, separation_and_pa
+from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import MassGrid
-from lyot.measure.noise import aperture_signal, snr_map
+from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
 from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
 from lyot.records.freshness import is_current
@@ -167,9 +167,49 @@ def _lossless_signal(run: MeasuredRun) -> float:
     angle = np.radians(45.0 + c.boundary_tilt)
     r = 0.3 * c.field_size
     stamp = model.off_axis_psf((r * float(np.cos(angle)), r * float(np.sin(angle))), size=61)
-    area = (run.sequence.injector.pixel_scale / 206264.806) ** 2
+    area = (run.sequence.injector.pixel_scale / ARCSEC_PER_RADIAN) ** 2
     sums = aperture_signal(stamp * 1e-6 / area, (1e6, 30.0), run.sequence.fwhm, np.array([[30, 30]]))
     return float(sums[0])
+
+
+@dataclass(frozen=True)
+class FittedCompanions:
+    """Companions of a run: the fits, the table with total errors, and the error budget of each."""
+
+    companions: tuple[Companion, ...]
+    table: Table
+    budgets: tuple[tuple[ErrorTerm, ...], ...]
+
+
+def fit_run(
+    run: MeasuredRun,
+    guesses: Sequence[tuple[float, float]],
+    star: Star | None = None,
+    params: CompanionParams | None = None,
+    *,
+    systematics: SystematicParams | None = None,
+) -> FittedCompanions:
+    """Fit companions; nothing is written.
+
+    Parameters
+    ----------
+    run : MeasuredRun
+    guesses : sequence of (separation, position angle)
+        arcsec, degrees.
+    star : Star, optional
+    params : CompanionParams, optional
+    systematics : SystematicParams, optional
+    """
+    star = star or Star()
+    companions = fit_companions(run.sequence.injector, run.sequence.fwhm, list(guesses), params)
+    _tell_ambiguous(companions)
+    terms = systematics or SystematicParams()
+    if terms.star_center is None:
+        terms = replace(terms, star_center=star_error(run.image))
+    budgets = tuple(error_budget(c, star, terms) for c in companions)
+    table = companion_table(companions, budgets, run, star)
+    table.meta.update(provenance(run, **star_meta(star)))
+    return FittedCompanions(companions, table, budgets)
 
 
 def measure_companions(
@@ -198,24 +238,15 @@ def measure_companions(
     tuple of tuple of ErrorTerm
         Error budget of each.
     """
-    star = star or Star()
-    injector, fwhm = run.sequence.injector, run.sequence.fwhm
-    companions = fit_companions(injector, fwhm, list(guesses) or _detected(run), params)
-    _tell_ambiguous(companions)
-    terms = systematics or SystematicParams()
-    if terms.star_center is None:
-        terms = replace(terms, star_center=star_error(run.image))
-    budgets = tuple(error_budget(c, star, terms) for c in companions)
-    table = companion_table(companions, budgets, run, star)
-    table.meta.update(provenance(run, **star_meta(star)))
-    write_table(table, run.tables / COMPANIONS)
-    budget = budget_table(budgets)
+    fit = fit_run(run, list(guesses) or detected(run), star, params, systematics=systematics)
+    write_table(fit.table, run.tables / COMPANIONS)
+    budget = budget_table(fit.budgets)
     budget.meta.update(provenance(run))
     write_table(budget, run.tables / BUDGET)
-    model = np.sum([c.model for c in companions], axis=0)
-    write_images(run, run.tables / RESIDUAL, {"SCI": injector.image - model, "MODEL": model},
+    model = np.sum([c.model for c in fit.companions], axis=0)
+    write_images(run, run.tables / RESIDUAL, {"SCI": run.sequence.injector.image - model, "MODEL": model},
                  {"SCI": "MJy/sr", "MODEL": "MJy/sr"})  # fmt: skip
-    return table, budgets
+    return fit.table, fit.budgets
 
 
 def write_no_companion(run: MeasuredRun) -> Table:
@@ -240,7 +271,14 @@ def _tell_ambiguous(companions: Sequence[Companion]) -> None:
         )  # fmt: skip
 
 
-def _detected(run: MeasuredRun) -> list[tuple[float, float]]:
+def detected(run: MeasuredRun) -> list[tuple[float, float]]:
+    """Separations [arcsec] and position angles [deg] of the detections of a run.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     path = run.tables / DETECTIONS
     found = Table.read(path, format="ascii.ecsv") if path.is_file() else []
     if not len(found):
@@ -248,10 +286,19 @@ def _detected(run: MeasuredRun) -> list[tuple[float, float]]:
     return [(float(row["separation"]), float(row["position_angle"])) for row in found]
 
 
-def measure_detections(
+@dataclass(frozen=True)
+class FoundSources:
+    """Sources in an image of a run: the detections, their table, and the S/N map that they were found in."""
+
+    detections: tuple[Detection, ...]
+    table: Table
+    snr: SignalToNoise
+
+
+def search_sources(
     run: MeasuredRun, params: DetectionParams | None = None, *, all_truncations: bool = False
-) -> tuple[Detection, ...]:
-    """Search for sources, those found taken out by their forward models; writes `DETECTIONS` and `SNR_MAP`.
+) -> FoundSources:
+    """Search for sources, those found subtracted by their forward models; nothing is written.
 
     Where the reduction cannot be repeated, the sources found are masked by circles instead.
 
@@ -276,7 +323,15 @@ def measure_detections(
     log.info("%d sources in %s", len(detections), run.finished.i2d.name)
     table = detection_table(detections, image)
     table.meta.update(provenance(run))
-    write_table(table, run.tables / DETECTIONS)
+    return FoundSources(detections, table, whole)
+
+
+def measure_detections(
+    run: MeasuredRun, params: DetectionParams | None = None, *, all_truncations: bool = False
+) -> tuple[Detection, ...]:
+    """Search for sources, see `search_sources`; writes `DETECTIONS` and `SNR_MAP`."""
+    found = search_sources(run, params, all_truncations=all_truncations)
+    write_table(found.table, run.tables / DETECTIONS)
     (run.tables / SNR_MAP).unlink(missing_ok=True)
-    write_snr_map(run.tables / SNR_MAP, image, whole)
-    return detections
+    write_snr_map(run.tables / SNR_MAP, run.image, found.snr)
+    return found.detections

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lyot.analysis.combined_image import wcs_of
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.errors import output_error
+from lyot.exposures.headers import star_pixel_cards
 from lyot.measure.companion import Companion
 from lyot.measure.contrast import ContrastCurve
 from lyot.measure.mass import MassGrid
@@ -196,8 +197,8 @@ def write_images(
             primary.header[key] = run.image.primary[key]
     primary.header["KLMODES"] = run.sequence.modes
     primary.header[KEYWORD] = (run.finished.key[:LENGTH], "key of the reduction in the manifest")
-    primary.header["STARX"] = (run.image.center[0] + 1, "[pixel] position of the star, 1-based")
-    primary.header["STARY"] = (run.image.center[1] + 1, "[pixel] position of the star, 1-based")
+    for card, value, comment in star_pixel_cards(run.image.center):
+        primary.header[card] = (value, comment)
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
     for hdu in hdus:
         hdu.header["BUNIT"] = units[hdu.name]

@@ -26,7 +26,6 @@ The subtracted image has variance ``var(D) + s^2 var(B)``.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +47,7 @@ from lyot.calibrate.background_combine import (
 )
 from lyot.calibrate.background_fit import fit_components, fit_glow, fit_scale, principal_components
 from lyot.calibrate.glow_sticks import GlowStrip
-from lyot.errors import InputError
+from lyot.errors import InputError, warn
 
 __all__ = [
     "METHODS",
@@ -61,8 +60,6 @@ __all__ = [
     "reject_sources",
     "subtract_background",
 ]
-
-log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -220,7 +217,7 @@ def _match_first(
     possible = nints > 1 and all(b.data.shape[0] >= 2 for b in backs)
     if p.first_integration == "matched":
         if not possible:
-            log.warning("the first integration cannot be matched: science or a background has a single integration")
+            warn("the first integration cannot be matched: science or a background has a single integration")
         return possible
     return bool(possible and np.isfinite(difference) and abs(difference) > 5 * error)
 

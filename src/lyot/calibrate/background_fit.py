@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +9,7 @@ from numpy.typing import NDArray
 
 from lyot.calibrate.background_combine import BackgroundExposure, BackgroundParams
 from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_template
-from lyot.errors import ReductionError
-
-log = logging.getLogger(__name__)
+from lyot.errors import ReductionError, warn
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -72,7 +69,7 @@ def fit_glow(residual: Float, image: Float, strips: Sequence[GlowStrip]) -> tupl
     have = glow_excess(image, strips)
     usable = [i for i, h in enumerate(have) if np.isfinite(h.value) and abs(h.value) > 3 * h.error]
     if not usable:
-        log.warning("no glow stick is seen in the background; its scale is not fitted")
+        warn("no glow stick is seen in the background; its scale is not fitted")
         return added, glow
     templates = [glow_template(image, [strips[i]]) for i in usable]
     for k, frame in enumerate(residual):

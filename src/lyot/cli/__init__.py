@@ -16,9 +16,9 @@ from typing import Annotated
 
 import typer
 
-import lyot
 from lyot.cli.options import with_options
 from lyot.errors import LyotError
+from lyot.version import __version__
 
 EXIT_USER_ERROR = 2
 """Exit status when something that the user can mend is wrong."""
@@ -26,7 +26,7 @@ EXIT_USER_ERROR = 2
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"lyot {lyot.__version__}")
+        typer.echo(f"lyot {__version__}")
         raise typer.Exit
 
 

@@ -16,10 +16,10 @@ SEED = 1
 
 def _observations(folder: Path, filter_name: str, size: str) -> None:
     """Simulate, unless the same sequence is there already."""
-    from lyot import __version__
     from lyot.cli.simulate import make_sequence
     from lyot.simulator.plan import size_of
     from lyot.simulator.truth import read_truth
+    from lyot.version import __version__
 
     if (folder / "truth.json").is_file() and (folder / "crds_cache").is_dir():
         truth = read_truth(folder)

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrite: bool = False) -> RunResult:
     """Run the reduction with its progress shown, then write the report; prints what was found and where."""
-    from lyot.cli.progress import progress_display
+    from lyot.cli.progress import Lines
+    from lyot.interface.progress import progress_display
     from lyot.run.execute import run as run_pipeline
 
-    with progress_display() as listener:
+    with progress_display(Lines()) as listener:
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
     if result.done:
         typer.echo(f"{result.done} tasks done, {result.current} up to date; products in {result.out}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
@@ -17,19 +16,14 @@ from typing import Any
 
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.exposures.exposure import STAGES, Exposure, Stage, is_acquisition_type
+from lyot.exposures.names import exposure_root
 
 log = logging.getLogger(__name__)
 
 REQUIRED = ("INSTRUME", "EXP_TYPE", "FILTER", "TARGPROP")
 """Primary-header keywords without which an exposure cannot be placed."""
 
-_SUFFIX = re.compile(r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints)$")
 _BLOCK = 2880
-
-
-def exposure_root(path: Path) -> str:
-    """File name without ``.fits`` and without the product suffix (``_uncal``, ``_rateints``, ...)."""
-    return _SUFFIX.sub("", path.name.removesuffix(".gz").removesuffix(".fits"))
 
 
 def _check_complete(hdus: Any, path: Path) -> None:

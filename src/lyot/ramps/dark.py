@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lyot.errors import warn
 from lyot.ramps import _kernels_corrections as kernels
 from lyot.ramps._checks import check_image, check_ramps, writable
 from lyot.ramps.threads import over_rows
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,10 @@ def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkR
     data: NDArray[np.floating[Any]] = dark.data
     missing = timing.frames(n_groups) - dark.timing.frames(data.shape[1])
     if missing > 0:
-        log.warning("Not enough data in dark reference file to match to science data.")
-        log.warning("Dark reference will be extrapolated to match length of science file.")
+        warn(
+            "Not enough data in dark reference file to match to science data. "
+            "Dark reference will be extrapolated to match length of science file."
+        )
         per_group = dark.timing.nframes + dark.timing.groupgap
         data = _extrapolate(data, -(-(missing + dark.timing.groupgap) // per_group))
     if dark.timing.nframes > timing.nframes or dark.timing.groupgap > timing.groupgap:

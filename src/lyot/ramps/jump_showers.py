@@ -9,7 +9,6 @@ and group are used instead; pass ``amplitude`` to `flag_showers` to set it.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import Any, NamedTuple
 
@@ -17,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lyot import dq
+from lyot.errors import warn
 from lyot.ramps.jump_params import JumpParams
-
-log = logging.getLogger(__name__)
 
 Flags = npt.NDArray[np.uint8]
 
@@ -216,7 +214,7 @@ def flag_showers(
     nints, ngroups = flags.shape[:2]
     unused = int(np.count_nonzero(np.bitwise_and.reduce(flags, axis=(2, 3)) & dq.DO_NOT_USE))
     if nints * (ngroups - 1) - unused < MIN_SHOWER_DIFFS:
-        log.warning("too few differences for the detection of showers")
+        warn("too few differences for the detection of showers")
         return flags, 0
     result = flags.copy()
     result[:, :, pixel_flags == dq.REFERENCE_PIXEL] = dq.DO_NOT_USE

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lyot import dq
-from lyot.errors import InputError
+from lyot.errors import InputError, warn
 from lyot.params import param
 from lyot.ramps import _ols_kernels as kernels
 from lyot.ramps._jump_kernels import gather_row
@@ -68,7 +68,7 @@ def group_limits(params: RampFitParams, ngroups: int) -> tuple[int, int]:
     last = ngroups - 1 if params.lastgroup is None else params.lastgroup
     if first >= last:
         if params.firstgroup is not None or params.lastgroup is not None:
-            log.warning("firstgroup (%d) is not before lastgroup (%d): both are ignored", first, last)
+            warn(f"firstgroup ({first}) is not before lastgroup ({last}): both are ignored")
         return 0, ngroups
     return first, min(last + 1, ngroups)
 

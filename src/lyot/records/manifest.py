@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lyot
 from lyot.errors import output_error
+from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Record:
 
 def versions() -> dict[str, str]:
     """Versions of lyot and of the packages it builds on."""
-    found = {"lyot": lyot.__version__}
+    found = {"lyot": __version__}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.errors import ConfigError, ReductionError
+from lyot.errors import ConfigError, ReductionError, warn
 from lyot.instrument import Coronagraph
 from lyot.params import param
 from lyot.reduction.injector import off_axis_source
@@ -71,7 +71,7 @@ def reject(
     try:
         ranking = rank_references(sequence)
     except ReductionError as error:
-        log.warning("references are not ranked: %s", error)
+        warn(f"references are not ranked: {error}")
         return (sequence if given is None else weight_references(sequence, given)), None
     weight = similarity_weights(ranking) if params.reference_weights == "similarity" else given
     if params.reject_references and not ranking.keep.all() and ranking.keep.any():

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.errors import ConfigError, ReductionError
+from lyot.errors import ConfigError, ReductionError, warn
 from lyot.instrument import Coronagraph
 from lyot.measure.detection import DetectionParams, detect_sources
 from lyot.measure.noise import aperture_sums
@@ -189,7 +189,7 @@ def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tupl
     kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
     for place in places:
         if place not in kept:
-            log.warning("%.3f arcsec, %.2f deg is not on the data: nothing to leave out of the fit there", *place)
+            warn("{:.3f} arcsec, {:.2f} deg is not on the data: nothing to mask in the fit there".format(*place))
     return kept
 
 

@@ -1,19 +1,10 @@
 """Figures and the HTML report."""
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lyot.report.page import write_report
-
-__all__ = ["write_report"]
-
-
-def __getattr__(name: str) -> object:
-    # matplotlib and the data readers are loaded only when a report is written
-    if name == "write_report":
-        from lyot.report.page import write_report
-
-        return write_report
-    raise AttributeError(name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "page": ["write_report"],
+    },
+)

@@ -12,7 +12,6 @@ from typing import Any
 import jinja2
 from astropy.table import QTable
 
-import lyot
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
@@ -29,6 +28,7 @@ from lyot.report.measured import (
 )
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
+from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ def write_report(out: str | Path) -> Path:
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",
         versions=_versions(records),
-        version=lyot.__version__,
+        version=__version__,
     )
     path = out / PAGE
     write_text(path, page)

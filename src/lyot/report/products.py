@@ -11,6 +11,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from lyot.exposures.headers import pixel_scale
+from lyot.exposures.names import is_north_up
 from lyot.geometry import pa_of_detector_y
 from lyot.report.figures import View
 
@@ -45,29 +47,12 @@ class Product:
         return self.path.stem
 
 
-def _pixel_scale(header: dict[str, Any]) -> tuple[float, float]:
-    """arcsec per pixel along x and y, from the linear WCS or the pixel area; (1, 1) when neither is there."""
-    if "CD1_1" in header:
-        columns = [(header["CD1_1"], header.get("CD2_1", 0.0)), (header.get("CD1_2", 0.0), header["CD2_2"])]
-        return (3600 * float(np.hypot(*columns[0])), 3600 * float(np.hypot(*columns[1])))
-    if "CDELT1" in header:
-        pc = [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
-        cd = np.array(pc) * np.array([[header["CDELT1"]], [header["CDELT2"]]])
-        return (3600 * float(np.hypot(*cd[:, 0])), 3600 * float(np.hypot(*cd[:, 1])))
-    side = float(np.sqrt(header.get("PIXAR_A2") or 1.0))
-    return (side, side)
-
-
-def _is_north_up(path: Path) -> bool:
-    return path.stem.endswith(("_i2d", "_klcube", "_refined"))
-
-
 def view_of(header: dict[str, Any], shape: tuple[int, ...], *, north_up: bool) -> View:
     """Star position, scale and orientation of an image from its keywords (CRPIX is 1-based)."""
     ny, nx = shape[-2:]
     center = (float(header.get("CRPIX1", (nx + 1) / 2)) - 1, float(header.get("CRPIX2", (ny + 1) / 2)) - 1)
     pa_y = 0.0 if north_up else pa_of_detector_y(header.get("ROLL_REF") or 0.0, header.get("V3I_YANG") or 0.0)
-    return View(center, _pixel_scale(header), pa_y)
+    return View(center, pixel_scale(header), pa_y)
 
 
 def usable(data: NDArray[np.floating], dq: NDArray[np.integer] | None) -> NDArray[np.float64]:
@@ -98,7 +83,7 @@ def read_product(path: Path) -> Product:
     """Read an image or cube product as its mean image."""
     data, header = read_cube(path)
     image = data if data.ndim == 2 else nanmean(data.reshape(-1, *data.shape[-2:]))
-    view = view_of(header, image.shape, north_up=_is_north_up(path))
+    view = view_of(header, image.shape, north_up=is_north_up(path))
     return Product(path, image, str(header.get("BUNIT", "")), view, header)
 
 

@@ -7,8 +7,6 @@ import hashlib
 import re
 from pathlib import Path
 
-import lyot
-
 ENTRY = {
     "stage1": "lyot.steps.detector1",
     "stage2": "lyot.steps.image2",
@@ -17,7 +15,7 @@ ENTRY = {
 }
 """Module that does each kind of task; what it imports, and what that imports, belongs to it."""
 
-_ROOT = Path(lyot.__file__).parent
+_ROOT = Path(__file__).parents[1]
 
 _IMPORT = re.compile(
     r"^\s*(?:from\s+(lyot[\w.]*)\s+import\s+(?:\(([^)]*)\)|([^\n]*))|import\s+(lyot[\w.]*))", re.MULTILINE

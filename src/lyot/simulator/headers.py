@@ -7,11 +7,11 @@ from typing import Any, Final
 from astropy.io import fits
 from astropy.time import Time
 
-from lyot import __version__
 from lyot.instrument import V3_IDEAL_Y_ANGLE
 from lyot.simulator.plan import BACKGROUND_DISTANCE, PROGRAM, Exposure
 from lyot.simulator.pointing import Attitude, attitude, footprint, offset_position, pc_matrix, shifted_pointing
 from lyot.simulator.scene import Scene
+from lyot.version import __version__
 
 Card = tuple[str, Any, str]
 

@@ -14,7 +14,6 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot import __version__
 from lyot.errors import InputError, MissingInputError
 from lyot.geometry import sky_offset
 from lyot.instrument import Coronagraph
@@ -23,6 +22,7 @@ from lyot.simulator.headers import target_position
 from lyot.simulator.light import Light, Source
 from lyot.simulator.plan import Exposure, Size
 from lyot.simulator.scene import Scene
+from lyot.version import __version__
 
 SCHEMA: Final = 1
 """Version of the layout of ``truth.json``; a change that breaks readers counts it up."""

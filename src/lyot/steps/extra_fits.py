@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-Card = tuple[str, Any, str]
+from lyot.exposures.headers import Card
 
 
 def add_cards(model: JwstDataModel, cards: Sequence[Card], *, extension: str = "PRIMARY") -> None:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-import lyot
-from lyot.errors import ReferenceFileError
+from lyot.errors import ReferenceFileError, logged_warnings
+from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +81,12 @@ class LyotMixin:
     def run(self, *args: Any) -> Any:
         """Run the step on its input; see `call`."""
         try:
-            result = super().run(*args)  # type: ignore[misc]
+            with logged_warnings(log):
+                result = super().run(*args)  # type: ignore[misc]
         except SystemExit as error:
             raise _no_crds(type(self).__name__, error) from error
         if self.parent is None:  # type: ignore[attr-defined]
-            log.info("Results used lyot version: %s", lyot.__version__)
+            log.info("Results used lyot version: %s", __version__)
         return result
 
     def prefetch(self, *args: Any) -> None:
@@ -121,7 +122,7 @@ class LyotMixin:
 
 def stamp_version(model: JwstDataModel) -> None:
     """Write the version of this package into the primary header of a data model (keyword `VERSION_KEYWORD`)."""
-    card = [VERSION_KEYWORD, lyot.__version__, "Version of the Lyot package"]
+    card = [VERSION_KEYWORD, __version__, "Version of the Lyot package"]
     extra = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
     others = [c for c in extra.get("header", []) if c[0] != VERSION_KEYWORD]
     extra["header"] = [*others, card]

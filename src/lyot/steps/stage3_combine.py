@@ -11,6 +11,8 @@ import numpy as np
 from jwst.stpipe import Step
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from lyot.exposures.headers import star_pixel_cards
+from lyot.exposures.names import roll_suffix
 from lyot.params import param, spec_from
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
@@ -78,7 +80,7 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
             for e, model in enumerate(models):
                 image = sky_image(model, sky_grid(result, where), result.rolls[k, e], None)
                 finish(image, [model], result)
-                products.append((f"roll{e + 1:02d}_i2d", image))
+                products.append((roll_suffix(e), image))
         return products
 
 
@@ -122,7 +124,6 @@ def finish(
         [
             ("KLMODES", result.recommended, "Number of modes subtracted (main product)"),
             *star_cards(star_position(models, None)),
-            ("STARX", result.center[0] + 1, "[pixel] position of the star, 1-based"),
-            ("STARY", result.center[1] + 1, "[pixel] position of the star, 1-based"),
+            *star_pixel_cards(result.center),
         ],
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot import dq
+from lyot import dq, geometry
 from lyot.steps.sequence_io import Geometry, own_array
 from lyot.subtract import ReductionResult
 from lyot.subtract.references import ReferenceRanking
@@ -133,7 +133,7 @@ def set_sky_grid(model: JwstDataModel, grid: SkyGrid) -> None:
     }
     model.meta.wcs = tangent_gwcs(grid)
     model.meta.photometry.pixelarea_arcsecsq = scale**2
-    model.meta.photometry.pixelarea_steradians = (scale / 206264.80624709636) ** 2
+    model.meta.photometry.pixelarea_steradians = (scale / geometry.ARCSEC_PER_RADIAN) ** 2
 
 
 def sky_grid(result: ReductionResult, where: Geometry) -> SkyGrid:

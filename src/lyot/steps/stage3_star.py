@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError, InputError, LyotError
+from lyot.exposures.headers import STAR_SOURCES, Card, star_offset_cards
 from lyot.instrument import Coronagraph
 from lyot.params import from_step, spec_from
 from lyot.reduction.star import (
@@ -28,7 +29,7 @@ from lyot.reduction.star import (
 )
 from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, open_acquisition
 from lyot.steps.coronagraphs import coronagraph_of
-from lyot.steps.extra_fits import Card, add_cards, add_table
+from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import (
     STAR_TABLE,
@@ -41,9 +42,6 @@ from lyot.steps.sequence_io import (
 )
 
 log = logging.getLogger(__name__)
-
-KEYWORDS = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MODEL", "given": "GIVEN"}
-"""What STARFROM says."""
 
 
 class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
@@ -212,7 +210,7 @@ def star_table(targets: Sequence[JwstDataModel], found: StarPosition) -> NDArray
     width = max(map(len, names))
     note = found.note.encode("ascii", "replace").decode()  # a path may hold any letter
     rows = [
-        (name, *offset, *error, KEYWORDS[found.source], note)
+        (name, *offset, *error, STAR_SOURCES[found.source], note)
         for name, offset, error in zip(names, found.offset, found.error, strict=True)
     ]
     columns = [("FILENAME", f"S{width}"), ("DX", "f8"), ("DY", "f8"), ("DXERR", "f8"), ("DYERR", "f8"), ("FROM", "S12")]
@@ -223,15 +221,7 @@ def star_table(targets: Sequence[JwstDataModel], found: StarPosition) -> NDArray
 def star_cards(position: StarPosition) -> list[Card]:
     """FITS cards of a product: the mean over the exposures, and the largest error, as most of it is common."""
     offset, error = position.offset.mean(axis=0), position.error.max(axis=0)
-    cards: list[Card] = [
-        ("STARFROM", KEYWORDS[position.source], "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
-        ("STARDX", round(float(offset[0]), 3), "[mas] star from mask reference point, detector x"),
-        ("STARDY", round(float(offset[1]), 3), "[mas] star from mask reference point, detector y"),
-        ("STARERRX", round(float(error[0]), 3), "[mas] error of STARDX"),
-        ("STARERRY", round(float(error[1]), 3), "[mas] error of STARDY"),
-    ]
-    note = " ".join(position.note.encode("ascii", "replace").decode().split())  # a path may hold any letter
-    return cards + ([("STARNOTE", note[:68], "")] if note else [])
+    return star_offset_cards(STAR_SOURCES[position.source], offset, error, position.note)
 
 
 def star_position(targets: Sequence[JwstDataModel], stack: JwstDataModel | None) -> StarPosition:
@@ -252,7 +242,7 @@ def star_position(targets: Sequence[JwstDataModel], stack: JwstDataModel | None)
         value = rows[name][0] if name in (rows.dtype.names or ()) else ""
         return (value.decode() if isinstance(value, bytes) else str(value)).strip()
 
-    sources = {word: source for source, word in KEYWORDS.items()}
+    sources = {word: source for source, word in STAR_SOURCES.items()}
     offset, error = (
         np.stack([rows[x], rows[y]], axis=1).astype(np.float64) for x, y in (("DX", "DY"), ("DXERR", "DYERR"))
     )

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-import lyot
 from lyot.instrument import CORONAGRAPHS, Coronagraph
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.sequence_io import geometry_of
+from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def _fingerprint(coronagraph: Coronagraph) -> str:
     """Changes with the coronagraph, the parameters of the optics, their code and the package's version."""
     from lyot.optics import OpticsParams, field, model, propagate, pupil, throughput
 
-    digest = hashlib.sha256(repr((lyot.__version__, coronagraph, OpticsParams())).encode())
+    digest = hashlib.sha256(repr((__version__, coronagraph, OpticsParams())).encode())
     for module in (field, model, propagate, pupil, throughput):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]

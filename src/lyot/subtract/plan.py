@@ -7,14 +7,13 @@ injected source of zero flux give the same bits.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lyot.errors import InputError, ReductionError
+from lyot.errors import InputError, ReductionError, warn
 from lyot.subtract import klip
 from lyot.subtract.changes import expected_changes
 from lyot.subtract.combine import NorthUpGrid, Resampler, fill_bad, grid_for, resampler
@@ -25,8 +24,6 @@ from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray,
 from lyot.subtract.variance import combined_variance, frame_variance
 from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
-
-log = logging.getLogger(__name__)
 
 
 def plan_reduction(
@@ -372,7 +369,7 @@ def _library(
     if not whole.any():
         raise ReductionError("no reference frame has good pixels in more than half of the field.")
     if not whole.all():
-        log.warning("%d of %d reference frames are mostly masked and left out", int((~whole).sum()), len(whole))
+        warn(f"{int((~whole).sum())} of {len(whole)} reference frames are mostly masked and left out")
         flat, variance = flat[whole], None if variance is None else variance[whole]
     filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
     flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)

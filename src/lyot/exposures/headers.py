@@ -1,0 +1,71 @@
+"""Keywords of headers that several rooms write or read: the star's position, and the pixel scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Card = tuple[str, Any, str]
+"""Keyword, value, comment."""
+
+STAR_SOURCES = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MODEL", "given": "GIVEN"}
+"""What STARFROM says of where the star's position is from."""
+
+STAR_ERRORS = ("STARERRX", "STARERRY")
+"""One-sigma errors of the star's position along the detector's axes, mas."""
+
+
+def star_offset_cards(source: str, offset: ArrayLike, error: ArrayLike, note: str = "") -> list[Card]:
+    """Where the star is behind the mask.
+
+    Parameters
+    ----------
+    source : str
+        One of the values of `STAR_SOURCES`.
+    offset, error : (2,) array_like of float
+        From the mask's reference point along detector x and y, and its error, mas.
+    note : str, optional
+        Why it is not what was asked for.
+    """
+    (dx, dy), (ex, ey) = ([float(v) for v in np.asarray(pair)] for pair in (offset, error))
+    cards: list[Card] = [
+        ("STARFROM", source, "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
+        ("STARDX", round(dx, 3), "[mas] star from mask reference point, detector x"),
+        ("STARDY", round(dy, 3), "[mas] star from mask reference point, detector y"),
+        (STAR_ERRORS[0], round(ex, 3), "[mas] error of STARDX"),
+        (STAR_ERRORS[1], round(ey, 3), "[mas] error of STARDY"),
+    ]
+    text = " ".join(note.encode("ascii", "replace").decode().split())  # a path may hold any letter
+    return cards + ([("STARNOTE", text[:68], "")] if text else [])
+
+
+def star_pixel_cards(center: tuple[float, float]) -> list[Card]:
+    """Where the star is in a north-up image: `center` is (x, y) in 0-based pixels."""
+    return [
+        ("STARX", center[0] + 1, "[pixel] position of the star, 1-based"),
+        ("STARY", center[1] + 1, "[pixel] position of the star, 1-based"),
+    ]
+
+
+def star_pixel(primary: Mapping[str, Any], science: Mapping[str, Any]) -> tuple[float, float]:
+    """Position (x, y) of the star in a north-up image, 0-based pixels: STARX and STARY, else CRPIX."""
+    return (
+        float(primary.get("STARX", science["CRPIX1"]) - 1),
+        float(primary.get("STARY", science["CRPIX2"]) - 1),
+    )
+
+
+def pixel_scale(header: Mapping[str, Any]) -> tuple[float, float]:
+    """Pixel scale (x, y) in arcsec, from the linear WCS or the pixel area; (1, 1) where neither is there."""
+    if "CD1_1" in header:
+        columns = [(header["CD1_1"], header.get("CD2_1", 0.0)), (header.get("CD1_2", 0.0), header["CD2_2"])]
+        return 3600 * float(np.hypot(*columns[0])), 3600 * float(np.hypot(*columns[1]))
+    if "CDELT1" in header:
+        pc = [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
+        cd = np.array(pc) * np.array([[header["CDELT1"]], [header["CDELT2"]]])
+        return 3600 * float(np.hypot(*cd[:, 0])), 3600 * float(np.hypot(*cd[:, 1]))
+    side = float(np.sqrt(header.get("PIXAR_A2") or 1.0))
+    return side, side

@@ -1,0 +1,7 @@
+"""What a person types in a notebook: `lyot.reduce`, `lyot.open`, `lyot.simulate`, `lyot.subtract_star`, and `Run`."""
+
+from lyot.interface.arrays import Subtracted, subtract_star
+from lyot.interface.run import Run, open, reduce
+from lyot.interface.simulation import simulate
+
+__all__ = ["Run", "Subtracted", "open", "reduce", "simulate", "subtract_star"]

@@ -1,0 +1,89 @@
+"""Progress of a run: a bar that knows what is left, on a terminal and in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lyot.run.execute import Event, Listener
+
+STEPS_EXPECTED = {"stage1": 20, "stage2": 5, "stage3": 5, "measure": 1}
+"""Roughly how many steps each kind of task reports, to move the bar within a task."""
+
+
+class _Bars:
+    """One bar for the run and one for each task at work."""
+
+    def __init__(self, progress: object) -> None:
+        self._progress = progress
+        self._overall: int | None = None
+        self._tasks: dict[str, int] = {}
+        self._weights: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "planned" and event.plan is not None:
+            self._weights = {t.id: t.weight for t in event.plan.tasks}
+            self._overall = self._add("all", sum(self._weights.values()))
+        elif event.task is not None:
+            getattr(self, f"_{event.kind}")(event, event.task.id)
+
+    def _add(self, label: str, total: float) -> int:
+        return int(self._progress.add_task(label, total=total))  # type: ignore[attr-defined]
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False)  # type: ignore[attr-defined]
+
+    def _advance(self, task: str) -> None:
+        self._progress.advance(self._overall, self._weights.get(task, 0.0))  # type: ignore[attr-defined]
+
+    def _current(self, event: Event, task: str) -> None:
+        self._print(f"{task}: up to date")
+        self._advance(task)
+
+    def _started(self, event: Event, task: str) -> None:
+        expected = STEPS_EXPECTED.get(task.partition("/")[0], 1)
+        self._tasks[task] = self._add(task, expected)
+
+    def _step(self, event: Event, task: str) -> None:
+        if task in self._tasks:
+            label = f"{task} {event.detail}"
+            self._progress.update(self._tasks[task], advance=1, description=label)  # type: ignore[attr-defined]
+
+    def _finished(self, event: Event, task: str) -> None:
+        self._remove(task)
+        self._print(f"{task}: done in {event.detail} s")
+        self._advance(task)
+
+    def _failed(self, event: Event, task: str) -> None:
+        self._remove(task)
+        self._print(f"{task}: failed")
+
+    def _remove(self, task: str) -> None:
+        if task in self._tasks:
+            self._progress.remove_task(self._tasks.pop(task))  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def progress_display(elsewhere: Listener | None = None) -> Iterator[Listener]:
+    """A listener for `lyot.run.execute.run` that shows what happens.
+
+    Parameters
+    ----------
+    elsewhere : callable, optional
+        The listener where there is neither a terminal nor a notebook; by default nothing is shown there.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console()
+    if not (console.is_terminal or console.is_jupyter):
+        yield elsewhere or (lambda event: None)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bars(progress)

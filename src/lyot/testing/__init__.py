@@ -1,0 +1,8 @@
+"""Hypothesis strategies for what the rooms take: ramps, flags, cubes with bad pixels, sequences, exposures.
+
+For tests of this package and of code that uses it; needs ``hypothesis``, which the extra ``test`` installs.
+"""
+
+from lyot.testing.strategies import cubes, dq_masks, exposures, ramps, sequences
+
+__all__ = ["cubes", "dq_masks", "exposures", "ramps", "sequences"]
