@@ -36,6 +36,8 @@ def science(rng, n=6, noise=0.3, scale=1.0, offset=0.0) -> np.ndarray:
     return rng.normal(scale * thermal() + offset, noise, (n, *SHAPE))
 
 
+# this background has no glow stick to scale, and says so
+@pytest.mark.filterwarnings("ignore:no glow stick is seen")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_nothing_of_a_steady_background(method):
     rng = np.random.default_rng(1)
