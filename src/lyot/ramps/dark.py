@@ -112,11 +112,11 @@ def _average(data: NDArray[np.floating[Any]], n_groups: int, timing: GroupTiming
 def dark_planes(n_integrations: int, n_reference: int, first_integration: int = 1) -> NDArray[np.int64]:
     """Integration of the dark for each integration of a file.
 
-    As officially: the dark's own integrations serve a file that begins the exposure; any later one gets the last.
+    The last integration of the dark serves all later ones. `first_integration` is the number of the file's first
+    integration in the exposure, from 1: a segment gets the darks that the whole exposure would get. (Officially any
+    later segment gets the last; the same for darks of two integrations, as those of MIRI.)
     """
-    if first_integration != 1:
-        return np.full(n_integrations, n_reference - 1)
-    return np.minimum(np.arange(n_integrations), n_reference - 1)
+    return np.minimum(np.arange(n_integrations) + first_integration - 1, n_reference - 1)
 
 
 def subtract_dark(

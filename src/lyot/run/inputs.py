@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lyot.errors import InputError, LyotError, MissingInputError
+from lyot.run.segments import whole_or_segments
+from lyot.segments import exposure_name, segment_number
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,11 @@ class Exposure:
         The file says that its background was subtracted (S_BKDSUB = COMPLETE).
     size : int
         File size, bytes.
+    segment, n_segments : int
+        Which of how many files of the exposure this is, from 1 (``-segNNN`` of the name, else EXSEGNUM; EXSEGTOT);
+        0 and 1 for a whole exposure.
+    integrations : (first, last)
+        Numbers of the file's integrations in the exposure, from 1 (INTSTART, INTEND).
     """
 
     path: Path
@@ -95,6 +102,14 @@ class Exposure:
     sky: tuple[float, float] | None
     background_done: bool
     size: int
+    segment: int = 0
+    n_segments: int = 1
+    integrations: tuple[int, int] = (1, 1)
+
+    @property
+    def name(self) -> str:
+        """`root` without the segment: the same for all files of one exposure."""
+        return exposure_name(self.root)
 
     @property
     def is_acquisition(self) -> bool:
@@ -182,6 +197,7 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     }  # fmt: skip
     acquisition = text["exposure_type"].endswith(("TACQ", "TACONFIRM"))
     roll = science.get("ROLL_REF", header.get("ROLL_REF", science.get("PA_V3", header.get("PA_V3"))))
+    segment, n_segments, integrations = _segment(path, header, science)
     named_background = "BACKGROUND" in (text["target"].upper() + str(header.get("PATTTYPE") or "").upper())
     return Exposure(
         path=path,
@@ -199,7 +215,25 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
         sky=_sky(header),
         background_done=header.get("S_BKDSUB") == "COMPLETE",
         size=path.stat().st_size,
+        segment=segment,
+        n_segments=n_segments,
+        integrations=integrations,
     )
+
+
+def _segment(path: Path, header: Any, science: Any) -> tuple[int, int, tuple[int, int]]:
+    """The last three fields of `Exposure`, which say which integrations a file holds."""
+    held = int(science.get(f"NAXIS{science.get('NAXIS', 0)}", 1) or 1) if science.get("NAXIS", 0) > 2 else 1
+    total = int(_number(header, "EXSEGTOT", 1))
+    segment = segment_number(path.name) or (int(_number(header, "EXSEGNUM", 1)) if total > 1 else 0)
+    first = int(_number(header, "INTSTART"))
+    if segment > 1 and first < 1:
+        raise InputError(
+            f"{path}: segment {segment} without INTSTART; set INTSTART and INTEND to the integrations of the exposure "
+            "that it holds."
+        )
+    first = max(first, 1)
+    return segment, max(total, segment), (first, first + held - 1)
 
 
 def read_exposure(path: str | Path) -> Exposure:
@@ -317,7 +351,8 @@ def one_per_exposure(exposures: Sequence[Exposure], *, preference: Sequence[Stag
             log.warning("%s is there twice; %s is used, %s is not", exposure.root, other.path, exposure.path)
         if other is None or preference.index(exposure.stage) < preference.index(other.stage):
             chosen[exposure.root] = exposure
-    return sorted(chosen.values(), key=lambda e: e.root)
+    kept = whole_or_segments(list(chosen.values()), preference)
+    return sorted(kept, key=lambda e: (e.name, e.segment))
 
 
 def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES) -> list[Exposure]:

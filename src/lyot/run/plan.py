@@ -199,22 +199,25 @@ def _backgrounds_of(item: Assigned, slopes: Mapping[str, Path]) -> list[Path]:
 def _stage2(builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], run_it: bool) -> dict[str, Path]:
     """Add stage 2 of every star exposure; returns the calibrated file of each exposure root."""
     calibrated = {}
+    uncalibrated: dict[str, list[Assigned]] = {}
     for item in with_role(group, Role.SCIENCE, Role.REFERENCE):
         exposure = item.exposure
         if exposure.stage == "calints":
             calibrated[exposure.root] = exposure.path
-            continue
-        if not run_it or exposure.root not in slopes:
-            continue
-        own = slopes[exposure.root]
-        use = builder.config.run.background and not exposure.background_done
-        backgrounds = _backgrounds_of(item, slopes) if use else []
-        name = f"asn/{exposure.root}_image2_asn.json"
-        builder.associations[name] = associations.dump(associations.level2(item, own, backgrounds))
-        sources = [("science", own), *(("background", path) for path in backgrounds)]
-        weight = _WEIGHTS["stage2"] * _pixels(exposure)
-        builder.add("stage2", exposure.root, sources, association=name, weight=weight)
-        calibrated[exposure.root] = builder.product("stage2", exposure.root, "calints")
+        elif run_it and exposure.root in slopes:
+            uncalibrated.setdefault(exposure.name, []).append(item)
+    for exposure_name, files in uncalibrated.items():
+        roots = [item.exposure.root for item in files]
+        own = [slopes[root] for root in roots]
+        use = builder.config.run.background and not files[0].exposure.background_done
+        backgrounds = _backgrounds_of(files[0], slopes) if use else []
+        name = f"asn/{exposure_name}_image2_asn.json"
+        builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
+        sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
+        weight = _WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files)
+        builder.add("stage2", exposure_name, sources, association=name, weight=weight,
+                    makes=[f"{root}_calints.fits" for root in roots])  # fmt: skip
+        calibrated |= {root: builder.product("stage2", root, "calints") for root in roots}
     return calibrated
 
 

@@ -19,6 +19,7 @@ from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import join_segments
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
@@ -130,7 +131,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         references = members.pop("psf", [])
         if models is not user_input:  # once they are stacked nobody needs them one by one
             _forget(models, references)
-        targets, aligned = self._prepare(members["science"], references)
+        targets, aligned = self._prepare(join_segments(members["science"]), references)
         subtracted = self.klip.run(targets, aligned)
         star = self.locate_star.found or at_reference_point(len(targets))
         for e, (target, product) in enumerate(zip(targets, subtracted, strict=True)):

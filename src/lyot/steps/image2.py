@@ -9,7 +9,10 @@ from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipelin
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from lyot.segments import segment_number
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import group_segments
+from lyot.steps.sequence_io import model_name
 from lyot.steps.stage2_background import CORONAGRAPHIC, BackgroundStep, largest_read_variance
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 from lyot.steps.stage3_templates import ERROR_EXTENSION, attach_background, background_of
@@ -26,8 +29,34 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         "bad_pixels": BadPixelStep,
     }
 
+    def process(self, input_data: Any) -> list[JwstDataModel]:
+        """Calibrate the exposures of a level-2 association, one product each.
+
+        Parameters
+        ----------
+        input_data : str, association or CubeModel
+            Slopes. Segments of one exposure may be products of one association: outlying pixels are then looked for
+            in all their integrations together, as in an exposure that is in one file.
+
+        Returns
+        -------
+        list of CubeModel or ImageModel
+            Calibrated exposures.
+        """
+        results: list[JwstDataModel] = super().process(input_data)
+        segments = [m for m in results if segment_number(model_name(m)) and self._looks_for_bad_pixels(m)]
+        for group in group_segments(segments):
+            names = [m.meta.filename for m in group]
+            for model, name in zip(self.bad_pixels.run(group), names, strict=True):
+                model.meta.filename = name
+                results = [model if model_name(m) == name else m for m in results]
+        return results
+
+    def _looks_for_bad_pixels(self, model: JwstDataModel) -> bool:
+        return str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip
+
     def process_exposure_product(self, exp_product: Any, pool_name: str = " ", asn_file: str = " ") -> JwstDataModel:
-        """Calibrate one exposure: the official steps in their order, then the bad pixels.
+        """Calibrate one exposure: the official steps in their order, then the bad pixels (for segments: see `process`).
 
         Parameters
         ----------
@@ -47,7 +76,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
             factor = calibration_factor(noise, largest_read_variance(model))
             error = background_of(model, ERROR_EXTENSION)
             attach_background(model, background * factor, None if error is None else error * factor)
-        if str(model.meta.exposure.type) in CORONAGRAPHIC and not self.bad_pixels.skip:
+        if self._looks_for_bad_pixels(model) and not segment_number(exp_product["name"]):
             model = self.bad_pixels.run(model)
         return model
 

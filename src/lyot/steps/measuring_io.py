@@ -22,6 +22,7 @@ from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.sources import SourceImager
 from lyot.params import describe, from_mapping
 from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, reject
 from lyot.steps.stage3_klip import parse_truncate, sequence_with_references
@@ -255,7 +256,7 @@ def open_reduction(
         raise InputError(
             "the star was subtracted by the official algorithm; measurements need our own (stage3.mode = lyot)."
         )
-    targets = [open_exposure(str(s)) for s in science]
+    targets = open_exposures([str(s) for s in science])
     known = coronagraph_of(targets[0])
     if known is None:
         raise InputError(

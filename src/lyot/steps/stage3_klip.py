@@ -16,6 +16,7 @@ from lyot.errors import ConfigError
 from lyot.params import describe, from_mapping, from_step, spec_from
 from lyot.steps.extra_fits import add_cards, add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import SequenceInput, build_sequence, model_name, open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
 from lyot.steps.stage3_products import detector_cube, science_flags
@@ -65,7 +66,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         Parameters
         ----------
         target : str, CubeModel, or list of CubeModel
-            Science exposures (rolls).
+            Science exposures (rolls); segments of one exposure are joined.
         psfrefs : str or CubeModel
             Registered reference stack.
 
@@ -77,7 +78,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         if self.mode == "official":
             return self._official(target, psfrefs)
         several = is_list(target)
-        targets = [open_exposure(t) for t in (target if several else [target])]
+        targets = open_exposures(target if several else [target])
         references = None if psfrefs is None else open_exposure(psfrefs)
         self.inputs = sequence_with_references(targets, references, throughput=self._throughput(targets[0]))
         choice = from_step(ChoiceParams, self)
@@ -239,7 +240,7 @@ def reduction_plan(
     ReductionPlan
         ``plan.reduce()`` gives the images of stage 3; ``plan.reduce(frames)`` those of other science frames.
     """
-    targets = [open_exposure(s) for s in science]
+    targets = open_exposures(science)
     stack = None if references is None else open_exposure(references)
     throughput = throughput_of(targets[0]) if use_throughput else None
     sequence = sequence_with_references(targets, stack, throughput=throughput).sequence

@@ -21,6 +21,7 @@ from lyot.params import from_step, param, spec_from
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import join_segments, open_exposures
 from lyot.steps.sequence_io import (
     check_same_setting,
     common_windows,
@@ -60,12 +61,14 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         Returns
         -------
         CubeModel
-            All integrations, MJy/sr, (nrefs, ny, nx); metadata of the first exposure.
+            All integrations, MJy/sr, (nrefs, ny, nx); metadata of the first exposure. Segments of one exposure count
+            as one.
         """
         models: Sequence[JwstDataModel] = self.prepare_output(input_files)
         if len(models) == 0:
             raise InputError("no reference exposure to stack; expected at least one member of exptype psf.")
         check_same_setting(models)
+        models = join_segments(models)
         frames = [frames_of(m, dtype=np.float32) for m in models]
         windows = common_windows([f.data.shape[1:] for f in frames], [geometry_of(m).star for m in models])
         cut = [(slice(None), *w) for w in windows]
@@ -128,7 +131,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         """
         if self.mode == "official":
             return super().process(target, psf)
-        targets = [open_exposure(t) for t in (target if is_list(target) else [target])]
+        targets = open_exposures(target if is_list(target) else [target])
         stack = open_exposure(psf)
         shifting = self._shifting(stack)
         frames = frames_of(stack, dtype=np.float64 if shifting else np.float32)

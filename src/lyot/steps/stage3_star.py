@@ -26,6 +26,7 @@ from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, ope
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import Card, add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, geometry_of, model_name, open_exposure
 from lyot.steps.stage3_refs import REFERENCES_TABLE
 from lyot.subtract.sequence import mean_by_group
@@ -158,7 +159,7 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
         CubeModel or None
             The stack.
         """
-        models = [open_exposure(t) for t in targets]
+        models = open_exposures(targets)
         references = None if stack is None else open_exposure(stack)
         self.found = locate_star(models, references, from_step(StarPositionParams, self))
         return references
