@@ -25,6 +25,11 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", _BACKGROUND_WORD.sub("", name.strip()).upper())
 
 
+def names_background(name: str) -> bool:
+    """Whether a target's name ends with a word for background: ``HD-1-BACKGROUND``, ``HD-1-BKG``, ``SKY-2``."""
+    return _BACKGROUND_WORD.search(name.strip()) is not None
+
+
 def find(query: Query, client: MastClient | None = None) -> Listing:
     """Ask the archive for the exposures of a query and for their files.
 

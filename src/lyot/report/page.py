@@ -155,9 +155,10 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
 
 def glow_table(out: Path) -> Table | None:
     """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
-    rows = []
+    rows, units = [], set()
     for path in sorted((out / "stage2").glob("*_background.json")):
         content = json.loads(path.read_text())
+        units.add(str(content.get("unit", "DN/s")))
         for strip in content.get("glow_sticks", []):
             pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
             name = path.name.removesuffix("_background.json")
@@ -165,7 +166,8 @@ def glow_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
-    columns = ("exposure", "strip", "before [DN/s]", "after [DN/s]")
+    unit = " or ".join(sorted(units))
+    columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
     return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
 
 

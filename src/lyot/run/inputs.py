@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lyot.archive.search import names_background
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.run.segments import whole_or_segments
 from lyot.segments import exposure_name, segment_number
@@ -56,7 +57,7 @@ class Exposure:
     program, observation, visit_group : str
         As in the header, with leading zeros.
     is_psf, is_background : bool
-        IS_PSF and BKGDTARG; a background is also told from a target or dither named BACKGROUND.
+        IS_PSF and BKGDTARG; a background is also one whose target or dither is named so (BACKGROUND, -BKG, -SKY).
     roll : float or None
         ROLL_REF (else PA_V3), degrees; None where absent.
     n_integrations, n_groups : int
@@ -76,6 +77,8 @@ class Exposure:
         0 and 1 for a whole exposure.
     integrations : (first, last)
         Numbers of the file's integrations in the exposure, from 1 (INTSTART, INTEND).
+    background_keyword : str
+        S_BKDSUB; empty where absent.
     """
 
     path: Path
@@ -105,6 +108,7 @@ class Exposure:
     segment: int = 0
     n_segments: int = 1
     integrations: tuple[int, int] = (1, 1)
+    background_keyword: str = ""
 
     @property
     def name(self) -> str:
@@ -198,7 +202,9 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     acquisition = text["exposure_type"].endswith(("TACQ", "TACONFIRM"))
     roll = science.get("ROLL_REF", header.get("ROLL_REF", science.get("PA_V3", header.get("PA_V3"))))
     segment, n_segments, integrations = _segment(path, header, science)
-    named_background = "BACKGROUND" in (text["target"].upper() + str(header.get("PATTTYPE") or "").upper())
+    named_background = names_background(text["target"]) or "BACKGROUND" in (
+        text["target"].upper() + str(header.get("PATTTYPE") or "").upper()
+    )
     return Exposure(
         path=path,
         root=exposure_root(path),
@@ -218,6 +224,7 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
         segment=segment,
         n_segments=n_segments,
         integrations=integrations,
+        background_keyword=str(header.get("S_BKDSUB") or "").strip(),
     )
 
 

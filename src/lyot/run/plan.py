@@ -11,6 +11,7 @@ from typing import Any
 from lyot.errors import InputError, unknown_name
 from lyot.params import describe
 from lyot.run import associations
+from lyot.run.background_state import BackgroundStates, background_states
 from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.config import Config, parse_stages
 from lyot.run.crds import Calibration
@@ -38,6 +39,9 @@ CHECKSUMS = ".checksums.json"
 """File in the output folder that remembers the checksums of the inputs."""
 
 _WEIGHTS = {"stage1": 1.0, "stage2": 0.4, "stage3": 2.0}
+CALIBRATING = ("assign_wcs", "flat_field", "photom", "resample")
+"""Steps of stage 2 that calints have been through."""
+
 _BACKGROUNDS = (Role.SCIENCE_BACKGROUND, Role.REFERENCE_BACKGROUND, Role.BACKGROUND)
 
 
@@ -196,14 +200,19 @@ def _backgrounds_of(item: Assigned, slopes: Mapping[str, Path]) -> list[Path]:
     return found
 
 
-def _stage2(builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], run_it: bool) -> dict[str, Path]:
+def _stage2(
+    builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], states: BackgroundStates, *, run_it: bool
+) -> dict[str, Path]:
     """Add stage 2 of every star exposure; returns the calibrated file of each exposure root."""
     calibrated = {}
     uncalibrated: dict[str, list[Assigned]] = {}
+    holding: dict[str, list[Assigned]] = {}
     for item in with_role(group, Role.SCIENCE, Role.REFERENCE):
         exposure = item.exposure
         if exposure.stage == "calints":
             calibrated[exposure.root] = exposure.path
+            if exposure.root in states.backgrounds:
+                holding.setdefault(exposure.name, []).append(item)
         elif run_it and exposure.root in slopes:
             uncalibrated.setdefault(exposure.name, []).append(item)
     for exposure_name, files in uncalibrated.items():
@@ -218,7 +227,33 @@ def _stage2(builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, P
         builder.add("stage2", exposure_name, sources, association=name, weight=weight,
                     makes=[f"{root}_calints.fits" for root in roots])  # fmt: skip
         calibrated |= {root: builder.product("stage2", root, "calints") for root in roots}
+    for exposure_name, files in holding.items():
+        calibrated |= _subtract_from_calints(builder, exposure_name, files, states)
     return calibrated
+
+
+def _subtract_from_calints(
+    builder: _Builder, exposure_name: str, files: Sequence[Assigned], states: BackgroundStates
+) -> dict[str, Path]:
+    """Add the background subtraction alone, of an exposure that is calibrated already; returns its new files."""
+    roots = [item.exposure.root for item in files]
+    own = [item.exposure.path for item in files]
+    backgrounds = list(states.backgrounds[roots[0]])
+    name = f"asn/{exposure_name}_image2_asn.json"
+    builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
+    given = builder.config.stages["stage2"]
+    steps = {**given.get("steps", {})}
+    for step in CALIBRATING:
+        steps[step] = {**steps.get(step, {}), "skip": True}
+    arguments = {**given, "steps": steps}
+    sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
+    builder.add(
+        "stage2", exposure_name, sources,
+        association=name, weight=_WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files),
+        makes=[f"{root}_calints.fits" for root in roots], arguments=arguments,
+        parameters=effective_parameters("stage2", arguments),
+    )  # fmt: skip
+    return {root: builder.product("stage2", root, "calints") for root in roots}
 
 
 def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[str, Path]) -> None:
@@ -377,7 +412,10 @@ def make_plan(
     builder = _Builder(out, config, calibration or Calibration(), digests)
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
-        calibrated = _stage2(builder, group, slopes, 2 in stages)
+        states = background_states(group, given=config.run.calints_background, subtract=config.run.background)
+        for line in states.lines:
+            log.warning("%s", line)
+        calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         if 3 in stages:
             _stage3(builder, group, calibrated)
     if not builder.tasks:
