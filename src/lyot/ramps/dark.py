@@ -15,6 +15,9 @@ from lyot.ramps._threads import over_rows
 
 log = logging.getLogger(__name__)
 
+MIN_FITTED = 5
+"""Fewest groups that a line is fitted to, where the dark has as many."""
+
 
 @dataclass(frozen=True)
 class GroupTiming:
@@ -55,11 +58,13 @@ def dark_reference(data: NDArray[np.float32], flags: NDArray[np.uint32], timing:
     return DarkReference(cube, image, timing)
 
 
-def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkReference | None:
+def match_dark(
+    dark: DarkReference, n_groups: int, timing: GroupTiming, *, extrapolation: str = "last"
+) -> DarkReference | None:
     """Bring a dark to the groups of an exposure.
 
-    A dark that is too short is extrapolated with its last difference; one of the same timing is used as it is; one of
-    shorter groups is averaged.
+    A dark that is too short is extrapolated; one of the same timing is used as it is; one of shorter groups is
+    averaged.
 
     Parameters
     ----------
@@ -69,6 +74,10 @@ def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkR
         Groups of the exposure.
     timing : GroupTiming
         Of the exposure.
+    extrapolation : {"last", "fit"}, optional
+        With the last difference, as officially, or with a line fitted to the last quarter of the groups. The difference
+        of two groups carries their noise, which grows with every group that is added and gives every pixel (and, where
+        the noise is common to a row, every row) a slope of its own.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkR
         log.warning("Not enough data in dark reference file to match to science data.")
         log.warning("Dark reference will be extrapolated to match length of science file.")
         per_group = dark.timing.nframes + dark.timing.groupgap
-        data = _extrapolate(data, -(-(missing + dark.timing.groupgap) // per_group))
+        n_more = -(-(missing + dark.timing.groupgap) // per_group)
+        data = _extrapolate_line(data, n_more) if extrapolation == "fit" else _extrapolate(data, n_more)
     if dark.timing.nframes > timing.nframes or dark.timing.groupgap > timing.groupgap:
         return None
     if np.isnan(data).any():
@@ -97,6 +107,19 @@ def _extrapolate(data: NDArray[np.floating[Any]], n_more: int) -> NDArray[np.flo
     rate = data[:, -1] - data[:, -2]
     steps = np.arange(1, n_more + 1).reshape(1, -1, 1, 1)
     return np.concatenate((data, steps * rate[:, None] + data[:, -1:]), axis=1, dtype=np.float64)
+
+
+def _extrapolate_line(data: NDArray[np.floating[Any]], n_more: int) -> NDArray[np.floating[Any]]:
+    """Append `n_more` groups of the line through the last quarter of the groups (five at least, where there are)."""
+    n = data.shape[1]
+    used = min(n, max(-(-n // 4), MIN_FITTED))
+    if used < 2:
+        return np.concatenate((data, np.repeat(data[:, -1:], n_more, axis=1)), axis=1, dtype=np.float64)
+    tail = data[:, -used:].astype(np.float64)
+    time = np.arange(used) - 0.5 * (used - 1)
+    slope = np.tensordot(time, tail, axes=(0, 1)) / float(time @ time)
+    steps = (time[-1] + np.arange(1, n_more + 1)).reshape(1, -1, 1, 1)
+    return np.concatenate((data, tail.mean(axis=1)[:, None] + steps * slope[:, None]), axis=1, dtype=np.float64)
 
 
 def _average(data: NDArray[np.floating[Any]], n_groups: int, timing: GroupTiming) -> NDArray[np.float32]:

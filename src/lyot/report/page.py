@@ -24,8 +24,11 @@ from lyot.report.measured import (
     outdated_section,
     read_table,
 )
+from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
+from lyot.report.quality import quality_rows, read_quality
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
+from lyot.run.background_state import state_advice
 from lyot.run.inputs import one_per_exposure, read_exposure
 from lyot.run.manifest import FILE_NAME, Manifest, Record, write_text
 from lyot.run.roles import Assigned, advice, sort_roles
@@ -132,6 +135,24 @@ def references_table(out: Path) -> Table | None:
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 
 
+def quality_table(out: Path) -> Table | None:
+    """Flagged fraction of every exposure as a table of the page."""
+    rows = quality_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Fraction of the field that is not usable (of slopes: of the whole frame, flagged DO_NOT_USE). The star's "
+        "light is relative to the other integrations of the exposure."
+    )
+    return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
+
+
+def warnings_table(out: Path) -> Table | None:
+    """Warnings about the input as a table of the page."""
+    rows = tuple((cell(w["code"]), cell(w["text"])) for w in read_quality(out)["warnings"])
+    return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
+
+
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
     """The exposures and their roles as a table of the page."""
     rows = []
@@ -143,7 +164,8 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
         values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
-    notes = " ".join(line[0].upper() + line[1:] for line in advice(assigned))
+    lines = [*advice(assigned), *state_advice(assigned)]
+    notes = " ".join(line[0].upper() + line[1:] for line in lines)
     return Table("Exposures", "exposures", columns, tuple(rows), notes)
 
 
@@ -269,10 +291,20 @@ def write_report(out: str | Path) -> Path:
         subtitle=subtitle,
         answer=headline,
         answer_details=details,
-        lead_tables=[t for t in (companions_table(out), budget_table(out), sources_table(sources)) if t],
+        lead_tables=[
+            t for t in (warnings_table(out), companions_table(out), budget_table(out), sources_table(sources)) if t
+        ],
         sections=sections,
         tables=[
-            t for t in (exposures_table(assigned), references_table(out), glow_table(out), timings_table(records)) if t
+            t
+            for t in (
+                exposures_table(assigned),
+                quality_table(out),
+                references_table(out),
+                glow_table(out),
+                timings_table(records),
+            )
+            if t
         ],
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",

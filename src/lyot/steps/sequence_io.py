@@ -276,6 +276,7 @@ def build_sequence(
     references: Sequence[JwstDataModel],
     *,
     throughput: NDArray[np.float64] | None = None,
+    frames: Sequence[Frames] | None = None,
 ) -> SequenceInput:
     """Make the arrays of stage 3 from science and reference exposures.
 
@@ -288,6 +289,8 @@ def build_sequence(
         Calibrated exposures; references may be empty, and may be one stack.
     throughput : (ny, nx) float64 ndarray, optional
         Off-axis throughput on the pixels of the first science exposure.
+    frames : sequence of Frames, optional
+        Integrations of the science exposures as they are used; as in the files by default.
 
     Raises
     ------
@@ -298,7 +301,7 @@ def build_sequence(
         raise InputError("no science exposure; expected at least one member of exptype science.")
     check_same_setting([*targets, *references])
     geometries = [geometry_of(m) for m in targets]
-    science = [frames_of(m, dtype=np.float32) for m in targets]
+    science = [frames_of(m, dtype=np.float32) for m in targets] if frames is None else list(frames)
     refs = [frames_of(m, dtype=np.float32) for m in references]
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)

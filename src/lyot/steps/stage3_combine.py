@@ -77,7 +77,8 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         if self.save_rolls and len(models) > 1:
             k = result.index()
             for e, model in enumerate(models):
-                image = sky_image(model, sky_grid(result, where), result.rolls[k, e], None)
+                variance = None if result.roll_variance is None else result.roll_variance[k, e]
+                image = sky_image(model, sky_grid(result, where), result.rolls[k, e], variance)
                 finish(image, [model], result, star=None if self.star is None else self.star.of(e))
                 products.append((f"roll{e + 1:02d}_i2d", image))
         return products

@@ -16,6 +16,7 @@ from lyot.errors import ConfigError
 from lyot.params import describe, from_mapping, from_step, spec_from
 from lyot.steps.extra_fits import add_cards, add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.quality import usable_frames
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import SequenceInput, build_sequence, model_name, open_exposure
 from lyot.steps.stage3_choice import ChoiceParams, choose_parameters, ranking_table, reject
@@ -204,7 +205,8 @@ def sequence_with_references(
     throughput: NDArray[np.float64] | None = None,
 ) -> SequenceInput:
     """Arrays of the science exposures and of a reference stack, whose table tells the exposure of each plane."""
-    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput)
+    frames = [usable_frames(t).frames for t in targets]
+    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput, frames=frames)
     table = None if references is None else read_table(references, REFERENCES_TABLE)
     if table is None or len(table) != inputs.sequence.n_references:
         return inputs

@@ -26,6 +26,7 @@ from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, ope
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import Card, add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.quality import usable_frames
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, build_sequence, geometry_of, model_name, open_exposure
 from lyot.steps.stage3_refs import REFERENCES_TABLE
@@ -289,7 +290,8 @@ def fit_exposures(
     known = _coronagraph(targets[0])
     if known.kind != "4QPM":
         raise InputError("the Lyot spot hides the star.")
-    sequence = build_sequence(targets, [] if stack is None else [stack]).sequence
+    used = [usable_frames(t).frames for t in targets]
+    sequence = build_sequence(targets, [] if stack is None else [stack], frames=used).sequence
     center = sequence.mask_center
     assert center is not None and sequence.references is not None and sequence.reference_exposure is not None
     dx, dy = geometry.offset_grid(sequence.shape, center)

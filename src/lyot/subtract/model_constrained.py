@@ -99,6 +99,7 @@ def reduce_with_models(
         throughput=base.throughput,
         center=base.center,
         pixel_scale=base.pixel_scale,
+        roll_variance=base.roll_variance,
     )
     return ModelConstrainedResult(amplitudes, covariance, reduction, without)
 
