@@ -85,6 +85,7 @@ def test_a_missing_segment_is_named(tmp_path):
     files = split(write_sequence(tmp_path), "uncal", parts=((1, 2), (3, 5), (6, 6)))
     files[1].unlink()
     sentence = f"{SCIENCE}_mirimage: segment 2 of 3 is missing; the integrations in it are not used."
+    assert make_plan([tmp_path], tmp_path / "out", load_config()).notes == (sentence,)
     assert advice(sort_roles(find_exposures([tmp_path]))) == [sentence]
     files[2].unlink()
     sentence = f"{SCIENCE}_mirimage: segments 2, 3 of 3 are missing; the integrations in them are not used."

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from lyot.report.quality import quality_rows, read_quality
 from lyot.steps.coron3 import Coron3Pipeline
-from lyot.steps.quality import usable_frames
+from lyot.steps.quality import assess, usable_frames
 from lyot.steps.stage3_refs import StackRefsStep
 from lyot.subtract.quality import UNEVEN
 from tests.steps.stage23_synthetic import NOISE, SHAPE, planet_pixel, point, sequence, write_association
@@ -138,5 +138,19 @@ def test_the_terminal_shows_the_warnings(tmp_path, capsys):
 
     path = tmp_path / "x_quality.json"
     path.write_text(json.dumps({"warnings": [{"text": "a.fits: integration 2 is left out."}], "exposures": []}))
-    _show_warnings(SimpleNamespace(products=lambda kind, suffix: [path]))
-    assert capsys.readouterr().err == "Warning: a.fits: integration 2 is left out.\n"
+    plan = SimpleNamespace(notes=("jw1: segment 2 of 3 is missing.",))
+    _show_warnings(SimpleNamespace(products=lambda kind, suffix: [path], plan=plan))
+    assert capsys.readouterr().err == (
+        "Note: jw1: segment 2 of 3 is missing.\nWarning: a.fits: integration 2 is left out.\n"
+    )
+
+
+def test_flagged_fraction_of_single_integrations():
+    """Of the pixels that any exposure has data at: what none sees (the field stop) does not count."""
+    science, _ = sequence(np.random.default_rng(59), nints=1)
+    for model in science:
+        model.dq[:, :30] = 1
+    science[1].dq[:, 30:36] = 1  # 6 of the 60 rows that are left
+    rows, findings = assess(science, "science")
+    assert [r["flagged"] for r in rows] == [[0.0], [0.1]]
+    assert findings == []

@@ -55,9 +55,11 @@ def _show_detections(result: RunResult) -> None:
 
 
 def _show_warnings(result: RunResult) -> None:
-    """Print what was found about the input, from the JSON next to the products of stage 3."""
+    """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
     import json
 
+    for note in result.plan.notes:
+        typer.echo(f"Note: {note}", err=True)
     for path in result.products("stage3", "_quality.json"):
         for warning in json.loads(path.read_text())["warnings"]:
             typer.echo(f"Warning: {warning['text']}", err=True)

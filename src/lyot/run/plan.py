@@ -30,6 +30,7 @@ from lyot.run.measure_stages import (
 )
 from lyot.run.pipelines import effective_parameters
 from lyot.run.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.run.segments import missing_segments
 from lyot.run.sources import source_digest
 from lyot.run.tasks import Task
 
@@ -65,6 +66,8 @@ class Plan:
         Checksums of the input files.
     checksums : Checksums
         The same as they can be remembered for the next time.
+    notes : tuple of str
+        What is missing, or done to make exposures alike: one sentence each.
     """
 
     out: Path
@@ -75,6 +78,7 @@ class Plan:
     calibration: Calibration
     digests: Mapping[str, str]
     checksums: Checksums
+    notes: tuple[str, ...] = ()
 
     def source_key(self, path: str) -> str:
         """Checksum of an input file; empty for a product of the run itself."""
@@ -410,19 +414,21 @@ def make_plan(
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
+    notes = missing_segments([a.exposure for a in group])
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
         states = background_states(group, given=config.run.calints_background, subtract=config.run.background)
-        for line in states.lines:
-            log.warning("%s", line)
+        notes += states.lines
         calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         if 3 in stages:
             _stage3(builder, group, calibrated)
+    for line in notes:
+        log.warning("%s", line)
     if not builder.tasks:
         kinds = sorted({a.exposure.stage for a in group})
         raise InputError(f"stage {config.run.stages} has nothing to do: the input is {' and '.join(kinds)}.")
     return Plan(
         out=out, config=config, exposures=tuple(assigned), tasks=tuple(builder.tasks.values()),
         associations=builder.associations, calibration=builder.calibration,
-        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums,
+        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums, notes=tuple(notes),
     )  # fmt: skip

@@ -134,19 +134,22 @@ def assess(models: Sequence[JwstDataModel], role: str) -> tuple[list[dict[str, A
     models : sequence of CubeModel
         Calibrated exposures, segments joined.
     role : str
-        For the rows: science or psf.
+        For the rows: science or psf. The flagged fraction is of the pixels that any exposure of the role has data at.
     """
     rows: list[dict[str, Any]] = []
     findings: list[Finding] = []
-    for model in models:
+    good = [np.isfinite(frames_of(model, dtype=np.float32).data) for model in models]
+    for model, pixels in zip(models, good, strict=True):
         usable = usable_frames(model)
         quality = usable.quality
+        field = np.any([g.any(axis=0) for g in good if g.shape[1:] == pixels.shape[1:]], axis=0)
+        flagged = 1.0 - pixels[:, field].mean(axis=1) if field.any() else np.ones(len(pixels))
         rows.append(
             {
                 "file": model_name(model),
                 "exposure": exposure_name(Path(model_name(model)).stem),
                 "role": role,
-                "flagged": [round(float(f), 5) for f in quality.flagged],
+                "flagged": [round(float(f), 5) for f in flagged],
                 "brightness": [None if not np.isfinite(b) else round(float(b), 4) for b in quality.brightness],
                 "used": [bool(u) for u in quality.use],
             }
