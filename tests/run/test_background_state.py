@@ -145,7 +145,11 @@ def test_the_plan_subtracts_from_those_that_need_it(tmp_path):
 def test_a_background_that_only_its_name_declares(tmp_path, name):
     path = write_exposure(tmp_path / "a_rateints.fits", "rateints", TARGPROP=name, BKGDTARG=False)
     assert read_exposure(path).is_background
-    star = write_exposure(tmp_path / "b_rateints.fits", "rateints", TARGPROP="SKYLARK-65426")
+
+
+@pytest.mark.parametrize("name", ["SKYLARK-65426", "V-KAMENSKY", "BKG-HUNTER-5A"])
+def test_a_star_whose_name_only_looks_like_background(tmp_path, name):
+    star = write_exposure(tmp_path / "b_rateints.fits", "rateints", TARGPROP=name)
     assert not read_exposure(star).is_background
 
 

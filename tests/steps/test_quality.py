@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from lyot.errors import InputError
 from lyot.report.quality import quality_rows, read_quality
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.quality import assess, usable_frames
@@ -84,6 +85,14 @@ def test_faults_are_found_named_and_left_out(tmp_path):
     shown = {row[0]: row for row in quality_rows(out.parent)}
     assert shown["jw01001001001"][4] == "integration 2"
     assert float(shown["jw01001002001"][2].split(", ")[3]) == pytest.approx(70, abs=2)  # percent, 9000 pixels: 0.5
+
+
+def test_science_of_one_group_is_refused(tmp_path):
+    science, references = sequence(np.random.default_rng(60))
+    science[1].meta.exposure.ngroups = 1
+    science[1].data += 33000.0
+    with pytest.raises(InputError, match=r"jw01001002001.* \(NGROUPS = 1\) have no slope; .* Leave this science expo"):
+        reduce(tmp_path / "one", science, references)
 
 
 def test_an_exposure_without_errors(tmp_path):

@@ -27,7 +27,8 @@ def plain_name(name: str) -> str:
 
 def names_background(name: str) -> bool:
     """Whether a target's name ends with a word for background: ``HD-1-BACKGROUND``, ``HD-1-BKG``, ``SKY-2``."""
-    return _BACKGROUND_WORD.search(name.strip()) is not None
+    found = _BACKGROUND_WORD.search(name.strip())
+    return found is not None and (found.start() == 0 or not found[0][0].isalnum())
 
 
 def find(query: Query, client: MastClient | None = None) -> Listing:

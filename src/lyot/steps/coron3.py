@@ -155,6 +155,10 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         references[:] = without_one_group(references)
         for finding in self._quality[1]:
             log.warning("%s", finding.text)
+        science = {row["file"] for row in self._quality[0] if row["role"] == "science"}
+        worthless = [f for f in self._quality[1] if f.code == "one group" and f.file in science]
+        if worthless:
+            raise InputError(f"{worthless[0].text} Leave this science exposure out.")
 
     def _write_quality(self, product: JwstDataModel) -> None:
         """Count the findings in the header; write them to JSON next to the products."""
