@@ -141,8 +141,8 @@ def quality_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = (
-        "Fraction of the field that is not usable (of slopes: of the whole frame, flagged DO_NOT_USE). The star's "
-        "light is relative to the other integrations of the exposure."
+        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
+        "the exposure."
     )
     return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
 

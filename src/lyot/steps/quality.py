@@ -134,16 +134,14 @@ def assess(models: Sequence[JwstDataModel], role: str) -> tuple[list[dict[str, A
     models : sequence of CubeModel
         Calibrated exposures, segments joined.
     role : str
-        For the rows: science or psf. The flagged fraction is of the pixels that any exposure of the role has data at.
+        For the rows: science or psf. The flagged fraction is of all pixels of the frame.
     """
     rows: list[dict[str, Any]] = []
     findings: list[Finding] = []
-    good = [np.isfinite(frames_of(model, dtype=np.float32).data) for model in models]
-    for model, pixels in zip(models, good, strict=True):
+    for model in models:
         usable = usable_frames(model)
         quality = usable.quality
-        field = np.any([g.any(axis=0) for g in good if g.shape[1:] == pixels.shape[1:]], axis=0)
-        flagged = 1.0 - pixels[:, field].mean(axis=1) if field.any() else np.ones(len(pixels))
+        flagged = 1.0 - np.isfinite(frames_of(model, dtype=np.float32).data).mean(axis=(1, 2))
         rows.append(
             {
                 "file": model_name(model),
