@@ -27,6 +27,7 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     _show_detections(result)
+    _show_warnings(result)
     _write_report(result)
     return result
 
@@ -43,6 +44,17 @@ def _show_detections(result: RunResult) -> None:
                 f'source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
                 f"S/N {row['snr']:.1f} ({row['kl_modes']} KL modes)"
             )
+
+
+def _show_warnings(result: RunResult) -> None:
+    """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
+    import json
+
+    for note in result.plan.notes:
+        typer.echo(f"Note: {note}", err=True)
+    for path in result.products("stage3", "_quality.json"):
+        for warning in json.loads(path.read_text())["warnings"]:
+            typer.echo(f"Warning: {warning['text']}", err=True)
 
 
 def _write_report(result: RunResult) -> None:

@@ -13,6 +13,7 @@ import jinja2
 from astropy.table import QTable
 
 from lyot.errors import LyotError, MissingInputError
+from lyot.exposures.background_state import state_advice
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
 from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
@@ -26,6 +27,8 @@ from lyot.report.measured import (
     outdated_section,
     read_table,
 )
+from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
+from lyot.report.quality import quality_rows, read_quality
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.version import __version__
@@ -132,6 +135,24 @@ def references_table(out: Path) -> Table | None:
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 
 
+def quality_table(out: Path) -> Table | None:
+    """Flagged fraction of every exposure as a table of the page."""
+    rows = quality_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
+        "the exposure."
+    )
+    return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
+
+
+def warnings_table(out: Path) -> Table | None:
+    """Warnings about the input as a table of the page."""
+    rows = tuple((cell(w["code"]), cell(w["text"])) for w in read_quality(out)["warnings"])
+    return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
+
+
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
     """The exposures and their roles as a table of the page."""
     rows = []
@@ -143,7 +164,8 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
         values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
-    notes = " ".join(line[0].upper() + line[1:] for line in advice(assigned))
+    lines = [*advice(assigned), *state_advice(assigned)]
+    notes = " ".join(line[0].upper() + line[1:] for line in lines)
     return Table("Exposures", "exposures", columns, tuple(rows), notes)
 
 
@@ -155,9 +177,10 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
 
 def glow_table(out: Path) -> Table | None:
     """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
-    rows = []
+    rows, units = [], set()
     for path in sorted((out / "stage2").glob("*_background.json")):
         content = json.loads(path.read_text())
+        units.add(str(content.get("unit", "DN/s")))
         for strip in content.get("glow_sticks", []):
             pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
             name = path.name.removesuffix("_background.json")
@@ -165,7 +188,8 @@ def glow_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
-    columns = ("exposure", "strip", "before [DN/s]", "after [DN/s]")
+    unit = " or ".join(sorted(units))
+    columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
     return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
 
 
@@ -267,10 +291,20 @@ def write_report(out: str | Path) -> Path:
         subtitle=subtitle,
         answer=headline,
         answer_details=details,
-        lead_tables=[t for t in (companions_table(out), budget_table(out), sources_table(sources)) if t],
+        lead_tables=[
+            t for t in (warnings_table(out), companions_table(out), budget_table(out), sources_table(sources)) if t
+        ],
         sections=sections,
         tables=[
-            t for t in (exposures_table(assigned), references_table(out), glow_table(out), timings_table(records)) if t
+            t
+            for t in (
+                exposures_table(assigned),
+                quality_table(out),
+                references_table(out),
+                glow_table(out),
+                timings_table(records),
+            )
+            if t
         ],
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",

@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
+from lyot.exposures.names import exposure_name, segment_number
 from lyot.report import figures
 from lyot.report.products import Product, products, read_cube, read_product, view_of
 
@@ -88,6 +89,8 @@ def short_name(item: Product) -> str:
     words = [f"obs {h['OBSERVTN']}" if h.get("OBSERVTN") else item.name]
     if (h.get("NUMDTHPT") or 1) > 1 and h.get("PATT_NUM"):
         words.append(f"dither {h['PATT_NUM']}")
+    if segment_number(item.name):
+        words.append(f"segment {segment_number(item.name)}")
     words.append(str(h.get("TARGPROP", "")))
     return ", ".join(w for w in words if w)
 
@@ -169,6 +172,10 @@ def _calibrated(out: Path, item: Product) -> Product | None:
         path = out / "stage2" / f"{stem}_calints.fits"
         if path.is_file():
             return read_product(path)
+        files = sorted((out / "stage2").glob("*-seg*_calints.fits"))
+        segments = [p for p in files if exposure_name(p.name) == path.name]
+        if segments:
+            return read_product(segments[0])
     return None
 
 

@@ -21,7 +21,7 @@ from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
-from lyot.subtract.variance import combined_variance, frame_variance
+from lyot.subtract.variance import combined_variance, frame_variance, roll_variance
 from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
 
@@ -154,9 +154,10 @@ class ReductionPlan:
         frames = self.frames(science)
         residuals, variance = self._residuals(frames, with_variance=with_variance)
         rolls, combined, weights = self.combine(residuals)
-        all_variance = None
+        all_variance = of_rolls = None
         if variance is not None:
-            all_variance = combined_variance(self.sequence, variance, self.frame_exposure, self.resamplers, weights)
+            of_rolls = roll_variance(self.sequence, variance, self.frame_exposure, self.resamplers)
+            all_variance = combined_variance(of_rolls, weights)
         throughput = None
         if self.exposure_throughput is not None:
             throughput = np.sum(weights * np.nan_to_num(self.exposure_throughput), axis=0)
@@ -174,6 +175,7 @@ class ReductionPlan:
             throughput=throughput,
             center=self.grid.center,
             pixel_scale=self.grid.pixel_scale,
+            roll_variance=of_rolls,
         )
 
     def reduce_many(
