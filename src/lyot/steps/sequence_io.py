@@ -24,7 +24,7 @@ from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import read_table
-from lyot.steps.stage3_templates import background_template, background_variance
+from lyot.steps.stage3_templates import background_template, background_variance, template_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
@@ -328,6 +328,7 @@ def build_sequence(
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
         templates=background_template(targets, windows[:n]),
+        template_variance=template_variance(targets, windows[:n]),
         background_variance=background_variance(targets, windows[:n]),
     )
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))

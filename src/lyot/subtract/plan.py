@@ -70,7 +70,15 @@ def plan_reduction(
     truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
     expected = None if changes is None else expected_changes(sequence, params, changes, frames)
     models = (
-        zone_models(params, zones, library, truncations, templates=_templates(sequence, params), changes=expected)
+        zone_models(
+            params,
+            zones,
+            library,
+            truncations,
+            templates=_templates(sequence, params),
+            template_variance=_template_variance(sequence, params),
+            changes=expected,
+        )
         if params.strategy == "rdi"
         else None
     )
@@ -207,7 +215,7 @@ class ReductionPlan:
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
-        residuals, _ = self._residuals(frames, with_variance=False)
+        residuals, _ = self._residuals(frames, with_variance=False, signal=True)
         n, n_frames = len(signals), len(self.frame_exposure)
         shape = (len(self.truncations), n, n_frames, *self.sequence.shape)
         by_signal = np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
@@ -275,7 +283,9 @@ class ReductionPlan:
             weights = np.where(total[0] > 0, weight[0] / total[0], 0.0)
         return rolls, combined, weights
 
-    def _residuals(self, frames: FloatArray, *, with_variance: bool) -> tuple[FloatArray, FloatArray | None]:
+    def _residuals(
+        self, frames: FloatArray, *, with_variance: bool, signal: bool = False
+    ) -> tuple[FloatArray, FloatArray | None]:
         flat = frames.reshape(len(frames), -1)
         out = np.full((len(self.truncations), *flat.shape), np.nan)
         found = self.frame_variance() if with_variance else None
@@ -286,7 +296,7 @@ class ReductionPlan:
                 fit = flat[np.ix_(rows, zone.fit)]
                 same = same_pixels(zone)
                 wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
-                out[:, rows[:, None], zone.subtract] = subtract(model, fit, wanted)
+                out[:, rows[:, None], zone.subtract] = subtract(model, fit, wanted, signal=signal)
                 if out_variance is None or variance is None or not isinstance(model, klip.LinearModel):
                     continue
                 coef = klip.coefficients(model, fit)
@@ -384,6 +394,13 @@ def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> Floa
     if sequence.templates is None or not params.use_templates:
         return None
     return np.stack([fill_bad(t).ravel() for t in sequence.templates])
+
+
+def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
+    """Variance of the template, flat; other rolls as references hold the same noise, which they take off."""
+    if sequence.template_variance is None or not params.use_templates or params.strategy != "rdi":
+        return None
+    return np.asarray(sequence.template_variance, dtype=np.float64).ravel()
 
 
 def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:
