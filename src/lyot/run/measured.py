@@ -107,7 +107,7 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
     out = Path(out)
     record = _last_stage3(out, i2d)
     members = _association(out, record)
-    science = [_member(out, record, m["expname"]) for m in members if m["exptype"] == "science"]
+    science = [_subtracted(out, record, m["expname"]) for m in members if m["exptype"] == "science"]
     i2d = _product(out, record, "i2d")
     if i2d is None or not i2d.is_file():
         raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
@@ -115,6 +115,21 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
     subtracted = tuple(out / p.path for p in record.products if p.path.endswith("_psfsub.fits"))
     klcube = _product(out, record, "klcube")
     return MeasuredRun(out, sequence, read_combined(i2d), klcube, subtracted=subtracted, key=record.key)
+
+
+def _subtracted(out: Path, record: Record, name: str) -> Path:
+    """The exposure from which the star was subtracted: with its outliers flagged, where stage 3 did that."""
+    root = Path(name).name.removesuffix(".fits").rsplit("_", 1)[0]
+    flagged = [
+        p.path for p in record.products if p.path.endswith("_crfints.fits") and Path(p.path).name.startswith(root)
+    ]
+    if not flagged:
+        return _member(out, record, name)
+    if not (out / flagged[0]).is_file():
+        raise MissingInputError(
+            f"{out / flagged[0]}: is gone; measurements repeat the reduction of it, run lyot run again."
+        )
+    return out / flagged[0]
 
 
 def _member(out: Path, record: Record, name: str) -> Path:
