@@ -30,7 +30,7 @@ from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
 from lyot.measure.companion import fit_companion
 from lyot.measure.contrast import aperture_response, contrast_curve
-from lyot.measure.detection import detect_sources
+from lyot.measure.detection import detect_in_reduction
 from lyot.measure.noise import snr_map
 from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
@@ -227,8 +227,7 @@ def alarms(seed: int) -> list[dict[str, float]]:
     one = simulate(seed)
     c = one.injector
     params = DetectionParams(threshold=0.0, min_significance=LEVELS[0], outer_radius=5.0)
-    found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, params=params,
-                           template=lambda x, y: c.forward(*c.sky(x, y)))  # fmt: skip
+    found = [d for d in detect_in_reduction(c, one.fwhm, params=params) if d.accepted]
     elements = searched_elements(c.image, c.center, one.fwhm, c.pixel_scale)
     least = min((d.false_alarm for d in found), default=1.0)
     return [
@@ -272,9 +271,8 @@ def completeness(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
         x, y = c.pixel(east, north)
         own = source_snr(c.image, c.forward(east, north), (x, y), c.center, one.fwhm)
         maps = snr_map(c.image, c.center, one.fwhm)
-        found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, maps=(maps,),
-                               params=DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0),
-                               template=lambda px, py, c=c: c.forward(*c.sky(px, py)))  # fmt: skip
+        params = DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0)
+        found = [d for d in detect_in_reduction(c, one.fwhm, maps=maps, params=params) if d.accepted]
         rows.append({
             "seed": seed, "separation": float(curve.separation[i]), "angle": angle, "significance": own.significance,
             "in_map": float(maps.significance()[round(y), round(x)]), "elements": int(curve.elements[i]),

@@ -43,9 +43,15 @@ def detect(
         threshold=threshold, min_significance=min_significance, inner_radius=inner, outer_radius=outer, edge=edge
     )
     found = measure_detections(run, params, all_truncations=all_truncations)
-    if not found:
+    if not any(d.accepted for d in found):
         typer.echo("no source above the threshold")
     for d in found:
+        if not d.accepted:
+            typer.echo(
+                f'no source: separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f}: '
+                f"{d.reason} ({d.status})"
+            )
+            continue
         typer.echo(
             f'separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f} '
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"

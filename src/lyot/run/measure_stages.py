@@ -85,17 +85,16 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
 
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
-    from astropy.table import Table
-
     from lyot.measure.systematics import SystematicParams
     from lyot.run.measure_sections import CompanionSection
     from lyot.run.measurements import measure_companions
+    from lyot.run.measuring import read_detections
     from lyot.run.star import StarSection, load_star
 
     section = from_mapping(CompanionSection, task.arguments["companion"])
     run, copies = _opened(task, folder, out, section.modes)
     guesses = section.guesses()
-    if not guesses and not len(Table.read(run.folder / DETECTIONS, format="ascii.ecsv")):
+    if not guesses and not len(read_detections(run.folder / DETECTIONS)):
         _no_companion(run)
     else:
         star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)

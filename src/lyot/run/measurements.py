@@ -15,7 +15,7 @@ from lyot.errors import InputError
 from lyot.geometry import radius_map, separation_and_pa
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
-from lyot.measure.detection import Detection, DetectionParams, detect_sources
+from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import MassGrid
 from lyot.measure.noise import aperture_signal, snr_map
@@ -32,7 +32,15 @@ from lyot.run.measurement_tables import (
     write_images,
     write_table,
 )
-from lyot.run.measuring import DETECTIONS, SNR_MAP, detection_table, star_error, write_snr_map
+from lyot.run.measuring import (
+    DETECTIONS,
+    SNR_MAP,
+    detection_table,
+    read_detections,
+    shape_model,
+    star_error,
+    write_snr_map,
+)
 
 __all__ = ["MeasuredRun", "measure_companions", "measure_contrast", "measure_detections", "open_run"]
 
@@ -64,7 +72,7 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
             log.warning("%s was measured on an earlier reduction and is left out; fit the companions again", path)
             continue
         sources = []
-        for row in Table.read(path, format="ascii.ecsv"):
+        for row in read_detections(path):
             t = np.radians(float(row["position_angle"]))
             east, north = float(row["separation"]) * np.sin(t), float(row["separation"]) * np.cos(t)
             if name == COMPANIONS:
@@ -234,7 +242,7 @@ def _tell_ambiguous(companions: Sequence[Companion]) -> None:
 
 def _detected(run: MeasuredRun) -> list[tuple[float, float]]:
     path = run.folder / DETECTIONS
-    found = Table.read(path, format="ascii.ecsv") if path.is_file() else []
+    found = read_detections(path) if path.is_file() else []
     if not len(found):
         raise InputError("no source was detected; name a position with --guess SEPARATION,PA.")
     return [(float(row["separation"]), float(row["position_angle"])) for row in found]
@@ -253,14 +261,18 @@ def measure_detections(
         Search the images of all truncations and merge what is found; more false alarms are then to be expected.
     """
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
-    images, modes = injector.image[np.newaxis], [run.sequence.modes]
     if all_truncations and run.klcube is not None and run.klcube.is_file():
         images, modes = read_truncations(run.klcube)
-    detections = detect_sources(
-        images, injector.center, fwhm, injector.pixel_scale, params=params, truncations=modes,
-        template=template_of(run), coverage=run.image.coverage,
-    )  # fmt: skip
+        detections = detect_sources(
+            images, injector.center, fwhm, injector.pixel_scale, params=params, truncations=modes,
+            template=template_of(run), coverage=run.image.coverage,
+        )  # fmt: skip
+    else:
+        detections = detect_in_reduction(
+            injector, fwhm, params=params, truncation=run.sequence.modes, coverage=run.image.coverage
+        )
     table = detection_table(detections, run.image)
+    table.meta["shape_model"] = shape_model(True)
     table.meta.update(provenance(run))
     write_table(table, run.folder / DETECTIONS)
     (run.folder / SNR_MAP).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units as u
@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
-from lyot.measure.detection import Detection, DetectionParams, Template, detect_sources
+from lyot.measure.detection import SOURCE, Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.noise import SignalToNoise, snr_map
+
+if TYPE_CHECKING:
+    from lyot.run.measured import MeasuredRun
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ def star_error(image: CombinedImage) -> float | None:
 
 
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
-    """Detections as a table, highest S/N first, with units and what the measurement was.
+    """Detections as a table with units and what the measurement was: sources, highest S/N first, then what is none.
 
     Parameters
     ----------
@@ -139,6 +142,7 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["position_angle"] = column("position_angle") * u.deg
     table["snr"] = column("snr")
     table["significance"] = column("significance")
+    table["ring_significance"] = column("ring_significance")
     table["x"] = column("x") * u.pix
     table["y"] = column("y") * u.pix
     sky = wcs_of(image.header).pixel_to_world_values(column("x"), column("y"))
@@ -147,13 +151,21 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["kl_modes"] = column("truncation", int)
     table["images"] = column("images", int)
     table["false_alarm"] = column("false_alarm")
+    table["status"], table["reason"] = column("status", str), column("reason", str)
+    table["shape"], table["roll_difference"] = column("shape"), column("roll_difference")
+    table["rolls"] = column("rolls", int)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north",
         "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
-        "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
+        "significance": "Gaussian sigmas, noise from neighboring rings and the references' residuals",
+        "ring_significance": "Gaussian sigmas of snr, from the apertures of the ring alone",
+        "x": "0-based, combined image", "y": "0-based, combined image",
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
         "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
         "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
+        "status": "source; rejected: no point source; extended: part of a disk or other extended light",
+        "reason": "why it is no source", "shape": "deviation from the image of a point source, sigmas",
+        "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
     }.items():  # fmt: skip
         table[name].description = text
     table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
@@ -196,15 +208,41 @@ def measure_products(i2d: Path, folder: Path, params: DetectionParams) -> tuple[
     """
     image = read_combined(i2d)
     whole = snr_map(image.data, image.center, image.fwhm)
-    modes = (int(image.primary.get("KLMODES", -1)),)
-    detections = detect_sources(
-        image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,),
-        template=_template(i2d), coverage=image.coverage,
-    )  # fmt: skip
-    log.info("%d sources above S/N %g in %s", len(detections), params.threshold, i2d.name)
+    modes = int(image.primary.get("KLMODES", -1))
+    run = _reduction(i2d)
+    if run is None:
+        detections = detect_sources(
+            image.data, image.center, image.fwhm, image.pixel_scale, params=params, truncations=(modes,), maps=(whole,),
+            coverage=image.coverage,
+        )  # fmt: skip
+    else:
+        detections = detect_in_reduction(
+            run.sequence.injector, image.fwhm, params=params, truncation=modes, image=image.data, maps=whole,
+            coverage=image.coverage,
+        )  # fmt: skip
+    log.info("%d sources above S/N %g in %s", sum(d.accepted for d in detections), params.threshold, i2d.name)
+    for d in detections:
+        if not d.accepted:
+            log.info("no source: %.3f arcsec, %.2f deg, S/N %.1f: %s (%s)",
+                     d.separation, d.position_angle, d.snr, d.status, d.reason)  # fmt: skip
     write_snr_map(folder / SNR_MAP, image, whole)
-    detection_table(detections, image).write(folder / DETECTIONS, format="ascii.ecsv")
+    table = detection_table(detections, image)
+    table.meta["shape_model"] = shape_model(run is not None)
+    table.write(folder / DETECTIONS, format="ascii.ecsv")
     return detections
+
+
+def shape_model(reduction: bool) -> str:
+    """What the shape of a source is compared with, for the metadata of the table."""
+    return "forward model" if reduction else "Gaussian core of one lambda/D (there is no model of the coronagraph)"
+
+
+def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
+    """Sources of a table of detections; with `all_peaks` also what was rejected or is extended."""
+    table = Table.read(path, format="ascii.ecsv")
+    if all_peaks or "status" not in table.colnames:
+        return table
+    return table[np.asarray(table["status"]).astype(str) == SOURCE]
 
 
 def coverage_of(i2d: Path, data: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -225,12 +263,12 @@ def coverage_of(i2d: Path, data: NDArray[np.float64]) -> NDArray[np.int64]:
     return counts
 
 
-def _template(i2d: Path) -> Template | None:
-    """Forward model of a source, to take found sources out; None where the reduction cannot be repeated."""
-    from lyot.run.measured import open_run, template_of
+def _reduction(i2d: Path) -> MeasuredRun | None:
+    """The reduction, to take found sources out by their forward models; None where it cannot be repeated."""
+    from lyot.run.measured import open_run
 
     try:
-        return template_of(open_run(i2d.parent.parent, i2d=i2d))
+        return open_run(i2d.parent.parent, i2d=i2d)
     except LyotError as error:
         log.info("found sources are masked by circles: %s", error)
         return None

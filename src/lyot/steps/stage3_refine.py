@@ -21,7 +21,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import geometry
 from lyot.errors import ConfigError, ReductionError
 from lyot.instrument import Coronagraph
-from lyot.measure.detection import DetectionParams, detect_sources
+from lyot.measure.detection import DetectionParams, detect_in_reduction
 from lyot.measure.noise import aperture_sums
 from lyot.optics.drift import drift_images
 from lyot.params import from_step, param, spec_from
@@ -256,12 +256,11 @@ def find_sources(plan: ReductionPlan, coronagraph: Coronagraph, pixel_area: floa
     """Sources within `REACH` in the image of the first pass, as ``lyot detect`` finds them."""
     injector = injector_of(plan, off_axis_source(plan.sequence, coronagraph.filter, pixel_area))
     fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
-    found = detect_sources(
-        injector.image, plan.grid.center, fwhm, plan.grid.pixel_scale,
-        params=DetectionParams(outer_radius=REACH, max_sources=MOST_SOURCES),
-        template=lambda x, y: injector.forward(*injector.sky(x, y)),
-    )  # fmt: skip
-    return tuple((d.separation, d.position_angle) for d in found)
+    found = detect_in_reduction(injector, fwhm, params=DetectionParams(outer_radius=REACH, max_sources=MOST_SOURCES))
+    sources = [d for d in found if d.accepted]
+    if len(sources) >= MOST_SOURCES:
+        log.warning("the second pass leaves out the %d sources of highest S/N; there may be more", MOST_SOURCES)
+    return tuple((d.separation, d.position_angle) for d in sources)
 
 
 def star_changes(sequence: CoronagraphicSequence, coronagraph: Coronagraph, drift: float) -> FloatArray | None:
