@@ -9,8 +9,9 @@ from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, snr_map
 from lyot.measure.detection import RollImages, detect_in_reduction
 from lyot.measure.extended import extended_light
+from lyot.measure.noise import aperture_sums
 from lyot.measure.significance import combined_significance, speckle_pattern
-from lyot.measure.vetting import RollFlux, in_one_roll, roll_difference, shape_of
+from lyot.measure.vetting import RollFlux, in_one_roll, prominence, roll_difference, shape_of
 
 FWHM = 4.5
 CENTER = (60.3, 59.1)
@@ -97,6 +98,23 @@ def test_a_disk_is_left_out_of_the_noise_and_is_not_a_source():
     assert sources[0].snr == pytest.approx(empty[0].snr, rel=0.2)
     others = [d for d in masked if not d.accepted]
     assert 1 <= len(others) <= 2 and all(d.status == "extended" for d in others)
+
+
+def test_prominence_tells_a_source_from_a_clump_of_a_ridge():
+    gx, gy = offset_grid(SHAPE, (60.0, 60.0))
+    ridge = np.exp(-0.5 * (gy / 1.9) ** 2) * (1 + 0.3 * np.exp(-0.5 * (gx / 3.0) ** 2))
+    sums = aperture_sums(ridge, FWHM)
+    assert prominence(sums, (60, 60), FWHM) < 0.3 * sums[60, 60]
+    alone = aperture_sums(source(60.0, 60.0), FWHM)
+    assert prominence(alone, (60, 60), FWHM) > 0.85 * alone[60, 60]
+    assert np.isnan(prominence(np.full(SHAPE, np.nan), (60, 60), FWHM))
+
+
+def test_faint_disk_is_found_as_extended():
+    """Its brightest aperture has S/N 20 to 30, and its clumps would be sources."""
+    for seed in range(3):
+        found = detect_sources(noise(30 + seed) + edge_on_disk(8.0), CENTER, FWHM, SCALE, template=source)
+        assert found and all(d.status == "extended" for d in found)
 
 
 def test_noise_and_bright_sources_are_not_extended():

@@ -23,6 +23,7 @@ from lyot.measure.vetting import (
     MISFIT,
     Shape,
     in_one_roll,
+    prominence,
     roll_difference,
     roll_fluxes,
     shape_of,
@@ -43,9 +44,6 @@ MAX_REFUSED = 20
 
 MAX_IN_STRUCTURE = 15
 """Peaks of one extended structure that are looked at."""
-
-STAMP = 12
-"""Half side of the part of a model whose aperture is summed, pixels."""
 
 MODEL_ERROR = 0.2
 """Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
@@ -444,7 +442,7 @@ def _search_image(image: FloatArray, first: SignalToNoise | None, search: _Searc
         if found is None:
             state.refused[peak[1], peak[0]] = True
             continue
-        if _is_new(state, found, peak):
+        if _is_new(state, found, peak, p):
             peaks.append(found)
         _take_out(state, found, peak, model, search)
     return peaks
@@ -471,17 +469,18 @@ def _candidate(state: _Image, sums: FloatArray, search: _Search) -> tuple[int, i
     return _best_peak(sums, state.current.snr, candidates, int(np.ceil(search.fwhm)) | 1)
 
 
-def _is_new(state: _Image, found: _Peak, peak: tuple[int, int]) -> bool:
+def _is_new(state: _Image, found: _Peak, peak: tuple[int, int], p: DetectionParams) -> bool:
     """Whether a peak is to be listed: of an extended structure only the first one that is no source."""
-    label = int(state.structure.labels[peak[1], peak[0]])
+    label = state.structure.holds(*peak)
     if not label or found.status == SOURCE:
         return True
     state.tries[label] = state.tries.get(label, 0) + 1
-    if state.tries[label] >= MAX_IN_STRUCTURE:
+    if state.tries[label] >= MAX_IN_STRUCTURE and label > 0:
         state.excluded |= state.structure.labels == label
-    new = label not in state.named
+    if label in state.named or found.snr < p.threshold or found.significance < p.min_significance:
+        return False
     state.named.add(label)
-    return new
+    return True
 
 
 def _take_out(state: _Image, found: _Peak, peak: tuple[int, int], model: FloatArray | None, search: _Search) -> None:
@@ -489,7 +488,7 @@ def _take_out(state: _Image, found: _Peak, peak: tuple[int, int], model: FloatAr
     shape, fwhm = (state.work.shape[0], state.work.shape[1]), search.fwhm
     dx, dy = offset_grid(shape, peak)
     distance = np.hypot(dx, dy)
-    inside = bool(state.structure.labels[peak[1], peak[0]])
+    inside = bool(state.structure.holds(*peak))
     if found.status != SOURCE:
         state.excluded |= distance <= (1.0 if inside else 2.0) * fwhm
     elif model is None:
@@ -518,8 +517,8 @@ def _measured(
         scale = max(own.scale, 0.0) if np.isfinite(own.scale) else 0.0
         if np.isfinite(own.noise) and own.scale > 0:
             snr, ring, signal, noise = own.snr, own.significance, own.signal, own.noise
-    shape, local = _shape(state, (x, y), model, search)
-    inside = bool(state.structure.labels[iy, ix])
+    shape = _shape(state, (x, y), model, search)
+    inside = bool(state.structure.holds(ix, iy))
     if inside:  # the light that it lies on is not its own
         scale = max(shape.amplitude, 0.0) if np.isfinite(shape.amplitude) else 0.0
     elif snr < p.threshold:
@@ -532,21 +531,14 @@ def _measured(
     if significance < p.min_significance and not inside:
         return None, None
     found = _Peak(x, y, snr, significance, signal, noise, ring, shape=shape.score)
-    stands_out = local / noise >= p.threshold and significance >= p.min_significance
+    stands_out = prominence(sums, peak, search.fwhm) >= p.threshold * noise and significance >= p.min_significance
     return _judged(found, shape, stands_out, inside, state, search), None if model is None else model * scale
 
 
-def _shape(state: _Image, at: tuple[float, float], model: FloatArray | None, search: _Search) -> tuple[Shape, float]:
-    """Shape of a peak, and its aperture flux above the plane that it lies on."""
-    keys = {"exclude": state.not_noise}
+def _shape(state: _Image, at: tuple[float, float], model: FloatArray | None, search: _Search) -> Shape:
     if model is None:
-        shape, model = shape_without_model(state.work, at, search.center, search.fwhm, **keys)
-    else:
-        shape = shape_of(state.work, model, at, search.center, search.fwhm, **keys)
-    x, y = round(at[0]), round(at[1])
-    near = (slice(max(y - STAMP, 0), y + STAMP + 1), slice(max(x - STAMP, 0), x + STAMP + 1))
-    sums = aperture_sums(model[near], search.fwhm)
-    return shape, shape.amplitude * float(sums[y - near[0].start, x - near[1].start])
+        return shape_without_model(state.work, at, search.center, search.fwhm, exclude=state.not_noise)[0]
+    return shape_of(state.work, model, at, search.center, search.fwhm, exclude=state.not_noise)
 
 
 def _judged(found: _Peak, shape: Shape, stands_out: bool, inside: bool, state: _Image, search: _Search) -> _Peak:

@@ -14,18 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lyot.geometry import radius_map
+from lyot.geometry import offset_grid, radius_map
 from lyot.measure.noise import FloatArray, aperture_sums
 
-LEVEL = 3.0
+LEVEL = 2.5
 """Aperture flux at which a pixel belongs to a structure, robust standard deviations of its ring."""
 
-LIGHT = 6.0
-"""Minimum light of a structure over that in its brightest aperture. A point source has 2.5, and up to 5 when its
-whole diffraction pattern next to a boundary of a four-quadrant mask is above the noise."""
+LIGHT = (3.5, 6.0)
+"""Minimum light of a structure over that in its brightest aperture, for peaks of `BRIGHT` robust standard deviations.
+A point source has 2.5, and up to 5 when the whole of its diffraction pattern next to a boundary of a four-quadrant mask
+is above the noise."""
+
+BRIGHT = (30.0, 300.0)
+"""Peaks for which the limits hold, standard deviations; between them it rises with the logarithm."""
 
 LENGTH = 3.0
 """Minimum extent of a structure, resolution elements."""
+
+ELONGATION = 4.0
+"""Minimum ratio of the extent along and across a line through the star of structures that are an edge-on disk."""
+
+AXIS_WIDTH = 1.5
+"""Half-width of the disk's axis, resolution elements."""
+
+AXIS_LABEL = -1
+"""What `ExtendedLight.holds` gives for pixels on the axis alone."""
 
 ROUNDS = 3
 """Passes: the ring's own scatter is known better once the structure is left out."""
@@ -43,10 +56,19 @@ class ExtendedLight:
     labels : (ny, nx) int32 ndarray
         Number of the structure at each pixel, from 1; 0 outside of all.
     count : int
+    axis : (ny, nx) bool ndarray or None
+        Pixels along the common axis of structures that lie on a line through the star: an edge-on disk goes on there,
+        below the noise; None where there is no such line.
     """
 
     labels: NDArray[np.int32]
     count: int
+    axis: NDArray[np.bool_] | None = None
+
+    def holds(self, x: int, y: int) -> int:
+        """Number of the structure that a peak may belong to: on it, or on the axis of an edge-on disk; 0: none."""
+        label = int(self.labels[y, x])
+        return AXIS_LABEL if not label and self.axis is not None and self.axis[y, x] else label
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -82,12 +104,29 @@ def extended_light(image: FloatArray, center: tuple[float, float], fwhm: float) 
         level, scatter = _ring_level(sums, ring, labels == 0)
         with np.errstate(invalid="ignore"):
             high = (sums - level) > LEVEL * scatter
-        found, n = _structures(image, sums - level, level, high, fwhm)
+        found, n = _structures(image, sums - level, level, scatter, high, fwhm)
         same = np.array_equal(found > 0, labels > 0)
         labels, count = found, n
         if same or n == 0:
             break
-    return ExtendedLight(labels, count)
+    return ExtendedLight(labels, count, _axis(labels > 0, image, center, fwhm) if count else None)
+
+
+def _axis(
+    mask: NDArray[np.bool_], image: FloatArray, center: tuple[float, float], fwhm: float
+) -> NDArray[np.bool_] | None:
+    """Pixels along the line through the star that all structures lie on; None if they do not."""
+    dx, dy = offset_grid((image.shape[0], image.shape[1]), center)
+    light = np.where(mask & np.isfinite(image), np.maximum(image, 0.0), 0.0) / np.maximum(np.hypot(dx, dy), 1.0)
+    if light.sum() <= 0:
+        return None
+    moments = np.array([[np.sum(light * dx * dx), np.sum(light * dx * dy)], [0.0, np.sum(light * dy * dy)]])
+    moments[1, 0] = moments[0, 1]
+    values, vectors = np.linalg.eigh(moments / light.sum())
+    if values[1] < ELONGATION**2 * values[0]:
+        return None
+    across = dx * vectors[0, 0] + dy * vectors[1, 0]
+    return np.asarray(np.abs(across) <= AXIS_WIDTH * fwhm)
 
 
 def _ring_level(sums: FloatArray, ring: NDArray[np.intp], use: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
@@ -107,7 +146,7 @@ def _ring_level(sums: FloatArray, ring: NDArray[np.intp], use: NDArray[np.bool_]
 
 
 def _structures(
-    image: FloatArray, excess: FloatArray, level: FloatArray, high: NDArray[np.bool_], fwhm: float
+    image: FloatArray, excess: FloatArray, level: FloatArray, scatter: FloatArray, high: NDArray[np.bool_], fwhm: float
 ) -> tuple[NDArray[np.int32], int]:
     """Connected regions of high apertures that hold more light than a point source of their peak could."""
     regions, n = ndimage.label(high, structure=np.ones((3, 3)))
@@ -118,7 +157,10 @@ def _structures(
     light = np.where(np.isfinite(image), image, 0.0) - np.nan_to_num(level) / area
     total = ndimage.sum_labels(light, regions, np.arange(1, n + 1))
     peak = ndimage.maximum(np.where(high, excess, -np.inf), regions, np.arange(1, n + 1))
-    for index in np.flatnonzero(total > LIGHT * peak):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sigmas = ndimage.maximum(np.where(high, excess / scatter, 0.0), regions, np.arange(1, n + 1))
+    limit = np.interp(np.log(np.maximum(sigmas, 1.0)), np.log(BRIGHT), LIGHT)
+    for index in np.flatnonzero(total > limit * peak):
         region = regions == index + 1
         rows, columns = np.nonzero(region)
         if np.hypot(np.ptp(rows), np.ptp(columns)) < LENGTH * fwhm:

@@ -8,7 +8,7 @@ science image sets the scale of that map, from the apertures within `REACH` of t
 
 The ratio of the source's aperture to that noise follows Student's t with one degree of freedom less than there are
 elements in the annulus, `MOST_FREEDOM` at most. This was calibrated on planet-free sequences of four settings of the
-simulator (`benchmarks/significance.py`).
+simulator (``benchmarks/measure_truth.py significance``).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ RING_WEIGHT = 30.0
 """Weight of the ring's mean in the references' power, in reference exposures. Their pattern scatters by itself: with a
 weight of 9 there are twice as many peaks beyond 4.5 sigmas in planet-free images as there should be."""
 
-MOST_FREEDOM = 60.0
+MOST_FREEDOM = 40.0
 """Maximum number of degrees of freedom: residual starlight has heavier tails than Gaussian noise. Without it there are
-1.4 to 1.8 times as many peaks beyond 3 to 4 sigmas in planet-free images as there should be, with 30 half as many."""
+1.4 to 1.8 times as many peaks beyond 3 to 4 sigmas in planet-free images as there should be; with it, 0.7 to 1.0."""
 
 APART = 1.5
 """Apertures nearer to the source are left out, resolution elements."""

@@ -36,6 +36,9 @@ MAX_PLACES = 400
 APART = 2.0
 """Other places are at least so far from the source, resolution elements."""
 
+BESIDE = 1.25
+"""Distance of the apertures that a peak on extended light is compared with, resolution elements."""
+
 MIN_LIGHT = 0.25
 """Rolls in which a source keeps less than this part of the light of the brightest are not compared: it is behind a
 boundary of the mask there."""
@@ -203,6 +206,34 @@ def shape_without_model(
     shapes = [shape_of(image, core, at, center, fwhm, exclude=exclude) for core in cores]
     best = min(range(len(cores)), key=lambda k: np.nan_to_num(shapes[k].misfit, nan=np.inf))
     return shapes[best], cores[best]
+
+
+def prominence(sums: FloatArray, at: tuple[int, int], fwhm: float) -> float:
+    """How far a peak stands out of a ridge that it lies on, in the unit of the apertures.
+
+    The ridge is the direction in which the apertures on both sides, `BESIDE` away, are highest in the mean. A point
+    source has little light there; a clump of a disk has neighbors nearly as bright as itself.
+
+    Parameters
+    ----------
+    sums : (ny, nx) float64 ndarray
+        Aperture fluxes (`lyot.measure.noise.aperture_sums`), NaN where there are no data.
+    at : (x, y)
+        Pixel of the peak.
+    fwhm : float
+        Resolution element, pixels.
+
+    Returns
+    -------
+    float
+        NaN where no direction has data on both sides.
+    """
+    angle = np.pi * np.arange(12) / 12
+    dx, dy = np.rint(BESIDE * fwhm * np.cos(angle)).astype(int), np.rint(BESIDE * fwhm * np.sin(angle)).astype(int)
+    padded = np.pad(sums, 1 + int(np.ceil(BESIDE * fwhm)), constant_values=np.nan)
+    x, y = (v + 1 + int(np.ceil(BESIDE * fwhm)) for v in at)
+    both = 0.5 * (padded[y + dy, x + dx] + padded[y - dy, x - dx])
+    return float(padded[y, x] - np.nanmax(both)) if np.isfinite(both).any() else float("nan")
 
 
 @dataclass(frozen=True)
