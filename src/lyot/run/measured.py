@@ -119,7 +119,7 @@ def open_run(out: str | Path, *, modes: int | None = None, i2d: Path | None = No
 
 def _subtracted(out: Path, record: Record, name: str) -> Path:
     """The exposure from which the star was subtracted: with its outliers flagged, where stage 3 did that."""
-    root = Path(name).name.removesuffix(".fits").rsplit("_", 1)[0]
+    root = Path(name).name.removesuffix(".fits").rsplit("_", 1)[0] + "_"
     flagged = [
         p.path for p in record.products if p.path.endswith("_crfints.fits") and Path(p.path).name.startswith(root)
     ]
