@@ -3,7 +3,7 @@
 A telescope of diameter D passes no detail finer than lambda/D, and the coronagraphs sample that with 2.2 pixels or
 more. Each pixel of an image can therefore be predicted from its 24 neighbors, whatever the scene is: a star behind a
 mask, speckles, a planet of any brightness. What a cosmic ray or a hot pixel adds cannot. The prediction has the
-weights of least mean square error for a scene whose spectrum is flat up to the cutoff.
+weights of minimum mean square error for a scene whose spectrum is flat up to the cutoff.
 
 Each integration is compared with the others of its exposure, and the mean of each exposure with those of the same star
 (dithers, other rolls), which takes the star away and leaves the outliers of both; an outlier belongs to the exposure

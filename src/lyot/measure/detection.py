@@ -136,7 +136,7 @@ class Detection:
     reason : str
         Why it is no source; empty for sources.
     shape : float
-        Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it cannot be told.
+        Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it is not known.
     roll_difference : float
         Difference between rolls, Gaussian sigmas; NaN where it was not measured.
     rolls : int
@@ -258,7 +258,7 @@ def detect_sources(
     rolls : RollImages, optional
         Single rolls, in which a source must be alike.
     speckles : (n, ny, nx) float array, optional
-        Residuals of the references, which tell where the noise is strong.
+        Residuals of the references, which show where the noise is strong.
 
     Returns
     -------
@@ -317,7 +317,7 @@ def detect_in_reduction(
     maps: SignalToNoise | None = None,
     coverage: NDArray[np.integer] | None = None,
 ) -> tuple[Detection, ...]:
-    """Find sources in the image of a reduction, with all that the reduction tells of them.
+    """Find sources in the image of a reduction, with its forward models, rolls and references.
 
     Parameters
     ----------

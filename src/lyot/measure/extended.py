@@ -2,7 +2,7 @@
 
 A ring of apertures that crosses an edge-on disk has a scatter that is the disk's and not the noise's. Where the image
 holds such structure, its pixels are left out of the noise, so that a source next to a disk is compared with the empty
-part of its ring. Structure is told from point sources by how much light it has in all: the aperture holds a fifth or
+part of its ring. Structure differs from point sources in its total light: the aperture holds a fifth or
 more of a point source's light, its diffraction pattern behind the mask included, however bright it is.
 """
 

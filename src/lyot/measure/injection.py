@@ -124,7 +124,7 @@ class Injector:
         Raises
         ------
         InputError
-            If the reduction does not tell the rolls apart.
+            If the reduction has no images of single rolls.
         """
         if self.reduce_rolls is None:
             raise InputError("forward_rolls: the reduction has no images of single rolls.")

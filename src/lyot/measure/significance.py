@@ -1,4 +1,4 @@
-"""Significance of a source from all that is known of the noise, where its ring has too few apertures to tell.
+"""Significance of a source from all that is known of the noise, where its ring has too few apertures.
 
 At 0.8 arcsec a ring has room for seven other apertures. Their scatter alone leaves a source of S/N 9 a false-alarm
 probability of 1e-4 at its place, and of a half in the searched area. More is known: the references, each reduced as if
@@ -6,9 +6,9 @@ it were the science star, show how strong residual starlight is at every place b
 the neighboring rings, each over the scatter expected there, follow the same distribution as those of the ring. The
 science image sets the scale of that map, from the apertures within `REACH` of the source's separation.
 
-The ratio of the source's aperture to that noise follows Student's t with one degree of freedom less than there are
-elements in the annulus, `MOST_FREEDOM` at most. This was calibrated on planet-free sequences of four settings of the
-simulator (``benchmarks/measure_truth.py significance``).
+The ratio of the source's aperture to that noise follows Student's t, with the number of elements in the annulus
+minus one as degrees of freedom, at most `MOST_FREEDOM`. This was calibrated on planet-free sequences of four settings
+of the simulator (``benchmarks/measure_truth.py significance``).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _offsets(
     exclude: NDArray[np.bool_],
     wanted: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
-    """Apertures less the mean of their rings, NaN where excluded or not wanted (whole rings)."""
+    """Apertures minus the mean of their rings, NaN where excluded or not wanted (whole rings)."""
     sums = aperture_sums(image, fwhm)
     if wanted is not None:
         sums = np.where(wanted, sums, np.nan)
@@ -171,7 +171,7 @@ def against_noise(
     center: tuple[float, float],
     fwhm: float,
 ) -> Combined:
-    """As `combined_significance`, for apertures less the means of their rings: (ny, nx), NaN where excluded."""
+    """As `combined_significance`, for apertures minus the means of their rings: (ny, nx), NaN where excluded."""
     shape = (offsets.shape[0], offsets.shape[1])
     x, y = round(at[0]), round(at[1])
     radius, distance = radius_map(shape, center), radius_map(shape, (x, y))
