@@ -119,7 +119,8 @@ class Detection:
     snr : float
         Few-sample corrected S/N at the peak (`source_snr` where there is a template, else `snr_map`).
     significance : float
-        Gaussian sigmas, from all that is known of the noise (`lyot.measure.significance`).
+        Gaussian sigmas, from all that is known of the noise (`lyot.measure.significance`); without a template, from the
+        ring alone.
     signal, noise : float
         Aperture flux and its noise, unit of the image times pixels.
     truncation : int
@@ -523,11 +524,12 @@ def _measured(
         scale = max(shape.amplitude, 0.0) if np.isfinite(shape.amplitude) else 0.0
     elif snr < p.threshold:
         return None, None
-    rest = work if model is None else work - scale * model
-    combined = combined_significance(
-        rest, search.pattern, signal, peak, search.center, search.fwhm, exclude=state.not_noise
-    ).significance
-    significance = combined if np.isfinite(combined) else ring
+    significance = ring
+    if model is not None:  # else its wings would count as noise of the neighboring rings
+        combined = combined_significance(
+            work - scale * model, search.pattern, signal, peak, search.center, search.fwhm, exclude=state.not_noise
+        )
+        significance = combined.significance if np.isfinite(combined.significance) else ring
     if significance < p.min_significance and not inside:
         return None, None
     found = _Peak(x, y, snr, significance, signal, noise, ring, shape=shape.score)
