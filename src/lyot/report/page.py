@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
@@ -65,7 +67,20 @@ def cell(value: Any, digits: int = 3) -> Cell:
 
 
 def read_sources(out: Path) -> QTable | None:
-    """Detections of a run, brightest first; None if they were not searched for."""
+    """Sources of a run, highest S/N first; None if they were not searched for."""
+    table = _read_peaks(out)
+    return None if table is None else table[_accepted(table)]
+
+
+def _accepted(table: QTable) -> NDArray[np.bool_]:
+    """Rows that are sources; all in tables of earlier versions, which list nothing else."""
+    if "status" not in table.colnames:
+        return np.ones(len(table), bool)
+    return np.asarray([str(v) == "source" for v in table["status"]], dtype=bool)
+
+
+def _read_peaks(out: Path) -> QTable | None:
+    """Sources and what was looked at besides."""
     path = out / "measure" / "detections.ecsv"
     if not path.is_file():
         return None
@@ -87,12 +102,37 @@ def sources_table(table: QTable | None) -> Table | None:
         return None
     separations = _values(table, "separation", "arcsec")
     angles = _values(table, "position_angle", "deg")
-    rows = tuple(
+    columns = ["#", "separation [arcsec]", "position angle [deg]", "S/N"]
+    rows: list[tuple[Cell, ...]] = [
         (cell(n), cell(s), cell(a, 2), cell(v, 1))
         for n, (s, a, v) in enumerate(zip(separations, angles, _values(table, "snr"), strict=True), start=1)
+    ]
+    text = "Position angle from north toward east."
+    if "false_alarm" in table.colnames:
+        columns += ["significance [sigma]", "false-alarm probability"]
+        more = zip(_values(table, "significance"), _values(table, "false_alarm"), strict=True)
+        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
+        text += (
+            " Significance: from the neighboring rings and the references' residuals as well; false alarm: anywhere."
+        )
+    return Table("Detections", "sources", tuple(columns), tuple(rows), text)
+
+
+def rejected_table(out: Path) -> Table | None:
+    """Peaks above the threshold that are no point sources, as a table of the page."""
+    peaks = _read_peaks(out)
+    if peaks is None:
+        return None
+    table = peaks[~_accepted(peaks)]
+    if not len(table):
+        return None
+    values = zip(_values(table, "separation", "arcsec"), _values(table, "position_angle", "deg"), strict=True)
+    rows = tuple(
+        (cell(s), cell(a, 2), cell(float(row["snr"]), 1), cell(str(row["status"])), cell(str(row["reason"])))
+        for (s, a), row in zip(values, table, strict=True)
     )
-    columns = ("#", "separation [arcsec]", "position angle [deg]", "S/N")
-    return Table("Detections", "sources", columns, rows, "Position angle from north toward east.")
+    columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")
+    return Table("Peaks that are no point sources", "rejected", columns, rows)
 
 
 def companions_table(out: Path) -> Table | None:
@@ -229,9 +269,10 @@ def answer(table: QTable | None) -> tuple[str, list[str]]:
         return "No measurement in this run.", ["Run stage 3 to see what is beside the star."]
     if not len(table):
         return "No source above the threshold.", []
-    sep = _values(table, "separation", "arcsec")[0]
-    pa = _values(table, "position_angle", "deg")[0]
-    snr = _values(table, "snr")[0]
+    brightest = int(np.argmax(_values(table, "signal"))) if "signal" in table.colnames else 0
+    sep = _values(table, "separation", "arcsec")[brightest]
+    pa = _values(table, "position_angle", "deg")[brightest]
+    snr = _values(table, "snr")[brightest]
     more = [f"{len(table) - 1} more below."] if len(table) > 1 else []
     return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 
@@ -292,7 +333,15 @@ def write_report(out: str | Path) -> Path:
         answer=headline,
         answer_details=details,
         lead_tables=[
-            t for t in (warnings_table(out), companions_table(out), budget_table(out), sources_table(sources)) if t
+            t
+            for t in (
+                warnings_table(out),
+                companions_table(out),
+                budget_table(out),
+                sources_table(sources),
+                rejected_table(out),
+            )
+            if t
         ],
         sections=sections,
         tables=[

@@ -180,12 +180,12 @@ def _calibrated(out: Path, item: Product) -> Product | None:
 
 
 def _radius(item: Product, sources: QTable | None) -> float:
-    """Half width to show, arcsec: the inner field, or wide enough for the brightest source."""
+    """Half width to show, arcsec: the inner field, or wide enough for all sources."""
     ny, nx = item.image.shape
     half = float(0.5 * min(ny * item.view.pixel_scale[1], nx * item.view.pixel_scale[0]))
     wanted = 3.0
     if sources is not None and len(sources):
-        wanted = max(wanted, 1.25 * float(sources["separation"].to_value("arcsec")[0]))
+        wanted = max(wanted, 1.25 * float(sources["separation"].to_value("arcsec").max()))
     return min(wanted, half)
 
 
@@ -232,10 +232,11 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     return Section("The subtraction at several truncations", "truncations", "", (picture,))
 
 
-def _mark_sources(ax: Axes, sources: QTable | None, radius: float, most: int = 3) -> None:
+def _mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
+    """Circle and number all sources."""
     if sources is None:
         return
-    for n, row in enumerate(sources[:most]):
+    for n, row in enumerate(sources):
         figures.mark_source(
             ax,
             float(row["separation"].to_value("arcsec")),

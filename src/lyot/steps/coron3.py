@@ -26,6 +26,7 @@ from lyot.steps.segments import join_segments
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_outliers import FlagOutliersStep
 from lyot.steps.stage3_products import set_sky_grid, sky_grid
 from lyot.steps.stage3_refine import RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
-    """The official outlier detection, left out unless asked for.
+    """The official outlier detection, left out unless asked for; `FlagOutliersStep` does its work.
 
     It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
     as outliers (https://github.com/spacetelescope/jwst/issues/4556).
@@ -64,6 +65,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     step_defs: ClassVar[dict[str, type]] = {
         **OfficialCoron3Pipeline.step_defs,
+        "flag_outliers": FlagOutliersStep,
         "stack_refs": StackRefsStep,
         "align_refs": AlignRefsStep,
         "locate_star": LocateStarStep,
@@ -171,13 +173,14 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
     ) -> tuple[list[JwstDataModel], JwstDataModel | None]:
-        """Flag outliers if asked for, stack the references and register them."""
+        """Flag outliers, stack the references and register them."""
+        targets, references = self._flag_outliers(list(targets), references)
         self.outlier_detection.suffix = "crfints"
         self.outlier_detection.mode = "coron"
         self.outlier_detection.save_results = self.save_results
         if not self.outlier_detection.skip:
             targets = [self.outlier_detection.run(m) for m in targets]
-            references = [self.outlier_detection.run(m) for m in references]
+            references[:] = [self.outlier_detection.run(m) for m in references]
         targets = list(targets)
         if not references:
             if not self.locate_star.skip:
@@ -192,6 +195,25 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for target in targets:
             self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
         return targets, aligned
+
+    def _flag_outliers(
+        self, targets: list[JwstDataModel], references: list[JwstDataModel]
+    ) -> tuple[list[JwstDataModel], list[JwstDataModel]]:
+        """Flag outliers in science and references.
+
+        The flagged science exposures are saved (``crfints``), as measurements repeat the subtraction of them.
+        """
+        if self.flag_outliers.skip:
+            return targets, references
+        self.flag_outliers.save_results = False
+        targets = self.flag_outliers.run(targets)
+        if references:
+            references[:] = self.flag_outliers.run(references)
+        for target in targets:
+            name = target.meta.filename
+            self.save_model(target, output_file=name, suffix="crfints", acid=self.asn_id)
+            target.meta.filename = name  # saving changes it
+        return targets, references
 
     def _combine(
         self,

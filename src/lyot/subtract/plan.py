@@ -212,15 +212,23 @@ class ReductionPlan:
         ReductionError
             If the strategy or method is not linear in the science frames.
         """
+        combined = self.combine(self._traces(signals), window=window)[1]
+        return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
+
+    def reduce_rolls(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
+        """As `reduce_many`, for the image of each roll: (nsignals, nK, nexposures, Ny, Nx)."""
+        rolls = self.combine(self._traces(signals))[0]
+        return rolls.reshape(len(signals), len(self.truncations), *rolls.shape[1:])
+
+    def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
+        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
         residuals, _ = self._residuals(frames, with_variance=False, signal=True)
-        n, n_frames = len(signals), len(self.frame_exposure)
-        shape = (len(self.truncations), n, n_frames, *self.sequence.shape)
-        by_signal = np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
-        combined = self.combine(by_signal, window=window)[1]
-        return combined.reshape(n, len(self.truncations), *combined.shape[1:])
+        n_frames = len(self.frame_exposure)
+        shape = (len(self.truncations), len(signals), n_frames, *self.sequence.shape)
+        return np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
 
     def _signal_frames(self, signals: FloatArray) -> FloatArray:
         """Signals as frames are subtracted, with the bad pixels of the science: (nsignals * nframes, ny, nx)."""
