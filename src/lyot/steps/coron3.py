@@ -138,6 +138,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         references = members.pop("psf", [])
         if models is not user_input:  # once they are stacked nobody needs them one by one
             _forget(models, references)
+        references[:] = join_segments(references)
         targets = join_segments(members["science"])
         rows, findings = assess(targets, "science")
         self._quality = (rows, findings)
@@ -151,7 +152,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     def _assess_references(self, references: list[JwstDataModel]) -> None:
         """Look at the references, leave out those that hold no slopes, and say what was found."""
-        rows, findings = assess(join_segments(references), "psf")
+        rows, findings = assess(references, "psf")
         self._quality[0].extend(rows)
         self._quality[1].extend(findings)
         references[:] = without_one_group(references)
