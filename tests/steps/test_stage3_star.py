@@ -174,7 +174,7 @@ def test_a_position_that_is_none(position):
         StarPositionParams(position=position).given()
 
 
-def test_without_references_it_is_the_reference_point(tmp_path, caplog):
-    run(tmp_path, n_references=0, position=f"{STAR[0] + 0.3},{STAR[1]}")
+def test_without_references_the_model_falls_back_to_the_reference_point(tmp_path):
+    run(tmp_path, n_references=0, position="model")
     header = fits.getheader(tmp_path / "target_i2d.fits")
-    assert header["STARFROM"] == "CRPIX" and "no references" in header["STARNOTE"]
+    assert header["STARFROM"] == "CRPIX" and header["STARNOTE"].startswith("model:")
