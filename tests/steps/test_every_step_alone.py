@@ -446,7 +446,8 @@ STAGE3 = {
     "lyot_combine": Case(("subtracted_asn.json",), check_combine),
     "lyot_refine": Case(("coron3_asn.json", f"{SCIENCE[0]}_a3001_psfalign.fits", f"{SCIENCE[0]}_a3001_psfsub.fits"),
                         check_refine),
-    "lyot_coron3": Case(("coron3_asn.json",), check_coron3, steps={"klip": NO_THROUGHPUT, "locate_star": {"position": POSITION}}),
+    "lyot_coron3": Case(("coron3_asn.json",), check_coron3,
+                        steps={"klip": NO_THROUGHPUT, "locate_star": {"position": POSITION}}),
 }  # fmt: skip
 CASES = stage1_cases() | STAGE2 | STAGE3
 
