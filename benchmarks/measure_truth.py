@@ -9,6 +9,8 @@ parameters of the product. Each sequence is a file in DIR, and one that is there
     python benchmarks/measure_truth.py pulls --first 0 --sequences 30 --out DIR     # can be run in pieces
     python benchmarks/measure_truth.py alarms --first 0 --sequences 100 --out DIR
     python benchmarks/measure_truth.py completeness --first 0 --sequences 30 --out DIR
+    python benchmarks/measure_truth.py disks --first 0 --sequences 20 --out DIR           # next to an edge-on disk
+    python benchmarks/measure_truth.py significance --first 0 --sequences 20 --out DIR    # four settings, no planet
     python benchmarks/measure_truth.py summary --out DIR [--figure FILE]
 """
 
@@ -24,14 +26,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage, stats
 
 from lyot import geometry
 from lyot.instrument import coronagraph
 from lyot.measure import CompanionParams, ContrastParams, DetectionParams, Injector
 from lyot.measure.companion import fit_companion
 from lyot.measure.contrast import aperture_response, contrast_curve
-from lyot.measure.detection import detect_sources
+from lyot.measure.detection import away_from_edges, detect_in_reduction
 from lyot.measure.noise import snr_map
+from lyot.measure.significance import combined_significance, speckle_pattern
 from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.reduction.injector import injector_of, off_axis_source, placed
@@ -227,8 +231,7 @@ def alarms(seed: int) -> list[dict[str, float]]:
     one = simulate(seed)
     c = one.injector
     params = DetectionParams(threshold=0.0, min_significance=LEVELS[0], outer_radius=5.0)
-    found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, params=params,
-                           template=lambda x, y: c.forward(*c.sky(x, y)))  # fmt: skip
+    found = [d for d in detect_in_reduction(c, one.fwhm, params=params) if d.accepted]
     elements = searched_elements(c.image, c.center, one.fwhm, c.pixel_scale)
     least = min((d.false_alarm for d in found), default=1.0)
     return [
@@ -272,9 +275,8 @@ def completeness(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
         x, y = c.pixel(east, north)
         own = source_snr(c.image, c.forward(east, north), (x, y), c.center, one.fwhm)
         maps = snr_map(c.image, c.center, one.fwhm)
-        found = detect_sources(c.image, c.center, one.fwhm, c.pixel_scale, maps=(maps,),
-                               params=DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0),
-                               template=lambda px, py, c=c: c.forward(*c.sky(px, py)))  # fmt: skip
+        params = DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0)
+        found = [d for d in detect_in_reduction(c, one.fwhm, maps=maps, params=params) if d.accepted]
         rows.append({
             "seed": seed, "separation": float(curve.separation[i]), "angle": angle, "significance": own.significance,
             "in_map": float(maps.significance()[round(y), round(x)]), "elements": int(curve.elements[i]),
@@ -284,10 +286,107 @@ def completeness(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
     return rows
 
 
+DISK_ANGLE = 60.0
+"""Position angle of the simulated edge-on disk, degrees."""
+
+
+def edge_on_disk(truth: Truth) -> NDArray[np.float64]:
+    """A ridge as narrow as the resolution, falling outward, in the two rolls: (2, ny, nx), peak 1 at 1 arcsec."""
+    scale = float(np.mean(coronagraph(FILTER).pixel_scale))
+    dx, dy = geometry.offset_grid((SIZE, SIZE), truth.center)
+    frames = []
+    for pa_y in PA_Y:
+        ux, uy = (float(v) for v in geometry.detector_offset(1.0, DISK_ANGLE, pa_y))
+        along, across = dx * ux + dy * uy, dx * uy - dy * ux
+        r = np.hypot(dx, dy) * scale
+        frames.append(np.exp(-0.5 * (across / 1.9) ** 2) * np.minimum(np.maximum(np.abs(along) * scale, 0.3) ** -1.5, 2)
+                      * (r > 0.4) * (r < 4.5))  # fmt: skip
+    return np.array(frames)
+
+
+def disks(seed: int, *, per_sequence: int = 4, contrast: float = 30.0) -> list[dict[str, float]]:
+    """Planets of S/N 8 next to an edge-on disk `contrast` times the noise: found, and false sources, with and without.
+
+    ``on``: extended light left out of the noise, as in the product; ``off``: not.
+    """
+    rng = np.random.default_rng([seed, 5])
+    truth = noiseless(seed)
+    base = simulate(seed, 0, truth=truth)
+    maps = snr_map(base.injector.image, base.injector.center, base.fwhm)
+    far = geometry.radius_map(maps.noise.shape, base.injector.center) * base.injector.pixel_scale > 1.0
+    area = np.pi * base.fwhm**2 / 4
+    light = contrast * float(np.nanmedian(maps.noise[far])) / area * edge_on_disk(truth)
+    rows = []
+    for k in range(per_sequence + 1):
+        separation, turn = float(rng.uniform(1.3, 4.0)), float(rng.uniform(25, 155))
+        east, north = (float(v) for v in geometry.sky_offset(separation, DISK_ANGLE + turn))
+        x, y = base.injector.pixel(east, north)
+        response = aperture_response(base.injector, east, north, base.fwhm)
+        flux = 0.0 if k == 0 else 8.0 * float(maps.noise[round(y), round(x)]) / response
+        companion = flux * planet(truth, separation, (DISK_ANGLE + turn) % 360)
+        row: dict[str, float] = {"seed": seed, "separation": separation, "turn": turn, "planet": float(k > 0)}
+        for disk in (0, 1):
+            one = simulate(seed, k, companion + disk * light, truth=truth)
+            for name, on in (("on", True), ("off", False)):
+                params = DetectionParams(outer_radius=5.0, extended_light=on)
+                found = [d for d in detect_in_reduction(one.injector, one.fwhm, params=params) if d.accepted]
+                near = [np.hypot(d.x - x, d.y - y) < 0.5 * one.fwhm for d in found]
+                row[f"found_{disk}_{name}"] = float(k > 0 and any(near))
+                row[f"false_{disk}_{name}"] = float(len(near) - (sum(near) if k else 0))
+        rows.append(row)
+    return rows
+
+
+SETTINGS = {"drift 5 nm": (5.0, 3000.0), "2 nm": (2.0, 3000.0), "10 nm": (10.0, 3000.0), "200 s": (5.0, 200.0)}
+"""Drift of the wavefront (nm) and exposure time (s) of the settings on which the significance is calibrated."""
+
+
+def significance(seed: int) -> list[dict[str, float]]:
+    """Peaks of planet-free sequences of four settings beyond some sigmas: combined, of the ring alone, expected."""
+    global DRIFT, TIME
+    rows = []
+    for name, (drift, seconds) in SETTINGS.items():
+        DRIFT, TIME = drift, seconds
+        one = simulate(seed)
+        c, fwhm = one.injector, one.fwhm
+        maps, pattern = snr_map(c.image, c.center, fwhm), speckle_pattern(c.speckles, c.center, fwhm)
+        radius = geometry.radius_map(maps.snr.shape, c.center)
+        searched = (radius >= fwhm) & (radius * c.pixel_scale <= 5.0) & away_from_edges(c.image, 3 * fwhm)
+        top = maps.signal == ndimage.maximum_filter(np.nan_to_num(maps.signal, nan=-np.inf), 5)
+        ring = maps.significance()
+        peaks = np.argwhere(top & searched & (ring > 2.0))
+        found = [
+            combined_significance(c.image, pattern, maps.signal[y, x], (x, y), c.center, fwhm).significance
+            for y, x in peaks
+        ]
+        elements = float(searched.sum() / (np.pi * fwhm**2 / 4))
+        for level in (3.0, *LEVELS):
+            expected = elements * 0.48 * level**2 * float(stats.norm.sf(level))
+            rows.append({"seed": seed, "drift": drift, "time": seconds, "level": level, "expected": expected,
+                         "combined": float(np.sum(np.array(found) > level)), "setting": name,
+                         "ring": float((ring[tuple(peaks.T)] > level).sum())})  # type: ignore[dict-item]  # fmt: skip
+    return rows
+
+
+def total(folder: Path, what: str) -> str:
+    """Sums of the numbers of all sequences of `disks` or `significance`."""
+    rows = [row for path in sorted(folder.glob(f"{what}_*.json")) for row in json.loads(path.read_text())]
+    if what == "significance":
+        lines = []
+        for level in (3.0, *LEVELS):
+            mine = [r for r in rows if r["level"] == level]
+            sums = {k: round(sum(r[k] for r in mine), 1) for k in ("expected", "combined", "ring")}
+            lines.append(f"{level}: {sums} in {len(mine)} images")
+        return "\n".join(lines)
+    keys = [k for k in rows[0] if k.startswith(("found", "false"))]
+    sums = {k: sum(r[k] for r in rows) for k in keys}
+    return f"{sums} of {sum(r['planet'] for r in rows):.0f} planets in {len(rows)} images each"
+
+
 def main() -> None:
     """Run one piece, or sum up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pulls", "alarms", "completeness", "summary"))
+    parser.add_argument("what", choices=("pulls", "alarms", "completeness", "disks", "significance", "summary"))
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--sequences", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
@@ -303,13 +402,17 @@ def main() -> None:
         if args.figure is not None:
             figure(args.out, args.figure)
         return
-    job = {"pulls": pulls, "alarms": alarms, "completeness": completeness}[args.what]
+    jobs: dict[str, Any] = {"pulls": pulls, "alarms": alarms, "completeness": completeness, "disks": disks,
+                            "significance": significance}  # fmt: skip
+    job = jobs[args.what]
     for seed in range(args.first, args.first + args.sequences):
         path = args.out / f"{args.what}_{seed:05d}.json"
         if not path.exists():
             start = time.process_time()
             path.write_text(json.dumps(job(seed)))
             print(f"{path.name}: {time.process_time() - start:.1f} s of CPU", flush=True)
+    if args.what in ("disks", "significance"):
+        print(total(args.out, args.what))
 
 
 if __name__ == "__main__":

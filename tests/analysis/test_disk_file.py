@@ -24,7 +24,7 @@ def test_what_the_file_says(tmp_path):
     model = read_disk(write(tmp_path / "a.fits", image, PIXELSCL=0.05, BUNIT="mJy/pixel"))
     assert (model.pixel_scale, model.position_angle) == (0.05, 0.0)
     assert model.image.sum() == pytest.approx(2e-3)
-    options = DiskOptions(pixel_scale=0.1, position_angle=20.0, center=(5.0, 6.0), total_flux=1.0)
+    options = DiskOptions(pixel_scale=0.1, position_angle=20.0, center="5,6", total_flux=1.0)
     model = read_disk(tmp_path / "a.fits", options)
     assert (model.pixel_scale, model.position_angle, model.image.sum()) == (0.1, 20.0, pytest.approx(1.0))
     east, north, _ = model.light()

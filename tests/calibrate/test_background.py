@@ -36,6 +36,8 @@ def science(rng, n=6, noise=0.3, scale=1.0, offset=0.0) -> np.ndarray:
     return rng.normal(scale * thermal() + offset, noise, (n, *SHAPE))
 
 
+# this background has no glow stick to scale, and says so
+@pytest.mark.filterwarnings("ignore:no glow stick is seen")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_nothing_of_a_steady_background(method):
     rng = np.random.default_rng(1)
@@ -264,3 +266,50 @@ def test_glow_gets_a_scale_of_its_own():
 def test_strip_without_good_pixels_is_nan():
     strips = glow_strips(F1550C, F1550C.shape, F1550C.reference_point)
     assert all(np.isnan(e.value) for e in glow_excess(np.full(F1550C.shape, np.nan), strips))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_segments_give_the_bits_of_the_whole(method):
+    """Science and background with a first integration that is 2 higher, whole and in two files each."""
+    rng = np.random.default_rng(31)
+    cube, backs = science(rng), [exposure(rng), exposure(rng, n=7)]
+    cube[0] += 2.0
+    for b in backs:
+        b.data[0] += 2.0
+    params = BackgroundParams(method=method)
+    strips = ()
+    whole = subtract_background(cube, backs, params, strips=strips)
+    assert whole.first_matched or method == "integration_matched"
+    parts = [
+        subtract_background(cube[:2], backs, params, strips=strips, n_integrations=6),
+        subtract_background(cube[2:], backs, params, strips=strips, first_integration=3, n_integrations=6),
+    ]
+    for name in ("data", "variance", "scale", "offset", "glow"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name))
+    np.testing.assert_array_equal(parts[1].image, whole.image)
+    # the second file does not get the background of first integrations: nothing is left, where -2 would be
+    assert abs(parts[1].data[0].mean()) < 0.02
+
+
+def test_a_first_segment_of_one_integration_is_matched():
+    rng = np.random.default_rng(32)
+    cube, backs = science(rng), [exposure(rng)]
+    cube[0] += 2.0
+    backs[0].data[0] += 2.0
+    first = subtract_background(cube[:1], backs, n_integrations=6)
+    assert first.first_matched and abs(first.data.mean()) < 0.03  # noise of 4608 pixels, 0.42 each: 0.006
+
+
+def test_a_background_whose_first_segment_is_missing_has_no_first_integration():
+    rng = np.random.default_rng(33)
+    cube, late = science(rng), exposure(rng, n=5)
+    late = BackgroundExposure(late.data, late.variance, (6, 7, 8, 9, 10))
+    early = exposure(rng, n=5)
+    early.data[0] += 2.0
+    cube[0] += 2.0
+    both = subtract_background(cube, [early, late], BackgroundParams(reject_sources=False))
+    assert both.first_matched and abs(both.data[0].mean()) < 0.03 and abs(both.data[1].mean()) < 0.03
+    # the level of first integrations is measured in the exposure that has one: 2 within its error
+    assert both.first_difference == pytest.approx(2.0, abs=5 * both.first_difference_error)
+    alone = subtract_background(cube, [late], BackgroundParams(first_integration="matched"))
+    assert not alone.first_matched and np.isnan(alone.first_difference)

@@ -19,7 +19,7 @@ def test_level_2_loads(tmp_path):
     assigned = sort_roles(find_exposures([write_sequence(tmp_path)]))
     science = with_role(assigned, Role.SCIENCE)[0]
     path = tmp_path / "image2_asn.json"
-    path.write_text(dump(level2(science, tmp_path / "a_rateints.fits", [tmp_path / "b_rateints.fits"])))
+    path.write_text(dump(level2([science], [tmp_path / "a_rateints.fits"], [tmp_path / "b_rateints.fits"])))
     loaded = LoadAsLevel2Asn.load(str(path))
     (product,) = loaded["products"]
     assert product["name"] == science.exposure.root

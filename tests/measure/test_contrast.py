@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lyot.errors import InputError
@@ -168,3 +170,26 @@ def test_flux_of_which_half_is_found():
     assert flux > np.median(limits)  # few high limits
     assert half_found(np.full(5, 3.0), np.full(5, 12), 5.0) == pytest.approx(3.0, rel=1e-6)
     assert np.isnan(half_found(np.full(3, np.nan), np.full(3, 12), 5.0))
+
+
+def test_the_limit_lies_in_its_band_where_one_angle_is_much_worse():
+    """As at 5 arcsec from HD 106906: seven angles agree within 2 percent, one (at the mask's boundary) does not."""
+    limits = np.array([1.155, 1.16, 1.165, 1.17, 1.175, 1.18, 1.185, 2.4])
+    n = np.full(8, 85)
+    low, half, high = (half_found(limits, n, 5.0, fraction=f) for f in (0.16, 0.5, 0.84))
+    # the limit is above seven of the eight, and with it above their 84th percentile
+    assert np.percentile(limits, 84) < half < high
+    # each says what it means: the mean over the angles of the chance to exceed the threshold, by its own formula
+    threshold = threshold_for(5.0, n)
+    for flux, fraction in ((low, 0.16), (half, 0.5), (high, 0.84)):
+        found = stats.t.sf(threshold * (1 - flux / limits), n - 1).mean()
+        assert found == pytest.approx(fraction, abs=1e-6)  # bisection in 40 steps: 1e-9 of the flux
+
+
+@given(
+    st.lists(st.floats(0.1, 100.0), min_size=1, max_size=12),
+    st.integers(4, 200),
+)
+def test_the_limit_always_lies_in_its_band(limits, n):
+    fluxes = [half_found(np.array(limits), np.full(len(limits), n), 5.0, fraction=f) for f in (0.16, 0.5, 0.84)]
+    assert fluxes == sorted(fluxes)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lyot import geometry
-from lyot.errors import ConfigError, ReductionError
+from lyot.errors import ConfigError, LyotWarning, ReductionError
 from lyot.instrument import coronagraph
 from lyot.optics import CoronagraphModel, drifted
 from lyot.optics.drift import OPTICS, drift_images
@@ -119,12 +119,13 @@ def test_places_that_are_given(make):
     assert abs(second.sources[0].signal / second.sources[0].noise) < 5  # there is nothing
 
 
-def test_places_that_are_not_on_the_data(make, caplog):
+def test_places_that_are_not_on_the_data(make):
     """The frames reach to 4.5 arcsec along their sides, and to 6.3 in the corners."""
     plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,)))
-    assert refine(plan, F1550C, RefineParams(protect="30,20", wavefront_drift=0.0)) is None
-    assert "30.000 arcsec, 20.00 deg is not on the data" in caplog.text
-    second = refine(plan, F1550C, RefineParams(protect="30,20; 0.9,158", wavefront_drift=0.0))
+    with pytest.warns(LyotWarning, match=r"30\.000 arcsec, 20\.00 deg is not on the data"):
+        assert refine(plan, F1550C, RefineParams(protect="30,20", wavefront_drift=0.0)) is None
+    with pytest.warns(LyotWarning, match="not on the data"):
+        second = refine(plan, F1550C, RefineParams(protect="30,20; 0.9,158", wavefront_drift=0.0))
     assert second is not None and [s.separation for s in second.sources] == [0.9]
 
 

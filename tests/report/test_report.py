@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from lyot import dq
 from lyot.errors import MissingInputError
 from lyot.records.manifest import Manifest, Record
-from lyot.report import figures, write_report
+from lyot.report import figures, sections, write_report
+from lyot.report import page as page_module
 from lyot.report.products import nanmean, read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
 from tests.run.exposures import write_exposure
@@ -105,6 +106,32 @@ def test_report_holds_everything(run_folder):
     assert "Contrast against separation" in page
     assert "1.040 ± 0.050" in page and "0.001 ± 0.050" in page
     assert "rejection_threshold" in page and "jwst_0001.pmap" in page
+
+
+def test_all_sources_are_shown_and_what_is_none_is_named(run_folder):
+    path = run_folder / "measure" / "detections.ecsv"
+    n = 6
+    table = QTable(
+        {
+            "separation": np.linspace(0.8, 2.4, n) * u.arcsec,
+            "position_angle": np.linspace(10, 310, n) * u.deg,
+            "snr": np.linspace(12.0, 6.0, n),
+            "significance": np.linspace(8.0, 5.0, n),
+            "false_alarm": np.full(n, 1e-5),
+            "signal": [10.0, 20.0, 90.0, 5.0, 4.0, 300.0],
+            "status": ["source"] * 5 + ["rejected"],
+            "reason": [""] * 5 + ["sharper than a point source"],
+        }
+    )
+    table.write(path, format="ascii.ecsv", overwrite=True)
+    page = write_report(run_folder).read_text().replace("&#34;", '"')
+    assert 'Brightest source: separation 1.440"' in page  # that of the largest signal, not of the highest S/N
+    assert "5 sources above the threshold" in page
+    assert "Peaks that are no point sources" in page and "sharper than a point source" in page
+    figure = Figure()
+    ax = figure.subplots()
+    sections._mark_sources(ax, page_module.read_sources(run_folder), 0.2)
+    assert [t.get_text() for t in ax.texts] == ["1", "2", "3", "4", "5"]
 
 
 def test_report_is_self_contained_and_escapes_what_files_say(run_folder):

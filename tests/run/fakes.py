@@ -38,16 +38,16 @@ class FakePipeline:
     @classmethod
     def call(cls, source: str, *, output_dir: str, **arguments: Any) -> None:
         path = Path(source)
-        name = path.name.rpartition("_")[0]
+        names = [path.name.rpartition("_")[0]]
         if path.suffix == ".json":
-            name = json.loads(path.read_text())["products"][0]["name"]
-        cls.calls.append((cls.stage, name, arguments))
-        for suffix in SUFFIXES[cls.stage]:
-            (Path(output_dir) / f"{name}_{suffix}.fits").write_bytes(b"half")
+            names = [product["name"] for product in json.loads(path.read_text())["products"]]
+        cls.calls.append((cls.stage, names[0], arguments))
+        for file in (Path(output_dir) / f"{name}_{suffix}.fits" for name in names for suffix in SUFFIXES[cls.stage]):
+            file.write_bytes(b"half")
             if cls.failure is not None:
                 raise cls.failure
             hdu = fits.ImageHDU(name="SCI")
-            fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(Path(output_dir) / f"{name}_{suffix}.fits", overwrite=True)
+            fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file, overwrite=True)
 
 
 def fake_pipelines() -> dict[str, type[FakePipeline]]:

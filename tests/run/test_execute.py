@@ -173,7 +173,7 @@ def test_a_product_that_is_not_made_any_more_is_removed(fakes, data, tmp_path, m
 
 def test_another_version_redoes_everything(fakes, data, tmp_path, monkeypatch):
     run([data], tmp_path / "out", inline=True)
-    monkeypatch.setattr(manifest_module, "__version__", "99")
+    monkeypatch.setattr("lyot.records.manifest.__version__", "99")
     assert run([data], tmp_path / "out", inline=True).done == 12
 
 

@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from lyot.errors import InputError, ReductionError
+from lyot.errors import InputError, MissingInputError
 from lyot.instrument import resolution
 from lyot.records.manifest import Checksums, Manifest, Product, Record, content_key
 from lyot.run import executors
@@ -88,7 +88,7 @@ def test_measurement_in_a_worker_process(tmp_path):
     with local_pool(Workers(1, 1), {"LYOT_TEST_VARIABLE": "x"}) as pool:
         _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(timeout=120), tmp_path)
         missing = Task("measure/gone", "measure", "gone", (str(tmp_path / "gone_i2d.fits"),), {})
-        with pytest.raises(ReductionError, match=r"gone_i2d\.fits"):
+        with pytest.raises(MissingInputError, match=r"gone_i2d\.fits"):
             pool.submit(missing, str(tmp_path)).result(timeout=120)
     assert dict(os.environ) == before
 
@@ -219,11 +219,11 @@ def test_the_memory_of_ended_workers_is_free(tmp_path):
         processes = [p for w in pool._workers for p in (w._processes or {}).values()]
         assert len(processes) == 2
         for future in futures:
-            with pytest.raises(ReductionError, match="gone_i2d"):
+            with pytest.raises(MissingInputError, match="gone_i2d"):
                 future.result(timeout=120)
         pool.end_idle()
         for process in processes:
             process.join(30)
             assert process.exitcode == 0
-        with pytest.raises(ReductionError, match="gone_i2d"):
+        with pytest.raises(MissingInputError, match="gone_i2d"):
             pool.submit(missing[0], str(tmp_path)).result(timeout=120)

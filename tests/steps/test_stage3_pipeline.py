@@ -319,3 +319,24 @@ def test_truncate_takes_what_users_write():
     assert parse_truncate(["1", "5"]) == (1, 5)
     with pytest.raises(ValueError, match="whole numbers"):
         parse_truncate(["five"])
+
+
+def test_the_image_of_each_roll_has_errors_and_weights(products):
+    """The rolls' variances combine to that of the combined image, with the weights that they had."""
+
+    def read(name, *extensions):
+        return [fits.getdata(products / f"target_{name}.fits", e).astype(float) for e in extensions]
+
+    image, error = read("i2d", "SCI", "ERR")
+    rolls = [read(f"roll0{k}_i2d", "SCI", "ERR", "WHT") for k in (1, 2)]
+    both = np.all([np.isfinite(r[0]) for r in rolls], axis=0) & np.isfinite(error)
+    variance = np.array([r[1][both] ** 2 for r in rolls])
+    assert np.isfinite(variance).all() and both.sum() > 5000
+    for (data, _, weight), v in zip(rolls, variance, strict=True):
+        np.testing.assert_allclose(weight[both], 1 / v, rtol=1e-5)  # float32
+        assert (weight[~np.isfinite(data)] == 0).all()
+        # three integrations of NOISE, and what the model of the star adds near it: some percent
+        assert np.median(np.sqrt(v)) == pytest.approx(NOISE / np.sqrt(3), rel=0.1)
+    # two rolls of the same depth weigh half each
+    np.testing.assert_allclose(error[both] ** 2, variance.sum(axis=0) / 4, rtol=2e-2)
+    np.testing.assert_allclose(image[both], sum(r[0][both] for r in rolls) / 2, atol=2e-2 * NOISE)

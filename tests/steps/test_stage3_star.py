@@ -178,3 +178,13 @@ def test_without_references_the_model_falls_back_to_the_reference_point(tmp_path
     run(tmp_path, n_references=0, position="model")
     header = fits.getheader(tmp_path / "target_i2d.fits")
     assert header["STARFROM"] == "CRPIX" and header["STARNOTE"].startswith("model:")
+
+
+def test_without_references_a_given_position_is_kept(tmp_path):
+    """It travels in the science exposures and their products, as there is no stack to keep it in."""
+    run(tmp_path, n_references=0, position=f"{STAR[0] + 0.3},{STAR[1]}")
+    header = fits.getheader(tmp_path / "target_i2d.fits")
+    assert header["STARFROM"] == "GIVEN" and "STARNOTE" not in header
+    assert header["STARDX"] == pytest.approx(0.3 * SCALE[0] * 1e3, abs=2e-3)  # three decimals of a mas are written
+    with fits.open(tmp_path / "jw01001001001_a3001_psfsub.fits") as hdus:
+        assert hdus[STAR_TABLE].data["DX"][0] == pytest.approx(0.3 * SCALE[0] * 1e3, abs=1e-6)

@@ -148,7 +148,7 @@ def test_the_header_says_so(reduced):
     assert card("left") is True and card("off") is False
     science, stack = leftover(0.0, attach=False)
     step = KlipStep(use_throughput=False)
-    assert step.run(science, stack) and step.inputs.sequence.templates is None
+    assert step.run(science, stack) and step.planned.inputs.sequence.templates is None
 
 
 def test_zero_injection_gives_the_same_bits_with_the_template():

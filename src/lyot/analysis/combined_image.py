@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
 from lyot.instrument import resolution
-from lyot.measure.detection import Detection
+from lyot.measure.detection import SOURCE, Detection
 from lyot.measure.noise import SignalToNoise
 
 DETECTIONS = "detections.ecsv"
@@ -100,7 +100,7 @@ def star_error(image: CombinedImage) -> float | None:
 
 
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
-    """Detections as a table, highest S/N first, with units and what the measurement was.
+    """Detections as a table with units and what the measurement was: sources, highest S/N first, then what is none.
 
     Parameters
     ----------
@@ -117,6 +117,7 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["position_angle"] = column("position_angle") * u.deg
     table["snr"] = column("snr")
     table["significance"] = column("significance")
+    table["ring_significance"] = column("ring_significance")
     table["x"] = column("x") * u.pix
     table["y"] = column("y") * u.pix
     sky = wcs_of(image.header).pixel_to_world_values(column("x"), column("y"))
@@ -125,13 +126,21 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["kl_modes"] = column("truncation", int)
     table["images"] = column("images", int)
     table["false_alarm"] = column("false_alarm")
+    table["status"], table["reason"] = column("status", str), column("reason", str)
+    table["shape"], table["roll_difference"] = column("shape"), column("roll_difference")
+    table["rolls"] = column("rolls", int)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north",
         "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
-        "significance": "the same as Gaussian sigmas", "x": "0-based, combined image", "y": "0-based, combined image",
+        "significance": "Gaussian sigmas, noise from neighboring rings and the references' residuals",
+        "ring_significance": "Gaussian sigmas of snr, from the apertures of the ring alone",
+        "x": "0-based, combined image", "y": "0-based, combined image",
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
         "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
         "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
+        "status": "source; rejected: no point source; extended: part of a disk or other extended light",
+        "reason": "why it is no source", "shape": "deviation from the image of a point source, sigmas",
+        "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
     }.items():  # fmt: skip
         table[name].description = text
     table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
@@ -154,6 +163,19 @@ def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoi
     for key, value, comment in star_pixel_cards(image.center):
         primary.header[key] = (value, comment)
     fits.HDUList([primary, *hdus]).writeto(path)
+
+
+def shape_model(reduction: bool) -> str:
+    """What the shape of a source is compared with, for the metadata of the table."""
+    return "forward model" if reduction else "Gaussian core of one lambda/D (there is no model of the coronagraph)"
+
+
+def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
+    """Sources of a table of detections; with `all_peaks` also what was rejected or is extended."""
+    table = Table.read(path, format="ascii.ecsv")
+    if all_peaks or "status" not in table.colnames:
+        return table
+    return table[np.asarray(table["status"]).astype(str) == SOURCE]
 
 
 def coverage_of(data: NDArray[np.float64], rolls: Sequence[Path]) -> NDArray[np.int64]:

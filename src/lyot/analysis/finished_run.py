@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lyot.analysis.combined_image import CombinedImage, read_combined
 from lyot.analysis.measured_sequence import MeasuredSequence, cannot_repeat, open_reduction
 from lyot.errors import InputError, MissingInputError
-from lyot.exposures.names import ROLL_IMAGE, is_product
+from lyot.exposures.names import ROLL_IMAGE, exposure_name, exposure_root, is_product
 from lyot.measure.detection import Template
 from lyot.records.manifest import FILE_NAME, Manifest, Record
 
@@ -162,7 +162,7 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
     out = Path(out)
     record = _last_stage3(out, i2d)
     members = _association(out, record)
-    science = tuple(_member(out, record, m["expname"]) for m in members if m["exptype"] == "science")
+    science = tuple(dict.fromkeys(_subtracted(out, record, m["expname"]) for m in members if m["exptype"] == "science"))
     combined = _product(out, record, "i2d")
     if combined is None or not combined.is_file():
         raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
@@ -213,6 +213,21 @@ def open_run(
         )
     image = read_combined(finished.i2d, finished.rolls)
     return MeasuredRun(finished, image, reduction, reason, tables or finished.measured)
+
+
+def _subtracted(out: Path, record: Record, name: str) -> Path:
+    """The exposure from which the star was subtracted: with its outliers flagged, where stage 3 did that."""
+    root = exposure_name(exposure_root(Path(name))) + "_"
+    flagged = next(
+        (p.path for p in record.products if is_product(p.path, "crfints") and Path(p.path).name.startswith(root)), None
+    )
+    if flagged is None:
+        return _member(out, record, name)
+    if not (out / flagged).is_file():
+        raise MissingInputError(
+            f"{out / flagged}: is gone; measurements repeat the reduction of it, run lyot run again."
+        )
+    return out / flagged
 
 
 def _member(out: Path, record: Record, name: str) -> Path:

@@ -18,6 +18,7 @@ from lyot.measure.injection import Injector
 from lyot.reduction.injector import combined_throughput, injector_of, narrowed, off_axis_source
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_table, read_table
+from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, model_name, open_exposure
 from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
 
@@ -107,7 +108,7 @@ def open_reduction(
     """
     if parameters.get("mode", "lyot") != "lyot":
         raise InputError(OFFICIAL)
-    targets = [open_exposure(str(s)) for s in science]
+    targets = open_exposures([str(s) for s in science])
     known = coronagraph_of(targets[0])
     if known is None:
         raise InputError(_no_model(targets[0]))

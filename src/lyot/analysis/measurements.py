@@ -11,7 +11,15 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from lyot.analysis.combined_image import DETECTIONS, SNR_MAP, detection_table, star_error, write_snr_map
+from lyot.analysis.combined_image import (
+    DETECTIONS,
+    SNR_MAP,
+    detection_table,
+    read_detections,
+    shape_model,
+    star_error,
+    write_snr_map,
+)
 from lyot.analysis.finished_run import MeasuredRun, read_truncations, template_of
 from lyot.analysis.tables import (
     budget_table,
@@ -26,7 +34,7 @@ from lyot.errors import InputError
 from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
-from lyot.measure.detection import Detection, DetectionParams, detect_sources
+from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import MassGrid
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
@@ -62,7 +70,7 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
             log.warning("%s was measured on an earlier reduction and is left out; fit the companions again", path)
             continue
         sources = []
-        for row in Table.read(path, format="ascii.ecsv"):
+        for row in read_detections(path):
             t = np.radians(float(row["position_angle"]))
             east, north = float(row["separation"]) * np.sin(t), float(row["separation"]) * np.cos(t)
             if name == COMPANIONS:
@@ -280,7 +288,7 @@ def detected(run: MeasuredRun) -> list[tuple[float, float]]:
         If there is none.
     """
     path = run.tables / DETECTIONS
-    found = Table.read(path, format="ascii.ecsv") if path.is_file() else []
+    found = read_detections(path) if path.is_file() else []
     if not len(found):
         raise InputError("no source was detected; name a position with --guess SEPARATION,PA.")
     return [(float(row["separation"]), float(row["position_angle"])) for row in found]
@@ -313,17 +321,37 @@ def search_sources(
     main = int(image.primary.get("KLMODES", -1))
     modes = [main if run.reduction is None else run.reduction.modes]
     pixels = image.data if run.reduction is None or modes == [main] else run.reduction.injector.image
-    images, whole = pixels[np.newaxis], snr_map(pixels, image.center, image.fwhm)
-    if all_truncations and run.finished.klcube is not None and run.finished.klcube.is_file():
+    whole = snr_map(pixels, image.center, image.fwhm)
+    several = all_truncations and run.finished.klcube is not None and run.finished.klcube.is_file()
+    if several and run.finished.klcube is not None:
         images, modes = read_truncations(run.finished.klcube)
-    detections = detect_sources(
-        images, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes,
-        maps=(whole,) if len(images) == 1 else None, template=template_of(run), coverage=image.coverage,
-    )  # fmt: skip
-    log.info("%d sources in %s", len(detections), run.finished.i2d.name)
+        detections = detect_sources(
+            images, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes,
+            template=template_of(run), coverage=image.coverage,
+        )  # fmt: skip
+    elif run.reduction is None:
+        detections = detect_sources(
+            pixels, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,),
+            coverage=image.coverage,
+        )  # fmt: skip
+    else:
+        detections = detect_in_reduction(
+            run.reduction.injector, image.fwhm, params=params, truncation=modes[0], image=pixels, maps=whole,
+            coverage=image.coverage,
+        )  # fmt: skip
+    _log_detections(detections, run)
     table = detection_table(detections, image)
+    table.meta["shape_model"] = shape_model(run.reduction is not None)
     table.meta.update(provenance(run))
     return FoundSources(detections, table, whole)
+
+
+def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:
+    log.info("%d sources in %s", sum(d.accepted for d in detections), run.finished.i2d.name)
+    for d in detections:
+        if not d.accepted:
+            log.info("no source: %.3f arcsec, %.2f deg, S/N %.1f: %s (%s)",
+                     d.separation, d.position_angle, d.snr, d.status, d.reason)  # fmt: skip
 
 
 def measure_detections(

@@ -110,6 +110,8 @@ def subtract_background(
     *,
     fit_region: Bool | None = None,
     strips: Sequence[GlowStrip] = (),
+    first_integration: int = 1,
+    n_integrations: int | None = None,
 ) -> BackgroundResult:
     """Subtract the background of dedicated exposures from the integrations of a science exposure.
 
@@ -125,6 +127,10 @@ def subtract_background(
         Pixels on which scale, offset and components may be fitted (True); all by default.
     strips : sequence of GlowStrip, optional
         Where the glow sticks are (method ``scaled_glow``).
+    first_integration : int, optional
+        Number of the first frame of `science` in its exposure, from 1 (segmented exposures).
+    n_integrations : int, optional
+        Integrations of the whole exposure; those of `science` by default.
 
     Returns
     -------
@@ -142,17 +148,17 @@ def subtract_background(
     cube = np.asarray(science, dtype=np.float64)
     backs, n_rejected = _prepare(cube, exposures, p)
     difference, error = first_integration_difference(backs)
-    matched = _match_first(p, backs, difference, error, cube.shape[0])
-    rest = [_without_first(b) if matched else b for b in backs]
+    matched = _match_first(p, backs, difference, error, n_integrations or cube.shape[0])
+    rest = [b.part(1, None) if matched and b.has_first else b for b in backs]
     image, image_variance = combine(rest, p)
     model = np.broadcast_to(image, cube.shape)  # copied only where integrations differ
     variance = np.broadcast_to(image_variance, cube.shape)
     if matched or p.method == "integration_matched":
         model, variance = model.copy(), variance.copy()
     if p.method == "integration_matched":
-        _match_integrations(model, variance, backs)
-    elif matched:
-        first = [BackgroundExposure(b.data[:1], None if b.variance is None else b.variance[:1]) for b in backs]
+        _match_integrations(model, variance, backs, first_integration)
+    elif matched and first_integration == 1:
+        first = [b.part(0, 1) for b in backs if b.has_first]
         model[0], variance[0] = combine(first, p, scatter=scatter_variance(rest))
     region = np.ones(cube.shape[1:], bool) if fit_region is None else fit_region
     scale, offset, glow = np.ones(cube.shape[0]), np.zeros(cube.shape[0]), np.zeros(cube.shape[0])
@@ -203,39 +209,36 @@ def _prepare(
     return list(exposures), 0
 
 
-def _without_first(exposure: BackgroundExposure) -> BackgroundExposure:
-    variance = exposure.variance
-    return BackgroundExposure(exposure.data[1:], None if variance is None else variance[1:])
-
-
 def _match_first(
     p: BackgroundParams, backs: Sequence[BackgroundExposure], difference: float, error: float, nints: int
 ) -> bool:
-    """Decide whether the first integration gets a background of its own."""
+    """Decide whether the first integration of an exposure of `nints` gets a background of its own."""
     if p.method == "integration_matched" or p.first_integration == "same":
         return False
-    possible = nints > 1 and all(b.data.shape[0] >= 2 for b in backs)
+    beginnings = [b for b in backs if b.has_first]
+    possible = nints > 1 and bool(beginnings) and all(b.data.shape[0] >= 2 for b in beginnings)
     if p.first_integration == "matched":
         if not possible:
-            warn("the first integration cannot be matched: science or a background has a single integration")
+            warn(
+                "the first integration cannot be matched: science or a background has a single integration, "
+                "or the backgrounds lack their first"
+            )
         return possible
     return bool(possible and np.isfinite(difference) and abs(difference) > 5 * error)
 
 
-def _match_integrations(model: Float, variance: Float, backs: Sequence[BackgroundExposure]) -> None:
-    """Fill `model` and `variance` (nints, ny, nx) in place with the background of the same integration number."""
-    last = max(b.data.shape[0] for b in backs)
+def _match_integrations(model: Float, variance: Float, backs: Sequence[BackgroundExposure], first: int) -> None:
+    """Fill `model` and `variance` (nints, ny, nx) in place with the background of the same integration number.
+
+    `first` is the number of the first frame.
+    """
+    last = max(b.integrations[-1] for b in backs)
     scatter = scatter_variance(backs)
     for k in range(model.shape[0]):
-        if k < last:
-            chosen = [_slice(b, k, k + 1) for b in backs if b.data.shape[0] > k]
-        else:
-            chosen = [_slice(b, min(1, b.data.shape[0] - 1), None) for b in backs]
+        chosen = [b.part(b.integrations.index(k + first), b.integrations.index(k + first) + 1)
+                  for b in backs if k + first in b.integrations]  # fmt: skip
+        if k + first > last or not chosen:
+            chosen = [b.part(1, None) if b.has_first and len(b.data) > 1 else b for b in backs]
         stack = np.concatenate([c.data for c in chosen])
         model[k] = nanmean(stack)
         variance[k] = divide(single_variance(chosen, scatter), np.isfinite(stack).sum(axis=0))
-
-
-def _slice(exposure: BackgroundExposure, start: int, stop: int | None) -> BackgroundExposure:
-    variance = exposure.variance
-    return BackgroundExposure(exposure.data[start:stop], None if variance is None else variance[start:stop])

@@ -50,10 +50,28 @@ class BackgroundExposure:
         Integrations, in the unit and on the pixels of the science; NaN where bad.
     variance : (nints, ny, nx) float ndarray or None
         Variance of `data`; None lets the scatter of the integrations speak.
+    numbers : tuple of int or None
+        Numbers of the integrations within the exposure, from 1, ascending; None: 1 to nints.
     """
 
     data: NDArray[np.floating]
     variance: NDArray[np.floating] | None = None
+    numbers: tuple[int, ...] | None = None
+
+    @property
+    def integrations(self) -> tuple[int, ...]:
+        """Numbers of the integrations within the exposure, from 1."""
+        return tuple(range(1, self.data.shape[0] + 1)) if self.numbers is None else self.numbers
+
+    @property
+    def has_first(self) -> bool:
+        """Whether the first integration of the exposure is here."""
+        return self.integrations[:1] == (1,)
+
+    def part(self, start: int, stop: int | None) -> BackgroundExposure:
+        """Some of the integrations, by their place in the arrays."""
+        variance = None if self.variance is None else self.variance[start:stop]
+        return BackgroundExposure(self.data[start:stop], variance, self.integrations[start:stop])
 
 
 def nanmean(data: NDArray[np.floating], axis: int = 0) -> Float:
@@ -165,7 +183,7 @@ def first_integration_difference(exposures: Sequence[BackgroundExposure]) -> tup
 
     Needs an exposure with at least three integrations; (nan, nan) otherwise.
     """
-    long = [e for e in exposures if e.data.shape[0] >= 3]
+    long = [e for e in exposures if e.data.shape[0] >= 3 and e.has_first]
     if not long:
         return float("nan"), float("nan")
     difference = nanmean(np.stack([e.data[0] - nanmean(e.data[1:]) for e in long]))
@@ -225,5 +243,7 @@ def reject_sources(
         if spread > 0:
             bad[i] = binary_dilation((smooth > threshold * spread) & finite, iterations=2)
     bad &= ~np.all(bad | ~np.isfinite(means), axis=0)
-    cleaned = [BackgroundExposure(np.where(bad[i], np.nan, e.data), e.variance) for i, e in enumerate(exposures)]
+    cleaned = [
+        BackgroundExposure(np.where(bad[i], np.nan, e.data), e.variance, e.numbers) for i, e in enumerate(exposures)
+    ]
     return cleaned, int(bad.sum())

@@ -35,10 +35,11 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
 def nearest_source(result: RunResult, companion: dict[str, Any]) -> tuple[Any, float] | None:
     """The detection nearest to a companion of the truth, and their distance in arcsec; None without detections."""
     import numpy as np
-    from astropy.table import Table
+
+    from lyot.analysis.combined_image import read_detections
 
     paths = result.products("measure", "detections.ecsv")
-    table = Table.read(paths[0], format="ascii.ecsv") if paths else None
+    table = read_detections(paths[0]) if paths else None
     if table is None or not len(table):
         return None
     truth = companion["separation_arcsec"] * np.exp(1j * np.radians(companion["position_angle_deg"]))

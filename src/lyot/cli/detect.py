@@ -38,9 +38,15 @@ def detect(
     config = config_of_run(out, sections)
     run = open_run(out, modes=config.maps.modes)
     found = measure_detections(run, config.measure, all_truncations=all_truncations)
-    if not found:
+    if not any(d.accepted for d in found):
         typer.echo("no source above the threshold")
     for d in found:
+        if not d.accepted:
+            typer.echo(
+                f'no source: separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f}: '
+                f"{d.reason} ({d.status})"
+            )
+            continue
         typer.echo(
             f'separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f} '
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"

@@ -42,13 +42,14 @@ def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
     """Print the table of exposures and what is missing."""
     from rich.console import Console
 
+    from lyot.exposures.background_state import state_advice
     from lyot.exposures.roles import advice
 
     console = Console(highlight=False, soft_wrap=False, width=width)
     if not console.is_terminal and width is None:
         console = Console(highlight=False, width=160)
     console.print(exposure_table(assigned))
-    lines = advice(assigned)
+    lines = [*advice(assigned), *state_advice(assigned)]
     for line in lines:
         console.print(f"- {line}", style="yellow", soft_wrap=True)
     if not lines:

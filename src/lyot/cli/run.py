@@ -27,22 +27,42 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     _show_detections(result)
+    _show_warnings(result)
     _write_report(result)
     return result
 
 
 def _show_detections(result: RunResult) -> None:
-    from astropy.table import Table
+    from lyot.analysis.combined_image import read_detections
 
     for path in result.products("measure", "detections.ecsv"):
-        table = Table.read(path, format="ascii.ecsv")
-        if not len(table):
+        table = read_detections(path, all_peaks=True)
+        rows = [row for row in table if row["status"] == "source"]
+        if not rows:
             typer.echo("no source above the threshold")
-        for row in table[:3]:
+        for row in rows:
             typer.echo(
                 f'source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
-                f"S/N {row['snr']:.1f} ({row['kl_modes']} KL modes)"
+                f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
+                f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
             )
+        for row in table:
+            if row["status"] != "source":
+                typer.echo(
+                    f'no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+                    f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
+                )
+
+
+def _show_warnings(result: RunResult) -> None:
+    """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
+    import json
+
+    for note in result.plan.notes:
+        typer.echo(f"Note: {note}", err=True)
+    for path in result.products("stage3", "_quality.json"):
+        for warning in json.loads(path.read_text())["warnings"]:
+            typer.echo(f"Warning: {warning['text']}", err=True)
 
 
 def _write_report(result: RunResult) -> None:

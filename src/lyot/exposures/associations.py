@@ -39,27 +39,30 @@ def _member(path: str | Path, kind: str) -> dict[str, str]:
     return {"expname": str(path), "exptype": kind}
 
 
-def level2(assigned: Assigned, rateints: Path, backgrounds: Sequence[Path]) -> dict[str, Any]:
+def level2(files: Sequence[Assigned], rateints: Sequence[Path], backgrounds: Sequence[Path]) -> dict[str, Any]:
     """Association of one star exposure with its own backgrounds.
 
     Parameters
     ----------
-    assigned : Assigned
-        The star exposure, science or reference.
-    rateints : Path
-        Its slopes.
+    files : sequence of Assigned
+        The star exposure, science or reference: one file, or its segments.
+    rateints : sequence of Path
+        The slopes of each.
     backgrounds : sequence of Path
         Slopes of its backgrounds; may be empty.
 
     Returns
     -------
     dict
-        One product with one science member, as the official rule demands: several science members in one product
-        would get their background wrong.
+        A product with one science member for each file, as the official rule demands: several science members in one
+        product would get their background wrong.
     """
-    members = [_member(rateints, "science"), *(_member(b, "background") for b in backgrounds)]
-    product = {"name": assigned.exposure.root, "members": members}
-    return _association("DMSLevel2bBase", "image2", assigned.exposure, [product])
+    background = [_member(b, "background") for b in backgrounds]
+    products = [
+        {"name": item.exposure.root, "members": [_member(path, "science"), *background]}
+        for item, path in zip(files, rateints, strict=True)
+    ]
+    return _association("DMSLevel2bBase", "image2", files[0].exposure, products)
 
 
 def product_name(science: Sequence[Exposure]) -> str:

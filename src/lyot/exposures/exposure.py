@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from lyot.exposures.names import exposure_name
+
 Stage = Literal["uncal", "rateints", "calints"]
 
 STAGES: Final[tuple[Stage, ...]] = ("uncal", "rateints", "calints")
@@ -48,7 +50,7 @@ class Exposure:
     program, observation, visit_group : str
         As in the header, with leading zeros.
     is_psf, is_background : bool
-        IS_PSF and BKGDTARG; a target or dither pattern named BACKGROUND marks a background, too.
+        IS_PSF and BKGDTARG; a target or dither pattern named BACKGROUND, -BKG or -SKY marks a background, too.
     roll : float or None
         ROLL_REF (else PA_V3), degrees; None where absent.
     n_integrations, n_groups : int
@@ -63,6 +65,13 @@ class Exposure:
         The file says that its background was subtracted (S_BKDSUB = COMPLETE).
     size : int
         File size, bytes; 0 where unknown.
+    segment, n_segments : int
+        Which of how many files of the exposure this is, from 1 (``-segNNN`` of the name, else EXSEGNUM; EXSEGTOT);
+        0 and 1 for a whole exposure.
+    integrations : (first, last)
+        Numbers of the file's integrations in the exposure, from 1 (INTSTART, INTEND).
+    background_keyword : str
+        S_BKDSUB; empty where absent.
     time : float or None
         Start of the exposure, MJD (UTC); None where unknown.
     """
@@ -91,7 +100,16 @@ class Exposure:
     sky: tuple[float, float] | None = None
     background_done: bool = False
     size: int = 0
+    segment: int = 0
+    n_segments: int = 1
+    integrations: tuple[int, int] = (1, 1)
+    background_keyword: str = ""
     time: float | None = None
+
+    @property
+    def name(self) -> str:
+        """`root` without the segment: the same for all files of one exposure."""
+        return exposure_name(self.root)
 
     @property
     def visit(self) -> str:

@@ -1,4 +1,8 @@
-"""Names of products, and of targets."""
+"""Names of products, of segments, and of targets.
+
+The archive cuts exposures of more than about 2 GB into segments (``-seg001``). Each has its own products at stages 1
+and 2, named after it; INTSTART and INTEND of a segment number its integrations within the exposure, from 1.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,12 @@ _BACKGROUND_WORD = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BKGD|BKG|BGND|SKY)[-_ 
 def plain_name(name: str) -> str:
     """A target's name in capitals, without blanks, signs and a trailing word for background."""
     return re.sub(r"[^A-Z0-9]", "", _BACKGROUND_WORD.sub("", name.strip()).upper())
+
+
+def names_background(name: str) -> bool:
+    """Whether a target's name ends with a word for background: ``HD-1-BACKGROUND``, ``HD-1-BKG``, ``SKY-2``."""
+    found = _BACKGROUND_WORD.search(name.strip())
+    return found is not None and (found.start() == 0 or not found[0][0].isalnum())
 
 
 _SUFFIX = re.compile(r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints)$")
@@ -41,3 +51,17 @@ def is_north_up(path: Path) -> bool:
 def roll_suffix(index: int) -> str:
     """Suffix of the north-up image of a roll, `index` from 0."""
     return f"roll{index + 1:02d}_i2d"
+
+
+_SEGMENT = re.compile(r"-seg(\d+)")
+
+
+def segment_number(name: str) -> int:
+    """Number of the segment that a file name (or its root) belongs to, from 1; 0 for a whole exposure."""
+    found = _SEGMENT.search(name)
+    return int(found[1]) if found else 0
+
+
+def exposure_name(name: str) -> str:
+    """File name (or its root) without the segment: the same for all segments of an exposure."""
+    return _SEGMENT.sub("", name, count=1)

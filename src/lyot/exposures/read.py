@@ -16,7 +16,8 @@ from typing import Any
 
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.exposures.exposure import STAGES, Exposure, Stage, is_acquisition_type
-from lyot.exposures.names import exposure_root
+from lyot.exposures.names import exposure_root, names_background, segment_number
+from lyot.exposures.segments import whole_or_segments
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,10 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     }  # fmt: skip
     acquisition = is_acquisition_type(text["exposure_type"])
     roll = science.get("ROLL_REF", header.get("ROLL_REF", science.get("PA_V3", header.get("PA_V3"))))
-    named_background = "BACKGROUND" in (text["target"].upper() + str(header.get("PATTTYPE") or "").upper())
+    segment, n_segments, integrations = _segment(path, header, science)
+    named_background = names_background(text["target"]) or "BACKGROUND" in (
+        text["target"].upper() + str(header.get("PATTTYPE") or "").upper()
+    )
     return Exposure(
         path=path,
         root=exposure_root(path),
@@ -108,7 +112,26 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
         sky=_sky(header),
         background_done=header.get("S_BKDSUB") == "COMPLETE",
         size=path.stat().st_size,
+        segment=segment,
+        n_segments=n_segments,
+        integrations=integrations,
+        background_keyword=str(header.get("S_BKDSUB") or "").strip(),
     )
+
+
+def _segment(path: Path, header: Any, science: Any) -> tuple[int, int, tuple[int, int]]:
+    """The last three fields of `Exposure`, which say which integrations a file holds."""
+    held = int(science.get(f"NAXIS{science.get('NAXIS', 0)}", 1) or 1) if science.get("NAXIS", 0) > 2 else 1
+    total = int(_number(header, "EXSEGTOT", 1))
+    segment = segment_number(path.name) or (int(_number(header, "EXSEGNUM", 1)) if total > 1 else 0)
+    first = int(_number(header, "INTSTART"))
+    if segment > 1 and first < 1:
+        raise InputError(
+            f"{path}: segment {segment} without INTSTART; set INTSTART and INTEND to the integrations of the exposure "
+            "that it holds."
+        )
+    first = max(first, 1)
+    return segment, max(total, segment), (first, first + held - 1)
 
 
 def read_exposure(path: str | Path) -> Exposure:
@@ -226,7 +249,8 @@ def one_per_exposure(exposures: Sequence[Exposure], *, preference: Sequence[Stag
             log.warning("%s is there twice; %s is used, %s is not", exposure.root, other.path, exposure.path)
         if other is None or preference.index(exposure.stage) < preference.index(other.stage):
             chosen[exposure.root] = exposure
-    return sorted(chosen.values(), key=lambda e: e.root)
+    kept = whole_or_segments(list(chosen.values()), preference)
+    return sorted(kept, key=lambda e: (e.name, e.segment))
 
 
 def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES) -> list[Exposure]:

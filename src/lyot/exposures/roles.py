@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lyot.errors import InputError, unknown_name
 from lyot.exposures.exposure import Exposure
 from lyot.exposures.names import plain_name
+from lyot.exposures.segments import missing_segments
 from lyot.geometry import angular_distance
 
 ROLL_TOLERANCE = 0.5
@@ -223,7 +224,8 @@ def _configuration_advice(group: list[Assigned], prefix: str) -> list[str]:
     references = with_role(group, Role.REFERENCE)
     if not science:
         return [f"{prefix}no science exposure."]
-    lines = _reference_advice(science, references, prefix)
+    lines = [prefix + line for line in missing_segments([a.exposure for a in group])]
+    lines += _reference_advice(science, references, prefix)
     lines += _background_advice(science, "science target", prefix)
     lines += _background_advice(references, "reference star", prefix)
     targets = sorted({a.exposure.target for a in science})

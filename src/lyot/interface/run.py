@@ -23,6 +23,7 @@ from lyot.analysis.star_flux import load_star
 from lyot.errors import InputError
 from lyot.geometry import sky_offset
 from lyot.interface.quantities import Value, number
+from lyot.measure.detection import SOURCE
 from lyot.measure.mass import MassGrid
 from lyot.records.freshness import is_current
 from lyot.run.config import Config, config_of_run, load_config
@@ -220,7 +221,7 @@ class Run:
         if found is None:
             search(self._opened, self._config.measure)
             found = self._read(DETECTIONS)
-        return QTable() if found is None else found
+        return QTable() if found is None else _sources(found)
 
     @cached_property
     def companions(self) -> QTable:
@@ -436,7 +437,7 @@ class InjectedRun(Run):
         """Sources found with the injected ones in the image; nothing is written."""
         from lyot.analysis.measurements import search_sources
 
-        return QTable(search_sources(self._opened, self._config.measure).table)
+        return _sources(QTable(search_sources(self._opened, self._config.measure).table))
 
     @cached_property
     def companions(self) -> QTable:
@@ -450,6 +451,11 @@ class InjectedRun(Run):
     def contrast(self) -> QTable:
         """Detection limits of the run without the injected sources."""
         return self._base.contrast
+
+
+def _sources(table: QTable) -> QTable:
+    """The sources of a table of peaks, without those that were rejected or are extended."""
+    return table if "status" not in table.colnames else table[np.asarray(table["status"]).astype(str) == SOURCE]
 
 
 def _axes(ax: Axes | None) -> Axes:

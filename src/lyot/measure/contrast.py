@@ -70,7 +70,8 @@ class ContrastCurve:
     flux_limit : float64
         The calibrated limit: half of the sources of this flux, at all position angles, are found; see `half_found`.
     flux_low, flux_high : float64
-        16th and 84th percentile over position angles: the limit depends on where the source lies behind the mask.
+        Fluxes of which 16 and 84 percent are found, at all position angles: the limit depends on where the source
+        lies behind the mask, and its S/N scatters.
     noise : float64
         Of an aperture, unit of the image times pixels: the median over the ring.
     elements : int
@@ -214,11 +215,14 @@ def contrast_curve(
     if not np.isfinite(limits).any():
         raise ReductionError("no detection limit could be measured: too few resolution elements or no data.")
     lossless = float(np.nanmax(positive)) if full_signal is None else full_signal
-    low, _, high = _percentiles(limits)
+    low, half, high = (
+        np.array([half_found(row, n, p.sigma, fraction=f) for row, n in zip(limits, others, strict=True)])
+        for f in (0.16, 0.5, 0.84)
+    )
     return ContrastCurve(
         separation=responses.separation,
         flux_raw=p.sigma * noise / lossless,
-        flux_limit=np.array([half_found(row, n, p.sigma) for row, n in zip(limits, others, strict=True)]),
+        flux_limit=half,
         flux_low=low,
         flux_high=high,
         noise=noise,
@@ -232,8 +236,8 @@ def contrast_curve(
     )
 
 
-def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float) -> float:
-    """Flux of which half of the sources are found, at position angles whose limits differ.
+def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float, *, fraction: float = 0.5) -> float:
+    """Flux of which half of the sources (or another fraction) are found, at position angles whose limits differ.
 
     Somewhat more than the median of the limits: the S/N of a source scatters, and where a mask makes a few limits much
     higher than the others, more sources lie just above their limit, and are lost by scatter, than just below.
@@ -246,6 +250,8 @@ def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float) 
         Number of other places from which the noise is known there.
     sigma : float
         Gaussian sigmas of the limit.
+    fraction : float, optional
+        Fraction of the sources that is found.
 
     Returns
     -------
@@ -258,7 +264,7 @@ def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float) 
     low, high = 0.2 * float(limits[good].min()), 2.0 * float(limits[good].max())
     for _ in range(40):
         flux = np.sqrt(low * high)
-        enough = float(np.mean(completeness_of(flux, limits[good], elements[good], sigma))) > 0.5
+        enough = float(np.mean(completeness_of(flux, limits[good], elements[good], sigma))) > fraction
         low, high = (low, flux) if enough else (flux, high)
     return float(np.sqrt(low * high))
 

@@ -1,9 +1,10 @@
-"""Sources in star-subtracted images: peaks of the S/N map, merged over truncations."""
+"""Sources in star-subtracted images: peaks of the S/N map that look like point sources, merged over truncations."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,25 @@ from scipy import ndimage, stats
 
 from lyot.errors import InputError
 from lyot.geometry import offset_grid, position_angle
+from lyot.measure.extended import ExtendedLight, extended_light
+from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
 from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, snr_map, t_to_gaussian
+from lyot.measure.significance import combined_significance, speckle_pattern
 from lyot.measure.source_snr import source_snr
+from lyot.measure.vetting import (
+    MISFIT,
+    Shape,
+    in_one_roll,
+    prominence,
+    roll_difference,
+    roll_fluxes,
+    shape_of,
+    shape_without_model,
+)
 from lyot.params import param
+
+log = logging.getLogger(__name__)
 
 Template = Callable[[float, float], FloatArray]
 """``template(x, y)``: image (ny, nx) of a source at a pixel position of the searched image, any flux."""
@@ -25,6 +41,9 @@ LOOK_AGAIN = 0.5
 
 MAX_REFUSED = 20
 """Peaks that turn out to be below the threshold, after which the search ends."""
+
+MAX_IN_STRUCTURE = 15
+"""Peaks of one extended structure that are looked at."""
 
 MODEL_ERROR = 0.2
 """Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
@@ -46,13 +65,43 @@ class DetectionParams:
     outer_radius: float | None = param(
         None, help="Search inside this separation; default the whole image", unit="arcsec"
     )
-    max_sources: int = param(20, help="Most sources to report", min=1)
+    max_sources: int = param(20, help="maximum number of sources, those of highest S/N", min=1)
     edge: float = param(
         3.0,
         help="Search this far inside the edge of the data, and of where all exposures have data",
         unit="lambda/D",
         min=0.0,
     )
+    extended_light: bool = param(True, help="disks and other extended light left out of the noise")
+    shape_threshold: float = param(
+        4.0,
+        help="deviation from the image of a point source at which a peak is rejected; 0: never",
+        unit="sigma",
+        min=0.0,
+    )
+    roll_threshold: float = param(
+        4.0, help="difference between rolls at which a peak is rejected; 0: never", unit="sigma", min=0.0
+    )
+
+
+SOURCE, REJECTED, EXTENDED = "source", "rejected", "extended"
+"""What a peak can be: `Detection.status`."""
+
+
+@dataclass(frozen=True)
+class RollImages:
+    """The rolls of which the searched image is the mean.
+
+    Attributes
+    ----------
+    images : (n, ny, nx) float64 ndarray
+        Star-subtracted image of each roll, on the pixels of the combined one; NaN where there are no data.
+    template : callable
+        ``template(x, y)``: image of a source of unit flux in each roll, (n, ny, nx).
+    """
+
+    images: FloatArray
+    template: Callable[[float, float], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -70,7 +119,8 @@ class Detection:
     snr : float
         Few-sample corrected S/N at the peak (`source_snr` where there is a template, else `snr_map`).
     significance : float
-        The same as Gaussian sigmas.
+        Gaussian sigmas, from all that is known of the noise (`lyot.measure.significance`); without a template, from the
+        ring alone.
     signal, noise : float
         Aperture flux and its noise, unit of the image times pixels.
     truncation : int
@@ -80,6 +130,18 @@ class Detection:
     false_alarm : float
         Probability that Gaussian noise has a peak as significant as this, or more, anywhere in the searched area (of
         all images, taken as independent).
+    ring_significance : float
+        Gaussian sigmas of `snr` from the apertures of its ring alone.
+    status : str
+        ``source``; ``rejected``: no point source, for the reason given; ``extended``: part of a disk or the like.
+    reason : str
+        Why it is no source; empty for sources.
+    shape : float
+        Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it is not known.
+    roll_difference : float
+        Difference between rolls, Gaussian sigmas; NaN where it was not measured.
+    rolls : int
+        Number of rolls that were compared.
     """
 
     x: float
@@ -93,6 +155,17 @@ class Detection:
     truncation: int
     images: int
     false_alarm: float = float("nan")
+    ring_significance: float = float("nan")
+    status: str = SOURCE
+    reason: str = ""
+    shape: float = float("nan")
+    roll_difference: float = float("nan")
+    rolls: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is taken for a point source."""
+        return self.status == SOURCE
 
 
 def false_alarm_probability(significance: float, elements: float) -> float:
@@ -151,12 +224,15 @@ def detect_sources(
     maps: Sequence[SignalToNoise] | None = None,
     template: Template | None = None,
     coverage: NDArray[np.integer] | None = None,
+    rolls: RollImages | None = None,
+    speckles: NDArray[np.floating] | None = None,
 ) -> tuple[Detection, ...]:
-    """Find point sources, brightest (highest S/N) first.
+    """Find point sources, highest S/N first, and after them the peaks that are none (`Detection.status`).
 
     Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
     one at the same separation nor has its own wings found: with `template`, its image is taken out of its own noise
-    (`source_snr`), then subtracted, and what that may leave is masked; without, a circle around it is masked.
+    (`source_snr`), then subtracted, and what that may leave is masked; without, a circle around it is masked. Extended
+    light is left out of the noise; a peak in it is a source if it stands out of it with the shape of a point source.
 
     Parameters
     ----------
@@ -180,6 +256,10 @@ def detect_sources(
         Image of a source at (x, y), such as a forward model.
     coverage : (ny, nx) integer array, optional
         Number of exposures that have data; by default that of an image whose finite pixels are all alike.
+    rolls : RollImages, optional
+        Single rolls, in which a source must be alike.
+    speckles : (n, ny, nx) float array, optional
+        Residuals of the references, which show where the noise is strong.
 
     Returns
     -------
@@ -205,22 +285,75 @@ def detect_sources(
         allowed &= away_from_edges(cube[0] if coverage is None else coverage, p.edge * fwhm)
 
     found: list[list[Detection]] = []
+    search = _Search(center, fwhm, allowed, p, template, rolls, speckle_pattern(speckles, center, fwhm))
     for k, image in enumerate(cube):
         first = maps[k] if maps is not None else None
-        for d in _search_image(image, first, _Search(center, fwhm, allowed, p, template)):
+        for d in _search_image(image, first, search):
             detection = _describe(d, center, pixel_scale, pa_y, labels[k])
             near = [g for g in found if np.hypot(g[0].x - detection.x, g[0].y - detection.y) < fwhm]
             if near:
                 near[0].append(detection)
             else:
                 found.append([detection])
-    best = [max(group, key=lambda d: d.snr) for group in found]
+    best = [max(group, key=lambda d: (d.accepted, d.snr)) for group in found]
     elements = sum(int((allowed & np.isfinite(image)).sum()) for image in cube) / (np.pi * fwhm**2 / 4)
     counted = [
         replace(b, images=len(g), false_alarm=false_alarm_probability(b.significance, elements))
         for b, g in zip(best, found, strict=True)
     ]
-    return tuple(sorted(counted, key=lambda d: -d.snr)[: p.max_sources])
+    accepted = sorted((d for d in counted if d.accepted), key=lambda d: -d.snr)
+    if len(accepted) >= p.max_sources:
+        log.warning("the search ends at %d sources (max_sources); there may be more", p.max_sources)
+    others = sorted((d for d in counted if not d.accepted), key=lambda d: -d.snr)
+    return (*accepted[: p.max_sources], *others)
+
+
+def detect_in_reduction(
+    injector: Injector,
+    fwhm: float,
+    *,
+    params: DetectionParams | None = None,
+    truncation: int = -1,
+    image: FloatArray | None = None,
+    maps: SignalToNoise | None = None,
+    coverage: NDArray[np.integer] | None = None,
+) -> tuple[Detection, ...]:
+    """Find sources in the image of a reduction, with its forward models, rolls and references.
+
+    Parameters
+    ----------
+    injector : Injector
+        The reduction: forward models, rolls, and residuals of the references.
+    fwhm : float
+        Resolution element, pixels.
+    params, coverage
+        As for `detect_sources`.
+    truncation : int, optional
+        Of the image; reported.
+    image : (ny, nx) float64 ndarray, optional
+        The image as it was written; by default that of the injector.
+    maps : SignalToNoise, optional
+        Its S/N map if it is there already.
+
+    Returns
+    -------
+    tuple of Detection
+        See `detect_sources`.
+    """
+    rolls = injector.rolls
+    return detect_sources(
+        injector.image if image is None else image,
+        injector.center,
+        fwhm,
+        injector.pixel_scale,
+        params=params,
+        truncations=(truncation,),
+        maps=None if maps is None else (maps,),
+        template=lambda x, y: injector.forward(*injector.sky(x, y)),
+        coverage=coverage,
+        rolls=None if rolls is None else RollImages(rolls, lambda x, y: injector.forward_rolls(*injector.sky(x, y))),
+        speckles=injector.speckles,
+    )
 
 
 def away_from_edges(coverage: NDArray[Any], distance: float) -> NDArray[np.bool_]:
@@ -254,6 +387,12 @@ class _Peak:
     significance: float
     signal: float
     noise: float
+    ring_significance: float
+    status: str = SOURCE
+    reason: str = ""
+    shape: float = np.nan
+    roll_difference: float = np.nan
+    rolls: int = 0
 
 
 @dataclass(frozen=True)
@@ -265,65 +404,162 @@ class _Search:
     allowed: NDArray[np.bool_]
     params: DetectionParams
     template: Template | None
+    rolls: RollImages | None = None
+    pattern: FloatArray | None = None
+
+
+@dataclass
+class _Image:
+    """The image that is searched: what was found is taken out of it.
+
+    `excluded` pixels are neither searched nor counted as noise, those of `structure` are not counted; `refused` pixels
+    were looked at and are below the thresholds.
+    """
+
+    work: FloatArray
+    structure: ExtendedLight
+    current: SignalToNoise
+    excluded: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+    tries: dict[int, int] = field(default_factory=dict)
+    named: set[int] = field(default_factory=set)
+
+    @property
+    def not_noise(self) -> NDArray[np.bool_]:
+        return self.excluded | self.structure.mask
 
 
 def _search_image(image: FloatArray, first: SignalToNoise | None, search: _Search) -> list[_Peak]:
     """Take the highest peak, take it out, look again, until nothing is above the threshold."""
-    p, center, fwhm = search.params, search.center, search.fwhm
+    p = search.params
+    state = _start(image, first, search)
     peaks: list[_Peak] = []
-    excluded, refused = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
-    current = first or snr_map(image, center, fwhm)
-    work = np.where(np.isfinite(image), image, np.nan)
-    lower = 1.0 if search.template is None else LOOK_AGAIN
-    while len(peaks) < p.max_sources and np.count_nonzero(refused) < MAX_REFUSED:
-        sums = aperture_sums(work, fwhm)
-        significance = np.nan_to_num(current.significance(), nan=-np.inf)
-        high = np.nan_to_num(current.snr, nan=-np.inf) >= lower * p.threshold
-        high &= significance >= lower * p.min_significance
-        candidates = search.allowed & high & ~excluded & ~refused
-        peak = _best_peak(sums, current.snr, candidates, int(np.ceil(fwhm)) | 1)
+    while sum(q.status == SOURCE for q in peaks) < p.max_sources and np.count_nonzero(state.refused) < MAX_REFUSED:
+        sums = aperture_sums(state.work, search.fwhm)
+        peak = _candidate(state, sums, search)
         if peak is None:
             break
-        found, model = _measured(work, sums, current, peak, search, excluded)
+        found, model = _measured(state, sums, peak, search)
         if found is None:
-            refused[peak[1], peak[0]] = True
+            state.refused[peak[1], peak[0]] = True
             continue
-        peaks.append(found)
-        dx, dy = offset_grid((image.shape[0], image.shape[1]), peak)
-        distance = np.hypot(dx, dy)
-        if model is None:
-            excluded |= distance <= 2 * fwhm
-        else:
-            work = work - model
-            excluded |= (distance <= fwhm) | model_mask(model, current.noise, fwhm, uncertainty=MODEL_ERROR)
-        current = snr_map(work, center, fwhm, exclude=excluded)
+        if _is_new(state, found, peak, p):
+            peaks.append(found)
+        _take_out(state, found, peak, model, search)
     return peaks
 
 
+def _start(image: FloatArray, first: SignalToNoise | None, search: _Search) -> _Image:
+    nothing = ExtendedLight(np.zeros(image.shape, np.int32), 0)
+    structure = extended_light(image, search.center, search.fwhm) if search.params.extended_light else nothing
+    if structure.count:
+        log.info("extended light in %.1f %% of the image is left out of the noise", 100 * structure.fraction(image))
+        first = None
+    current = first or snr_map(image, search.center, search.fwhm, exclude=structure.mask)
+    excluded, refused = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
+    return _Image(np.where(np.isfinite(image), image, np.nan), structure, current, excluded, refused)
+
+
+def _candidate(state: _Image, sums: FloatArray, search: _Search) -> tuple[int, int] | None:
+    p = search.params
+    lower = 1.0 if search.template is None else LOOK_AGAIN
+    significance = np.nan_to_num(state.current.significance(), nan=-np.inf)
+    high = np.nan_to_num(state.current.snr, nan=-np.inf) >= lower * p.threshold
+    high &= significance >= lower * p.min_significance
+    candidates = search.allowed & high & ~state.excluded & ~state.refused
+    return _best_peak(sums, state.current.snr, candidates, int(np.ceil(search.fwhm)) | 1)
+
+
+def _is_new(state: _Image, found: _Peak, peak: tuple[int, int], p: DetectionParams) -> bool:
+    """Whether a peak is to be listed: of an extended structure only the first one that is no source."""
+    label = state.structure.holds(*peak)
+    if not label or found.status == SOURCE:
+        return True
+    state.tries[label] = state.tries.get(label, 0) + 1
+    if state.tries[label] >= MAX_IN_STRUCTURE and label > 0:
+        state.excluded |= state.structure.labels == label
+    if label in state.named or found.snr < p.threshold or found.significance < p.min_significance:
+        return False
+    state.named.add(label)
+    return True
+
+
+def _take_out(state: _Image, found: _Peak, peak: tuple[int, int], model: FloatArray | None, search: _Search) -> None:
+    """Take a peak out of what is searched on: a source by its image, where there is one, else by a circle."""
+    shape, fwhm = (state.work.shape[0], state.work.shape[1]), search.fwhm
+    dx, dy = offset_grid(shape, peak)
+    distance = np.hypot(dx, dy)
+    inside = bool(state.structure.holds(*peak))
+    if found.status != SOURCE:
+        state.excluded |= distance <= (1.0 if inside else 2.0) * fwhm
+    elif model is None:
+        state.excluded |= distance <= 2 * fwhm
+    else:
+        state.work = state.work - model
+        state.excluded |= (distance <= fwhm) | model_mask(model, state.current.noise, fwhm, uncertainty=MODEL_ERROR)
+    if found.status == SOURCE or not inside:  # extended light is not counted as noise anyway
+        state.current = snr_map(state.work, search.center, fwhm, exclude=state.not_noise)
+
+
 def _measured(
-    work: FloatArray,
-    sums: FloatArray,
-    current: SignalToNoise,
-    peak: tuple[int, int],
-    search: _Search,
-    excluded: NDArray[np.bool_],
+    state: _Image, sums: FloatArray, peak: tuple[int, int], search: _Search
 ) -> tuple[_Peak | None, FloatArray | None]:
     """A peak with its S/N and its image; no peak if it is not above the threshold."""
     ix, iy = peak
+    current, work, p = state.current, state.work, search.params
     x, y = _refined_peak(sums, ix, iy)
     snr, dof = float(current.snr[iy, ix]), np.array(max(int(current.elements[iy, ix]) - 1, 1))
-    significance = float(t_to_gaussian(np.array(snr), dof))
+    ring = float(t_to_gaussian(np.array(snr), dof))
     signal, noise = float(current.signal[iy, ix]), float(current.noise[iy, ix])
-    p = search.params
-    if search.template is None:
-        return _Peak(x, y, snr, significance, signal, noise), None
-    model = np.nan_to_num(search.template(x, y))
-    own = source_snr(work, model, peak, search.center, search.fwhm, exclude=excluded)
-    if np.isfinite(own.noise) and own.scale > 0:
-        snr, significance, signal, noise = own.snr, own.significance, own.signal, own.noise
-    if snr < p.threshold or significance < p.min_significance:
+    model, scale = None, 0.0
+    if search.template is not None:
+        model = np.nan_to_num(search.template(x, y))
+        own = source_snr(work, model, peak, search.center, search.fwhm, exclude=state.not_noise)
+        scale = max(own.scale, 0.0) if np.isfinite(own.scale) else 0.0
+        if np.isfinite(own.noise) and own.scale > 0:
+            snr, ring, signal, noise = own.snr, own.significance, own.signal, own.noise
+    shape = _shape(state, (x, y), model, search)
+    inside = bool(state.structure.holds(ix, iy))
+    if inside:  # the light that it lies on is not its own
+        scale = max(shape.amplitude, 0.0) if np.isfinite(shape.amplitude) else 0.0
+    elif snr < p.threshold:
         return None, None
-    return _Peak(x, y, snr, significance, signal, noise), model * max(own.scale if np.isfinite(own.scale) else 0.0, 0.0)
+    significance = ring
+    if model is not None:  # else its wings would count as noise of the neighboring rings
+        combined = combined_significance(
+            work - scale * model, search.pattern, signal, peak, search.center, search.fwhm, exclude=state.not_noise
+        )
+        significance = combined.significance if np.isfinite(combined.significance) else ring
+    if significance < p.min_significance and not inside:
+        return None, None
+    found = _Peak(x, y, snr, significance, signal, noise, ring, shape=shape.score)
+    stands_out = prominence(sums, peak, search.fwhm) >= p.threshold * noise and significance >= p.min_significance
+    return _judged(found, shape, stands_out, inside, state, search), None if model is None else model * scale
+
+
+def _shape(state: _Image, at: tuple[float, float], model: FloatArray | None, search: _Search) -> Shape:
+    if model is None:
+        return shape_without_model(state.work, at, search.center, search.fwhm, exclude=state.not_noise)[0]
+    return shape_of(state.work, model, at, search.center, search.fwhm, exclude=state.not_noise)
+
+
+def _judged(found: _Peak, shape: Shape, stands_out: bool, inside: bool, state: _Image, search: _Search) -> _Peak:
+    """A peak with what it is taken for."""
+    p = search.params
+    if inside and not (stands_out and shape.misfit <= MISFIT):
+        return replace(found, status=EXTENDED, reason="part of extended light")
+    if not inside and shape.fails(p.shape_threshold):
+        return replace(found, status=EXTENDED if shape.wide else REJECTED, reason=shape.reason)
+    if search.rolls is None or p.roll_threshold == 0:
+        return found
+    at = (found.x, found.y)
+    fluxes = roll_fluxes(
+        search.rolls.images, search.rolls.template(*at), at, search.center, search.fwhm, exclude=state.not_noise
+    )
+    found = replace(found, roll_difference=roll_difference(fluxes), rolls=len(fluxes))
+    if in_one_roll(fluxes, p.roll_threshold):
+        return replace(found, status=REJECTED, reason="in one roll only")
+    return found
 
 
 def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y: float, label: int) -> Detection:
@@ -339,4 +575,10 @@ def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y
         noise=peak.noise,
         truncation=int(label),
         images=1,
+        ring_significance=peak.ring_significance,
+        status=peak.status,
+        reason=peak.reason,
+        shape=peak.shape,
+        roll_difference=peak.roll_difference,
+        rolls=peak.rolls,
     )

@@ -33,6 +33,9 @@ ReduceMany = Callable[[FloatArray], FloatArray]
 """``reduce_many(signals)``: signals (n, nframes, ny, nx), added to the science frames, to their traces (n, nK, Ny, Nx)
 in the combined images; only for reductions that are linear in the science frames."""
 
+ReduceRolls = Callable[[FloatArray], FloatArray]
+"""``reduce_rolls(signals)``: as `ReduceMany`, to the traces in each roll, north up: (n, nK, nexposures, Ny, Nx)."""
+
 Residuals = Callable[[], FloatArray | None]
 """``residuals()``: references reduced as if each were the science star, (n, Ny, Nx); None where that cannot be done."""
 
@@ -75,6 +78,8 @@ class Injector:
         See `ReduceWindow`; without it the whole image is reduced and cut.
     reference_residuals : callable or None
         See `Residuals`; tells where behind the mask residual starlight is strong.
+    reduce_rolls : callable or None
+        See `ReduceRolls`; without it sources are not compared between rolls.
     """
 
     science: FloatArray
@@ -87,6 +92,7 @@ class Injector:
     reduce_many: ReduceMany | None = None
     reduce_window: ReduceWindow | None = None
     reference_residuals: Residuals | None = None
+    reduce_rolls: ReduceRolls | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.science) != 3 or len(self.exposure) != len(self.science):
@@ -104,6 +110,25 @@ class Injector:
     def speckles(self) -> FloatArray | None:
         """Residuals of the references at the places of the image: (n, Ny, Nx), or None; made once."""
         return None if self.reference_residuals is None else self.reference_residuals()
+
+    @cached_property
+    def rolls(self) -> FloatArray | None:
+        """Images of the single rolls at the truncation that is measured: (nexposures, Ny, Nx); None with one roll."""
+        if self.reduce_rolls is None or len(np.unique(self.exposure)) < 2:
+            return None
+        return np.asarray(self.reduce_rolls(np.nan_to_num(self.science)[np.newaxis])[0, self.index])
+
+    def forward_rolls(self, east: float, north: float) -> FloatArray:
+        """Forward model of a source of unit flux in each roll: (nexposures, Ny, Nx), NaN where the rolls are.
+
+        Raises
+        ------
+        InputError
+            If the reduction has no images of single rolls.
+        """
+        if self.reduce_rolls is None:
+            raise InputError("forward_rolls: the reduction has no images of single rolls.")
+        return np.asarray(self.reduce_rolls(self.signal(east, north)[np.newaxis])[0, self.index])
 
     def pixel(self, east: float, north: float) -> tuple[float, float]:
         """Position (x, y) of a sky offset (arcsec) in the combined images, 0-based pixels."""

@@ -13,6 +13,9 @@ from lyot.ramps import _kernels_corrections as kernels
 from lyot.ramps._checks import check_image, check_ramps, writable
 from lyot.ramps.threads import over_rows
 
+MIN_FITTED = 5
+"""Fewest groups that a line is fitted to, where the dark has as many."""
+
 
 @dataclass(frozen=True)
 class GroupTiming:
@@ -53,11 +56,13 @@ def dark_reference(data: NDArray[np.float32], flags: NDArray[np.uint32], timing:
     return DarkReference(cube, image, timing)
 
 
-def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkReference | None:
+def match_dark(
+    dark: DarkReference, n_groups: int, timing: GroupTiming, *, extrapolation: str = "last"
+) -> DarkReference | None:
     """Bring a dark to the groups of an exposure.
 
-    A dark that is too short is extrapolated with its last difference; one of the same timing is used as it is; one of
-    shorter groups is averaged.
+    A dark that is too short is extrapolated; one of the same timing is used as it is; one of shorter groups is
+    averaged.
 
     Parameters
     ----------
@@ -67,6 +72,10 @@ def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkR
         Groups of the exposure.
     timing : GroupTiming
         Of the exposure.
+    extrapolation : {"last", "fit"}, optional
+        With the last difference, as officially, or with a line fitted to the last quarter of the groups. The difference
+        of two groups carries their noise, which grows with every group that is added and gives every pixel (and, where
+        the noise is common to a row, every row) a slope of its own.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def match_dark(dark: DarkReference, n_groups: int, timing: GroupTiming) -> DarkR
             "Dark reference will be extrapolated to match length of science file."
         )
         per_group = dark.timing.nframes + dark.timing.groupgap
-        data = _extrapolate(data, -(-(missing + dark.timing.groupgap) // per_group))
+        n_more = -(-(missing + dark.timing.groupgap) // per_group)
+        data = _extrapolate_line(data, n_more) if extrapolation == "fit" else _extrapolate(data, n_more)
     if dark.timing.nframes > timing.nframes or dark.timing.groupgap > timing.groupgap:
         return None
     if np.isnan(data).any():
@@ -99,6 +109,19 @@ def _extrapolate(data: NDArray[np.floating[Any]], n_more: int) -> NDArray[np.flo
     return np.concatenate((data, steps * rate[:, None] + data[:, -1:]), axis=1, dtype=np.float64)
 
 
+def _extrapolate_line(data: NDArray[np.floating[Any]], n_more: int) -> NDArray[np.floating[Any]]:
+    """Append `n_more` groups of the line through the last quarter of the groups (five at least, where there are)."""
+    n = data.shape[1]
+    used = min(n, max(-(-n // 4), MIN_FITTED))
+    if used < 2:
+        return np.concatenate((data, np.repeat(data[:, -1:], n_more, axis=1)), axis=1, dtype=np.float64)
+    tail = data[:, -used:].astype(np.float64)
+    time = np.arange(used) - 0.5 * (used - 1)
+    slope = np.tensordot(time, tail, axes=(0, 1)) / float(time @ time)
+    steps = (time[-1] + np.arange(1, n_more + 1)).reshape(1, -1, 1, 1)
+    return np.concatenate((data, tail.mean(axis=1)[:, None] + steps * slope[:, None]), axis=1, dtype=np.float64)
+
+
 def _average(data: NDArray[np.floating[Any]], n_groups: int, timing: GroupTiming) -> NDArray[np.float32]:
     """Mean of the frames that make each group."""
     nints, _, ny, nx = data.shape
@@ -112,11 +135,11 @@ def _average(data: NDArray[np.floating[Any]], n_groups: int, timing: GroupTiming
 def dark_planes(n_integrations: int, n_reference: int, first_integration: int = 1) -> NDArray[np.int64]:
     """Integration of the dark for each integration of a file.
 
-    As officially: the dark's own integrations serve a file that begins the exposure; any later one gets the last.
+    The last integration of the dark serves all later ones. `first_integration` is the number of the file's first
+    integration in the exposure, from 1: a segment gets the darks that the whole exposure would get. (Officially any
+    later segment gets the last; the same for darks of two integrations, as those of MIRI.)
     """
-    if first_integration != 1:
-        return np.full(n_integrations, n_reference - 1)
-    return np.minimum(np.arange(n_integrations), n_reference - 1)
+    return np.minimum(np.arange(n_integrations) + first_integration - 1, n_reference - 1)
 
 
 def subtract_dark(

@@ -21,6 +21,18 @@ class RscdOptions:
 
 
 @dataclass(frozen=True)
+class DarkOptions:
+    """Options of the dark subtraction."""
+
+    extrapolation: str = param(
+        "last",
+        choices=("last", "fit"),
+        help="Continuation of a dark with too few groups: its last difference, officially, or a line fitted to its "
+        "last quarter, without the noise of single groups",
+    )
+
+
+@dataclass(frozen=True)
 class FitOptions:
     """Options of the slope fit."""
 

@@ -131,7 +131,10 @@ def injector_of(
         index=plan.truncations.index(wanted),
         reduce_many=small.reduce_many if linear else None,
         reduce_window=(lambda signals, window: small.reduce_many(signals, window=window)) if linear else None,
-        reference_residuals=(lambda: reference_residuals(plan, wanted)) if linear else None,
+        reference_residuals=(lambda: reference_residuals(plan, wanted))
+        if linear and plan.sequence.n_references
+        else None,
+        reduce_rolls=small.reduce_rolls if linear else None,
     )
 
 

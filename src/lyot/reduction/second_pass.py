@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lyot import geometry
 from lyot.errors import ConfigError, ReductionError, warn
 from lyot.instrument import Coronagraph
-from lyot.measure.detection import DetectionParams, detect_sources
+from lyot.measure.detection import DetectionParams, detect_in_reduction
 from lyot.measure.noise import aperture_sums
 from lyot.optics.drift import drift_images
 from lyot.params import param
@@ -199,12 +199,11 @@ def find_sources(
     """Sources in the image of the first pass, found as ``lyot detect`` finds them."""
     injector = injector_of(plan, off_axis_source(plan.sequence, coronagraph.filter, pixel_area))
     fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
-    found = detect_sources(
-        injector.image, plan.grid.center, fwhm, plan.grid.pixel_scale,
-        params=params,
-        template=lambda x, y: injector.forward(*injector.sky(x, y)),
-    )  # fmt: skip
-    return tuple((d.separation, d.position_angle) for d in found)
+    found = detect_in_reduction(injector, fwhm, params=params)
+    sources = [d for d in found if d.accepted]
+    if len(sources) >= params.max_sources:
+        warn(f"the second pass masks the {params.max_sources} sources of highest S/N; there may be more")
+    return tuple((d.separation, d.position_angle) for d in sources)
 
 
 def star_changes(sequence: CoronagraphicSequence, coronagraph: Coronagraph, drift: float) -> FloatArray | None:

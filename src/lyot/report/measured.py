@@ -117,7 +117,7 @@ def contrast_section(out: Path) -> Section | None:
     if low in table.colnames and high in table.colnames:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
-    caption = "Faintest companion seen at 5 sigma, with few-sample statistics; the band is the spread over angles."
+    caption = "Faintest companion seen at 5 sigma, with few-sample statistics; the band holds 16 to 84 % found."
     return Section("Contrast", "contrast", "", (render(figure, caption, "Contrast against separation"),))
 
 

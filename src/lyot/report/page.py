@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from lyot.errors import LyotError, MissingInputError
+from lyot.exposures.background_state import state_advice
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
 from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
@@ -26,6 +29,8 @@ from lyot.report.measured import (
     outdated_section,
     read_table,
 )
+from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
+from lyot.report.quality import quality_rows, read_quality
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.version import __version__
@@ -62,7 +67,20 @@ def cell(value: Any, digits: int = 3) -> Cell:
 
 
 def read_sources(out: Path) -> QTable | None:
-    """Detections of a run, brightest first; None if they were not searched for."""
+    """Sources of a run, highest S/N first; None if they were not searched for."""
+    table = _read_peaks(out)
+    return None if table is None else table[_accepted(table)]
+
+
+def _accepted(table: QTable) -> NDArray[np.bool_]:
+    """Rows that are sources; all in tables of earlier versions, which list nothing else."""
+    if "status" not in table.colnames:
+        return np.ones(len(table), bool)
+    return np.asarray([str(v) == "source" for v in table["status"]], dtype=bool)
+
+
+def _read_peaks(out: Path) -> QTable | None:
+    """Sources and what was looked at besides."""
     path = out / "measure" / "detections.ecsv"
     if not path.is_file():
         return None
@@ -84,12 +102,37 @@ def sources_table(table: QTable | None) -> Table | None:
         return None
     separations = _values(table, "separation", "arcsec")
     angles = _values(table, "position_angle", "deg")
-    rows = tuple(
+    columns = ["#", "separation [arcsec]", "position angle [deg]", "S/N"]
+    rows: list[tuple[Cell, ...]] = [
         (cell(n), cell(s), cell(a, 2), cell(v, 1))
         for n, (s, a, v) in enumerate(zip(separations, angles, _values(table, "snr"), strict=True), start=1)
+    ]
+    text = "Position angle from north toward east."
+    if "false_alarm" in table.colnames:
+        columns += ["significance [sigma]", "false-alarm probability"]
+        more = zip(_values(table, "significance"), _values(table, "false_alarm"), strict=True)
+        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
+        text += (
+            " Significance: from the neighboring rings and the references' residuals as well; false alarm: anywhere."
+        )
+    return Table("Detections", "sources", tuple(columns), tuple(rows), text)
+
+
+def rejected_table(out: Path) -> Table | None:
+    """Peaks above the threshold that are no point sources, as a table of the page."""
+    peaks = _read_peaks(out)
+    if peaks is None:
+        return None
+    table = peaks[~_accepted(peaks)]
+    if not len(table):
+        return None
+    values = zip(_values(table, "separation", "arcsec"), _values(table, "position_angle", "deg"), strict=True)
+    rows = tuple(
+        (cell(s), cell(a, 2), cell(float(row["snr"]), 1), cell(str(row["status"])), cell(str(row["reason"])))
+        for (s, a), row in zip(values, table, strict=True)
     )
-    columns = ("#", "separation [arcsec]", "position angle [deg]", "S/N")
-    return Table("Detections", "sources", columns, rows, "Position angle from north toward east.")
+    columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")
+    return Table("Peaks that are no point sources", "rejected", columns, rows)
 
 
 def companions_table(out: Path) -> Table | None:
@@ -132,6 +175,24 @@ def references_table(out: Path) -> Table | None:
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 
 
+def quality_table(out: Path) -> Table | None:
+    """Flagged fraction of every exposure as a table of the page."""
+    rows = quality_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
+        "the exposure."
+    )
+    return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
+
+
+def warnings_table(out: Path) -> Table | None:
+    """Warnings about the input as a table of the page."""
+    rows = tuple((cell(w["code"]), cell(w["text"])) for w in read_quality(out)["warnings"])
+    return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
+
+
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
     """The exposures and their roles as a table of the page."""
     rows = []
@@ -143,7 +204,8 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
         values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
-    notes = " ".join(line[0].upper() + line[1:] for line in advice(assigned))
+    lines = [*advice(assigned), *state_advice(assigned)]
+    notes = " ".join(line[0].upper() + line[1:] for line in lines)
     return Table("Exposures", "exposures", columns, tuple(rows), notes)
 
 
@@ -155,9 +217,10 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
 
 def glow_table(out: Path) -> Table | None:
     """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
-    rows = []
+    rows, units = [], set()
     for path in sorted((out / "stage2").glob("*_background.json")):
         content = json.loads(path.read_text())
+        units.add(str(content.get("unit", "DN/s")))
         for strip in content.get("glow_sticks", []):
             pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
             name = path.name.removesuffix("_background.json")
@@ -165,7 +228,8 @@ def glow_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
-    columns = ("exposure", "strip", "before [DN/s]", "after [DN/s]")
+    unit = " or ".join(sorted(units))
+    columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
     return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
 
 
@@ -205,9 +269,10 @@ def answer(table: QTable | None) -> tuple[str, list[str]]:
         return "No measurement in this run.", ["Run stage 3 to see what is beside the star."]
     if not len(table):
         return "No source above the threshold.", []
-    sep = _values(table, "separation", "arcsec")[0]
-    pa = _values(table, "position_angle", "deg")[0]
-    snr = _values(table, "snr")[0]
+    brightest = int(np.argmax(_values(table, "signal"))) if "signal" in table.colnames else 0
+    sep = _values(table, "separation", "arcsec")[brightest]
+    pa = _values(table, "position_angle", "deg")[brightest]
+    snr = _values(table, "snr")[brightest]
     more = [f"{len(table) - 1} more below."] if len(table) > 1 else []
     return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 
@@ -267,10 +332,28 @@ def write_report(out: str | Path) -> Path:
         subtitle=subtitle,
         answer=headline,
         answer_details=details,
-        lead_tables=[t for t in (companions_table(out), budget_table(out), sources_table(sources)) if t],
+        lead_tables=[
+            t
+            for t in (
+                warnings_table(out),
+                companions_table(out),
+                budget_table(out),
+                sources_table(sources),
+                rejected_table(out),
+            )
+            if t
+        ],
         sections=sections,
         tables=[
-            t for t in (exposures_table(assigned), references_table(out), glow_table(out), timings_table(records)) if t
+            t
+            for t in (
+                exposures_table(assigned),
+                quality_table(out),
+                references_table(out),
+                glow_table(out),
+                timings_table(records),
+            )
+            if t
         ],
         parameters=parameter_tables(records),
         config=config.read_text() if config.is_file() else "",

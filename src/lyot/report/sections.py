@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
+from lyot.exposures.names import exposure_name, segment_number
 from lyot.report import figures
 from lyot.report.products import Product, products, read_cube, read_product, view_of
 
@@ -88,6 +89,8 @@ def short_name(item: Product) -> str:
     words = [f"obs {h['OBSERVTN']}" if h.get("OBSERVTN") else item.name]
     if (h.get("NUMDTHPT") or 1) > 1 and h.get("PATT_NUM"):
         words.append(f"dither {h['PATT_NUM']}")
+    if segment_number(item.name):
+        words.append(f"segment {segment_number(item.name)}")
     words.append(str(h.get("TARGPROP", "")))
     return ", ".join(w for w in words if w)
 
@@ -169,16 +172,20 @@ def _calibrated(out: Path, item: Product) -> Product | None:
         path = out / "stage2" / f"{stem}_calints.fits"
         if path.is_file():
             return read_product(path)
+        files = sorted((out / "stage2").glob("*-seg*_calints.fits"))
+        segments = [p for p in files if exposure_name(p.name) == path.name]
+        if segments:
+            return read_product(segments[0])
     return None
 
 
 def _radius(item: Product, sources: QTable | None) -> float:
-    """Half width to show, arcsec: the inner field, or wide enough for the brightest source."""
+    """Half width to show, arcsec: the inner field, or wide enough for all sources."""
     ny, nx = item.image.shape
     half = float(0.5 * min(ny * item.view.pixel_scale[1], nx * item.view.pixel_scale[0]))
     wanted = 3.0
     if sources is not None and len(sources):
-        wanted = max(wanted, 1.25 * float(sources["separation"].to_value("arcsec")[0]))
+        wanted = max(wanted, 1.25 * float(sources["separation"].to_value("arcsec").max()))
     return min(wanted, half)
 
 
@@ -225,10 +232,11 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     return Section("The subtraction at several truncations", "truncations", "", (picture,))
 
 
-def _mark_sources(ax: Axes, sources: QTable | None, radius: float, most: int = 3) -> None:
+def _mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
+    """Circle and number all sources."""
     if sources is None:
         return
-    for n, row in enumerate(sources[:most]):
+    for n, row in enumerate(sources):
         figures.mark_source(
             ax,
             float(row["separation"].to_value("arcsec")),

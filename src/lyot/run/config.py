@@ -44,6 +44,11 @@ class RunParams:
     target: str | None = param(None, help="science target (TARGPROP) to reduce, needed if the input has several")
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
+    calints_background: str = param(
+        "auto",
+        help="background in the calints that are given: subtracted, present, or auto: from S_BKDSUB and their level",
+        choices=("auto", "subtracted", "present"),
+    )
     jobs: int = param(0, help="worker processes; 0: as many as cores and memory allow", min=0)
     threads: int = param(0, help="threads per worker; 0: share the cores between the workers", min=0)
     scheduler: str | None = param(None, help="address of a Dask scheduler that does the work instead of local workers")

@@ -96,8 +96,7 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
 
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
-    from astropy.table import Table
-
+    from lyot.analysis.combined_image import read_detections
     from lyot.analysis.measurements import measure_companions, write_no_companion
     from lyot.analysis.parameters import CompanionSection
     from lyot.analysis.star_flux import StarSection, load_star
@@ -106,7 +105,7 @@ def _companions(task: Task, folder: Path, out: Path) -> None:
     section = from_mapping(CompanionSection, task.arguments["companion"])
     run, copies = _opened(task, folder, out, section.modes)
     guesses = section.guesses()
-    if not guesses and not len(Table.read(run.tables / DETECTIONS, format="ascii.ecsv")):
+    if not guesses and not len(read_detections(run.tables / DETECTIONS)):
         write_no_companion(run)
     else:
         star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)

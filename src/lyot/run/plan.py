@@ -11,9 +11,11 @@ from typing import Any
 from lyot.analysis.parameters import existing, values_of
 from lyot.errors import InputError, unknown_name
 from lyot.exposures import associations
+from lyot.exposures.background_state import BackgroundStates, background_states
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.read import find_exposures
 from lyot.exposures.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.exposures.segments import missing_segments
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
 from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
@@ -42,6 +44,9 @@ CHECKSUMS = ".checksums.json"
 
 _WEIGHTS = {"stage1": 1.0, "stage2": 0.4, "stage3": 2.0}
 
+CALIBRATING = ("assign_wcs", "flat_field", "photom", "resample")
+"""Steps of stage 2 that calints have been through."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -63,6 +68,8 @@ class Plan:
         Checksums of the input files.
     checksums : Checksums
         The same as they can be remembered for the next time.
+    notes : tuple of str
+        What is missing, or done to make exposures alike: one sentence each.
     """
 
     out: Path
@@ -73,6 +80,7 @@ class Plan:
     calibration: Calibration
     digests: Mapping[str, str]
     checksums: Checksums
+    notes: tuple[str, ...] = ()
 
     def source_key(self, path: str) -> str:
         """Checksum of an input file; empty for a product of the run itself."""
@@ -198,26 +206,60 @@ def _backgrounds_of(item: Assigned, slopes: Mapping[str, Path]) -> list[Path]:
     return found
 
 
-def _stage2(builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], run_it: bool) -> dict[str, Path]:
+def _stage2(
+    builder: _Builder, group: Sequence[Assigned], slopes: Mapping[str, Path], states: BackgroundStates, *, run_it: bool
+) -> dict[str, Path]:
     """Add stage 2 of every star exposure; returns the calibrated file of each exposure root."""
     calibrated = {}
+    uncalibrated: dict[str, list[Assigned]] = {}
+    holding: dict[str, list[Assigned]] = {}
     for item in with_role(group, Role.SCIENCE, Role.REFERENCE):
         exposure = item.exposure
         if exposure.stage == "calints":
             calibrated[exposure.root] = exposure.path
-            continue
-        if not run_it or exposure.root not in slopes:
-            continue
-        own = slopes[exposure.root]
-        use = builder.config.run.background and not exposure.background_done
-        backgrounds = _backgrounds_of(item, slopes) if use else []
-        name = f"asn/{exposure.root}_image2_asn.json"
-        builder.associations[name] = associations.dump(associations.level2(item, own, backgrounds))
-        sources = [("science", own), *(("background", path) for path in backgrounds)]
-        weight = _WEIGHTS["stage2"] * _pixels(exposure)
-        builder.add("stage2", exposure.root, sources, association=name, weight=weight)
-        calibrated[exposure.root] = builder.product("stage2", exposure.root, "calints")
+            if exposure.root in states.backgrounds:
+                holding.setdefault(exposure.name, []).append(item)
+        elif run_it and exposure.root in slopes:
+            uncalibrated.setdefault(exposure.name, []).append(item)
+    for exposure_name, files in uncalibrated.items():
+        roots = [item.exposure.root for item in files]
+        own = [slopes[root] for root in roots]
+        use = builder.config.run.background and not files[0].exposure.background_done
+        backgrounds = _backgrounds_of(files[0], slopes) if use else []
+        name = f"asn/{exposure_name}_image2_asn.json"
+        builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
+        sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
+        weight = _WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files)
+        builder.add("stage2", exposure_name, sources, association=name, weight=weight,
+                    makes=[f"{root}_calints.fits" for root in roots])  # fmt: skip
+        calibrated |= {root: builder.product("stage2", root, "calints") for root in roots}
+    for exposure_name, files in holding.items():
+        calibrated |= _subtract_from_calints(builder, exposure_name, files, states)
     return calibrated
+
+
+def _subtract_from_calints(
+    builder: _Builder, exposure_name: str, files: Sequence[Assigned], states: BackgroundStates
+) -> dict[str, Path]:
+    """Add the background subtraction alone, of an exposure that is calibrated already; returns its new files."""
+    roots = [item.exposure.root for item in files]
+    own = [item.exposure.path for item in files]
+    backgrounds = list(states.backgrounds[roots[0]])
+    name = f"asn/{exposure_name}_image2_asn.json"
+    builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
+    given = builder.config.stages["stage2"]
+    steps = {**given.get("steps", {})}
+    for step in CALIBRATING:
+        steps[step] = {**steps.get(step, {}), "skip": True}
+    arguments = {**given, "steps": steps}
+    sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
+    builder.add(
+        "stage2", exposure_name, sources,
+        association=name, weight=_WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files),
+        makes=[f"{root}_calints.fits" for root in roots], arguments=arguments,
+        parameters=effective_parameters("stage2", arguments),
+    )  # fmt: skip
+    return {root: builder.product("stage2", root, "calints") for root in roots}
 
 
 def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[str, Path]) -> None:
@@ -390,16 +432,21 @@ def make_plan(
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
+    notes = missing_segments([a.exposure for a in group])
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
-        calibrated = _stage2(builder, group, slopes, 2 in stages)
+        states = background_states(group, given=config.run.calints_background, subtract=config.run.background)
+        notes += states.lines
+        calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         if 3 in stages:
             _stage3(builder, group, calibrated)
+    for line in notes:
+        log.warning("%s", line)
     if not builder.tasks:
         kinds = sorted({a.exposure.stage for a in group})
         raise InputError(f"stage {config.run.stages} has nothing to do: the input is {' and '.join(kinds)}.")
     return Plan(
         out=out, config=config, exposures=tuple(assigned), tasks=tuple(builder.tasks.values()),
         associations=builder.associations, calibration=builder.calibration,
-        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums,
+        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums, notes=tuple(notes),
     )  # fmt: skip

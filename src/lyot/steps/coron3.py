@@ -19,10 +19,14 @@ from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
 from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.quality import Finding, as_json, assess, without_one_group
+from lyot.steps.segments import join_segments
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
+from lyot.steps.stage3_outliers import FlagOutliersStep
 from lyot.steps.stage3_products import set_sky_grid, sky_grid
 from lyot.steps.stage3_refine import RefineStep
 from lyot.steps.stage3_refs import AlignRefsStep, StackRefsStep
@@ -32,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
-    """The official outlier detection, left out unless asked for.
+    """The official outlier detection, left out unless asked for; `FlagOutliersStep` does its work.
 
     It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
     as outliers (https://github.com/spacetelescope/jwst/issues/4556).
@@ -61,6 +65,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     step_defs: ClassVar[dict[str, type]] = {
         **OfficialCoron3Pipeline.step_defs,
+        "flag_outliers": FlagOutliersStep,
         "stack_refs": StackRefsStep,
         "align_refs": AlignRefsStep,
         "locate_star": LocateStarStep,
@@ -69,6 +74,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         "combine": CombineStep,
         "refine": RefineStep,
     }
+
+    _quality: tuple[list[dict[str, Any]], list[Finding]] = ([], [])
 
     @classmethod
     def call(cls, *args: Any, **kwargs: Any) -> Any:
@@ -131,22 +138,49 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         references = members.pop("psf", [])
         if models is not user_input:  # once they are stacked nobody needs them one by one
             _forget(models, references)
-        targets, aligned = self._prepare(members["science"], references)
+        targets = join_segments(members["science"])
+        rows, findings = assess(targets, "science")
+        self._quality = (rows, findings)
+        self._assess_references(references)
+        targets, aligned = self._prepare(targets, references)
+        self._quality[1].extend(self.align_refs.findings)
         subtracted = self.klip.run(targets, aligned)
         for target, product in zip(targets, subtracted, strict=True):
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
         self._combine(targets, aligned, subtracted, models, user_input)
 
+    def _assess_references(self, references: list[JwstDataModel]) -> None:
+        """Look at the references, leave out those that hold no slopes, and say what was found."""
+        rows, findings = assess(join_segments(references), "psf")
+        self._quality[0].extend(rows)
+        self._quality[1].extend(findings)
+        references[:] = without_one_group(references)
+        for finding in self._quality[1]:
+            log.warning("%s", finding.text)
+        science = {row["file"] for row in self._quality[0] if row["role"] == "science"}
+        worthless = [f for f in self._quality[1] if f.code == "one group" and f.file in science]
+        if worthless:
+            raise InputError(f"{worthless[0].text} Leave this science exposure out.")
+
+    def _write_quality(self, product: JwstDataModel) -> None:
+        """Count the findings in the header; write them to JSON next to the products."""
+        rows, findings = self._quality
+        add_cards(product, [("NWARN", len(findings), "Warnings about the input, see _quality.json")])
+        if self.save_results:
+            path = Path(self.make_output_path(basepath=self.output_file, suffix="quality", ext=".json"))
+            path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n")
+
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
     ) -> tuple[list[JwstDataModel], JwstDataModel | None]:
-        """Flag outliers if asked for, stack the references and register them."""
+        """Flag outliers, stack the references and register them."""
+        targets, references = self._flag_outliers(list(targets), references)
         self.outlier_detection.suffix = "crfints"
         self.outlier_detection.mode = "coron"
         self.outlier_detection.save_results = self.save_results
         if not self.outlier_detection.skip:
             targets = [self.outlier_detection.run(m) for m in targets]
-            references = [self.outlier_detection.run(m) for m in references]
+            references[:] = [self.outlier_detection.run(m) for m in references]
         targets = list(targets)
         if not references:
             if not self.locate_star.skip:
@@ -161,6 +195,25 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for target in targets:
             self.save_model(aligned, output_file=target.meta.filename, suffix="psfalign", acid=self.asn_id)
         return targets, aligned
+
+    def _flag_outliers(
+        self, targets: list[JwstDataModel], references: list[JwstDataModel]
+    ) -> tuple[list[JwstDataModel], list[JwstDataModel]]:
+        """Flag outliers in science and references.
+
+        The flagged science exposures are saved (``crfints``), as measurements repeat the subtraction of them.
+        """
+        if self.flag_outliers.skip:
+            return targets, references
+        self.flag_outliers.save_results = False
+        targets = self.flag_outliers.run(targets)
+        if references:
+            references[:] = self.flag_outliers.run(references)
+        for target in targets:
+            name = target.meta.filename
+            self.save_model(target, output_file=name, suffix="crfints", acid=self.asn_id)
+            target.meta.filename = name  # saving changes it
+        return targets, references
 
     def _combine(
         self,
@@ -181,6 +234,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for target in targets:
             blender.accumulate(target)
         blender.finalize_model(result)
+        self._write_quality(result)
         set_sky_grid(result, sky_grid(reduction, geometry_of(subtracted[0])))  # the blend knows the inputs' only
         for suffix, product in products:
             product.meta.asn.pool_name = getattr(models, "asn_pool_name", None)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from astropy.io import fits
 from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipeline
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.exposure import is_coronagraphic_type
+from lyot.exposures.names import segment_number
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import group_segments
+from lyot.steps.sequence_io import model_name
 from lyot.steps.stage2_background import BackgroundStep, largest_read_variance
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 from lyot.steps.stage3_templates import ERROR_EXTENSION, attach_background, background_of
+
+log = logging.getLogger(__name__)
+
+CALIBRATED = "MJy/sr"
+"""Unit of calibrated data."""
 
 
 class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
@@ -27,8 +38,34 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         "bad_pixels": BadPixelStep,
     }
 
+    def process(self, input_data: Any) -> list[JwstDataModel]:
+        """Calibrate the exposures of a level-2 association, one product each.
+
+        Parameters
+        ----------
+        input_data : str, association or CubeModel
+            Slopes. Segments of one exposure may be products of one association: outlying pixels are then looked for
+            in all their integrations together, as in an exposure that is in one file.
+
+        Returns
+        -------
+        list of CubeModel or ImageModel
+            Calibrated exposures.
+        """
+        results: list[JwstDataModel] = super().process(input_data)
+        segments = [m for m in results if segment_number(model_name(m)) and self._looks_for_bad_pixels(m)]
+        for group in group_segments(segments):
+            names = [m.meta.filename for m in group]
+            for model, name in zip(self.bad_pixels.run(group), names, strict=True):
+                model.meta.filename = name
+                results = [model if model_name(m) == name else m for m in results]
+        return results
+
+    def _looks_for_bad_pixels(self, model: JwstDataModel) -> bool:
+        return is_coronagraphic_type(model.meta.exposure.type) and not self.bad_pixels.skip
+
     def process_exposure_product(self, exp_product: Any, pool_name: str = " ", asn_file: str = " ") -> JwstDataModel:
-        """Calibrate one exposure: the official steps in their order, then the bad pixels.
+        """Calibrate one exposure: the official steps in their order, then the bad pixels (for segments: see `process`).
 
         Parameters
         ----------
@@ -42,13 +79,41 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         CubeModel or ImageModel
             Calibrated exposure.
         """
+        if self._is_calibrated(exp_product):
+            return self._subtract_background_alone(exp_product, pool_name, asn_file)
         model = super().process_exposure_product(exp_product, pool_name, asn_file)
         background, noise = background_of(model), self.bkg_subtract.noise
         if background is not None and noise is not None:
             factor = calibration_factor(noise, largest_read_variance(model))
             error = background_of(model, ERROR_EXTENSION)
             attach_background(model, background * factor, None if error is None else error * factor)
-        if is_coronagraphic_type(model.meta.exposure.type) and not self.bad_pixels.skip:
+        if self._looks_for_bad_pixels(model) and not segment_number(exp_product["name"]):
+            model = self.bad_pixels.run(model)
+        return model
+
+    @staticmethod
+    def _is_calibrated(exp_product: Any) -> bool:
+        """Whether the science member is a file of calibrated data already (MJy/sr)."""
+        science = next(m["expname"] for m in exp_product["members"] if m["exptype"].lower() == "science")
+        if isinstance(science, JwstDataModel):
+            return str(science.meta.bunit_data) == CALIBRATED
+        if not Path(str(science)).is_file():
+            return False
+        with fits.open(str(science)) as hdus:
+            return "SCI" in hdus and str(hdus["SCI"].header.get("BUNIT", "")).strip() == CALIBRATED
+
+    def _subtract_background_alone(self, exp_product: Any, pool_name: str, asn_file: str) -> JwstDataModel:
+        """Subtract backgrounds from an exposure that is calibrated already, then look for bad pixels."""
+        members = [(m["exptype"].lower(), m["expname"]) for m in exp_product["members"]]
+        model = self.prepare_output(next(name for kind, name in members if kind == "science"))
+        log.info("%s is calibrated already: only its background is subtracted", model_name(model))
+        model.meta.asn.pool_name, model.meta.asn.table_name = pool_name, asn_file
+        model.meta.filename = self.make_output_path(basepath=self.output_file)
+        backgrounds = [name for kind, name in members if kind == "background"]
+        if backgrounds:
+            self.bkg_subtract.suffix = "bsubints"
+            model = self.bkg_subtract.run(model, backgrounds)
+        if self._looks_for_bad_pixels(model) and not segment_number(exp_product["name"]):
             model = self.bad_pixels.run(model)
         return model
 

@@ -30,6 +30,7 @@ _STAGE2: tuple[tuple[str, str | None, bool], ...] = (
 
 _STAGE3: tuple[tuple[str, str | None, bool], ...] = (
     ("lyot.steps.coron3.Coron3Pipeline", "lyot_coron3", True),
+    ("lyot.steps.stage3_outliers.FlagOutliersStep", "lyot_flag_outliers", False),
     ("lyot.steps.stage3_refs.StackRefsStep", "lyot_stack_refs", False),
     ("lyot.steps.stage3_refs.AlignRefsStep", "lyot_align_refs", False),
     ("lyot.steps.stage3_star.LocateStarStep", "lyot_locate_star", False),

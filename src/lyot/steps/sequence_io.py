@@ -7,10 +7,9 @@ still belong to the uncropped frame are used with ``ERR`` alone, and the positio
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
-from lyot.errors import InputError, LyotError, MissingInputError
+from lyot.errors import InputError, LyotError
 from lyot.instrument import CORONAGRAPHS
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import read_table
-from lyot.steps.stage3_templates import background_template, background_variance
+from lyot.steps.stage3_templates import background_template, background_variance, template_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
@@ -281,6 +280,7 @@ def build_sequence(
     references: Sequence[JwstDataModel],
     *,
     throughput: NDArray[np.float64] | None = None,
+    frames: Sequence[Frames] | None = None,
 ) -> SequenceInput:
     """Make the arrays of stage 3 from science and reference exposures.
 
@@ -293,6 +293,8 @@ def build_sequence(
         Calibrated exposures; references may be empty, and may be one stack.
     throughput : (ny, nx) float64 ndarray, optional
         Off-axis throughput on the pixels of the first science exposure.
+    frames : sequence of Frames, optional
+        Integrations of the science exposures as they are used; as in the files by default.
 
     Raises
     ------
@@ -303,7 +305,7 @@ def build_sequence(
         raise InputError("no science exposure; expected at least one member of exptype science.")
     check_same_setting([*targets, *references])
     geometries = [geometry_of(m) for m in targets]
-    science = [frames_of(m, dtype=np.float32) for m in targets]
+    science = [frames_of(m, dtype=np.float32) for m in targets] if frames is None else list(frames)
     refs = [frames_of(m, dtype=np.float32) for m in references]
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
@@ -326,6 +328,7 @@ def build_sequence(
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
         templates=background_template(targets, windows[:n]),
+        template_variance=template_variance(targets, windows[:n]),
         background_variance=background_variance(targets, windows[:n]),
     )
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
@@ -359,21 +362,6 @@ def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstData
     if rows is None:
         return np.zeros((len(targets), 2))
     return np.asarray(1e-3 * np.stack([rows["DX"], rows["DY"]], axis=1).astype(np.float64))
-
-
-def sequence_with_references(
-    targets: Sequence[JwstDataModel],
-    references: JwstDataModel | None,
-    *,
-    throughput: NDArray[np.float64] | None = None,
-) -> SequenceInput:
-    """Arrays of the science exposures and of a reference stack, whose table tells the exposure of each plane."""
-    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput)
-    table = None if references is None else read_table(references, REFERENCES_TABLE)
-    if table is None or len(table) != inputs.sequence.n_references:
-        return inputs
-    exposure = np.asarray(table["EXPOSURE"], dtype=np.intp)
-    return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
 
 
 def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.floating[Any]]:
@@ -435,35 +423,3 @@ def open_exposure(source: Any) -> JwstDataModel:
 def is_list(value: Any) -> bool:
     """Whether a step's input is several exposures rather than a file name or one model."""
     return isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str)
-
-
-def exposures_of(source: Any, *, exptype: str = "science") -> list[JwstDataModel]:
-    """Open what a step is given: one exposure, several, or the members of an association.
-
-    Parameters
-    ----------
-    source : str, Path, JwstDataModel, or list of them
-        A name that ends in ``.json`` is an association.
-    exptype : str, optional
-        Members of an association to take.
-
-    Raises
-    ------
-    InputError
-        If a file is no readable exposure, or the association holds no such member.
-    """
-    if is_list(source):
-        return [open_exposure(item) for item in source]
-    if not str(source).endswith(".json"):
-        return [open_exposure(source)]
-    path = Path(source)
-    try:
-        members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
-        names = [str(m["expname"]) for m in members if str(m["exptype"]).lower() == exptype]
-    except FileNotFoundError:
-        raise MissingInputError(f"{path}: there is no such association.") from None
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: not an association ({error}); expected the JSON file of a product.") from error
-    if not names:
-        raise InputError(f"{path}: no {exptype} member in the association; expected at least one of that exptype.")
-    return [open_exposure(str(path.parent / name)) for name in names]

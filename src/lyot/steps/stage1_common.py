@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
+from lyot.errors import InputError
+from lyot.exposures.names import segment_number
+
 log = logging.getLogger(__name__)
 
 
@@ -60,8 +63,20 @@ def pixel_flags_of(model: Any) -> NDArray[np.uint32]:
 
 
 def first_integration_of(model: Any) -> int:
-    """Number of the file's first integration in its exposure, from 1 (segmented exposures)."""
-    return int(model.meta.exposure.integration_start or 1)
+    """Number of the file's first integration in its exposure, from 1 (segmented exposures).
+
+    Raises
+    ------
+    InputError
+        If a later segment, by its file name, does not say which integrations it holds.
+    """
+    start = model.meta.exposure.integration_start
+    if start is None and segment_number(str(model.meta.filename or "")) > 1:
+        raise InputError(
+            f"{model.meta.filename}: a later segment without INTSTART; set INTSTART and INTEND to the integrations of "
+            "the exposure that it holds."
+        )
+    return int(start or 1)
 
 
 def skip(model: Any, keyword: str, name: str, reason: str) -> Any:

@@ -30,7 +30,7 @@ from lyot.ramps.dq_init import Flags, initialize_flags
 from lyot.ramps.firstlast import MIN_GROUPS_FIRST, MIN_GROUPS_LAST, FirstFrameParams, flag_first_group, flag_last_group
 from lyot.ramps.gain_scale import scale_slopes
 from lyot.ramps.linearity import linearize
-from lyot.ramps.options import RscdOptions
+from lyot.ramps.options import DarkOptions, RscdOptions
 from lyot.ramps.reset import subtract_reset
 from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation
@@ -237,6 +237,8 @@ def record_rscd(model: Any, first: RscdTally | None, later: RscdTally | None) ->
 class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
     """Subtract the dark ramp."""
 
+    spec = spec_from(DarkOptions)
+
     def process(self, step_input: Any) -> Any:
         """Subtract the dark, matched to the exposure's groups; save it if `dark_output` names a file."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
@@ -259,11 +261,10 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         model.meta.cal_step.dark_sub = "COMPLETE"
         return model
 
-    @staticmethod
-    def matched_dark(model: Any, dark_model: Any, n_groups: int) -> DarkReference | None:
+    def matched_dark(self, model: Any, dark_model: Any, n_groups: int) -> DarkReference | None:
         """Dark for the exposure's groups, or None, with the step marked skipped."""
         timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
-        matched = match_dark(references.dark_of(model, dark_model), n_groups, timing)
+        matched = match_dark(references.dark_of(model, dark_model), n_groups, timing, extrapolation=self.extrapolation)
         if matched is None:
             reason = "The dark's groups hold more frames (NFRAMES, GROUPGAP) than the exposure's."
             skip(model, "dark_sub", "Dark current", reason)

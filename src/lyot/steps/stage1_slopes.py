@@ -219,6 +219,11 @@ def slope_models(model: Any, slopes: RampFitResult) -> tuple[Any, Any]:
         products.append(product)
     rate, rateints = products
     rateints.int_times = model.int_times
+    if model.meta.exposure.ngroups == 1:
+        log.warning(
+            "%s: ramps of one group (NGROUPS = 1) have no slope; the values (median %.4g DN/s) hold the offset of the "
+            "detector", model.meta.filename, float(np.nanmedian(rate.data)) if np.isfinite(rate.data).any() else np.nan,
+        )  # fmt: skip
     return rate, rateints
 
 

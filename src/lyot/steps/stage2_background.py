@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join_segments
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array
+from lyot.steps.stage1_common import first_integration_of
 from lyot.steps.stage3_templates import attach_background
 
 log = logging.getLogger(__name__)
@@ -84,14 +87,21 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             log.warning("no background exposure given; the step is left out")
             model.meta.cal_step.bkg_subtract = "SKIPPED"
             return model
-        backgrounds = [open_exposure(n) for n in names]
-        check_same_setting([model, *backgrounds])
+        opened = [open_exposure(n) for n in names]
+        check_same_setting([model, *opened])
+        backgrounds = join_segments(opened)
         science = masked_cube(model)
-        exposures = [background_exposure(b, model) for b in backgrounds]
+        numbers = [tuple(n for m in group for n in integration_numbers(m)) for group in group_segments(opened)]
+        exposures = [
+            replace(background_exposure(b, model), numbers=n) for b, n in zip(backgrounds, numbers, strict=True)
+        ]
         params = from_step(BackgroundParams, self)
         region = fit_region(model, science.shape[1:], params.exclusion_radius)
         strips = strips_of(model, science.shape[1:], params.exclusion_radius)
-        self.result = result = subtract_background(science, exposures, params, fit_region=region, strips=strips)
+        self.result = result = subtract_background(
+            science, exposures, params, fit_region=region, strips=strips,
+            first_integration=first_integration_of(model), n_integrations=integrations_of_exposure(model),
+        )  # fmt: skip
         self._write_back(model, result)
         if self.propagate_dq:
             _or_flags(model, backgrounds)
@@ -105,7 +115,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         facts = background_facts(model, result, [model_name(b) for b in backgrounds])
         facts["glow_sticks"] = glow_facts(science, result, strips)
         self._report(model, facts)
-        for name, background in zip(names, backgrounds, strict=True):
+        for name, background in zip(names, opened, strict=True):
             if background is not name:
                 background.close()
         return model

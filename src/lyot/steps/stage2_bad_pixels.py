@@ -10,7 +10,7 @@ from jwst.stpipe import Step
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq
-from lyot.calibrate.bad_pixels import BadPixelParams, find_bad_pixels, repair
+from lyot.calibrate.bad_pixels import BadPixelParams, BadPixels, Repaired, find_bad_pixels, repair
 from lyot.params import from_step, spec_from
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
@@ -29,45 +29,59 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(BadPixelParams, extra="suffix = string(default='badpixels')")
 
-    def process(self, step_input: Any) -> JwstDataModel:
+    def process(self, step_input: Any) -> Any:
         """Flag or repair bad pixels.
 
         Parameters
         ----------
-        step_input : str or CubeModel
-            Calibrated integrations.
+        step_input : str, CubeModel, or list of CubeModel
+            Calibrated integrations; of a list, the segments of one exposure, looked at together.
 
         Returns
         -------
-        CubeModel
+        CubeModel or list of CubeModel
             The same with more flags (OUTLIER and DO_NOT_USE), or with pixels filled (FLUX_ESTIMATED).
         """
-        model = self.prepare_output(step_input)
-        model = open_exposure(model)
-        frames = frames_of(model)
-        found = find_bad_pixels(frames.data, frames.variance, from_step(BadPixelParams, self))
-        mask = found.mask.reshape(model.data.shape)
+        several = isinstance(step_input, list)
+        models = [open_exposure(self.prepare_output(m)) for m in (step_input if several else [step_input])]
+        frames = [frames_of(m) for m in models]
+        data, variance = (np.concatenate([getattr(f, name) for f in frames]) for name in ("data", "variance"))
+        flags = np.concatenate([f.dq for f in frames])
+        found = find_bad_pixels(data, variance, from_step(BadPixelParams, self))
+        fixed = None
         if self.action == "repair":
-            bad = found.mask | ((frames.dq & dq.DO_NOT_USE) > 0)
-            fixed = repair(frames.data, frames.variance, bad & self._inside(frames.data))
-            filled = fixed.filled.reshape(model.data.shape)
-            model.data[filled] = fixed.data.reshape(model.data.shape)[filled].astype(np.float32)
-            model.err[filled] = np.sqrt(fixed.variance.reshape(model.data.shape)[filled]).astype(np.float32)
+            bad = found.mask | ((flags & dq.DO_NOT_USE) > 0)
+            fixed = repair(data, variance, bad & self._inside(data))
+        start = 0
+        for model, frame in zip(models, frames, strict=True):
+            mine = slice(start, start + len(frame.data))
+            start = mine.stop
+            self._write_back(model, found, fixed, mine)
+        return models if several else models[0]
+
+    def _write_back(self, model: JwstDataModel, found: BadPixels, fixed: Repaired | None, mine: slice) -> None:
+        """Put the flags and repaired pixels of one file, integrations `mine` of the arrays, into its model."""
+        shape = model.data.shape
+        mask = found.mask[mine].reshape(shape)
+        if fixed is not None:
+            filled = fixed.filled[mine].reshape(shape)
+            model.data[filled] = fixed.data[mine].reshape(shape)[filled].astype(np.float32)
+            model.err[filled] = np.sqrt(fixed.variance[mine].reshape(shape)[filled]).astype(np.float32)
             model.dq[filled] = (model.dq[filled] & ~np.uint32(dq.DO_NOT_USE)) | dq.FLUX_ESTIMATED
             mask = mask & ~filled
         model.dq[mask] |= dq.DO_NOT_USE | dq.OUTLIER
+        in_time, in_space = int(found.in_time[mine].sum()), int(found.in_space.sum())
         log.info(
             "%s: %d outlying pixels of single integrations, %d pixels bad in all (%s)",
-            model_name(model), found.in_time.sum(), found.in_space.sum(), self.action,
+            model_name(model), in_time, in_space, self.action,
         )  # fmt: skip
         add_cards(
             model,
             [
-                ("NBADTIME", int(found.in_time.sum()), "Outlying pixels of single integrations"),
-                ("NBADSPAC", int(found.in_space.sum()), "Isolated pixels bad in all integrations"),
+                ("NBADTIME", in_time, "Outlying pixels of single integrations"),
+                ("NBADSPAC", in_space, "Isolated pixels bad in all integrations"),
             ],
         )
-        return model
 
     @staticmethod
     def _inside(data: np.ndarray) -> np.ndarray:

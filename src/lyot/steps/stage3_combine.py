@@ -16,7 +16,8 @@ from lyot.exposures.names import roll_suffix
 from lyot.params import param, spec_from
 from lyot.steps.extra_fits import add_cards, add_table, read_card
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import Geometry, build_sequence, exposures_of, geometry_of
+from lyot.steps.sequence_io import Geometry, build_sequence, geometry_of
+from lyot.steps.stage3_inputs import exposures_of
 from lyot.steps.stage3_products import sky_cube, sky_grid, sky_image, truncation_table
 from lyot.steps.stage3_star import star_cards, star_position
 from lyot.subtract import ReductionResult
@@ -78,7 +79,8 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         if self.save_rolls and len(models) > 1:
             k = result.index()
             for e, model in enumerate(models):
-                image = sky_image(model, sky_grid(result, where), result.rolls[k, e], None)
+                variance = None if result.roll_variance is None else result.roll_variance[k, e]
+                image = sky_image(model, sky_grid(result, where), result.rolls[k, e], variance)
                 finish(image, [model], result)
                 products.append((roll_suffix(e), image))
         return products

@@ -16,6 +16,7 @@ from lyot.reduction.choice import ChoiceParams
 from lyot.reduction.star import StarPosition
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, is_list, model_name, open_exposure
 from lyot.steps.stage3_plan import PARAMETERS_TABLE, PlannedReduction, parameters_table, parse_truncate, plan_exposures
 from lyot.steps.stage3_products import detector_cube, ranking_table, science_flags
@@ -55,7 +56,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         Parameters
         ----------
         target : str, CubeModel, or list of CubeModel
-            Science exposures (rolls).
+            Science exposures (rolls); segments of one exposure are joined.
         psfrefs : str or CubeModel
             Registered reference stack.
 
@@ -67,7 +68,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         if self.mode == "official":
             return self._official(target, psfrefs)
         several = is_list(target)
-        targets = [open_exposure(t) for t in (target if several else [target])]
+        targets = open_exposures(target if several else [target])
         references = None if psfrefs is None else open_exposure(psfrefs)
         self.planned = plan_exposures(
             targets,

@@ -21,7 +21,9 @@ from lyot.params import describe, from_mapping
 from lyot.reduction.choice import ChoiceParams, choose_parameters, reject
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import read_table
-from lyot.steps.sequence_io import SequenceInput, open_exposure, sequence_with_references
+from lyot.steps.segments import open_exposures
+from lyot.steps.sequence_io import SequenceInput, open_exposure
+from lyot.steps.stage3_inputs import sequence_with_references
 from lyot.steps.stage3_throughput import throughput_of
 from lyot.subtract import ReductionParams, ReductionPlan, plan_reduction
 from lyot.subtract.references import ReferenceRanking
@@ -114,7 +116,7 @@ def reduction_plan(
     ReductionPlan
         ``plan.reduce()`` gives the images of stage 3; ``plan.reduce(frames)`` those of other science frames.
     """
-    targets = [open_exposure(s) for s in science]
+    targets = open_exposures(science)
     stack = None if references is None else open_exposure(references)
     fixed = replace(choice or ChoiceParams(), choose="fixed")
     return plan_exposures(targets, stack, params or ReductionParams(), fixed, use_throughput=use_throughput).plan

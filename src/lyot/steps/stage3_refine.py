@@ -18,8 +18,9 @@ from lyot.reduction.star import StarPosition
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import exposures_of, geometry_of, open_exposure
+from lyot.steps.sequence_io import geometry_of, open_exposure
 from lyot.steps.stage3_combine import finish
+from lyot.steps.stage3_inputs import exposures_of
 from lyot.steps.stage3_plan import choice_params, parameters_of, plan_exposures, reduction_params
 from lyot.steps.stage3_products import sky_grid, sky_image
 from lyot.steps.stage3_star import star_cards, star_position

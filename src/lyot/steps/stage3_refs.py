@@ -20,9 +20,12 @@ from lyot.params import from_step, param, spec_from
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.quality import Finding, Usable, usable_frames
+from lyot.steps.segments import join_segments, open_exposures
 from lyot.steps.sequence_io import (
     REFERENCES_TABLE,
     STAR_TABLE,
+    Frames,
     check_same_setting,
     common_windows,
     frames_of,
@@ -59,13 +62,15 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         Returns
         -------
         CubeModel
-            All integrations, MJy/sr, (nrefs, ny, nx); metadata of the first exposure.
+            All integrations, MJy/sr, (nrefs, ny, nx); metadata of the first exposure. Segments of one exposure count
+            as one.
         """
         models: Sequence[JwstDataModel] = self.prepare_output(input_files)
         if len(models) == 0:
             raise InputError("no reference exposure to stack; expected at least one member of exptype psf.")
         check_same_setting(models)
-        frames = [frames_of(m, dtype=np.float32) for m in models]
+        models = join_segments(models)
+        frames = [_without_unusable(usable_frames(m)) for m in models]
         windows = common_windows([f.data.shape[1:] for f in frames], [geometry_of(m).star for m in models])
         cut = [(slice(None), *w) for w in windows]
         data = np.concatenate([f.data[w] for f, w in zip(frames, cut, strict=True)])
@@ -82,6 +87,13 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         return result
 
 
+def _without_unusable(usable: Usable) -> Frames:
+    """Frames of a reference without the integrations that are left out."""
+    keep = usable.quality.use
+    f = usable.frames
+    return f if keep.all() else Frames(f.name, f.data[keep], f.variance[keep], f.dq[keep])
+
+
 @dataclass(frozen=True)
 class AlignParams:
     """What is done with the measured shifts, beside `lyot.subtract.register.RegistrationParams`."""
@@ -93,6 +105,9 @@ class AlignParams:
         choices=("auto", "always", "never"),
     )
     fit_radius: float = param(4.0, help="registration uses the pixels this near to the star", unit="arcsec", min=0.1)
+    largest_shift: float = param(
+        3.0, help="shift beyond which a reference frame is left out; 0 keeps all", unit="pixel", min=0.0
+    )
 
 
 class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
@@ -102,6 +117,9 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
     """
 
     class_alias = "align_refs"
+
+    findings: Sequence[Finding] = ()
+    """References that were left out, after a run."""
 
     spec = spec_from(RegistrationParams) + spec_from(
         AlignParams,
@@ -127,7 +145,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         """
         if self.mode == "official":
             return super().process(target, psf)
-        targets = [open_exposure(t) for t in (target if is_list(target) else [target])]
+        targets = open_exposures(target if is_list(target) else [target])
         stack = open_exposure(psf)
         shifting = self._shifting(stack)
         frames = frames_of(stack, dtype=np.float64 if shifting else np.float32)
@@ -137,6 +155,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         for plane in np.flatnonzero(~np.all([f.converged for f in fits], axis=0)):
             log.warning("registration of reference frame %d did not converge; it is not shifted", plane)
             usable[plane] = False
+        keep = self._near_enough(read_table(stack, REFERENCES_TABLE), fits, shift)
         data, variance, flags = frames.data, frames.variance, frames.dq
         if shifting:
             moved = replace(fits[0], shift=np.where(usable[:, None], shift, 0.0))
@@ -144,12 +163,14 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
             variance = align(variance, moved, pad=self.pad, variance=True)
             variance = np.where(np.isfinite(data) & (variance > 0), variance, np.nan)
             flags = np.zeros_like(flags)
-        result = detector_cube(stack, data, variance, flags=flags)
-        table = _shift_table(read_table(stack, REFERENCES_TABLE), fits, shifting, usable)
+        result = detector_cube(stack, data[keep], variance[keep], flags=flags[keep])
+        table = _shift_table(read_table(stack, REFERENCES_TABLE), fits, shifting, usable)[keep]
+        table["PLANE"] = np.arange(len(table))
         add_table(result, REFERENCES_TABLE, table)
         star = read_table(stack, STAR_TABLE)
         if star is not None:
             add_table(result, STAR_TABLE, star)
+        usable = usable & keep
         result.meta.cal_step.align_psfs = "COMPLETE"
         log.info(
             "references are %.3f px from the science in the median (largest %.3f); %s",
@@ -159,6 +180,32 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         )
         return result
 
+    def _near_enough(
+        self, planes: NDArray[Any] | None, fits: Sequence[Registration], shift: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Reference frames that are not shifted further than `largest_shift`; all, where none would be left.
+
+        A reference star is placed behind the mask to a tenth of a pixel. A frame found pixels away is of another
+        position or star, or its fit went astray: either way it does not look like the science.
+        """
+        findings = []
+        with np.errstate(invalid="ignore"):
+            distance = np.hypot(*shift.T)
+            far = np.asarray(distance > self.largest_shift) if self.largest_shift > 0 else np.zeros(len(shift), bool)
+        none_left = bool(far.all())
+        for plane in np.flatnonzero(far):
+            name = f"reference frame {plane}" if planes is None else _text(planes["FILENAME"][plane])
+            action = "it is used nevertheless, as are the others" if none_left else "it is left out"
+            settled = "converged" if all(f.converged[plane] for f in fits) else "did not converge"
+            text = (
+                f"{name}: frame {plane} of the references is {distance[plane]:.1f} px from the science (the fit "
+                f"{settled}); {action}."
+            )
+            log.warning("%s", text)
+            findings.append(Finding("far reference", name, text, float(distance[plane])))
+        self.findings = tuple(findings)
+        return np.ones(len(far), bool) if none_left else ~far
+
     def _shifting(self, model: JwstDataModel) -> bool:
         if self.apply != "auto":
             return bool(self.apply == "always")
@@ -167,7 +214,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
     def _register(
         self, target: JwstDataModel, stack: JwstDataModel, references: NDArray[np.floating[Any]]
     ) -> Registration:
-        science = frames_of(target)
+        science = usable_frames(target, dtype=np.float64).frames
         where, other = geometry_of(target), geometry_of(stack)
         a, b = common_windows([science.data.shape[1:], references.shape[1:]], [where.star, other.star])
         params = from_step(RegistrationParams, self)
@@ -178,6 +225,10 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(where.pixel_scale))
         weight = (radius <= self.fit_radius).astype(float)
         return register(references[:, b[0], b[1]], image, weight=weight, params=params)
+
+
+def _text(value: Any) -> str:
+    return (value.decode() if isinstance(value, bytes) else str(value)).strip()
 
 
 def _near(window: tuple[slice, slice], star: tuple[float, float], reach: float) -> tuple[slice, slice]:

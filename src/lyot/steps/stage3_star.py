@@ -31,15 +31,8 @@ from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, ope
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import (
-    STAR_TABLE,
-    exposures_of,
-    geometry_of,
-    model_name,
-    open_exposure,
-    sequence_with_references,
-    star_rows,
-)
+from lyot.steps.sequence_io import STAR_TABLE, geometry_of, model_name, open_exposure, star_rows
+from lyot.steps.stage3_inputs import exposures_of, sequence_with_references
 
 log = logging.getLogger(__name__)
 

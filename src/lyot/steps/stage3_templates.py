@@ -112,3 +112,29 @@ def background_variance(
         for e, w in zip(errors, windows, strict=True)
     ]
     return np.asarray(parts, dtype=np.float32)
+
+
+def template_variance(
+    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+) -> NDArray[np.float64] | None:
+    """Variance of `background_template`: (ny, nx), NaN where unknown; None if no exposure has one.
+
+    Exposures from which the same background was subtracted share its noise; different ones average it.
+
+    Parameters
+    ----------
+    models, windows
+        As for `background_template`.
+    """
+    found = [(background_of(m), background_of(m, ERROR_EXTENSION), w) for m, w in zip(models, windows, strict=True)]
+    parts = [(image[w], error[w]) for image, error, w in found if image is not None and error is not None]
+    if not parts:
+        return None
+    total, n = np.zeros(parts[0][0].shape), sum(image is not None for image, _, _ in found)
+    left = list(parts)
+    while left:
+        image, error = left[0]
+        same = [p for p in left if np.array_equal(p[0], image, equal_nan=True)]
+        total += (len(same) / n) ** 2 * error**2
+        left = [p for p in left if not np.array_equal(p[0], image, equal_nan=True)]
+    return total

@@ -129,4 +129,5 @@ def with_changes(model: LinearModel, zone: Zone, changes: ExpectedChanges) -> Li
         columns=tuple(c + count for c in model.columns),
         mixing=np.vstack([np.zeros((count, model.mixing.shape[1])), model.mixing]),
         ridge=np.concatenate([variance / power[:count], model.ridge]),
+        template=None if model.template is None else model.template.behind(count),
     )

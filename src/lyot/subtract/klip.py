@@ -15,7 +15,7 @@ ones over its good pixels, not a projection of a frame filled with zeros.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,54 @@ from lyot.subtract.sequence import BoolArray, FloatArray, IntArray
 
 log = logging.getLogger(__name__)
 
+LARGEST_NOISE = 0.7
+"""Part of a template's power that may be noise; a noisier one is not fitted, as its coefficient would not be known."""
+
 SMALLEST_EIGENVALUE = 1e-13
 """Modes whose eigenvalue is smaller than this times the largest are rounding noise and are not used."""
+
+
+@dataclass(frozen=True)
+class NoisyTemplate:
+    """A template whose noise stands in the science with the opposite sign, as it was subtracted from it before.
+
+    Let the template be T = B + n, the science a B - n + (the star) + ..., and P the projection that takes off the other
+    modes of the fit. With q = |P T|^2 and v the expected |n|^2 the least-squares coefficient of T has the mean
+    (a (q - v) - v) / q: it is biased low, by 1 where the template is noise alone, and the fit then carves a trench into
+    the image where B has structure. With c that coefficient, (c q + v) / (q - v) has the mean a.
+
+    Attributes
+    ----------
+    row : int
+        Row of the modes that is the template's direction.
+    norm : float
+        |T|, without what a constant takes up.
+    noise : float
+        v: sum of the template's variances over the pixels of the fit.
+    shares : (m,) float64 ndarray
+        What each of the modes had of the template's direction before it was taken off.
+    """
+
+    row: int
+    norm: float
+    noise: float
+    shares: FloatArray
+
+    def correction(self, columns: int) -> tuple[float, FloatArray]:
+        """Factor v / (q - v) / (1 + M), and the direction P T / |T| (1 + M) in terms of the modes of a truncation."""
+        direction = -self.shares[:columns]
+        direction[self.row] = 1.0
+        spread = float(direction @ direction)
+        return self.noise / ((self.norm**2 / spread - self.noise) * spread), direction
+
+    def behind(self, count: int) -> NoisyTemplate:
+        """The same with `count` modes put in front, which hold nothing of the template."""
+        return replace(self, row=self.row + count, shares=np.concatenate([np.zeros(count), self.shares]))
+
+    def usable(self) -> bool:
+        """Whether there is more than noise in the template, for the fit with all modes."""
+        spread = 1.0 + float(self.shares @ self.shares)
+        return self.noise < LARGEST_NOISE * self.norm**2 / spread
 
 
 @dataclass(frozen=True)
@@ -49,6 +95,8 @@ class LinearModel:
         Of the Gram matrix, largest first (no entry for the constant).
     ridge : (m,) float64 ndarray
         Damping of each coefficient, relative to the weight of the data; 0 for KLIP.
+    template : NoisyTemplate or None
+        The template among the modes whose noise biases its coefficient.
     """
 
     fit_modes: FloatArray
@@ -57,6 +105,7 @@ class LinearModel:
     mixing: FloatArray
     eigenvalues: FloatArray
     ridge: FloatArray
+    template: NoisyTemplate | None = None
 
 
 def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tuple[FloatArray, BoolArray]:
@@ -111,6 +160,7 @@ def klip_model(
     subtract_mean: bool = True,
     damping: float = 0.0,
     templates: tuple[FloatArray, FloatArray] | None = None,
+    template_noise: float | None = None,
 ) -> LinearModel:
     """Karhunen-Loeve modes of a library of frames.
 
@@ -128,11 +178,30 @@ def klip_model(
         Damping of the coefficients of the library's frames, in units of the mean power of a frame.
     templates : pair of (ntemplates, nfit), (ntemplates, nsubtract) float64 ndarray, optional
         Patterns that are taken off the library and fitted at every truncation, as the constant is.
+    template_noise : float, optional
+        Sum of the variances of the first template over the pixels of the fit, if the template was subtracted from the
+        science before: see `NoisyTemplate`. A template that is mostly noise is not fitted.
 
     Returns
     -------
     LinearModel
     """
+    model = _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, templates, template_noise)
+    if model.template is None or model.template.usable():
+        return model
+    log.info("the background's template is mostly noise and is not fitted")
+    return _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, None, None)
+
+
+def _klip_model(
+    library_fit: FloatArray,
+    library_subtract: FloatArray | None,
+    truncations: tuple[int, ...],
+    subtract_mean: bool,
+    damping: float,
+    templates: tuple[FloatArray, FloatArray] | None,
+    template_noise: float | None,
+) -> LinearModel:
     x = np.asarray(library_fit, dtype=np.float64)
     y = x if library_subtract is None else np.asarray(library_subtract, dtype=np.float64)
     always_fit, always_subtract = _always(x.shape[1], y.shape[1], subtract_mean, templates)
@@ -156,7 +225,22 @@ def klip_model(
         mixing=np.vstack([np.zeros((extra, len(x))), mixing]),
         eigenvalues=values,
         ridge=np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]]),
+        template=_noisy_template(templates, always_fit, mixing @ share, int(subtract_mean), template_noise),
     )
+
+
+def _noisy_template(
+    templates: tuple[FloatArray, FloatArray] | None,
+    always: FloatArray,
+    shares: FloatArray,
+    row: int,
+    noise: float | None,
+) -> NoisyTemplate | None:
+    """The first template with its noise; None without noise, or where the template is but a constant."""
+    if templates is None or not noise or len(always) <= row:
+        return None
+    norm = float(always[row] @ templates[0][0])
+    return NoisyTemplate(row, norm, noise, np.concatenate([np.zeros(len(always)), shares[:, row]]))
 
 
 def _without(frames: FloatArray, share: FloatArray, modes: FloatArray) -> FloatArray:
@@ -226,7 +310,11 @@ def _solve(normal: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def subtract(
-    model: LinearModel, fit_frames: NDArray[np.floating[Any]], frames: NDArray[np.floating[Any]] | None = None
+    model: LinearModel,
+    fit_frames: NDArray[np.floating[Any]],
+    frames: NDArray[np.floating[Any]] | None = None,
+    *,
+    signal: bool = False,
 ) -> FloatArray:
     """Subtract the modelled star from frames, at every truncation.
 
@@ -237,6 +325,8 @@ def subtract(
         Frames on the pixels of the fit; NaN where bad.
     frames : (n, nsubtract) float ndarray, optional
         Frames on the pixels of subtraction; None if these are the same pixels.
+    signal : bool, optional
+        The frames are signals that are added to science frames, and hold no noise of a template.
 
     Returns
     -------
@@ -247,11 +337,25 @@ def subtract(
     coef = coefficients(model, fit_frames)
     out = np.empty((len(model.columns), *frames.shape))
     if np.isfinite(fit_frames).all():
-        return _subtract_nested(model, coef, frames, out)
-    for t, c in enumerate(model.columns):
-        np.matmul(coef[t, :, :c], model.subtract_modes[:c], out=out[t])
-        np.subtract(frames, out[t], out=out[t])
+        out = _subtract_nested(model, coef, frames, out)
+    else:
+        for t, c in enumerate(model.columns):
+            np.matmul(coef[t, :, :c], model.subtract_modes[:c], out=out[t])
+            np.subtract(frames, out[t], out=out[t])
+    if model.template is not None:
+        _without_template_bias(model, model.template, coef, out, signal=signal)
     return out
+
+
+def _without_template_bias(
+    model: LinearModel, template: NoisyTemplate, coef: FloatArray, out: FloatArray, *, signal: bool
+) -> None:
+    """Change residuals in place to those with the unbiased coefficient of a noisy template; see `NoisyTemplate`."""
+    for t, c in enumerate(model.columns):
+        factor, direction = template.correction(c)
+        least_squares = coef[t, :, :c] @ direction
+        more = factor * (least_squares + (0.0 if signal else template.norm))
+        out[t] -= np.outer(more, direction @ model.subtract_modes[:c])
 
 
 def _subtract_nested(

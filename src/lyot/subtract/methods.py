@@ -49,6 +49,7 @@ def zone_models(
     truncations: tuple[int, ...],
     *,
     templates: FloatArray | None = None,
+    template_variance: FloatArray | None = None,
     changes: ExpectedChanges | None = None,
 ) -> tuple[ZoneModel, ...]:
     """Model of each zone from a library of frames.
@@ -63,6 +64,8 @@ def zone_models(
         From `possible_truncations`.
     templates : (ntemplates, ny * nx) float64 ndarray, optional
         Patterns fitted at every truncation, without NaN; not used by nmf.
+    template_variance : (ny * nx,) float64 ndarray, optional
+        Variance of the first template, where it was subtracted from the science before; NaN counts as 0.
     changes : ExpectedChanges, optional
         Changes of the star's image that are fitted beside the modes with a prior; for klip and loci.
     """
@@ -86,18 +89,23 @@ def zone_models(
                 subtract_mean=params.subtract_mean,
                 damping=damping,
                 templates=patterns,
+                template_noise=None if template_variance is None else float(np.nansum(template_variance[zone.fit])),
             )
             models.append(linear if changes is None else with_changes(linear, zone, changes))
     return tuple(models)
 
 
 def subtract(
-    model: ZoneModel, fit_frames: NDArray[np.floating[Any]], frames: NDArray[np.floating[Any]] | None
+    model: ZoneModel,
+    fit_frames: NDArray[np.floating[Any]],
+    frames: NDArray[np.floating[Any]] | None,
+    *,
+    signal: bool = False,
 ) -> FloatArray:
     """Subtract a model from frames, at every truncation; as `lyot.subtract.klip.subtract`."""
     if isinstance(model, nmf.NonNegativeModel):
         return nmf.subtract(model, fit_frames, frames)
-    return klip.subtract(model, fit_frames, frames)
+    return klip.subtract(model, fit_frames, frames, signal=signal)
 
 
 def same_pixels(zone: Zone) -> IntArray | None:

@@ -21,7 +21,7 @@ from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
-from lyot.subtract.variance import combined_variance, frame_variance
+from lyot.subtract.variance import combined_variance, frame_variance, roll_variance
 from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
 
@@ -70,7 +70,15 @@ def plan_reduction(
     truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
     expected = None if changes is None else expected_changes(sequence, params, changes, frames)
     models = (
-        zone_models(params, zones, library, truncations, templates=_templates(sequence, params), changes=expected)
+        zone_models(
+            params,
+            zones,
+            library,
+            truncations,
+            templates=_templates(sequence, params),
+            template_variance=_template_variance(sequence, params),
+            changes=expected,
+        )
         if params.strategy == "rdi"
         else None
     )
@@ -168,9 +176,10 @@ class ReductionPlan:
         ReductionResult
         """
         rolls, combined, weights = self.combine(residuals)
-        all_variance = None
+        all_variance = of_rolls = None
         if variance is not None:
-            all_variance = combined_variance(self.sequence, variance, self.frame_exposure, self.resamplers, weights)
+            of_rolls = roll_variance(self.sequence, variance, self.frame_exposure, self.resamplers)
+            all_variance = combined_variance(of_rolls, weights)
         throughput = None
         if self.exposure_throughput is not None:
             throughput = np.sum(weights * np.nan_to_num(self.exposure_throughput), axis=0)
@@ -188,6 +197,7 @@ class ReductionPlan:
             throughput=throughput,
             center=self.grid.center,
             pixel_scale=self.grid.pixel_scale,
+            roll_variance=of_rolls,
         )
 
     def reduce_many(
@@ -216,15 +226,23 @@ class ReductionPlan:
         ReductionError
             If the strategy or method is not linear in the science frames.
         """
+        combined = self.combine(self._traces(signals), window=window)[1]
+        return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
+
+    def reduce_rolls(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
+        """As `reduce_many`, for the image of each roll: (nsignals, nK, nexposures, Ny, Nx)."""
+        rolls = self.combine(self._traces(signals))[0]
+        return rolls.reshape(len(signals), len(self.truncations), *rolls.shape[1:])
+
+    def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
+        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
-        residuals, _ = self._residuals(frames, with_variance=False)
-        n, n_frames = len(signals), len(self.frame_exposure)
-        shape = (len(self.truncations), n, n_frames, *self.sequence.shape)
-        by_signal = np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
-        combined = self.combine(by_signal, window=window)[1]
-        return combined.reshape(n, len(self.truncations), *combined.shape[1:])
+        residuals, _ = self._residuals(frames, with_variance=False, signal=True)
+        n_frames = len(self.frame_exposure)
+        shape = (len(self.truncations), len(signals), n_frames, *self.sequence.shape)
+        return np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
 
     def _signal_frames(self, signals: FloatArray) -> FloatArray:
         """Signals as frames are subtracted, with the bad pixels of the science: (nsignals * nframes, ny, nx)."""
@@ -287,7 +305,9 @@ class ReductionPlan:
             weights = np.where(total[0] > 0, weight[0] / total[0], 0.0)
         return rolls, combined, weights
 
-    def _residuals(self, frames: FloatArray, *, with_variance: bool) -> tuple[FloatArray, FloatArray | None]:
+    def _residuals(
+        self, frames: FloatArray, *, with_variance: bool, signal: bool = False
+    ) -> tuple[FloatArray, FloatArray | None]:
         flat = frames.reshape(len(frames), -1)
         out = np.full((len(self.truncations), *flat.shape), np.nan)
         found = self.frame_variance() if with_variance else None
@@ -298,7 +318,7 @@ class ReductionPlan:
                 fit = flat[np.ix_(rows, zone.fit)]
                 same = same_pixels(zone)
                 wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
-                out[:, rows[:, None], zone.subtract] = subtract(model, fit, wanted)
+                out[:, rows[:, None], zone.subtract] = subtract(model, fit, wanted, signal=signal)
                 if out_variance is None or variance is None or not isinstance(model, klip.LinearModel):
                     continue
                 coef = klip.coefficients(model, fit)
@@ -396,6 +416,13 @@ def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> Floa
     if sequence.templates is None or not params.use_templates:
         return None
     return np.stack([fill_bad(t).ravel() for t in sequence.templates])
+
+
+def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
+    """Variance of the template, flat; other rolls as references hold the same noise, which they take off."""
+    if sequence.template_variance is None or not params.use_templates or params.strategy != "rdi":
+        return None
+    return np.asarray(sequence.template_variance, dtype=np.float64).ravel()
 
 
 def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:

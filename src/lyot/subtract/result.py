@@ -38,6 +38,8 @@ class ReductionResult:
         Position of the star in `combined`, 0-based pixels.
     pixel_scale : float
         arcsec per (square) pixel of `combined`.
+    roll_variance : (nK, nexposures, Ny, Nx) float64 ndarray or None
+        Variance of `rolls`.
     """
 
     truncations: tuple[int, ...]
@@ -52,6 +54,7 @@ class ReductionResult:
     throughput: FloatArray | None
     center: tuple[float, float]
     pixel_scale: float
+    roll_variance: FloatArray | None = None
 
     def index(self, modes: int | None = None) -> int:
         """Position of a truncation (default: the recommended one) along the first axis of the arrays.

@@ -51,6 +51,9 @@ class CoronagraphicSequence:
     templates : (ntemplates, ny, nx) float ndarray or None
         Patterns on the detector that are fitted and subtracted in every zone at every truncation, such as the mean
         background with its glow sticks, of which stage 2 leaves a part. Their noise should be small.
+    template_variance : (ny, nx) float ndarray or None
+        Variance of the first template, where it is what was subtracted from the science before: the science then holds
+        its noise with the opposite sign, which `lyot.subtract.klip.NoisyTemplate` corrects for. NaN counts as 0.
     background_variance : (nexposures, ny, nx) float ndarray or None
         The part of `science_variance` that the subtracted background put there: the same in all integrations.
     boundary_tilt : float or None
@@ -71,6 +74,7 @@ class CoronagraphicSequence:
     boundary_tilt: float | None = None
     templates: FloatArray | None = None
     background_variance: NDArray[np.floating[Any]] | None = None
+    template_variance: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
         science = _cube("science", self.science)
@@ -117,6 +121,12 @@ class CoronagraphicSequence:
         """Return a copy with some attributes replaced, validated again."""
         return dataclasses.replace(self, **changes)
 
+    def _check_templates(self, shape: tuple[int, int]) -> None:
+        if self.templates is not None and np.shape(self.templates)[1:] != shape:
+            raise InputError(f"templates have shape {np.shape(self.templates)}; expected (n, {shape[0]}, {shape[1]}).")
+        if self.template_variance is not None and np.shape(self.template_variance) != shape:
+            raise InputError(f"template_variance has shape {np.shape(self.template_variance)}; expected {shape}.")
+
     def _check(self) -> None:
         assert self.references is not None and self.reference_exposure is not None
         n, shape = len(self.science), self.shape
@@ -138,8 +148,7 @@ class CoronagraphicSequence:
             variance = getattr(self, name)
             if variance is not None and np.shape(variance) != data.shape:
                 raise InputError(f"{name} has shape {np.shape(variance)}; expected {data.shape}, as the data.")
-        if self.templates is not None and np.shape(self.templates)[1:] != shape:
-            raise InputError(f"templates have shape {np.shape(self.templates)}; expected (n, {shape[0]}, {shape[1]}).")
+        self._check_templates(shape)
         common = self.background_variance
         if common is not None and np.shape(common) != (self.n_exposures, *shape):
             raise InputError(

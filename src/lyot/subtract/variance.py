@@ -45,19 +45,29 @@ def mean_variance(
     return mean_by_group(own, exposure, n_exposures, variance=True) + shared
 
 
-def combined_variance(
+def roll_variance(
     sequence: CoronagraphicSequence,
     variance: FloatArray,
     frame_exposure: IntArray,
     resamplers: tuple[Resampler, ...],
-    weights: FloatArray,
 ) -> FloatArray:
-    """Variance of the combined image: (nK, Ny, Nx) from (nK, nframes, ny, nx); NaN where there is no data."""
-    out = np.empty((len(variance), *weights.shape[1:]))
+    """Variance of the mean of each exposure, north up: (nK, nexposures, Ny, Nx) from (nK, nframes, ny, nx).
+
+    NaN where there is no data.
+    """
+    out = np.empty((len(variance), len(resamplers), *resamplers[0].x.shape))
     common = sequence.background_variance if len(np.unique(frame_exposure)) < len(frame_exposure) else None
     for t, frames in enumerate(variance):
         means = mean_variance(frames, frame_exposure, len(resamplers), common)
-        turned = np.stack([r.variance(m[np.newaxis])[0] for r, m in zip(resamplers, means, strict=True)])
+        for e, (turn, mean) in enumerate(zip(resamplers, means, strict=True)):
+            out[t, e] = turn.variance(mean[np.newaxis])[0]
+    return out
+
+
+def combined_variance(variance: FloatArray, weights: FloatArray) -> FloatArray:
+    """Variance of the combined image: (nK, Ny, Nx) from that of the rolls and their normalised weights."""
+    out = np.empty((len(variance), *weights.shape[1:]))
+    for t, turned in enumerate(variance):
         out[t] = np.sum(weights**2 * np.where(weights > 0, turned, 0.0), axis=0)
     out[:, weights.sum(axis=0) == 0] = np.nan
     return out

@@ -1,0 +1,170 @@
+"""Extended light in star-subtracted images: disks and other structure that is no point source and no noise.
+
+A ring of apertures that crosses an edge-on disk has a scatter that is the disk's and not the noise's. Where the image
+holds such structure, its pixels are left out of the noise, so that a source next to a disk is compared with the empty
+part of its ring. Structure differs from point sources in its total light: the aperture holds a fifth or
+more of a point source's light, its diffraction pattern behind the mask included, however bright it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lyot.geometry import offset_grid, radius_map
+from lyot.measure.noise import FloatArray, aperture_sums
+
+LEVEL = 2.5
+"""Aperture flux at which a pixel belongs to a structure, robust standard deviations of its ring."""
+
+LIGHT = (3.5, 6.0)
+"""Minimum light of a structure over that in its brightest aperture, for peaks of `BRIGHT` robust standard deviations.
+A point source has 2.5, and up to 5 when the whole of its diffraction pattern next to a boundary of a four-quadrant mask
+is above the noise."""
+
+BRIGHT = (30.0, 300.0)
+"""Peaks for which the limits hold, standard deviations; between them it rises with the logarithm."""
+
+LENGTH = 3.0
+"""Minimum extent of a structure, resolution elements."""
+
+ELONGATION = 4.0
+"""Minimum ratio of the extent along and across a line through the star of structures that are an edge-on disk."""
+
+AXIS_WIDTH = 1.5
+"""Half-width of the disk's axis, resolution elements."""
+
+AXIS_LABEL = -1
+"""What `ExtendedLight.holds` gives for pixels on the axis alone."""
+
+ROUNDS = 3
+"""Passes: the ring's own scatter is known better once the structure is left out."""
+
+SMALLEST_RING = 40
+"""Minimum number of pixels of a ring whose scatter is used."""
+
+
+@dataclass(frozen=True)
+class ExtendedLight:
+    """Structure found in an image.
+
+    Attributes
+    ----------
+    labels : (ny, nx) int32 ndarray
+        Number of the structure at each pixel, from 1; 0 outside of all.
+    count : int
+    axis : (ny, nx) bool ndarray or None
+        Pixels along the common axis of structures that lie on a line through the star: an edge-on disk goes on there,
+        below the noise; None where there is no such line.
+    """
+
+    labels: NDArray[np.int32]
+    count: int
+    axis: NDArray[np.bool_] | None = None
+
+    def holds(self, x: int, y: int) -> int:
+        """Number of the structure that a peak may belong to: on it, or on the axis of an edge-on disk; 0: none."""
+        label = int(self.labels[y, x])
+        return AXIS_LABEL if not label and self.axis is not None and self.axis[y, x] else label
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Pixels of any structure."""
+        return self.labels > 0
+
+    def fraction(self, image: FloatArray) -> float:
+        """Part of the pixels with data that belong to a structure."""
+        return float(self.mask[np.isfinite(image)].mean()) if np.isfinite(image).any() else 0.0
+
+
+def extended_light(image: FloatArray, center: tuple[float, float], fwhm: float) -> ExtendedLight:
+    """Find structures that are too large and too bright in all to be point sources.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64 ndarray
+        Star-subtracted image; NaN where there are no data.
+    center : (x, y)
+        Position of the star, 0-based pixels.
+    fwhm : float
+        Resolution element, pixels.
+
+    Returns
+    -------
+    ExtendedLight
+        Nothing where the image has noise and point sources alone.
+    """
+    sums = aperture_sums(image, fwhm)
+    ring = np.rint(radius_map((image.shape[0], image.shape[1]), center) / (0.5 * fwhm)).astype(int)
+    labels, count = np.zeros(image.shape, np.int32), 0
+    for _ in range(ROUNDS):
+        level, scatter = _ring_level(sums, ring, labels == 0)
+        with np.errstate(invalid="ignore"):
+            high = (sums - level) > LEVEL * scatter
+        found, n = _structures(image, sums - level, level, scatter, high, fwhm)
+        same = np.array_equal(found > 0, labels > 0)
+        labels, count = found, n
+        if same or n == 0:
+            break
+    return ExtendedLight(labels, count, _axis(labels > 0, image, center, fwhm) if count else None)
+
+
+def _axis(
+    mask: NDArray[np.bool_], image: FloatArray, center: tuple[float, float], fwhm: float
+) -> NDArray[np.bool_] | None:
+    """Pixels along the line through the star that all structures lie on; None if they do not."""
+    dx, dy = offset_grid((image.shape[0], image.shape[1]), center)
+    light = np.where(mask & np.isfinite(image), np.maximum(image, 0.0), 0.0) / np.maximum(np.hypot(dx, dy), 1.0)
+    if light.sum() <= 0:
+        return None
+    moments = np.array([[np.sum(light * dx * dx), np.sum(light * dx * dy)], [0.0, np.sum(light * dy * dy)]])
+    moments[1, 0] = moments[0, 1]
+    values, vectors = np.linalg.eigh(moments / light.sum())
+    if values[1] < ELONGATION**2 * values[0]:
+        return None
+    across = dx * vectors[0, 0] + dy * vectors[1, 0]
+    return np.asarray(np.abs(across) <= AXIS_WIDTH * fwhm)
+
+
+def _ring_level(sums: FloatArray, ring: NDArray[np.intp], use: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """Median and robust standard deviation of the apertures of each ring, at every pixel."""
+    n = int(ring.max()) + 1
+    level, scatter = np.full(n, np.nan), np.full(n, np.nan)
+    good = np.isfinite(sums) & use
+    order = np.argsort(ring[good], kind="stable")
+    edges = np.searchsorted(ring[good][order], np.arange(n + 1))
+    values = sums[good][order]
+    for k in range(n):
+        part = values[edges[max(k - 1, 0)] : edges[min(k + 2, n)]]  # with the rings on both sides
+        if len(part) >= SMALLEST_RING:
+            level[k] = np.median(part)
+            scatter[k] = 1.4826 * np.median(np.abs(part - level[k]))
+    return level[ring], scatter[ring]
+
+
+def _structures(
+    image: FloatArray, excess: FloatArray, level: FloatArray, scatter: FloatArray, high: NDArray[np.bool_], fwhm: float
+) -> tuple[NDArray[np.int32], int]:
+    """Connected regions of high apertures that hold more light than a point source of their peak could."""
+    regions, n = ndimage.label(high, structure=np.ones((3, 3)))
+    out, count = np.zeros(image.shape, np.int32), 0
+    if n == 0:
+        return out, 0
+    area = np.pi * fwhm**2 / 4
+    light = np.where(np.isfinite(image), image, 0.0) - np.nan_to_num(level) / area
+    total = ndimage.sum_labels(light, regions, np.arange(1, n + 1))
+    peak = ndimage.maximum(np.where(high, excess, -np.inf), regions, np.arange(1, n + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sigmas = ndimage.maximum(np.where(high, excess / scatter, 0.0), regions, np.arange(1, n + 1))
+    limit = np.interp(np.log(np.maximum(sigmas, 1.0)), np.log(BRIGHT), LIGHT)
+    for index in np.flatnonzero(total > limit * peak):
+        region = regions == index + 1
+        rows, columns = np.nonzero(region)
+        if np.hypot(np.ptp(rows), np.ptp(columns)) < LENGTH * fwhm:
+            continue
+        count += 1
+        out[region] = count
+    return out, count

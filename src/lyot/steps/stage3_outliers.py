@@ -1,0 +1,134 @@
+"""Stage 3, outliers: `FlagOutliersStep` flags pixels that no flag names before the references are stacked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jwst.stpipe import Step
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot import dq
+from lyot.calibrate.outliers import MIN_SAMPLING, OutlierParams, find_outliers
+from lyot.params import from_step, spec_from
+from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.extra_fits import add_cards
+from lyot.steps.mixin import LyotMixin
+from lyot.steps.sequence_io import Frames, frames_of, geometry_of, model_name, open_exposure, own_array
+
+log = logging.getLogger(__name__)
+
+DIAMETER = 6.5
+"""Diameter of the telescope whose cutoff an image cannot exceed, m."""
+
+SAME_PIXELS = 0.5
+"""Exposures whose CRPIX differ by less are on the same pixels of the detector."""
+
+
+class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
+    """Flag outliers that stage 1 and 2 left, or that calibrated exposures of the archive hold (``crfints``).
+
+    Exposures of one call are taken for those of one star (science rolls, or dithers of a reference) and compared with
+    each other. A planet of any brightness is left alone (see `lyot.calibrate.outliers`).
+    """
+
+    class_alias = "flag_outliers"
+
+    spec = spec_from(OutlierParams, extra="suffix = string(default='crfints')")
+
+    def process(self, exposures: Any) -> Any:
+        """Flag outliers.
+
+        Parameters
+        ----------
+        exposures : str, CubeModel, or list of them
+            Calibrated exposures of one star.
+
+        Returns
+        -------
+        CubeModel or list of CubeModel
+            The same with more flags (OUTLIER and DO_NOT_USE).
+        """
+        several = isinstance(exposures, Sequence) and not isinstance(exposures, str)
+        models = [open_exposure(self.prepare_output(e)) for e in (exposures if several else [exposures])]
+        for group in _by_star(models):
+            self._flag(group)
+        return models if several else models[0]
+
+    def _flag(self, models: Sequence[JwstDataModel]) -> None:
+        resolution = _resolution(models[0])
+        if resolution is None or resolution < MIN_SAMPLING:
+            log.warning("%s: no search for outliers: lambda/D is %s", model_name(models[0]),
+                        "not known" if resolution is None else f"{resolution:.2f} pixels, too few")  # fmt: skip
+            return
+        frames = [frames_of(m) for m in models]
+        params = from_step(OutlierParams, self)
+        for part in _comparable(models, frames):
+            found = find_outliers(
+                [frames[i].data for i in part], [_variance(frames[i]) for i in part], resolution, params
+            )
+            for i, outliers in zip(part, found, strict=True):
+                _set_flags(models[i], outliers)
+
+
+def _by_star(models: Sequence[JwstDataModel]) -> list[list[JwstDataModel]]:
+    """Exposures of the same target name together."""
+    groups: dict[str, list[JwstDataModel]] = {}
+    for model in models:
+        groups.setdefault(str(model.meta.target.proposer_name or model.meta.target.catalog_name), []).append(model)
+    return list(groups.values())
+
+
+def _comparable(models: Sequence[JwstDataModel], frames: Sequence[Frames]) -> list[list[int]]:
+    """Indices of exposures that have the same pixels of the detector."""
+    groups: list[list[int]] = []
+    stars = [geometry_of(m).star for m in models]
+    for i, frame in enumerate(frames):
+        for group in groups:
+            first = group[0]
+            near = np.abs(np.subtract(stars[i], stars[first])).max() < SAME_PIXELS
+            if near and frame.data.shape[1:] == frames[first].data.shape[1:]:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+def _variance(frames: Frames) -> NDArray[np.floating[Any]]:
+    """Variance; where the file has none the scatter of the image alone sets the threshold."""
+    return np.where(np.isfinite(frames.variance), frames.variance, 0.0)
+
+
+def _resolution(model: JwstDataModel) -> float | None:
+    """lambda/D of the whole telescope, pixels; None for a filter whose wavelength is not known."""
+    scale = float(np.min(geometry_of(model).pixel_scale))
+    known = coronagraph_of(model)
+    if known is not None:
+        return known.lambda_over_d / scale
+    digits = str(model.meta.instrument.filter or "")[1:4]
+    if str(model.meta.instrument.name).upper() != "NIRCAM" or not digits.isdigit():
+        return None
+    return float(np.degrees(int(digits) * 1e-8 / DIAMETER) * 3600.0 / scale)
+
+
+def _set_flags(model: JwstDataModel, outliers: NDArray[np.bool_]) -> None:
+    """Flag the outliers of an exposure, and say how many there are."""
+    shape = np.shape(model.data)
+    mask = outliers.reshape(shape)
+    flags = own_array(model, "dq")
+    if flags is None:
+        flags = np.zeros(shape, np.uint32)
+    if mask.any():
+        model.dq = np.where(mask, flags | np.uint32(dq.DO_NOT_USE | dq.OUTLIER), flags).astype(np.uint32)
+    pixels = int(outliers.any(axis=0).sum())
+    always = int(outliers.all(axis=0).sum()) if len(outliers) > 1 else pixels
+    log.info(
+        "%s: %d outliers flagged that no flag named (%d pixels, %d of them in all %d integrations)",
+        model_name(model), int(mask.sum()), pixels, always, len(outliers),
+    )  # fmt: skip
+    add_cards(model, [("NOUTLIER", int(mask.sum()), "Outliers flagged at the start of stage 3")])
+    model.meta.cal_step.outlier_detection = "COMPLETE"
