@@ -48,7 +48,10 @@ def test_help_names_the_commands_and_is_quick():
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, lyot.cli; lyot.cli.build_app(all_options=False); print([m for m in ('numpy','astropy','jwst') if m in sys.modules])"
+    code = (
+        "import sys, lyot.cli; lyot.cli.build_app(all_options=False); "
+        "print([m for m in ('numpy','astropy','jwst') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -97,6 +97,6 @@ def test_an_association_has_the_science_first_and_its_backgrounds(given_exposure
         if a.role not in (Role.SCIENCE, Role.REFERENCE):
             continue
         backgrounds = [Path(f"/data/{root}_rateints.fits") for root in a.backgrounds]
-        (product,) = level2(a, Path(f"/data/{a.exposure.root}_rateints.fits"), backgrounds)["products"]
+        (product,) = level2([a], [Path(f"/data/{a.exposure.root}_rateints.fits")], backgrounds)["products"]
         kinds = [m["exptype"] for m in product["members"]]
         assert kinds == ["science"] + ["background"] * len(backgrounds)

@@ -15,7 +15,9 @@ from lyot.ramps.threads import over_rows
 
 @dataclass(frozen=True)
 class LinearityReference:
-    """Coefficients (ny, nx, ncoef) float32, lowest order first, true DN = sum c_k measured^k, the identity where there
+    """Polynomials of the pixels, and their flags.
+
+    Coefficients (ny, nx, ncoef) float32, lowest order first, true DN = sum c_k measured^k, the identity where there
     is no correction; flags (ny, nx) uint32 for PIXELDQ, NO_LIN_CORR there.
     """
 

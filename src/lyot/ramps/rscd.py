@@ -26,8 +26,9 @@ SHORT_RAMP = 5
 
 @dataclass(frozen=True)
 class RscdTally:
-    """What was done to one kind of integration: `skip` groups given up as a rule, `n_lowered` pixels with fewer,
-    `n_none` pixels with none.
+    """What was done to one kind of integration.
+
+    `skip` groups flagged as a rule, `n_lowered` pixels with fewer, `n_none` pixels with none.
     """
 
     skip: int
