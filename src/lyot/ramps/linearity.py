@@ -64,10 +64,15 @@ def linearize(
         Group flags.
     reference : LinearityReference
         From `linearity_reference`.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) float32 ndarray, optional
         Array to write to, which may be `data`.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    (nints, ngroups, ny, nx) float32 ndarray
+        Linear ramps, DN; `out`, or a copy.
 
     Raises
     ------

@@ -115,6 +115,11 @@ def flag_rscd(
         Arrays to write to, which may be those given.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    RscdResult
+        Flags, and tallies of the first and the later integrations.
     """
     pixels = writable(pixel_dq, out.pixel_dq if out else None)
     groups = writable(group_dq, out.group_dq if out else None)

@@ -185,7 +185,17 @@ def write_truth(
 
 
 def read_truth(folder: str | Path) -> dict[str, Any]:
-    """Read ``truth.json`` of a simulated sequence (`folder`, or the file itself).
+    """Read ``truth.json`` of a simulated sequence.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the sequence, or the file itself.
+
+    Returns
+    -------
+    dict
+        The JSON as it was written.
 
     Raises
     ------
