@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from lyot.analysis import finished_run as measured
 from lyot.analysis.combined_image import CombinedImage, detection_table, read_detections
 from lyot.cli.run import _show_detections
 from lyot.errors import MissingInputError
 from lyot.measure.detection import Detection
 from lyot.records.manifest import Manifest, Product, Record
-from lyot.run import measured
 
 
 def detection(number: int, status: str = "source", reason: str = "") -> Detection:
