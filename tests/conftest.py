@@ -11,8 +11,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import matplotlib
 import pytest
+from hypothesis import settings
 
 matplotlib.use("Agg")
+
+# `HYPOTHESIS_PROFILE=random` draws other examples each time; the same ones otherwise, so that a failure can be repeated
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "")
 

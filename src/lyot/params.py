@@ -49,8 +49,9 @@ def param(
 
 @dataclasses.dataclass(frozen=True)
 class ParameterInfo:
-    """What is known of one parameter: see `param`. `kind` is the stpipe spec type: boolean, integer, float,
-    string, or bool_list, int_list, float_list, string_list.
+    """What is known of one parameter: see `param`.
+
+    `kind` is the stpipe spec type: boolean, integer, float, string, or bool_list, int_list, float_list, string_list.
     """
 
     name: str

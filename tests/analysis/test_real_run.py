@@ -81,7 +81,8 @@ def test_contrast(out):
     for name in ("separation", "separation_au", "contrast_raw", "contrast_5sigma", "flux_5sigma", "magnitude_5sigma"):
         assert np.isfinite(table[name]).all(), name
     assert (table["contrast_5sigma"] >= table["contrast_raw"]).all()
-    assert table["contrast_5sigma"][-1] < 1e-3 * table["contrast_5sigma"][0] * 100
+    # from the star's halo within 1 arcsec to the background at 8: more than a factor of ten
+    assert table["contrast_5sigma"][-1] < 0.1 * table["contrast_5sigma"][0]
     assert table.meta["known_sources"] == 1
     assert fits.getdata(out / "measure" / "contrast_map.fits", "FLUX").ndim == 2
     run = open_run(out)

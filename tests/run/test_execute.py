@@ -76,7 +76,7 @@ def test_the_record_of_a_run(fakes, data, tmp_path):
     assert first["versions"]["lyot"]
     assert first["crds_context"] == "test.pmap"
     assert first["parameters"]["jump"] == {"rejection_threshold": 4.0}
-    assert first["wall_time"] >= 0
+    assert 0 < first["wall_time"] < 60  # of a copied file
     assert first["peak_memory"] > 1  # a Python process has more than 1 MB
     digest = manifest_module.file_checksum(data / first["inputs"][0]["path"].rsplit("/")[-1])
     assert first["inputs"][0]["sha256"] == digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -155,11 +157,14 @@ def test_throughput_follows_the_crop_and_is_kept(monkeypatch, tmp_path):
     assert throughput_of(m) is None
 
 
-def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
+def test_cache_that_cannot_be_written(monkeypatch, tmp_path, caplog):
     blocked = tmp_path / "file"
-    blocked.write_text("")
+    blocked.write_text("a file where a folder is wanted")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    stage3_throughput._store(stage3_throughput._cache_folder() / "map.npy", np.zeros(3))
+    with caplog.at_level(logging.DEBUG, logger="lyot"):
+        stage3_throughput._store(stage3_throughput._cache_folder() / "map.npy", np.zeros(3))
+    assert "throughput map is not kept" in caplog.text
+    assert blocked.read_text() == "a file where a folder is wanted" and list(tmp_path.iterdir()) == [blocked]
 
 
 def test_a_star_near_zero_hours_of_right_ascension():

@@ -174,6 +174,12 @@ def test_a_position_that_is_none(position):
         StarPositionParams(position=position).given()
 
 
+def test_without_references_the_model_falls_back_to_the_reference_point(tmp_path):
+    run(tmp_path, n_references=0, position="model")
+    header = fits.getheader(tmp_path / "target_i2d.fits")
+    assert header["STARFROM"] == "CRPIX" and header["STARNOTE"].startswith("model:")
+
+
 def test_without_references_a_given_position_is_kept(tmp_path):
     """It travels in the science exposures and their products, as there is no stack to keep it in."""
     run(tmp_path, n_references=0, position=f"{STAR[0] + 0.3},{STAR[1]}")

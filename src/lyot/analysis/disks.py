@@ -63,6 +63,17 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
     The unit (BUNIT) may be Jy per pixel or a surface brightness such as MJy/sr or mJy/arcsec2; without one, pixels
     are taken as Jy.
 
+    Parameters
+    ----------
+    path : Path
+    options : DiskOptions, optional
+        What the file does not say, or says otherwise.
+
+    Returns
+    -------
+    DiskModel
+        Flux in Jy per pixel.
+
     Raises
     ------
     MissingInputError

@@ -154,6 +154,11 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
     i2d : Path, optional
         Combined image, where the folder holds several; by default the one that was made last.
 
+    Returns
+    -------
+    FinishedRun
+        Paths and parameters; no product is read.
+
     Raises
     ------
     MissingInputError
@@ -197,6 +202,10 @@ def open_run(
         Combined image that is measured, where the folder holds several; by default the one that was made last.
     tables : Path, optional
         Folder for tables and images; ``measure`` in the output folder by default.
+
+    Returns
+    -------
+    MeasuredRun
 
     Raises
     ------

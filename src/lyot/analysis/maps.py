@@ -66,7 +66,7 @@ def measure_maps(
         layers["COMPLETE"], units["COMPLETE"] = maps.completeness(completeness_flux, sigma), ""
     cards = {"SCI": {"LEVEL": (sigma, "Gaussian sigmas of LIMIT")}, "MODEL": _source_cards(maps, places)}
     if completeness_flux is not None:
-        cards["COMPLETE"] = {"CFLUX": (completeness_flux, "[Jy] flux whose probability of detection is mapped")}
+        cards["COMPLETE"] = {"CFLUX": (completeness_flux, "[Jy] flux whose completeness is mapped")}
     write_images(run, run.tables / MATCHED_FILTER, layers, units, cards)
     try:
         _write_stim(run, measure_stim(run, outer_radius=p.outer_radius))

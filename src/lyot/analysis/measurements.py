@@ -207,6 +207,11 @@ def fit_run(
     star : Star, optional
     params : CompanionParams, optional
     systematics : SystematicParams, optional
+
+    Returns
+    -------
+    FittedCompanions
+        The fits, their table and the error budget of each.
     """
     star = star or Star()
     companions = fit_companions(run.sequence.injector, run.sequence.fwhm, list(guesses), params)
@@ -316,6 +321,11 @@ def search_sources(
     params : DetectionParams, optional
     all_truncations : bool, optional
         Search the images of all truncations and merge what is found; more false alarms are then to be expected.
+
+    Returns
+    -------
+    FoundSources
+        Detections, highest S/N first, with their table and the S/N map.
     """
     image = run.image
     main = int(image.primary.get("KLMODES", -1))
@@ -357,7 +367,20 @@ def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:
 def measure_detections(
     run: MeasuredRun, params: DetectionParams | None = None, *, all_truncations: bool = False
 ) -> tuple[Detection, ...]:
-    """Search for sources, see `search_sources`; writes `DETECTIONS` and `SNR_MAP`."""
+    """Search for sources, see `search_sources`; writes `DETECTIONS` and `SNR_MAP`.
+
+    Parameters
+    ----------
+    run : MeasuredRun
+    params : DetectionParams, optional
+    all_truncations : bool, optional
+        Search the images of all truncations and merge what is found.
+
+    Returns
+    -------
+    tuple of Detection
+        Highest S/N first.
+    """
     found = search_sources(run, params, all_truncations=all_truncations)
     write_table(found.table, run.tables / DETECTIONS)
     (run.tables / SNR_MAP).unlink(missing_ok=True)

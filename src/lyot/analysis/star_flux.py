@@ -58,6 +58,11 @@ def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
     coronagraph : Coronagraph
         Whose filter the flux is in.
 
+    Returns
+    -------
+    Star
+        Flux and its error, Jy; NaN where it is not known.
+
     Raises
     ------
     ConfigError

@@ -71,6 +71,10 @@ def connection_from_environment(**changes: Any) -> Connection:
     ----------
     **changes
         Attributes of `Connection` that go before the environment.
+
+    Returns
+    -------
+    Connection
     """
     settings: dict[str, Any] = {
         "server": (os.environ.get(SERVER_VARIABLE) or MAST).rstrip("/"),

@@ -59,6 +59,11 @@ def to_fetch(files: Sequence[ArchiveFile], folder: str | Path) -> list[ArchiveFi
     files : sequence of ArchiveFile
     folder : path
 
+    Returns
+    -------
+    list of ArchiveFile
+        In the given order.
+
     Raises
     ------
     ArchiveError

@@ -175,6 +175,7 @@ def combine(
 
 
 def divide(value: Float, count: NDArray[np.integer]) -> Float:
+    """Quotient by a count; NaN where the count is zero."""
     return np.where(count > 0, value / np.maximum(count, 1), np.nan)
 
 

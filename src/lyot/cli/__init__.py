@@ -72,7 +72,7 @@ def _asked_for(arguments: list[str]) -> str | None:
     return name if name in known else None
 
 
-def _terminate(number: int, frame: object) -> None:
+def _terminate(number: int, _frame: object) -> None:
     """Leave in order when asked to end, so that workers stop and partial products go."""
     raise SystemExit(128 + number)
 

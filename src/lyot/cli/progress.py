@@ -14,6 +14,7 @@ class Lines:
     """One line per event."""
 
     def __call__(self, event: Event) -> None:
+        """Print the line of an event."""
         name = event.task.id if event.task else ""
         text = {
             "planned": f"{event.detail} tasks",

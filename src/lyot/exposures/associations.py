@@ -83,6 +83,11 @@ def level3(group: Sequence[Assigned], calints: dict[str, Path]) -> dict[str, Any
     calints : dict of str to Path
         Calibrated file of each exposure root.
 
+    Returns
+    -------
+    dict
+        The association as it is written to JSON.
+
     Raises
     ------
     InputError

@@ -263,6 +263,10 @@ def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] 
     preference : sequence of {"uncal", "rateints", "calints"}, optional
         See `one_per_exposure`.
 
+    Returns
+    -------
+    list of Exposure
+
     Raises
     ------
     InputError

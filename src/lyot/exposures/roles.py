@@ -244,6 +244,11 @@ def advice(assigned: Sequence[Assigned]) -> list[str]:
     ----------
     assigned : sequence of Assigned
         From `sort_roles`.
+
+    Returns
+    -------
+    list of str
+        One sentence each.
     """
     filters = _filters(assigned)
     lines = []

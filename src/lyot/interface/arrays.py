@@ -109,7 +109,7 @@ def subtract_star(
 
     Examples
     --------
-    Two rolls of a star that does not change, and a planet of 5 counts per pixel that turns with the sky:
+    A star that does not change, and a planet of 5 counts per pixel, 12 pixels to its right:
 
     >>> import numpy as np, lyot
     >>> rng = np.random.default_rng(1)
@@ -119,8 +119,8 @@ def subtract_star(
     >>> science = [halo + 5 * np.exp(-(x - 12) ** 2 / 4 - y**2 / 4)]
     >>> found = lyot.subtract_star(science, references, star=(30, 30), pixel_scale=0.11, position_angle=0.0, modes=3)
     >>> iy, ix = np.unravel_index(np.nanargmax(found.image.data), found.image.data.shape)
-    >>> abs(ix - found.image.meta["star"][0] - 12) < 1
-    True
+    >>> round(float(ix - found.image.meta["star"][0]))
+    12
     """
     exposures = [_frames(e) for e in _several(science)]
     others = [] if references is None else [_frames(e) for e in _several(references)]

@@ -38,11 +38,11 @@ class _Bars:
     def _advance(self, task: str) -> None:
         self._progress.advance(self._overall, self._weights.get(task, 0.0))  # type: ignore[attr-defined]
 
-    def _current(self, event: Event, task: str) -> None:
+    def _current(self, _event: Event, task: str) -> None:
         self._print(f"{task}: up to date")
         self._advance(task)
 
-    def _started(self, event: Event, task: str) -> None:
+    def _started(self, _event: Event, task: str) -> None:
         expected = STEPS_EXPECTED.get(task.partition("/")[0], 1)
         self._tasks[task] = self._add(task, expected)
 
@@ -56,7 +56,7 @@ class _Bars:
         self._print(f"{task}: done in {event.detail} s")
         self._advance(task)
 
-    def _failed(self, event: Event, task: str) -> None:
+    def _failed(self, _event: Event, task: str) -> None:
         self._remove(task)
         self._print(f"{task}: failed")
 
@@ -79,7 +79,7 @@ def progress_display(elsewhere: Listener | None = None) -> Iterator[Listener]:
 
     console = Console()
     if not (console.is_terminal or console.is_jupyter):
-        yield elsewhere or (lambda event: None)
+        yield elsewhere or (lambda _event: None)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),

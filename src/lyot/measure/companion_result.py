@@ -90,7 +90,7 @@ class Companion:
 
     @property
     def separation(self) -> float:
-        """arcsec."""
+        """Arcsec."""
         return float(np.hypot(self.east, self.north))
 
     @property

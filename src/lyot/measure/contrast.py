@@ -353,8 +353,10 @@ def limit_map(
         As for `contrast_curve`, and its result.
     throughput : (Ny, Nx) float array, optional
         Light that the mask leaves of a source at each pixel of the combined image.
-    known, exclude
-        As for `contrast_curve`.
+    known : (Ny, Nx) float64 ndarray, optional
+        Images of the known sources, unit of the image; as for `contrast_curve`.
+    exclude : (Ny, Nx) bool ndarray, optional
+        Pixels that do not count as noise; as for `contrast_curve`.
 
     Returns
     -------

@@ -69,6 +69,11 @@ def error_budget(companion: Companion, star: Star, params: SystematicParams | No
     companion : Companion
     star : Star
     params : SystematicParams, optional
+
+    Returns
+    -------
+    tuple of ErrorTerm
+        One sigma each; the total is the last.
     """
     p = params or SystematicParams()
     relative = companion.flux_error / abs(companion.flux)

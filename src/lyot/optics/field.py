@@ -29,6 +29,11 @@ def detector_offsets(coronagraph: Coronagraph) -> tuple[FloatArray, FloatArray]:
 def field_stop_mask(coronagraph: Coronagraph) -> NDArray[np.bool_]:
     """Pixels of the subarray inside the field stop, a square along the detector's axes (not the mask's).
 
+    Parameters
+    ----------
+    coronagraph : Coronagraph
+        Gives subarray, reference point, pixel scale and field stop.
+
     Returns
     -------
     (ny, nx) bool ndarray

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot.errors import ConfigError
-from lyot.instrument import Coronagraph, coronagraph
+from lyot.instrument import coronagraph
 
 FloatArray = NDArray[np.float64]
 
@@ -72,19 +72,18 @@ def stpsf_psf(
     (size, size) float64 ndarray
         In the unit of `CoronagraphModel.psf`: divided by what the Lyot stop passes of a source without the mask.
     """
-    table = coronagraph(filter_name)
     miri = stpsf_instrument(filter_name) if instrument is None else instrument
-    image = _image(miri, table, offset, size, n_wavelengths)
+    image = _image(miri, offset, size, n_wavelengths)
     mask = miri.image_mask
     try:
         miri.image_mask = None
-        unmasked = _image(miri, table, (0.0, 0.0), max(size, 301), n_wavelengths)
+        unmasked = _image(miri, (0.0, 0.0), max(size, 301), n_wavelengths)
     finally:
         miri.image_mask = mask
     return np.asarray(image / unmasked.sum())
 
 
-def _image(miri: Any, table: Coronagraph, offset: tuple[float, float], size: int, n_wavelengths: int) -> FloatArray:
+def _image(miri: Any, offset: tuple[float, float], size: int, n_wavelengths: int) -> FloatArray:
     # STPSF counts the source's position angle from detector +y toward -x
     miri.options["source_offset_r"] = float(np.hypot(*offset))
     miri.options["source_offset_theta"] = float(np.degrees(np.arctan2(-offset[0], offset[1])))

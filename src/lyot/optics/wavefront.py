@@ -75,12 +75,32 @@ def realistic_wavefront(seed: int | np.random.Generator, rms_nm: float = 120.0, 
         Rms over the clear pupil, nm; exactly that of the result.
     npix : int
         Samples across the pupil array.
+
+    Returns
+    -------
+    Wavefront
+        Optical path difference, m.
     """
     return Wavefront(_draw(np.random.default_rng(seed), rms_nm, npix, _SHARES))
 
 
 def drifted(wavefront: Wavefront, rms_nm: float, seed: int | np.random.Generator) -> Wavefront:
-    """Add a drift of `rms_nm` (nm, rms over the pupil): mostly rigid motions of segments and low-order bending."""
+    """Add a drift to a wavefront: mostly rigid motions of segments and low-order bending.
+
+    Parameters
+    ----------
+    wavefront : Wavefront
+        Not changed.
+    rms_nm : float
+        Rms of the drift over the clear pupil, nm.
+    seed : int or numpy.random.Generator
+        The same seed gives the same drift.
+
+    Returns
+    -------
+    Wavefront
+        The sum of both.
+    """
     rng = np.random.default_rng(seed)
     return Wavefront(wavefront.opd + _draw(rng, rms_nm, wavefront.npix, _DRIFT_SHARES))
 

@@ -195,8 +195,9 @@ class Chunk:
         tally: Tally,
         out: ols.FitArrays | likelihood.LikelyArrays,
     ) -> Counts:
-        """Work on rows [first, last), whose raw ramps begin at ``raw[0]`` and at column `a0`; fit all but the last one,
-        and that too if it is the detector's last.
+        """Work on rows [first, last), whose raw ramps begin at ``raw[0]`` and at column `a0`.
+
+        All but the last one are fitted, and that too if it is the detector's last.
         """
         nints, ngroups, ny, _ = self.e.source.shape
         counts = Counts.empty(nints, ngroups)

@@ -160,10 +160,15 @@ def subtract_dark(
         From `match_dark`.
     first_integration : int, optional
         Number of the file's first integration in the exposure, from 1.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) float32 ndarray, optional
         Array to write to, which may be `data`.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    (nints, ngroups, ny, nx) float32 ndarray
+        Ramps without the dark, DN; `out`, or a copy.
 
     Raises
     ------

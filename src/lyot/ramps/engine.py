@@ -96,7 +96,9 @@ class Corrections:
 
 @dataclass(frozen=True)
 class Detector:
-    """Gain (ny, nx) float32, electrons/DN; read noise (ny, nx) float32, DN (CDS); mean dark current (ny, nx) float32 as
+    """Gain, read noise and dark current of the detector.
+
+    Gain (ny, nx) float32, electrons/DN; read noise (ny, nx) float32, DN (CDS); mean dark current (ny, nx) float32 as
     `lyot.ramps.ramp_fit.fit_ramps` takes it.
     """
 
@@ -132,8 +134,10 @@ class StreamParams:
 
 @dataclass(frozen=True)
 class StreamResult:
-    """Slopes, and what the steps have to tell: `all_unused` (nints, ngroups) bool, groups that are DO_NOT_USE in every
-    pixel; `primary`, number of jumps; tallies of RSCD; number of pixels that saturate; where large slopes are kept.
+    """Slopes, and the counts of the steps.
+
+    `all_unused` (nints, ngroups) bool, groups that are DO_NOT_USE in every pixel; `primary`, number of jumps; tallies
+    of RSCD; number of pixels that saturate; where large slopes are kept.
     """
 
     slopes: RampFitResult

@@ -74,8 +74,13 @@ def flag_last_group(group_dq: NDArray[np.uint8], *, out: NDArray[np.uint8] | Non
     ----------
     group_dq : (nints, ngroups, ny, nx) uint8 ndarray
         Group flags.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) uint8 ndarray, optional
         Array to write to, which may be `group_dq`.
+
+    Returns
+    -------
+    (nints, ngroups, ny, nx) uint8 ndarray
+        `out`, or a copy.
     """
     groups = writable(group_dq, out)
     if groups.shape[1] >= MIN_GROUPS_LAST:

@@ -38,6 +38,10 @@ def scale_slopes(
     factor : float
         Gain factor (keyword GAINFACT of the gain reference), positive.
 
+    Returns
+    -------
+    ScaledSlopes
+
     Raises
     ------
     InputError

@@ -15,7 +15,9 @@ from lyot.ramps.threads import over_rows
 
 @dataclass(frozen=True)
 class LinearityReference:
-    """Coefficients (ny, nx, ncoef) float32, lowest order first, true DN = sum c_k measured^k, the identity where there
+    """Polynomials of the pixels, and their flags.
+
+    Coefficients (ny, nx, ncoef) float32, lowest order first, true DN = sum c_k measured^k, the identity where there
     is no correction; flags (ny, nx) uint32 for PIXELDQ, NO_LIN_CORR there.
     """
 
@@ -62,10 +64,15 @@ def linearize(
         Group flags.
     reference : LinearityReference
         From `linearity_reference`.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) float32 ndarray, optional
         Array to write to, which may be `data`.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    (nints, ngroups, ny, nx) float32 ndarray
+        Linear ramps, DN; `out`, or a copy.
 
     Raises
     ------

@@ -66,10 +66,15 @@ def subtract_reset(
         From `reset_reference`.
     first_integration : int, optional
         See `reset_planes`.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) float32 ndarray, optional
         Array to write to, which may be `data`.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    (nints, ngroups, ny, nx) float32 ndarray
+        Ramps without the reset anomaly, DN; `out`, or a copy.
 
     Raises
     ------

@@ -26,8 +26,9 @@ SHORT_RAMP = 5
 
 @dataclass(frozen=True)
 class RscdTally:
-    """What was done to one kind of integration: `skip` groups given up as a rule, `n_lowered` pixels with fewer,
-    `n_none` pixels with none.
+    """What was done to one kind of integration.
+
+    `skip` groups flagged as a rule, `n_lowered` pixels with fewer, `n_none` pixels with none.
     """
 
     skip: int
@@ -114,6 +115,11 @@ def flag_rscd(
         Arrays to write to, which may be those given.
     threads : int, optional
         0 takes every core.
+
+    Returns
+    -------
+    RscdResult
+        Flags, and tallies of the first and the later integrations.
     """
     pixels = writable(pixel_dq, out.pixel_dq if out else None)
     groups = writable(group_dq, out.group_dq if out else None)

@@ -109,7 +109,7 @@ def flag_saturation(
         From `saturation_reference`.
     params : SaturationParams, optional
         Growth of the flags.
-    out : ndarray, optional
+    out : (nints, ngroups, ny, nx) uint8 ndarray, optional
         Group flags to write to, which may be `group_dq`.
     threads : int, optional
         0 takes every core.

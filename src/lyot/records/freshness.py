@@ -40,6 +40,11 @@ def is_current(path: Path, out: Path) -> bool:
         Table (``.ecsv``) or image; need not be there.
     out : Path
         Output folder of the run.
+
+    Returns
+    -------
+    bool
+        True as well for a file that does not say.
     """
     said = reduction_of(path) if path.is_file() else ""
     if not said or not (out / FILE_NAME).is_file():
@@ -49,5 +54,15 @@ def is_current(path: Path, out: Path) -> bool:
 
 
 def outdated(out: Path) -> list[str]:
-    """Names of the files in ``<out>/measure`` that were measured on an earlier reduction."""
+    """Names of the files in ``<out>/measure`` that were measured on an earlier reduction.
+
+    Parameters
+    ----------
+    out : Path
+        Output folder of the run.
+
+    Returns
+    -------
+    list of str
+    """
     return [name for name in MEASURED if not is_current(out / "measure" / name, out)]

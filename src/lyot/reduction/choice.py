@@ -58,6 +58,12 @@ def reject(
 ) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
     """Rank the references, leave out those that are unlike the science and weight the others, as asked for.
 
+    Parameters
+    ----------
+    sequence : CoronagraphicSequence
+    params : ChoiceParams
+        What is rejected, and whether the references are weighted.
+
     Returns
     -------
     sequence : CoronagraphicSequence
@@ -112,6 +118,11 @@ def choose_parameters(
     params : ChoiceParams
     coronagraph : Coronagraph or None
         None where there is no model of it.
+
+    Returns
+    -------
+    Choice or None
+        None where the parameters are fixed.
 
     Raises
     ------

@@ -106,10 +106,15 @@ def injector_of(
     Parameters
     ----------
     plan : ReductionPlan
-    psf : callable
-        See `lyot.measure.injection.Psf`.
+    psf : callable (exposure, east, north) to (ny, nx) float64 ndarray
+        Image of a source of 1 Jy on the detector, unit of the sequence; see `lyot.measure.injection.Psf`.
     modes : int, optional
         Truncation to measure; the recommended one by default.
+
+    Returns
+    -------
+    Injector
+        Fluxes in Jy before the mask.
 
     Raises
     ------

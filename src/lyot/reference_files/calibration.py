@@ -35,7 +35,7 @@ class Calibration:
     context: str = ""
 
     def prepared(self, out: Path) -> Calibration:
-        """This calibration, with an empty cache made in the output folder where no references are used.
+        """Calibration with an empty cache made in the output folder where no references are used.
 
         The official software asks for a context in any case, and would look for it in the network.
         """

@@ -225,6 +225,10 @@ def load_config(
         Further parameters by section, e.g. ``{"contrast": {"measure": True}}``.
     **run
         Parameters of `RunParams`; those that are None are passed over.
+
+    Returns
+    -------
+    Config
     """
     table = read_toml(path) if path is not None else {}
     table = apply_settings(table, settings)
@@ -258,6 +262,10 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
         Output folder of ``lyot run``.
     sections : mapping of str to mapping, optional
         What is changed, by section.
+
+    Returns
+    -------
+    Config
     """
     path = Path(out) / RECORD
     table = read_toml(path) if path.is_file() else {}

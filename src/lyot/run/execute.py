@@ -124,7 +124,7 @@ def run(
     """
     config = config or build_config({})
     out = Path(out).absolute()
-    notify: Listener = on_event or (lambda event: None)
+    notify: Listener = on_event or (lambda _event: None)
     stages = parse_stages(config.run.stages)
     exposures = find_exposures(inputs, preference=preference(stages))
     check_output(out, overwrite=overwrite)

@@ -237,7 +237,7 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
     from distributed import Client, KilledWorker
 
     try:
-        client: Any = Client(address, timeout="15s", set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout="15s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--scheduler {address}: no Dask scheduler there ({error}).") from error
     with client:

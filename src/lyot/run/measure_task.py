@@ -74,8 +74,8 @@ def _detections(task: Task, folder: Path, out: Path) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _reduction(out: Path, i2d: Path, key: str, modes: int | None) -> MeasuredRun:
-    """The reduction that the tasks of one worker measure, opened once; `key` names its state."""
+def _reduction(out: Path, i2d: Path, _key: str, modes: int | None) -> MeasuredRun:
+    """The reduction that the tasks of one worker measure, opened once; the key names its state."""
     from lyot.analysis.finished_run import open_run
 
     return open_run(out, modes=modes, i2d=i2d)

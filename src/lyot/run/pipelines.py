@@ -62,7 +62,7 @@ def pipeline_classes() -> dict[str, type]:
 
 @functools.cache
 def specification(stage: str) -> Any:
-    """stpipe specification (ConfigObj) of the pipeline of a stage, with all its steps."""
+    """Stpipe specification (ConfigObj) of the pipeline of a stage, with all its steps."""
     return pipeline_classes()[stage].load_spec_file()  # type: ignore[attr-defined]
 
 

@@ -261,7 +261,17 @@ def bundled_scene(name: str) -> Scene:
 
 
 def load_scene(scene: Scene | str | Path | None) -> Scene:
-    """Turn what a user gives into a `Scene`: none (HIP 65426), a bundled scene's name, a TOML file, or a scene."""
+    """Turn what a user gives into a `Scene`.
+
+    Parameters
+    ----------
+    scene : Scene, str, Path or None
+        None (HIP 65426), the name of a bundled scene, a TOML file, or a scene.
+
+    Returns
+    -------
+    Scene
+    """
     if scene is None:
         return Scene()
     if isinstance(scene, Scene):

@@ -56,7 +56,7 @@ def _pair(values: Iterable[float]) -> list[float]:
     return [float(v) for v in values]
 
 
-def _source(source: Source, pixel_scale: tuple[float, float]) -> dict[str, Any]:
+def _source(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
         "flux_jy": source.flux,
@@ -80,7 +80,6 @@ def _hit_summary(truth: ExposureTruth) -> dict[str, Any]:
 def exposure_record(truth: ExposureTruth, scene: Scene) -> dict[str, Any]:
     """One entry of ``exposures`` in ``truth.json``."""
     e, light = truth.exposure, truth.light
-    scale = e.coronagraph.pixel_scale
     name, ra, dec = target_position(e, scene)
     return {
         "file": e.filename,
@@ -94,8 +93,8 @@ def exposure_record(truth: ExposureTruth, scene: Scene) -> dict[str, Any]:
         "dither_arcsec": _pair(e.dither),
         "offset_keyword_arcsec": _pair(e.offset_keyword),
         "pointing_error_arcsec": _pair(e.pointing_error),
-        "star": None if light.star is None else _source(light.star, scale),
-        "companions": [_source(c, scale) for c in light.companions],
+        "star": None if light.star is None else _source(light.star),
+        "companions": [_source(c) for c in light.companions],
         "background_level_mjysr": light.background_level,
         "wavefront": {"rms_nm": light.wavefront_rms, "drift_rms_nm": light.wavefront_drift},
         "cosmic_rays": _hit_summary(truth),
@@ -186,7 +185,17 @@ def write_truth(
 
 
 def read_truth(folder: str | Path) -> dict[str, Any]:
-    """Read ``truth.json`` of a simulated sequence (`folder`, or the file itself).
+    """Read ``truth.json`` of a simulated sequence.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the sequence, or the file itself.
+
+    Returns
+    -------
+    dict
+        The JSON as it was written.
 
     Raises
     ------

@@ -20,6 +20,12 @@ def add_cards(model: JwstDataModel, cards: Sequence[Card], *, extension: str = "
     parts["header"] = kept + [list(card) for card in cards]
 
 
+def read_card(model: JwstDataModel, keyword: str, default: Any = None, *, extension: str = "PRIMARY") -> Any:
+    """Read back the value of a card written with `add_cards`; `default` if there is none."""
+    cards = model.instance.get("extra_fits", {}).get(extension, {}).get("header", [])
+    return next((card[1] for card in cards if card[0] == keyword), default)
+
+
 def add_table(model: JwstDataModel, extension: str, table: NDArray[Any]) -> None:
     """Add a binary table extension (structured array) that no schema knows."""
     model.instance.setdefault("extra_fits", {})[extension] = {"data": table}

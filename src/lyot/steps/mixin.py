@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, MutableMapping
 from typing import Any, ClassVar
 
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -27,6 +28,16 @@ def _no_crds(name: str, error: SystemExit) -> ReferenceFileError:
         f"{name}: the reference file system (CRDS) gave up ({error}); set CRDS_PATH to a cache with a context, or "
         "CRDS_SERVER_URL=https://jwst-crds.stsci.edu with a network."
     )
+
+
+def _join_text(values: MutableMapping[str, Any], spec: Mapping[str, Any]) -> None:
+    """Make one text of each list that stands where `spec` (checks by name, nested by step) wants a text; in place."""
+    for name, value in values.items():
+        check = spec.get(name, "")
+        if isinstance(value, MutableMapping) and isinstance(check, Mapping):
+            _join_text(value, check)
+        elif isinstance(value, list) and str(check).startswith("string("):
+            values[name] = ",".join(map(str, value))
 
 
 class LyotMixin:
@@ -56,6 +67,16 @@ class LyotMixin:
         if cls.official_class().__name__ in ("JwstStep", "Step", "JwstPipeline", "Pipeline"):
             return cls._empty_config()  # type: ignore[attr-defined]
         return super()._get_config_from_parameters(crds_parameters, crds_observatory)  # type: ignore[misc]
+
+    @classmethod
+    def merge_config(cls, config: Any, config_file: Any) -> Any:
+        """Parameters from a file and the command line; text with commas, such as a position, stays one text.
+
+        The command line of stpipe takes every value with a comma for a list.
+        """
+        merged = super().merge_config(config, config_file)  # type: ignore[misc]
+        _join_text(merged, cls.load_spec_file())  # type: ignore[attr-defined]
+        return merged
 
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.exposures.headers import star_pixel_cards
 from lyot.exposures.names import roll_suffix
 from lyot.params import param, spec_from
-from lyot.steps.extra_fits import add_cards, add_table
+from lyot.steps.extra_fits import add_cards, add_table, read_card
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.sequence_io import Geometry, build_sequence, geometry_of
 from lyot.steps.stage3_inputs import exposures_of
@@ -87,17 +87,38 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
 
 
 def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
-    """Combine exposures from which the star was subtracted before."""
+    """Combine exposures from which the star was subtracted before.
+
+    CRPIX of such a product marks the star already: the offset from the mask in its table is not added again.
+
+    Parameters
+    ----------
+    models : sequence of CubeModel
+        Star-subtracted exposures (``psfsub``), MJy/sr.
+
+    Returns
+    -------
+    ReductionResult
+        At the one truncation that the exposures have.
+    """
     from lyot.subtract import ReductionParams, plan_reduction
 
     frames = build_sequence(models, [])
-    sequence = frames.sequence
-    zero = np.zeros((1, *sequence.shape))
-    plan = plan_reduction(
-        sequence.replace(references=zero, reference_exposure=np.zeros(1, np.intp)),
-        ReductionParams(method="classical", subtract_mean=False, use_templates=False, zone_edges=()),
+    star = [
+        (g.star[0] - window[1].start, g.star[1] - window[0].start)
+        for g, window in zip(frames.geometries, frames.windows, strict=True)
+    ]
+    # nothing is subtracted: the reference only lets the plan be made, with the whole field as one zone
+    sequence = frames.sequence.replace(
+        star=np.array(star), references=np.ones((1, *frames.sequence.shape)), reference_exposure=np.zeros(1, np.intp)
     )
-    return plan.reduce()
+    plan = plan_reduction(
+        sequence, ReductionParams(method="classical", subtract_mean=False, use_templates=False, zone_edges=())
+    )
+    variance = plan.frame_variance()
+    result = plan.combine_residuals(plan.frames()[np.newaxis], None if variance is None else variance[np.newaxis])
+    modes = int(read_card(models[0], "KLMODES", 1))
+    return replace(result, truncations=(modes,), recommended=modes)
 
 
 def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry) -> JwstDataModel:

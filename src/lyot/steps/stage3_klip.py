@@ -97,8 +97,11 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         return from_mapping(ReductionParams, values, where="klip: ")
 
     def _official(self, target: Any, psfrefs: Any) -> JwstDataModel:
-        """The official subtraction, its basis made once; ERR stays that of the exposure, where the official step
-        overwrites it with the scatter of the references' residuals."""
+        """The official subtraction, its basis made once.
+
+        ERR stays that of the exposure, where the official step overwrites it with the scatter of the references'
+        residuals.
+        """
         wanted = parse_truncate(self.truncate) or (50,)
         if len(wanted) > 1:
             raise ConfigError(f"klip.truncate: the official algorithm takes one number of modes, got {wanted}.")

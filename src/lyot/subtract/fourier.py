@@ -123,8 +123,9 @@ class ShiftSum:
         return float(s[0, 0]), np.array([s[0, 1], s[1, 0]]), np.array([[s[0, 2], s[1, 1]], [s[1, 1], s[2, 0]]])
 
     def on_grid(self, ny: int, nx: int, *, period: int | None = None) -> tuple[FloatArray, float, float]:
-        """Values from low frequencies alone on a coarse grid of shifts (ny, nx), wrapped as in a Fourier transform, and
-        the steps of the grid in y and x; `period` in y, pixels (default: the number of rows).
+        """Values from low frequencies alone on a coarse grid of shifts, and the steps of the grid in y and x.
+
+        The grid (ny, nx) is wrapped as in a Fourier transform; `period` in y, pixels (default: the number of rows).
         """
         period = len(self.product) if period is None else period
         half = nx // 2 + 1
@@ -246,8 +247,9 @@ class FrameSums:
 
 @dataclass(frozen=True)
 class Gain:
-    """Part of the weighted sum of squares that the best scale explains, N^2 / D, with gradient and second derivatives;
-    the scale N / D and its gradient; and D.
+    """Part of the weighted sum of squares that the best scale explains.
+
+    It is N^2 / D, with gradient and second derivatives; the scale N / D and its gradient; and D.
     """
 
     value: float

@@ -159,8 +159,22 @@ class ReductionPlan:
         -------
         ReductionResult
         """
-        frames = self.frames(science)
-        residuals, variance = self._residuals(frames, with_variance=with_variance)
+        return self.combine_residuals(*self._residuals(self.frames(science), with_variance=with_variance))
+
+    def combine_residuals(self, residuals: FloatArray, variance: FloatArray | None = None) -> ReductionResult:
+        """Turn star-subtracted frames north up and combine them, with their variances.
+
+        Parameters
+        ----------
+        residuals : (nK, nframes, ny, nx) float64 ndarray
+            On the detector, unit of the sequence; NaN where bad.
+        variance : (nK, nframes, ny, nx) float64 ndarray, optional
+            Their variances; NaN where unknown.
+
+        Returns
+        -------
+        ReductionResult
+        """
         rolls, combined, weights = self.combine(residuals)
         all_variance = of_rolls = None
         if variance is not None:

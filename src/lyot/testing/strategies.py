@@ -44,6 +44,11 @@ def cubes(
         Part of the pixels that is NaN.
     scale : float
         Standard deviation of the noise, MJy/sr.
+
+    Returns
+    -------
+    (n, ny, nx) float64 ndarray
+        MJy/sr.
     """
     rng = _generator(draw)
     n, ny, nx = draw(st.tuples(st.integers(*frames), st.integers(*side), st.integers(*side)))
@@ -69,6 +74,10 @@ def dq_masks(
         Bits that are set.
     share : float
         Part of the samples that carries each of them.
+
+    Returns
+    -------
+    ndarray of uint8 or uint32
     """
     rng = _generator(draw)
     dtype = np.uint8 if max(flags) < 256 else np.uint32
@@ -132,6 +141,10 @@ def sequences(
         Of a pixel, MJy/sr; the star has 100 at its maximum.
     bad : float
         Part of the pixels that is NaN.
+
+    Returns
+    -------
+    CoronagraphicSequence
     """
     rng = _generator(draw)
     n = draw(st.integers(*n_references))
@@ -159,7 +172,17 @@ def sequences(
 
 @st.composite
 def exposures(draw: st.DrawFn) -> Exposure:
-    """What the headers of one coronagraphic exposure say: science, reference or background, at any stage."""
+    """What the headers of one coronagraphic exposure say: science, reference or background, at any stage.
+
+    Parameters
+    ----------
+    draw : callable
+        Given by hypothesis.
+
+    Returns
+    -------
+    Exposure
+    """
     program, observation = draw(st.integers(1, 9999)), draw(st.integers(1, 200))
     dither = draw(st.integers(1, 9))
     root = f"jw{program:05d}{observation:03d}001_04101_{dither:05d}_mirimage"

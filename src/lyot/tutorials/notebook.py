@@ -147,6 +147,10 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
     filter : str
         Coronagraphic filter.
 
+    Returns
+    -------
+    Demo
+
     Raises
     ------
     ConfigError
@@ -213,7 +217,7 @@ def show_progress() -> Callable[[Event], None]:
         def __repr__(self) -> str:
             return str(self)
 
-    handle = display(Line("planning"), display_id=True)  # type: ignore[no-untyped-call]
+    handle = display(Line("planning"), display_id=True)
     counts = {"planned": 0, "current": 0, "finished": 0}
 
     def tell(event: Event) -> None:

@@ -1,0 +1,213 @@
+"""The commands that measure a finished run, with the values they print, write, and put into the report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from typer.testing import CliRunner
+
+from lyot.cli import build_app
+from lyot.cli.run import reduce_and_report
+from lyot.errors import ConfigError, InputError, MissingInputError
+from lyot.report import write_report
+from lyot.report.measured import contrast_section, disk_section, maps_section, outdated_section, read_table
+from lyot.report.page import read_sources
+from lyot.report.sections import all_sections
+from lyot.run.config import build_config
+from tests.finished import PLANET, SETTINGS
+
+SEPARATION, ANGLE, FLUX = PLANET
+
+
+def invoke(command: str, *arguments: object) -> str:
+    """Output of a command; errors are raised as they are."""
+    result = CliRunner().invoke(build_app(only=command), [command, *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def page_of(out) -> str:
+    return (out / "report" / "index.html").read_text()
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2[^>]*>(.*?)</h2>", page, re.S)
+
+
+def companion_line(text: str) -> dict[str, tuple[float, float]]:
+    """Values and errors of the first companion that is printed."""
+    number = r"(-?[\d.]+(?:e-?\d+)?) \+- ([\d.]+(?:e-?\d+)?)"
+    names = {"separation": f'separation {number}"', "position_angle": f"PA {number} deg", "flux": f"flux {number} uJy"}
+    found = {}
+    for name, pattern in names.items():
+        match = re.search(pattern, text)
+        assert match, text
+        found[name] = (float(match[1]), float(match[2]))
+    return found
+
+
+def test_companion(finished):
+    text = invoke("companion", finished, "--no-posterior", "--star-flux", "0.1", "--error-north", "0.1")
+    found = companion_line(text)
+    for name, truth in (("separation", SEPARATION), ("position_angle", ANGLE), ("flux", 1e6 * FLUX)):
+        value, error = found[name]
+        assert abs(value - truth) < 3 * error, name  # total errors, one sigma
+    table = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")
+    assert f"{table['separation'][0]:.4f}" in text and "contrast " in text and "star centre" in text
+    # the options given last are those of the parameters: 0.1 deg of the orientation of the detector
+    budget = Table.read(finished / "measure" / "error_budget.ecsv", format="ascii.ecsv")
+    assert budget["position_angle"][list(budget["term"]).index("north")] == 0.1
+    page = page_of(finished)
+    value, error = table["separation"][0], table["separation_err"][0]
+    assert f"{value:.4f} ± {error:.4f}" in page and "Error budget" in page and "Companions" in page
+    assert f"{table['position_angle'][0]:.2f} ± {table['position_angle_err'][0]:.2f}" in page
+
+
+def test_companion_at_a_given_place_that_is_empty(finished):
+    text = invoke("companion", finished, "--no-posterior", "--guess", "2.5,20")
+    assert "contrast unknown (give the star's flux" in text
+    row = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")[0]
+    assert row["separation"] == pytest.approx(2.5, abs=0.4)  # it may move by a resolution element to a peak of noise
+    assert ("not detected: flux below" in text) == (row["flux_upper_limit"] > 0)
+
+
+def test_contrast(finished):
+    text = invoke("contrast", finished, "--star-flux", "0.1", "--distance", "40", "--separations", "3",
+                  "--angles", "4", "--outer", "3")  # fmt: skip
+    table = Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")
+    assert len(table) == 3 and table["separation_au"][-1] == pytest.approx(40 * 3.0, rel=1e-6)
+    np.testing.assert_allclose(table["contrast_5sigma"], table["flux_5sigma"] / 0.1)
+    for row in table:
+        assert f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {row['contrast_5sigma']:16.3g}" in text
+    # the planet was detected, so it is subtracted first and is no noise of its ring
+    assert table.meta["known_sources"] == 1 and table["flux_5sigma"][1] < FLUX
+    assert "Contrast against separation" in page_of(finished) and "Contrast" in headings(page_of(finished))
+
+
+def test_contrast_without_the_star_says_what_to_give(finished):
+    text = invoke("contrast", finished, "--separations", "2", "--angles", "2", "--outer", "2.5")
+    assert "give the star's flux: --star-flux" in text and text.count("  -\n") == 2
+    assert np.isfinite(Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")["flux_5sigma"]).all()
+    section = contrast_section(finished)
+    assert section is not None and section.pictures  # the flux is drawn instead
+
+
+def test_detect_with_maps_and_completeness(finished):
+    text = invoke("detect", finished, "--maps", "--completeness", "5e-5", "--map-outer-radius", "3")
+    row = read_sources(finished)[0]
+    assert f'separation {row["separation"].value:.3f}", PA {row["position_angle"].value:.2f} deg' in text
+    assert row["separation"].value == pytest.approx(SEPARATION, abs=0.03)
+    with fits.open(finished / "measure" / "matched_filter.fits") as hdus:
+        assert hdus["COMPLETE"].header["CFLUX"] == 5e-5
+        complete = hdus["COMPLETE"].data
+        assert 0 <= np.nanmin(complete) < np.nanmax(complete) <= 1
+    section = maps_section(finished)
+    assert "50 uJy" in section.text and "STIM" in section.pictures[0].alt and "completeness" in section.pictures[0].alt
+    assert "50 uJy" in page_of(finished) and "Maps" in headings(page_of(finished))
+
+
+def test_detect_says_when_nothing_is_there(finished):
+    text = invoke("detect", finished, "--threshold", "10000")
+    assert "no source above the threshold" in text
+    assert "No source above the threshold" in page_of(finished)
+
+
+def test_detect_in_all_truncations(finished):
+    text = invoke("detect", finished, "--all-truncations")
+    assert re.search(r"separation 1\.[56]\d+", text)  # 1.6 arcsec
+
+
+def write_ring(path, *, scale: float | None = 0.11) -> float:
+    """A model of a disk; returns its flux in Jy."""
+    y, x = np.indices((61, 61)) - 30.0
+    ring = np.exp(-0.5 * ((np.hypot(x, y / 0.6) - 16) / 2.0) ** 2)
+    ring *= 1e-3 / ring.sum()
+    hdu = fits.PrimaryHDU(ring)
+    if scale is not None:
+        hdu.header["PIXELSCL"] = scale
+    hdu.writeto(path)
+    return float(ring.sum())
+
+
+def test_disk(finished, tmp_path):
+    flux = write_ring(tmp_path / "ring.fits")
+    text = invoke("disk", finished, tmp_path / "ring.fits", "--pa", "40", "--outer", "3")
+    row = Table.read(finished / "measure" / "disk.ecsv", format="ascii.ecsv")[0]
+    assert row["flux"] == pytest.approx(row["scale"] * flux, rel=1e-6)
+    # there is no disk of 1 mJy; a planet of 0.1 mJy in the ring is a tenth of it at most
+    assert abs(row["scale"]) < 0.3
+    assert f"scale {row['scale']:.4g} +- {row['scale_err']:.2g}" in text
+    section = disk_section(finished)
+    assert f"{row['scale']:.4g} ± {row['scale_err']:.2g}" in section.text
+    assert "Disk" in headings(page_of(finished))
+
+
+def test_disk_without_a_scale(finished, tmp_path):
+    write_ring(tmp_path / "ring.fits", scale=None)
+    with pytest.raises(InputError, match="--pixel-scale"):
+        invoke("disk", finished, tmp_path / "ring.fits")
+    with pytest.raises(MissingInputError, match=r"none\.fits"):
+        invoke("disk", finished, tmp_path / "none.fits")
+
+
+@pytest.mark.parametrize(("command", "options", "words"), [
+    ("companion", ["--guess", "nonsense"], "SEPARATION,PA"),
+    ("companion", ["--guess", "-1,20"], "positive separation"),
+    ("contrast", ["--star-mag", "5", "--star-flux", "1"], "give one of"),
+    ("contrast", ["--separations", "1"], "separations"),
+    ("detect", ["--threshold", "-1"], "threshold"),
+])  # fmt: skip
+def test_what_cannot_be_used_is_refused_in_one_sentence(finished_once, command, options, words):
+    with pytest.raises(ConfigError, match=words):
+        invoke(command, finished_once, *options)
+
+
+def test_a_folder_without_a_run(tmp_path):
+    for command in ("companion", "contrast", "detect"):
+        with pytest.raises(MissingInputError):
+            invoke(command, tmp_path)
+
+
+# The run and its report
+
+
+def test_a_finished_run_is_up_to_date_and_its_report_is_written(finished_once, finished, capsys):
+    data = finished_once.parent / "data"
+    result = reduce_and_report([data], finished, build_config({"run": {"stages": "3", "jobs": 1}, **SETTINGS}))
+    text = capsys.readouterr().out
+    assert result.done == 0 and "everything is up to date" in text
+    assert re.search(r'source at separation 1\.[56]\d+", PA 1(49|50)\.\d+ deg, S/N \d+', text)
+    page = page_of(finished)
+    assert "Brightest source: separation" in page and "STAR in F1550C" in page
+    for heading in ("What is beside the star", "Stage 3: the star subtracted", "How long it took"):
+        assert heading in headings(page)
+    assert "science, roll 1" in page and "reference" in page and "jw01001001001" in page
+    # pictures are in the page, each with a text for those who cannot see it
+    pictures = re.findall(r'<img[^>]*alt="([^"]+)"[^>]*src="data:image/png;base64,[A-Za-z0-9+/=]{1000}', page)
+    pictures += re.findall(r'<img[^>]*src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"[^>]*alt="([^"]+)"', page)
+    assert len(pictures) >= 4
+
+
+def test_sections_of_a_finished_run(finished):
+    sections = {s.anchor: s for s in all_sections(finished, read_sources(finished))}
+    assert {"detections", "stage3"} <= set(sections)
+    assert "1 source above the threshold." in sections["detections"].text
+    assert "times the scatter of" in sections["detections"].text  # of the second pass
+    assert sections["stage3"].text == "2 science exposures."
+    assert contrast_section(finished) is None and maps_section(finished) is None and disk_section(finished) is None
+
+
+def test_what_was_measured_on_an_earlier_reduction_is_named_and_not_shown(finished):
+    invoke("contrast", finished, "--separations", "2", "--angles", "2", "--outer", "2.5")
+    table = Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")
+    table.meta["reduction"] = "another"
+    table.write(finished / "measure" / "contrast.ecsv", format="ascii.ecsv", overwrite=True)
+    assert contrast_section(finished) is None and read_table(finished, Path("measure/contrast.ecsv")) is None
+    assert "contrast.ecsv" in outdated_section(finished).text
+    page = write_report(finished).read_text()
+    assert "Measured before" in headings(page) and "Contrast" not in headings(page)
