@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyot.cli.options import STAR, Group, Sections, options
+from lyot.cli.options import ROLE, STAR, Group, Sections, options
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
@@ -35,13 +35,15 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 def _show_detections(result: RunResult) -> None:
     from astropy.table import Table
 
-    for path in result.products("measure", "detections.ecsv"):
+    paths = result.products("measure", "detections.ecsv")
+    for path in paths:
         table = Table.read(path, format="ascii.ecsv")
+        star = f"{path.parent.name}: " if len(paths) > 1 else ""
         if not len(table):
-            typer.echo("no source above the threshold")
+            typer.echo(f"{star}no source above the threshold")
         for row in table[:3]:
             typer.echo(
-                f'source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+                f'{star}source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
                 f"S/N {row['snr']:.1f} ({row['kl_modes']} KL modes)"
             )
 
@@ -88,6 +90,7 @@ def run(
         typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
+    role: Annotated[list[str] | None, ROLE] = None,
     companion: Annotated[
         list[str] | None,
         typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
@@ -98,6 +101,7 @@ def run(
     Run again, it does only what is not done or whose inputs, parameters or versions changed.
     """
     from lyot.archive.records import is_program
+    from lyot.exposures.given_roles import roles_section
     from lyot.run.config import load_config
 
     programs = [str(p) for p in inputs if not p.exists() and is_program(str(p))]
@@ -105,17 +109,19 @@ def run(
         from lyot.cli.download import fetch_programs, prepare_references
 
         wanted = sections["run"]
+        targets = wanted.get("target", [])
         fetched = fetch_programs(
-            programs, out, filter_name=wanted.get("filter"), target=wanted.get("target"), stages=wanted.get("stages")
+            programs, out, filter_name=wanted.get("filter"), targets=targets, stages=wanted.get("stages")
         )
         cache = wanted.get("crds_path")
         crds, context = prepare_references(fetched, Path(cache) if cache else None, wanted.get("crds_context"))
         wanted |= {"crds_path": str(crds), "crds_context": context}
         inputs = [p for p in inputs if str(p) not in programs]
-        if not inputs:  # only this target's was fetched, under the proposer's name for it
-            wanted.pop("target", None)
+        if not inputs and targets:  # only these targets' was fetched, under the proposer's names for them
+            wanted["target"] = [] if len(targets) == 1 and targets[0].lower() != "all" else ["all"]
         inputs += fetched
-    configuration = load_config(config, settings or (), sections={**sections, **companion_section(companion)})
+    more: Sections = {"roles": {**roles_section(role)}, **companion_section(companion)}
+    configuration = load_config(config, settings or (), sections={**sections, **more})
     reduce_and_report(inputs, out, configuration, overwrite=overwrite)
 
 

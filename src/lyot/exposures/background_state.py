@@ -17,7 +17,7 @@ import numpy as np
 
 from lyot.errors import InputError
 from lyot.exposures.exposure import Exposure
-from lyot.exposures.roles import Assigned, Role, with_role
+from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, with_role
 from lyot.instrument import CORONAGRAPHS
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Pa
 def state_advice(assigned: Sequence[Assigned]) -> list[str]:
     """What is to be said of the background in calibrated exposures, filter by filter, one sentence each."""
     lines: list[str] = []
-    for name in sorted({a.exposure.filter for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)}):
+    for name in sorted({a.exposure.filter for a in assigned if a.role not in NOT_REDUCED}):
         try:
             lines += background_states([a for a in assigned if a.exposure.filter == name]).lines
         except InputError as error:

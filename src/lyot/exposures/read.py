@@ -93,16 +93,18 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     acquisition = is_acquisition_type(text["exposure_type"])
     roll = science.get("ROLL_REF", header.get("ROLL_REF", science.get("PA_V3", header.get("PA_V3"))))
     segment, n_segments, integrations = _segment(path, header, science)
-    named_background = names_background(text["target"]) or "BACKGROUND" in (
+    told_background = _flag(header.get("BKGDTARG")) or "BACKGROUND" in (
         text["target"].upper() + str(header.get("PATTTYPE") or "").upper()
     )
+    named_background = names_background(text["target"])
     return Exposure(
         path=path,
         root=exposure_root(path),
         stage="uncal" if acquisition else _stage_of(path, header, science),
         **text,
         is_psf=_flag(header.get("IS_PSF")),
-        is_background=_flag(header.get("BKGDTARG")) or named_background,
+        is_background=told_background or named_background,
+        background_from_name=named_background and not told_background,
         roll=float(roll) if isinstance(roll, (int, float)) else None,
         n_integrations=int(_number(header, "NINTS", 1)),
         n_groups=int(_number(header, "NGROUPS", 1)),

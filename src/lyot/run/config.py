@@ -18,6 +18,7 @@ from typing import Any
 from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
 from lyot.analysis.star_flux import FLUX_SOURCES, StarSection
 from lyot.errors import ConfigError, MissingInputError, unknown_name
+from lyot.exposures.given_roles import check_roles
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
@@ -32,7 +33,10 @@ MEASURING: dict[str, type] = {
 RECORD = "lyot.toml"
 """File in the output folder with the configuration of the last run, every parameter that has a value."""
 
-SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING)
+ROLES = "roles"
+"""Section with the roles that are given by hand."""
+
+SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 """Sections of a configuration file."""
 
 
@@ -41,7 +45,12 @@ class RunParams:
     """What to reduce, and how the work is spread."""
 
     filter: str | None = param(None, help="filter to reduce, needed if the input has several")
-    target: str | None = param(None, help="science target (TARGPROP) to reduce, needed if the input has several")
+    target: tuple[str, ...] = param(
+        (), help="science targets (TARGPROP) to reduce, or 'all'; needed if the input has several"
+    )
+    reference: tuple[str, ...] = param(
+        (), help="stars to use as references, in place of those that the headers mark, or 'all' others of the filter"
+    )
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
     calints_background: str = param(
@@ -69,6 +78,8 @@ class Config:
     companion : CompanionSection
     systematics : SystematicParams
     maps : MapsSection
+    roles : mapping of str to str
+        Roles given by hand: name or pattern of exposures, and what they are for.
     stages : mapping of str to mapping
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
@@ -82,6 +93,7 @@ class Config:
     companion: CompanionSection = field(default_factory=CompanionSection)
     systematics: SystematicParams = field(default_factory=SystematicParams)
     maps: MapsSection = field(default_factory=MapsSection)
+    roles: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -178,6 +190,9 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     section = dict(table.get("run", {}))
     if type(section.get("stages")) is int:
         section["stages"] = str(section["stages"])
+    for name in ("target", "reference"):
+        if isinstance(section.get(name), str):
+            section[name] = [section[name]]
     run = from_mapping(RunParams, section, where=f"{prefix}[run] ")
     parse_stages(run.stages)
     measure = from_mapping(DetectionParams, table.get("measure", {}), where=f"{prefix}[measure] ")
@@ -189,7 +204,8 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     for stage in STAGE_NAMES:
         steps = table.get(stage, {})
         stages[stage] = check_stage(stage, steps, where=where) if steps else {"steps": {}}
-    return Config(run=run, measure=measure, stages=stages, given=copy.deepcopy(dict(table)), **more)
+    roles = check_roles(table.get(ROLES, {}), where=prefix)
+    return Config(run=run, measure=measure, roles=roles, stages=stages, given=copy.deepcopy(dict(table)), **more)
 
 
 def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:
@@ -331,6 +347,11 @@ def template() -> str:
     """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
     lines = ["# Configuration of lyot. Every line that is commented out shows a default.", ""]
     lines += _own_section("run", RunParams)
+    lines += [
+        f"[{ROLES}]  # files, exposures or targets, with * and ?, that are not what their headers say",
+        '# "jw01386030*" = "background"  # or science, reference, acquisition, ignore',
+        "",
+    ]
     for stage in STAGE_NAMES:
         for step, parameters in step_parameters(stage).items():
             lines.append(f"[{stage}.{step}]" if step else f"[{stage}]")

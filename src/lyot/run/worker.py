@@ -166,6 +166,8 @@ def _run_stage(task: Task, folder: Path, out: Path) -> None:
 def _run_measure(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.measure_task import run_measurement
 
+    folder = folder / task.folder
+    folder.mkdir(parents=True, exist_ok=True)
     run_measurement(task, folder, out)
 
 
