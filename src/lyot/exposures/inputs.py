@@ -10,7 +10,7 @@ from pathlib import Path
 from lyot.errors import InputError, NotCoronagraphicError
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_role_of
-from lyot.exposures.read import expand_paths, one_per_exposure, read_exposure
+from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def look_at(
     named = set(expand_paths(path for path in given if not path.is_dir()))
     exposures: list[Exposure] = []
     failures: list[InputError] = []
-    passed_over: list[str] = []
+    passed_over = [f"passed over: {line}" for path in given if path.is_dir() for line in averaged_files(path)]
     for path in expand_paths(given):
         try:
             exposures.append(read_exposure(path))
