@@ -47,11 +47,9 @@ def _card(data: bytes, rng: np.random.Generator) -> bytes:
     at = data.find(keyword)
     if at < 0 or at % 80:
         return data
-    action = rng.integers(4)
-    if action == 0:
+    card = (keyword + b" " + VALUES[rng.integers(len(VALUES))]).ljust(80)[:80]
+    if rng.random() < 0.25:
         card = b" " * 80
-    else:
-        card = (keyword + b" " + VALUES[rng.integers(len(VALUES))]).ljust(80)[:80]
     return data[:at] + card + data[at + 80 :]
 
 

@@ -54,7 +54,7 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
 
 def test_averaged_files_are_named(tmp_path):
     path = write_exposure(tmp_path / "jw1_mirimage_cal.fits", "calints")
-    with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations; give the \*_c"):
+    with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations"):
         expand_paths([tmp_path])
     write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints")
     (line,) = read_inputs([tmp_path]).left_out

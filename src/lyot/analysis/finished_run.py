@@ -134,7 +134,7 @@ def _association(out: Path, record: Record) -> list[dict[str, str]]:
     """Members of the association that stage 3 was made from."""
     path = out / record.association
     try:
-        members: list[dict[str, str]] = json.loads(path.read_text())["products"][0]["members"]
+        members: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise MissingInputError(f"{path}: the association of stage 3 cannot be read; run lyot run again.") from error
     return members

@@ -62,7 +62,7 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
             log.warning("%s was measured on an earlier reduction and is left out; fit the companions again", path)
             continue
         sources = []
-        for row in Table.read(path, format="ascii.ecsv"):
+        for row in Table.read(path, format="ascii.ecsv", encoding="utf-8"):
             t = np.radians(float(row["position_angle"]))
             east, north = float(row["separation"]) * np.sin(t), float(row["separation"]) * np.cos(t)
             if name == COMPANIONS:
@@ -280,7 +280,7 @@ def detected(run: MeasuredRun) -> list[tuple[float, float]]:
         If there is none.
     """
     path = run.tables / DETECTIONS
-    found = Table.read(path, format="ascii.ecsv") if path.is_file() else []
+    found = Table.read(path, format="ascii.ecsv", encoding="utf-8") if path.is_file() else []
     if not len(found):
         raise InputError("no source was detected; name a position with --guess SEPARATION,PA.")
     return [(float(row["separation"]), float(row["position_angle"])) for row in found]

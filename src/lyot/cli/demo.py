@@ -38,7 +38,7 @@ def nearest_source(result: RunResult, companion: dict[str, Any]) -> tuple[Any, f
     from astropy.table import Table
 
     paths = result.products("measure", "detections.ecsv")
-    table = Table.read(paths[0], format="ascii.ecsv") if paths else None
+    table = Table.read(paths[0], format="ascii.ecsv", encoding="utf-8") if paths else None
     if table is None or not len(table):
         return None
     truth = companion["separation_arcsec"] * np.exp(1j * np.radians(companion["position_angle_deg"]))

@@ -37,7 +37,7 @@ def _show_detections(result: RunResult) -> None:
 
     paths = result.products("measure", "detections.ecsv")
     for path in paths:
-        table = Table.read(path, format="ascii.ecsv")
+        table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
         star = f"{path.parent.name}: " if len(paths) > 1 else ""
         if not len(table):
             typer.echo(f"{star}no source above the threshold")
@@ -55,7 +55,7 @@ def _show_warnings(result: RunResult) -> None:
     for note in result.plan.notes:
         typer.echo(f"Note: {note}", err=True)
     for path in result.products("stage3", "_quality.json"):
-        for warning in json.loads(path.read_text())["warnings"]:
+        for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
             typer.echo(f"Warning: {warning['text']}", err=True)
 
 

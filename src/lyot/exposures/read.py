@@ -90,7 +90,8 @@ def _number(header: Any, key: str, default: float = 0.0) -> float:
 def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     """The exposure that headers describe.
 
-    Keywords that a later stage reads are looked at, so that a card that cannot be read is found here; what is no coronagraphic exposure and lacks something is said to be that.
+    Keywords that a later stage reads are looked at here, so that a card that cannot be read is found in time. What is
+    no coronagraphic exposure and lacks something is said to be that.
     """
     for key in _LATER:
         _ = science.get(key), header.get(key)
@@ -223,8 +224,8 @@ def read_exposure(path: str | Path) -> Exposure:
         found = re.search(r"\((\S+)\)", str(error))
         keyword = f"keyword {found[1]}" if found else "a keyword"
         raise InputError(
-            f"{path}: the header's {keyword} cannot be read: its value is no FITS value; write it again, as a number or "
-            "as text in quotes."
+            f"{path}: the header's {keyword} cannot be read: its value is no FITS value; write it again, as a "
+            "number or as text in quotes."
         ) from error
 
 
@@ -236,8 +237,8 @@ def _check_extensions(hdus: Any, path: Path) -> None:
     missing = sorted(name for name, version in named if (name, version) not in hdus)
     if missing:
         raise InputError(
-            f"{path}: extension{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing, which the metadata in the "
-            "file (extension ASDF) name; download the file again, or remove the extension ASDF too."
+            f"{path}: extension{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing, which the metadata in "
+            "the file (extension ASDF) name; download the file again, or remove the extension ASDF too."
         )
 
 

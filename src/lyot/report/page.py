@@ -74,7 +74,7 @@ def read_sources(out: Path) -> QTable | None:
     path = out / "measure" / "detections.ecsv"
     if not path.is_file():
         return None
-    table = QTable.read(path, format="ascii.ecsv")
+    table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")
     for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
         if table[name].unit is None:
             table[name].unit = unit
@@ -184,7 +184,7 @@ def glow_table(out: Path) -> Table | None:
     """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
     rows, units = [], set()
     for path in sorted((out / "stage2").glob("*_background.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         units.add(str(content.get("unit", "DN/s")))
         for strip in content.get("glow_sticks", []):
             pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
@@ -380,6 +380,6 @@ def _versions(records: Sequence[Record]) -> str:
 
 
 def _template() -> jinja2.Template:
-    text = (Path(__file__).parent / "page.html").read_text()
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(text)

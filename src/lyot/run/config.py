@@ -17,12 +17,12 @@ from typing import Any
 
 from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
 from lyot.analysis.star_flux import FLUX_SOURCES, StarSection
-from lyot.errors import ConfigError, MissingInputError, unknown_name
+from lyot.errors import ConfigError, MissingInputError, UnknownNameError, unknown_name
 from lyot.exposures.given_roles import check_roles
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
-from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
+from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage, step_parameters
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
@@ -183,9 +183,11 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     """
     for name, value in table.items():
         if name not in SECTIONS:
+            _check_place(name, value, "", where)
             raise unknown_name("section", name, SECTIONS, where=where)
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where + ': ' if where else ''}{name} is a section; write [{name}].")
+    _check_places(table, where)
     prefix = f"{where} " if where else ""
     section = dict(table.get("run", {}))
     if type(section.get("stages")) is int:
@@ -206,6 +208,53 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
         stages[stage] = check_stage(stage, steps, where=where) if steps else {"steps": {}}
     roles = check_roles(table.get(ROLES, {}), where=prefix)
     return Config(run=run, measure=measure, roles=roles, stages=stages, given=copy.deepcopy(dict(table)), **more)
+
+
+OWN: dict[str, type] = {"run": RunParams, "measure": DetectionParams, **MEASURING}
+"""Sections with parameters of their own, and what declares these."""
+
+
+def sections_with(name: str) -> list[str]:
+    """Sections that have a parameter, or the step, of a name, as they are written in a configuration file."""
+    found = [section for section, cls in OWN.items() if any(info.name == name for info in describe(cls))]
+    for stage in STAGE_NAMES:
+        for step, parameters in step_parameters(stage).items():
+            section = f"{stage}.{step}" if step else stage
+            if step == name or any(p.name == name for p in parameters):
+                found.append(section)
+    return found
+
+
+def _check_place(name: str, value: Any, section: str, where: str) -> None:
+    """Refuse a name in the wrong section, saying where it belongs; nothing happens where it belongs nowhere."""
+    places = [place for place in sections_with(name) if place != section]
+    if isinstance(value, Mapping):
+        places = [place for place in places if place.endswith(f".{name}")]
+    if not places or len(places) > 4:  # every step has ``skip``
+        return
+    wrong = f"not in [{section}]" if section else "not outside of all sections"
+    right = " or ".join(f"[{place}]" for place in places)
+    raise UnknownNameError(f"{where + ': ' if where else ''}{name} belongs in {right}, {wrong}.")
+
+
+def _check_places(table: Mapping[str, Any], where: str) -> None:
+    """Refuse parameters that another section has."""
+    for section, cls in OWN.items():
+        known = {info.name for info in describe(cls)}
+        for name in table.get(section, {}):
+            if name not in known:
+                _check_place(name, None, section, where)
+    for stage in STAGE_NAMES:
+        if not table.get(stage):
+            continue
+        steps = {step: {p.name for p in parameters} for step, parameters in step_parameters(stage).items()}
+        for name, value in table[stage].items():
+            if name not in steps and name not in steps[""] and name not in MANAGED:
+                _check_place(name, value, stage, where)
+            elif isinstance(value, Mapping):
+                for inner in value:
+                    if inner not in steps.get(name, ()) and inner not in MANAGED:
+                        _check_place(inner, value[inner], f"{stage}.{name}", where)
 
 
 def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:

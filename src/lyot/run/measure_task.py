@@ -107,7 +107,7 @@ def _companions(task: Task, folder: Path, out: Path) -> None:
     section = from_mapping(CompanionSection, task.arguments["companion"])
     run, copies = _opened(task, folder, out, section.modes)
     guesses = section.guesses()
-    if not guesses and not len(Table.read(run.tables / DETECTIONS, format="ascii.ecsv")):
+    if not guesses and not len(Table.read(run.tables / DETECTIONS, format="ascii.ecsv", encoding="utf-8")):
         write_no_companion(run)
     else:
         star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)
