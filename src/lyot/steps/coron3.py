@@ -169,7 +169,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         add_cards(product, [("NWARN", len(findings), "Warnings about the input, see _quality.json")])
         if self.save_results:
             path = Path(self.make_output_path(basepath=self.output_file, suffix="quality", ext=".json"))
-            path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n")
+            path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n", encoding="utf-8")
 
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
@@ -265,7 +265,7 @@ def check_association(path: Path) -> None:
     if not path.is_file():
         raise MissingInputError(f"{path}: there is no such association.")
     try:
-        members = json.loads(path.read_text())["products"][0]["members"]
+        members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
         roles = {str(member["expname"]): str(member["exptype"]).lower() for member in members}
     except (UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
