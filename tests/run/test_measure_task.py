@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from lyot.run import worker as tasks
 from lyot.run.config import build_config, load_config, template
 from lyot.run.execute import run
 from lyot.run.plan import make_plan
-from tests.run.exposures import write_sequence
+from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import fake_pipelines
 
 
@@ -23,6 +24,8 @@ def measured(monkeypatch):
     """Runs whose pipelines copy bytes and whose measurements write their names."""
     classes = fake_pipelines()
     monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    # the exposures are a few bytes, copied as they are
+    monkeypatch.setattr("lyot.steps.rebuild.with_metadata", lambda source, folder: Path(source))
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
     done = []
@@ -157,3 +160,18 @@ def test_the_second_pass_searches_as_the_measurement_does(data, tmp_path):
     assert refine(measure={"threshold": 4.0, "outer_radius": 8.0})["threshold"] == 4.0
     assert refine(measure={"outer_radius": 8.0})["outer_radius"] == 5.0  # it searches near the star only
     assert refine(measure={"threshold": 4.0}, stage3={"refine": {"threshold": 6.0}})["threshold"] == 6.0
+
+
+def test_what_needs_a_model_is_left_out_and_said_for_other_instruments(tmp_path):
+    folder = tmp_path / "data"
+    keywords = {"INSTRUME": "NIRCAM", "EXP_TYPE": "NRC_CORON", "FILTER": "F444W", "CORONMSK": "MASKA335R"}
+    for number, roll in ((1, 63.0), (2, 73.0)):
+        write_exposure(folder / f"jw0118400{number}001_03106_00001_nrcalong_calints.fits", "calints", roll=roll,
+                       OBSERVTN=f"{number:03d}", **keywords)  # fmt: skip
+    write_exposure(folder / "jw01184003001_03106_00001_nrcalong_calints.fits", "calints", OBSERVTN="003",
+                   IS_PSF=True, TARGPROP="REF", **keywords)  # fmt: skip
+    plan = make_plan(
+        [folder], tmp_path / "out", build_config({"contrast": {"measure": True}, "maps": {"measure": True}})
+    )
+    assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
+    assert any("contrast and maps need a model of the coronagraph" in line for line in plan.notes)

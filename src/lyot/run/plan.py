@@ -16,6 +16,7 @@ from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.inputs import Inputs, read_inputs
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import missing_segments
+from lyot.instrument import modelled_coronagraph
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
 from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
@@ -275,7 +276,28 @@ def _stage3(
         "measure", name, [("i2d", i2d)], makes=(DETECTIONS,),
         arguments=values, parameters={"": values}, weight=0.1 * stage3.weight, folder=folder,
     )  # fmt: skip
-    _measurements(builder, i2d, stage3.weight, folder)
+    if _is_modelled(reduction):
+        _measurements(builder, i2d, stage3.weight, folder)
+
+
+def _is_modelled(reduction: Reduction) -> bool:
+    """Whether there is a model of the coronagraph, which injections and forward models need."""
+    exposure = reduction.stars[0].exposure
+    return modelled_coronagraph(exposure.instrument, exposure.filter) is not None
+
+
+def _without_model(reduction: Reduction, config: Config) -> list[str]:
+    """What is asked for and cannot be measured without a model of the coronagraph, said before the work begins."""
+    wanted = [("companions", config.companion.wanted), ("contrast", config.contrast.measure),
+              ("maps", config.maps.measure)]  # fmt: skip
+    asked = [name for name, is_wanted in wanted if is_wanted]
+    if _is_modelled(reduction) or not asked:
+        return []
+    exposure = reduction.stars[0].exposure
+    return [
+        f"{exposure.instrument} {exposure.filter}: {' and '.join(asked)} need a model of the coronagraph, and there is "
+        "one for MIRI only; the rest is done, sources are searched for without it."
+    ]
 
 
 def _subtracting_by(config: Config, strategy: str | None) -> dict[str, Any]:
@@ -436,7 +458,7 @@ def make_plan(
         calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         for reduction in reductions:
             strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
-            notes += [*reduction.notes, *([line] if line else [])]
+            notes += [*reduction.notes, *([line] if line else []), *_without_model(reduction, config)]
             _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
     for line in notes:
         log.warning("%s", line)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 from astropy.io import fits
+from stdatamodels.exceptions import NoTypeWarning
 
 from lyot.steps.sequence_io import open_exposure
 
@@ -67,7 +69,9 @@ def _rebuilt(path: Path, folder: Path) -> Path:
     copy = folder / path.name.removesuffix(".gz")
     if not copy.is_file():
         log.warning("%s: has no extension ASDF; its metadata are rebuilt from the headers.", path.name)
-        with open_exposure(str(path)) as model:
-            model.meta.filename = copy.name
-            model.save(str(copy))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoTypeWarning)  # the kind of product is one of the things that are missing
+            with open_exposure(str(path)) as model:
+                model.meta.filename = copy.name
+                model.save(str(copy))
     return copy
