@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lyot import kernel_cache
 from lyot.version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ __all__ = [
     "simulate",
     "subtract_star",
 ]
+
+kernel_cache.provide_writable(Path(__file__).parent)
 
 _HOMES = {
     "LyotError": "lyot.errors",

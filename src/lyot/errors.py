@@ -25,6 +25,10 @@ class InputError(LyotError, ValueError):
     """An input file or array is not what it must be: shape, dtype, units, keywords, truncated data."""
 
 
+class NotCoronagraphicError(InputError):
+    """A good file that no coronagraphic reduction takes: a guide star, an image of another mode, another product."""
+
+
 class MissingInputError(InputError, FileNotFoundError):
     """A file that was named, or that the reduction cannot do without, is not there."""
 

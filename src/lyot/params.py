@@ -96,6 +96,15 @@ def describe(cls: type) -> tuple[ParameterInfo, ...]:
     return tuple(infos)
 
 
+_DECLARED: dict[tuple[str, str], ParameterInfo] = {}
+"""What stands behind each line of the specifications that were generated, which cannot say all of it."""
+
+
+def declared(name: str, declaration: str) -> ParameterInfo | None:
+    """The parameter that `spec_from` wrote as ``name = declaration``; None if it is none of ours."""
+    return _DECLARED.get((name, declaration))
+
+
 def _spec_default(info: ParameterInfo) -> str:
     if info.default is None:
         return "None"
@@ -128,7 +137,9 @@ def spec_from(cls: type, *, extra: str = "") -> str:
             checks += [f"max={number(info.max)}"] if info.max is not None else []
         checks.append(f"default={_spec_default(info)}")
         unit = f" [{info.unit}]" if info.unit else ""
-        lines.append(f"{info.name} = {kind}({', '.join(checks)})  # {info.help}{unit}")
+        declaration = f"{kind}({', '.join(checks)})"
+        _DECLARED[info.name, declaration] = info
+        lines.append(f"{info.name} = {declaration}  # {info.help}{unit}")
     return "\n".join(lines + ([extra.strip()] if extra else [])) + "\n"
 
 
@@ -155,9 +166,17 @@ def _scalar(info: ParameterInfo, value: Any, kind: str, where: str) -> Any:
     number = int(value) if kind == "integer" else float(value)
     low, high = info.min, info.max
     if not ((low is None or number >= low) and (high is None or number <= high)):
-        span = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-        raise bad(f"a value in {span}{' ' + info.unit if info.unit else ''}")
+        raise ConfigError(f"{where}{info.name}: must be {_range(info)}, got {value!r}.")
     return number
+
+
+def _range(info: ParameterInfo) -> str:
+    """The allowed range of a number in words: ``at least 1 arcsec``."""
+    unit = f" {info.unit}" if info.unit else ""
+    low, high = (None if v is None else f"{v:g}" for v in (info.min, info.max))
+    if high is None:
+        return f"at least {low}{unit}"
+    return f"at most {high}{unit}" if low is None else f"between {low} and {high}{unit}"
 
 
 def validate(info: ParameterInfo, value: Any, *, where: str = "") -> Any:

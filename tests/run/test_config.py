@@ -57,9 +57,9 @@ def test_a_typo_is_refused_with_the_nearest_names(setting, words):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("stage1.jump.rejection_threshold=high", "jump.rejection_threshold"),
-        ("stage1.jump.rejection_threshold=-1", "too small"),
-        ("stage1.jump.flag_4_neighbors=3", "jump.flag_4_neighbors"),
+        ("stage1.jump.rejection_threshold=high", "[stage1.jump] rejection_threshold: expected a number"),
+        ("stage1.jump.rejection_threshold=-1", "must be at least 0 sigma, got -1"),
+        ("stage1.jump.flag_4_neighbors=3", "[stage1.jump] flag_4_neighbors: expected true or false"),
         ("stage1.jump=3", "jump is a step"),
         ("stage1.jump.rejection_threshold.x=3", "is a parameter, not a section"),
         ("stage1.jump.output_dir=/tmp", "is set by the run"),
@@ -123,8 +123,57 @@ def test_the_template_s_defaults_can_be_switched_on():
 
 
 def test_unacceptable_values_are_told_with_what_is_accepted() -> None:
-    with pytest.raises(ConfigError, match=r"median_over.*option\('exposure', 'integration'"):
+    with pytest.raises(ConfigError, match=r"\[stage1\.jump\] median_over: expected one of exposure, integration, got"):
         build_config({"stage1": {"jump": {"median_over": "row"}}})
+    with pytest.raises(ConfigError, match=r"klip\.mode: .*option\('lyot', 'official'"):
+        build_config({"stage3": {"klip": {"mode": "row"}}})
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [(5.5, False), ("20", False), (-3, False), (0, False), (True, False), ([5, 2.5], False), (5, True), ([5, 9], True)],
+)
+def test_numbers_of_modes_are_whole_and_positive(value, accepted):
+    """5.5 was taken as 5, and -3 refused after an hour."""
+    table = {"stage3": {"klip": {"truncate": value}}}
+    if accepted:
+        assert build_config(table).stages["stage3"]["steps"]["klip"]["truncate"] == value
+    else:
+        with pytest.raises(ConfigError, match=r"\[stage3\.klip\] truncate: must be a whole number of at least 1"):
+            build_config(table)
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"klip": {"truncations": [3, 0]}}, "truncations: must be at least 1, got 0."),
+        ({"klip": {"sectors": 99}}, "sectors: must be between 1 and 36, got 99."),
+        ({"klip": {"inner_radius": "1"}}, "inner_radius: expected a number, got '1'."),
+        ({"klip": {"inner_radius": -1.0}}, "inner_radius: must be at least 0 arcsec, got -1.0."),
+        ({"klip": {"quadrants": 1}}, "quadrants: expected true or false, got 1."),
+        ({"klip": {"truncations": 3}}, "truncations: expected a list, got 3."),
+    ],
+)
+def test_types_and_ranges_are_checked_before_any_work(section, sentence):
+    """Elements of lists too, of which the specification of a step knows no range."""
+    with pytest.raises(ConfigError, match=rf"^\[stage3\.klip\] {re.escape(sentence)}$"):
+        build_config({"stage3": section})
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"truncate": 20}, "truncate belongs in [stage3.klip], not outside of all sections."),
+        ({"klip": {"truncate": 20}}, "klip belongs in [stage3.klip], not outside of all sections."),
+        ({"stage3": {"truncate": 20}}, "truncate belongs in [stage3.klip], not in [stage3]."),
+        ({"stage3": {"combine": {"truncate": 20}}}, "truncate belongs in [stage3.klip], not in [stage3.combine]."),
+        ({"run": {"rejection_threshold": 5}}, "rejection_threshold belongs in [stage1.jump], not in [run]."),
+        ({"stage1": {"klip": {"truncate": 20}}}, "klip belongs in [stage3.klip], not in [stage1]."),
+    ],
+)
+def test_a_parameter_in_the_wrong_place_is_sent_where_it_belongs(table, sentence):
+    with pytest.raises(UnknownNameError, match=f"^{re.escape(sentence)}$"):
+        build_config(table)
 
 
 @pytest.mark.parametrize(

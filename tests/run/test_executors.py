@@ -219,11 +219,11 @@ def test_the_memory_of_ended_workers_is_free(tmp_path):
         processes = [p for w in pool._workers for p in (w._processes or {}).values()]
         assert len(processes) == 2
         for future in futures:
-            with pytest.raises(MissingInputError, match="gone_i2d"):
+            with pytest.raises(MissingInputError, match="no manifest"):
                 future.result(timeout=120)
         pool.end_idle()
         for process in processes:
             process.join(30)
             assert process.exitcode == 0
-        with pytest.raises(MissingInputError, match="gone_i2d"):
+        with pytest.raises(MissingInputError, match="no manifest"):
             pool.submit(missing[0], str(tmp_path)).result(timeout=120)

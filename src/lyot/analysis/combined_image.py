@@ -172,7 +172,7 @@ def shape_model(reduction: bool) -> str:
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
     """Sources of a table of detections; with `all_peaks` also what was rejected or is extended."""
-    table = Table.read(path, format="ascii.ecsv")
+    table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
     if all_peaks or "status" not in table.colnames:
         return table
     return table[np.asarray(table["status"]).astype(str) == SOURCE]

@@ -48,6 +48,8 @@ class FinishedRun:
         North-up images of the single rolls.
     refined : Path or None
         Image of the second pass.
+    folder : str
+        Folder of its tables below ``measure``, where the run has several targets; empty for one.
     """
 
     out: Path
@@ -61,11 +63,12 @@ class FinishedRun:
     klcube: Path | None = None
     rolls: tuple[Path, ...] = ()
     refined: Path | None = None
+    folder: str = ""
 
     @property
     def measured(self) -> Path:
         """Folder of the tables and images that are measured."""
-        return self.out / "measure"
+        return self.out / "measure" / self.folder
 
     @property
     def klip_parameters(self) -> dict[str, Any]:
@@ -131,10 +134,18 @@ def _association(out: Path, record: Record) -> list[dict[str, str]]:
     """Members of the association that stage 3 was made from."""
     path = out / record.association
     try:
-        members: list[dict[str, str]] = json.loads(path.read_text())["products"][0]["members"]
+        members: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise MissingInputError(f"{path}: the association of stage 3 cannot be read; run lyot run again.") from error
     return members
+
+
+def _tables_folder(out: Path, record: Record) -> str:
+    """Folder below ``measure`` that the sources found in an image were written to."""
+    measured = next((r for r in Manifest(out).records if (r.kind, r.name) == ("measure", record.name)), None)
+    if measured is None or not measured.products:
+        return ""
+    return "/".join(Path(measured.products[0].path).parts[1:-1])
 
 
 def _product(out: Path, record: Record, suffix: str) -> Path | None:
@@ -184,6 +195,7 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
         klcube=_product(out, record, "klcube"),
         rolls=tuple(sorted(p for p in products if ROLL_IMAGE.search(p.name))),
         refined=_product(out, record, "refined"),
+        folder=_tables_folder(out, record),
     )
 
 

@@ -138,8 +138,8 @@ def _read_table(path: Path) -> Table:
     if start.startswith(b"SIMPLE"):
         return Table.read(path, hdu=1)
     if b"%ECSV" in start:
-        return Table.read(path, format="ascii.ecsv")
-    text = path.read_text()
+        return Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
     delimiter = "," if "," in text else None
     values = np.loadtxt(path, usecols=(0, 1), ndmin=2, delimiter=delimiter)
     return Table(values, names=("column 1", "column 2"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,9 @@ def write_table(table: Table, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.write(path, format="ascii.ecsv", overwrite=True)
+        text = io.StringIO()
+        table.write(text, format="ascii.ecsv")
+        path.write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
         raise output_error(path, error) from error
 

@@ -192,7 +192,7 @@ class _Batch:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
-            with (self.folder / RECORD).open("a") as stream:
+            with (self.folder / RECORD).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise output_error(self.folder / RECORD, error) from error

@@ -216,7 +216,7 @@ def _try(session: requests.Session, file: ArchiveFile, url: str, part: Path, tra
     headers = {"Accept-Encoding": "identity"}  # sizes and ranges are those of the file as it is
     if start:
         headers["Range"] = f"bytes={start}-"
-        mark = _stamp(part).read_text() if _stamp(part).is_file() else ""
+        mark = _stamp(part).read_text(encoding="utf-8") if _stamp(part).is_file() else ""
         if mark:
             headers["If-Range"] = mark
     try:
@@ -276,7 +276,7 @@ def _write(answer: requests.Response, file: ArchiveFile, part: Path, start: int,
     done = start
     with _opened(part, start) as stream:
         if mark and not mark.startswith("W/"):
-            _stamp(part).write_text(mark)
+            _stamp(part).write_text(mark, encoding="utf-8")
         else:
             _stamp(part).unlink(missing_ok=True)
         for chunk in answer.iter_content(CHUNK):

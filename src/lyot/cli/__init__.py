@@ -8,6 +8,7 @@ program with its sentence and exit status 2.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pkgutil
 import signal
@@ -80,6 +81,9 @@ def _terminate(number: int, _frame: object) -> None:
 def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? for what it does not have
     try:
         command = _asked_for(sys.argv[1:])
         build_app(all_options=command is not None, only=command)()

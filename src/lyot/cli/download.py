@@ -152,14 +152,15 @@ def fetch(
 
 
 def fetch_programs(
-    programs: Sequence[str], out: Path, *, filter_name: str | None, target: str | None, stages: str | None
+    programs: Sequence[str], out: Path, *, filter_name: str | None, targets: Sequence[str], stages: str | None
 ) -> list[Path]:
     """Fetch the raw exposures of programs into ``<out>/uncal``, as `lyot run` needs them."""
     from lyot.archive.records import make_query
 
-    query = make_query(programs, filters=[filter_name] if filter_name else (), targets=[target] if target else ())
-    to_the_end = stages is None or "3" in stages
-    result = fetch(query, out / "uncal", one_sequence=to_the_end)
+    everything = any(target.lower() == "all" for target in targets)
+    query = make_query(programs, filters=[filter_name] if filter_name else (), targets=() if everything else targets)
+    one_sequence = (stages is None or "3" in stages) and len(targets) < 2 and not everything
+    result = fetch(query, out / "uncal", one_sequence=one_sequence)
     return list(result.files) if result is not None else []
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lyot.cli.options import ROLE
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -38,8 +40,8 @@ def exposure_table(assigned: Sequence[Assigned]) -> Table:
     return table
 
 
-def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
-    """Print the table of exposures and what is missing."""
+def show(assigned: Sequence[Assigned], *, passed_over: Sequence[str] = (), width: int | None = None) -> None:
+    """Print the table of exposures, what was passed over, and what is missing."""
     from rich.console import Console
 
     from lyot.exposures.background_state import state_advice
@@ -50,7 +52,7 @@ def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
         console = Console(highlight=False, width=160)
     console.print(exposure_table(assigned))
     lines = [*advice(assigned), *state_advice(assigned)]
-    for line in lines:
+    for line in (*passed_over, *lines):
         console.print(f"- {line}", style="yellow", soft_wrap=True)
     if not lines:
         console.print("Nothing is missing for stage 3.", soft_wrap=True)
@@ -58,24 +60,20 @@ def show(assigned: Sequence[Assigned], *, width: int | None = None) -> None:
 
 def info(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations.")],
+    role: Annotated[list[str] | None, ROLE] = None,
 ) -> None:
     """Tell what every exposure is for, and what is missing for a reduction."""
-    from lyot.errors import InputError
-    from lyot.exposures.read import expand_paths, one_per_exposure, read_exposure
+    from lyot.exposures.given_roles import roles_section
+    from lyot.exposures.inputs import look_at
     from lyot.exposures.roles import sort_roles
 
-    exposures, failures = [], []
-    for path in expand_paths(paths):
-        try:
-            exposures.append(read_exposure(path))
-        except InputError as error:
-            failures.append(error)
-    if exposures:
-        show(sort_roles(one_per_exposure(exposures)))
-    for failure in failures[1:]:
+    found = look_at(paths, roles=roles_section(role))
+    if found.exposures:
+        show(sort_roles(found.exposures), passed_over=found.left_out)
+    for failure in found.failures[1:]:
         typer.echo(f"Error: {failure}", err=True)
-    if failures:
-        raise failures[0]
+    if found.failures:
+        raise found.failures[0]
 
 
 COMMANDS = {"info": info}

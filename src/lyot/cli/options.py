@@ -95,7 +95,8 @@ def help_text(info: ParameterInfo) -> str:
     unit = f", {info.unit}" if info.unit and info.unit not in text else ""
     default = "on" if info.default is True else "off" if info.default is False else info.default
     shown = f" Default: {default}." if default not in (None, (), "") else ""
-    return f"{text.rstrip('.')}{unit}.{shown}"
+    often = " May be repeated." if info.kind.endswith("_list") else ""
+    return f"{text.rstrip('.')}{unit}.{often}{shown}"
 
 
 def options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -139,6 +140,14 @@ def with_options(command: Callable[..., None], *, all_options: bool = True) -> C
     del called.__wrapped__
     return called
 
+
+ROLE = typer.Option(
+    "--role",
+    metavar="FILE=ROLE",
+    help="What exposures are for, whatever their headers say: file, target or pattern, and science, reference, "
+    "background, acquisition or ignore. May be repeated.",
+)
+"""Roles given by hand, in every command that reads exposures."""
 
 STAR = Group(
     "star", "lyot.analysis.star_flux:StarSection", prefix="star-",

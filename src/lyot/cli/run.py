@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyot.cli.options import STAR, Group, Sections, options
+from lyot.cli.options import ROLE, STAR, Group, Sections, options
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
@@ -35,21 +35,23 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 def _show_detections(result: RunResult) -> None:
     from lyot.analysis.combined_image import read_detections
 
-    for path in result.products("measure", "detections.ecsv"):
+    paths = result.products("measure", "detections.ecsv")
+    for path in paths:
         table = read_detections(path, all_peaks=True)
+        star = f"{path.parent.name}: " if len(paths) > 1 else ""
         rows = [row for row in table if row["status"] == "source"]
         if not rows:
-            typer.echo("no source above the threshold")
+            typer.echo(f"{star}no source above the threshold")
         for row in rows:
             typer.echo(
-                f'source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+                f'{star}source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
                 f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
                 f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
             )
         for row in table:
             if row["status"] != "source":
                 typer.echo(
-                    f'no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+                    f'{star}no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
                     f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
                 )
 
@@ -61,7 +63,7 @@ def _show_warnings(result: RunResult) -> None:
     for note in result.plan.notes:
         typer.echo(f"Note: {note}", err=True)
     for path in result.products("stage3", "_quality.json"):
-        for warning in json.loads(path.read_text())["warnings"]:
+        for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
             typer.echo(f"Warning: {warning['text']}", err=True)
 
 
@@ -96,6 +98,7 @@ def run(
         typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
+    role: Annotated[list[str] | None, ROLE] = None,
     companion: Annotated[
         list[str] | None,
         typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
@@ -106,6 +109,7 @@ def run(
     Run again, it does only what is not done or whose inputs, parameters or versions changed.
     """
     from lyot.archive.records import is_program
+    from lyot.exposures.given_roles import roles_section
     from lyot.run.config import load_config
 
     programs = [str(p) for p in inputs if not p.exists() and is_program(str(p))]
@@ -113,17 +117,19 @@ def run(
         from lyot.cli.download import fetch_programs, prepare_references
 
         wanted = sections["run"]
+        targets = wanted.get("target", [])
         fetched = fetch_programs(
-            programs, out, filter_name=wanted.get("filter"), target=wanted.get("target"), stages=wanted.get("stages")
+            programs, out, filter_name=wanted.get("filter"), targets=targets, stages=wanted.get("stages")
         )
         cache = wanted.get("crds_path")
         crds, context = prepare_references(fetched, Path(cache) if cache else None, wanted.get("crds_context"))
         wanted |= {"crds_path": str(crds), "crds_context": context}
         inputs = [p for p in inputs if str(p) not in programs]
-        if not inputs:  # only this target's was fetched, under the proposer's name for it
-            wanted.pop("target", None)
+        if not inputs and targets:  # only these targets' was fetched, under the proposer's names for them
+            wanted["target"] = [] if len(targets) == 1 and targets[0].lower() != "all" else ["all"]
         inputs += fetched
-    configuration = load_config(config, settings or (), sections={**sections, **companion_section(companion)})
+    more: Sections = {"roles": {**roles_section(role)}, **companion_section(companion)}
+    configuration = load_config(config, settings or (), sections={**sections, **more})
     reduce_and_report(inputs, out, configuration, overwrite=overwrite)
 
 

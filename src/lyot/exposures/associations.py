@@ -65,10 +65,15 @@ def level2(files: Sequence[Assigned], rateints: Sequence[Path], backgrounds: Seq
     return _association("DMSLevel2bBase", "image2", files[0].exposure, products)
 
 
+def target_slug(target: str) -> str:
+    """A target's name as it is in names of files."""
+    return re.sub(r"[^a-z0-9]+", "-", target.lower()).strip("-") or "target"
+
+
 def product_name(science: Sequence[Exposure]) -> str:
     """Name of the stage 3 product, in the archive's manner: program, association, target, instrument, filter, mask."""
     first = science[0]
-    target = re.sub(r"[^a-z0-9]+", "-", first.target.lower()).strip("-") or "target"
+    target = target_slug(first.target)
     optics = "-".join(word.lower() for word in (first.filter, first.subarray) if word)
     return f"jw{first.program or '00000'}-{ASSOCIATION_ID}_{target}_{first.instrument.lower()}_{optics}"
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lyot.errors import InputError
 from lyot.exposures.exposure import Exposure
-from lyot.exposures.roles import Assigned, Role, with_role
+from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, with_role
 from lyot.instrument import CORONAGRAPHS
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,14 @@ def background_level(path: Path) -> float:
             if flags is not None and flags.shape == data.shape:
                 data[(flags & 1) > 0] = np.nan
             header, name = hdus["SCI"].header, hdus[0].header.get("FILTER")
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            center = [header.get(key) for key in ("CRPIX1", "CRPIX2")]
+    except (OSError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
         raise InputError(f"{path}: its pixels cannot be read ({error}); download or copy it again.") from error
     cube = data.reshape(-1, *data.shape[-2:])
     known = CORONAGRAPHS.get(str(name))
-    if known is not None and "CRPIX1" in header and "CRPIX2" in header:
+    if known is not None and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in center):
         y, x = np.indices(cube.shape[1:])
-        radius = np.hypot(x - header["CRPIX1"] + 1, y - header["CRPIX2"] + 1) * float(np.mean(known.pixel_scale))
+        radius = np.hypot(x - center[0] + 1, y - center[1] + 1) * float(np.mean(known.pixel_scale))
         if (radius > FAR).any():
             cube = cube[:, radius > FAR]
     with warnings.catch_warnings():
@@ -204,7 +205,7 @@ def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Pa
 def state_advice(assigned: Sequence[Assigned]) -> list[str]:
     """What is to be said of the background in calibrated exposures, filter by filter, one sentence each."""
     lines: list[str] = []
-    for name in sorted({a.exposure.filter for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)}):
+    for name in sorted({a.exposure.filter for a in assigned if a.role not in NOT_REDUCED}):
         try:
             lines += background_states([a for a in assigned if a.exposure.filter == name]).lines
         except InputError as error:

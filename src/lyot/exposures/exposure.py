@@ -74,6 +74,11 @@ class Exposure:
         S_BKDSUB; empty where absent.
     time : float or None
         Start of the exposure, MJD (UTC); None where unknown.
+    background_from_name : bool
+        Only a short word at the end of the target's name (-BKG, -SKY) marks it as a background.
+    given_role : str
+        Role given by hand or by an association, one of `lyot.exposures.given_roles.ROLE_NAMES`; empty where the
+        header decides.
     """
 
     root: str
@@ -105,6 +110,8 @@ class Exposure:
     integrations: tuple[int, int] = (1, 1)
     background_keyword: str = ""
     time: float | None = None
+    background_from_name: bool = False
+    given_role: str = ""
 
     @property
     def name(self) -> str:

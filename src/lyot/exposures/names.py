@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_BACKGROUND_WORD = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BKGD|BKG|BGND|SKY)[-_ ]*\d*$", re.IGNORECASE)
+_BACKGROUND_WORD = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BCKG|BKGD|BKG|BGND|SKY)[-_ ]*\d*$", re.IGNORECASE)
+_OFFSET_WORD = re.compile(r"(^|[-_ ]+)(OFFSET|BACK)[-_ ]*\d*$", re.IGNORECASE)
 
 
 def plain_name(name: str) -> str:
     """A target's name in capitals, without blanks, signs and a trailing word for background."""
-    return re.sub(r"[^A-Z0-9]", "", _BACKGROUND_WORD.sub("", name.strip()).upper())
+    return re.sub(r"[^A-Z0-9]", "", _OFFSET_WORD.sub("", _BACKGROUND_WORD.sub("", name.strip())).upper())
+
+
+def names_offset(name: str) -> bool:
+    """Whether a target's name ends with a word that backgrounds have and others too: ``HD-1-OFFSET``, ``HD-1 BACK``."""
+    return _OFFSET_WORD.search(name.strip()) is not None
 
 
 def names_background(name: str) -> bool:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lyot.errors import InputError, LyotError, MissingInputError
-from lyot.exposures.exposure import STAGES, Exposure, Stage, is_acquisition_type
+from lyot.errors import InputError, LyotError, MissingInputError, NotCoronagraphicError
+from lyot.exposures.exposure import STAGES, Exposure, Stage, is_acquisition_type, is_coronagraphic_type
 from lyot.exposures.names import exposure_root, names_background, segment_number
 from lyot.exposures.segments import whole_or_segments
 
@@ -25,6 +28,13 @@ REQUIRED = ("INSTRUME", "EXP_TYPE", "FILTER", "TARGPROP")
 """Primary-header keywords without which an exposure cannot be placed."""
 
 _BLOCK = 2880
+
+_LATER = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CDELT1", "CDELT2", "V3I_YANG",
+          "VPARITY", "ROLL_REF", "RA_REF", "DEC_REF", "PIXAR_A2", "BUNIT", "FILENAME")  # fmt: skip
+"""Keywords that are not needed to place an exposure, but later."""
+
+_ASDF_SOURCE = re.compile(rb"source:\s*['\"]?fits:([A-Za-z0-9_]+),(\d+)")
+"""How the metadata in the extension ASDF name the extensions that hold their arrays."""
 
 
 def _check_complete(hdus: Any, path: Path) -> None:
@@ -65,17 +75,42 @@ def _flag(value: Any) -> bool:
 
 def _sky(header: Any) -> tuple[float, float] | None:
     ra, dec = header.get("TARG_RA"), header.get("TARG_DEC")
-    if isinstance(ra, (int, float)) and isinstance(dec, (int, float)):
-        return float(ra), float(dec)
-    return None
+    return (float(ra), float(dec)) if _is_number(ra) and _is_number(dec) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(header: Any, key: str, default: float = 0.0) -> float:
     value = header.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+    return float(value) if _is_number(value) else default
 
 
 def _exposure(path: Path, header: Any, science: Any) -> Exposure:
+    """The exposure that headers describe.
+
+    Keywords that a later stage reads are looked at here, so that a card that cannot be read is found in time. What is
+    no coronagraphic exposure and lacks something is said to be that.
+    """
+    for key in _LATER:
+        _ = science.get(key), header.get(key)
+    kind, instrument = (str(header.get(key) or "").strip() for key in ("EXP_TYPE", "INSTRUME"))
+    if instrument == "FGS" or kind.startswith("FGS"):
+        raise NotCoronagraphicError(
+            f"{path}: is a file of the guide star ({kind or instrument}), which no reduction takes."
+        )
+    try:
+        return _placed_exposure(path, header, science)
+    except InputError:
+        if not kind or is_coronagraphic_type(kind) or is_acquisition_type(kind):
+            raise
+        raise NotCoronagraphicError(
+            f"{path}: is no coronagraphic exposure (EXP_TYPE {kind}), which no reduction takes."
+        ) from None
+
+
+def _placed_exposure(path: Path, header: Any, science: Any) -> Exposure:
     missing = [key for key in REQUIRED if not str(header.get(key) or "").strip()]
     if missing:
         raise InputError(
@@ -93,17 +128,19 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
     acquisition = is_acquisition_type(text["exposure_type"])
     roll = science.get("ROLL_REF", header.get("ROLL_REF", science.get("PA_V3", header.get("PA_V3"))))
     segment, n_segments, integrations = _segment(path, header, science)
-    named_background = names_background(text["target"]) or "BACKGROUND" in (
+    told_background = _flag(header.get("BKGDTARG")) or "BACKGROUND" in (
         text["target"].upper() + str(header.get("PATTTYPE") or "").upper()
     )
+    named_background = names_background(text["target"])
     return Exposure(
         path=path,
         root=exposure_root(path),
         stage="uncal" if acquisition else _stage_of(path, header, science),
         **text,
         is_psf=_flag(header.get("IS_PSF")),
-        is_background=_flag(header.get("BKGDTARG")) or named_background,
-        roll=float(roll) if isinstance(roll, (int, float)) else None,
+        is_background=told_background or named_background,
+        background_from_name=named_background and not told_background,
+        roll=float(roll) if _is_number(roll) else None,
         n_integrations=int(_number(header, "NINTS", 1)),
         n_groups=int(_number(header, "NGROUPS", 1)),
         integration_time=_number(header, "EFFINTTM"),
@@ -172,6 +209,7 @@ def read_exposure(path: str | Path) -> Exposure:
             if not start.startswith(b"\x1f\x8b"):
                 _check_complete(hdus, path)
             science = hdus["SCI"].header if "SCI" in hdus else None
+            _check_extensions(hdus, path)
     except PermissionError:
         raise InputError(f"{path}: no permission to read this file.") from None
     except LyotError:
@@ -180,13 +218,34 @@ def read_exposure(path: str | Path) -> Exposure:
         raise InputError(f"{path}: not a readable FITS file ({error}).") from error
     if science is None:
         raise InputError(f"{path}: there is no extension SCI; expected a JWST exposure.")
-    return _exposure(path, header, science)
+    try:
+        return _exposure(path, header, science)
+    except fits.VerifyError as error:
+        found = re.search(r"\((\S+)\)", str(error))
+        keyword = f"keyword {found[1]}" if found else "a keyword"
+        raise InputError(
+            f"{path}: the header's {keyword} cannot be read: its value is no FITS value; write it again, as a "
+            "number or as text in quotes."
+        ) from error
+
+
+def _check_extensions(hdus: Any, path: Path) -> None:
+    """Raise if the metadata in the extension ASDF name an extension that is not there: no model could be opened."""
+    if "ASDF" not in hdus or hdus["ASDF"].data is None:
+        return
+    named = {(name.decode(), int(version)) for name, version in _ASDF_SOURCE.findall(hdus["ASDF"].data.tobytes())}
+    missing = sorted(name for name, version in named if (name, version) not in hdus)
+    if missing:
+        raise InputError(
+            f"{path}: extension{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing, which the metadata in "
+            "the file (extension ASDF) name; download the file again, or remove the extension ASDF too."
+        )
 
 
 def _members_of(path: Path) -> list[Path]:
     """Files named in an association, relative to its folder."""
     try:
-        association = json.loads(path.read_text())
+        association = json.loads(path.read_text(encoding="utf-8"))
         products = association["products"]
         names = [member["expname"] for product in products for member in product["members"]]
     except (ValueError, KeyError, TypeError) as error:
@@ -200,8 +259,41 @@ def _members_of(path: Path) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """Exposure files below a folder; what is hidden (partial products) or a calibration cache is left out."""
-    files = [f for stage in STAGES for f in folder.rglob(f"*_{stage}.fits")]
-    return [f for f in files if not any(p.startswith(".") or p == "crds_cache" for p in f.relative_to(folder).parts)]
+    return _files_below(folder, STAGES)
+
+
+def _files_below(folder: Path, kinds: Sequence[str]) -> list[Path]:
+    """Files of some kinds of product below a folder, compressed ones and those in linked folders too."""
+    ends = tuple(f"_{kind}.fits{packed}" for kind in kinds for packed in ("", ".gz"))
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = str(Path(place).resolve())
+        if real in seen:  # a link to a folder above or beside
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "crds_cache")
+        found += [Path(place) / f for f in files if f.endswith(ends) and not f.startswith(".")]
+    return found
+
+
+def averaged_files(folder: Path) -> list[str]:
+    """A sentence about the ``_cal`` files below a folder whose ``_calints`` are not there; empty if there are none."""
+    whole = {exposure_root(path) for path in _in_folder(folder)}
+    lonely = sorted(path for path in _files_below(folder, ("cal",)) if exposure_root(path) not in whole)
+    if not lonely:
+        return []
+    return [
+        f"{lonely[0]}: is the mean of all integrations{_and_more(len(lonely) - 1)}; give the *_calints.fits, with one "
+        "image for each integration."
+    ]
+
+
+def _and_more(count: int) -> str:
+    if not count:
+        return ""
+    return f", and so {'are' if count > 1 else 'is'} {count} other *_cal.fits file{'s' if count > 1 else ''}"
 
 
 def expand_paths(inputs: Iterable[str | Path]) -> list[Path]:
@@ -210,8 +302,8 @@ def expand_paths(inputs: Iterable[str | Path]) -> list[Path]:
     Parameters
     ----------
     inputs : iterable of str or Path
-        FITS files, folders (searched with their subfolders for ``*_uncal.fits``, ``*_rateints.fits`` and
-        ``*_calints.fits``), association files (``.json``).
+        FITS files, folders (searched with their subfolders, linked ones too, for ``*_uncal.fits``, ``*_rateints.fits``
+        and ``*_calints.fits``, also compressed as ``.fits.gz``), association files (``.json``).
 
     Raises
     ------
@@ -224,7 +316,10 @@ def expand_paths(inputs: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             found = sorted(_in_folder(path))
             if not found:
-                raise MissingInputError(f"{path}: no *_uncal.fits, *_rateints.fits or *_calints.fits in this folder.")
+                averaged = "".join(f" {line}" for line in averaged_files(path))
+                raise MissingInputError(
+                    f"{path}: no *_uncal.fits, *_rateints.fits or *_calints.fits in this folder.{averaged}"
+                )
         elif not path.exists():
             raise MissingInputError(f"{path}: no such file or folder.")
         else:

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from lyot.errors import InputError, unknown_name
 from lyot.exposures.exposure import Exposure
 from lyot.exposures.names import plain_name
+from lyot.exposures.proposals import NEARBY, proposed_backgrounds, sentence
 from lyot.exposures.segments import missing_segments
 from lyot.geometry import angular_distance
 
 ROLL_TOLERANCE = 0.5
 """Exposures whose rolls differ by less than this belong to one roll, degrees."""
-
-NEARBY = 1.0
-"""A background field farther than this from a star is not taken for its own by position, degrees."""
 
 
 class Role(enum.StrEnum):
@@ -34,6 +32,17 @@ class Role(enum.StrEnum):
     BACKGROUND = "background"
     ACQUISITION = "target acquisition"
     OTHER = "not coronagraphic"
+    IGNORED = "ignored"
+
+
+NOT_REDUCED = (Role.ACQUISITION, Role.OTHER, Role.IGNORED)
+"""Roles of exposures that no reduction takes."""
+
+_GIVEN = {
+    "science": Role.SCIENCE, "reference": Role.REFERENCE, "background": Role.BACKGROUND,
+    "acquisition": Role.ACQUISITION, "ignore": Role.IGNORED,
+}  # fmt: skip
+"""Roles by the names that `lyot.exposures.given_roles` has for them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Assigned:
         Roots of the background exposures that belong to this star; empty for other roles.
     borrowed : bool
         The backgrounds were taken for another star, as there are none of its own.
+    proposal : str
+        Sentence about a role that the header does not state; empty where it does.
     """
 
     exposure: Exposure
@@ -57,6 +68,7 @@ class Assigned:
     roll_number: int = 0
     backgrounds: tuple[str, ...] = ()
     borrowed: bool = False
+    proposal: str = ""
 
 
 def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> float:
@@ -80,12 +92,14 @@ def _affinity(background: Exposure, star: Exposure) -> tuple[int, int, int, floa
     )
 
 
-def _first_role(exposure: Exposure) -> Role:
+def _first_role(exposure: Exposure, proposed: bool) -> Role:
+    if exposure.given_role:
+        return _GIVEN[exposure.given_role]
     if exposure.is_acquisition:
         return Role.ACQUISITION
     if not exposure.is_coronagraphic:
         return Role.OTHER
-    if exposure.is_background:
+    if exposure.is_background or proposed:
         return Role.BACKGROUND
     return Role.REFERENCE if exposure.is_psf else Role.SCIENCE
 
@@ -110,8 +124,11 @@ def _roll_numbers(science: Sequence[Exposure]) -> dict[str, int]:
 def _own_backgrounds(stars: Sequence[Exposure], backgrounds: Sequence[Exposure]) -> dict[str, list[str]]:
     """For each background, the star group (role, target) of the same configuration that it fits best."""
     owned: dict[str, list[str]] = {}
+    names = {plain_name(s.target) for s in stars}
     for background in backgrounds:
         fitting = [s for s in stars if s.configuration == background.configuration]
+        if plain_name(background.target) in names:
+            fitting = [s for s in fitting if plain_name(s.target) == plain_name(background.target)]
         if not fitting:
             continue
         best = max(fitting, key=lambda s: _affinity(background, s))
@@ -125,8 +142,9 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
     """Give every exposure its role, and every star its backgrounds.
 
     A background belongs to the star whose target name it carries (``HD-106906-BACKGROUND``), else to the one within a
-    degree, else to the one with the same number of groups and integrations, else of the same program. A star
-    without backgrounds of its own borrows those of another star in the same configuration.
+    degree, else to the one with the same number of groups and integrations, else of the same program. One that carries
+    the name of a star in another configuration belongs to nobody. A star without backgrounds of its own borrows those
+    of another star in the same configuration.
 
     Parameters
     ----------
@@ -137,7 +155,8 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
     list of Assigned
         In the order: science by roll, references, backgrounds, the rest.
     """
-    first = {e.root: _first_role(e) for e in exposures}
+    reasons = proposed_backgrounds(exposures)
+    first = {e.root: _first_role(e, e.root in reasons) for e in exposures}
     stars = [e for e in exposures if first[e.root] in (Role.SCIENCE, Role.REFERENCE)]
     backgrounds = [e for e in exposures if first[e.root] is Role.BACKGROUND]
     owned = _own_backgrounds(stars, backgrounds)
@@ -152,8 +171,13 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
         own = tuple(owned.get(exposure.root, ()))
         borrowed: tuple[str, ...] = ()
         if role in (Role.SCIENCE, Role.REFERENCE) and not own:
-            borrowed = tuple(b.root for b in backgrounds if b.configuration == exposure.configuration)
-        result.append(Assigned(exposure, role, rolls.get(exposure.root, 0), own or borrowed, bool(borrowed)))
+            borrowed = tuple(
+                b.root for b in backgrounds if b.configuration == exposure.configuration and b.root in owners
+            )
+        proposal = ""
+        if exposure.root in reasons:
+            proposal = sentence(exposure, owners.get(exposure.root), reasons[exposure.root])
+        result.append(Assigned(exposure, role, rolls.get(exposure.root, 0), own or borrowed, bool(borrowed), proposal))
     order = list(Role)
     return sorted(result, key=lambda a: (a.exposure.filter, order.index(a.role), a.roll_number, a.exposure.root))
 
@@ -164,7 +188,7 @@ def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
 
 
 def _filters(assigned: Sequence[Assigned]) -> list[str]:
-    return sorted({a.exposure.filter for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)})
+    return sorted({a.exposure.filter for a in assigned if a.role not in NOT_REDUCED})
 
 
 def choose_filter(assigned: Sequence[Assigned], filter_name: str | None) -> list[Assigned]:
@@ -187,10 +211,10 @@ def choose_filter(assigned: Sequence[Assigned], filter_name: str | None) -> list
     if filter_name is None:
         if len(filters) > 1:
             raise InputError(f"the exposures were taken with {_list(filters)}; choose one with --filter.")
-        return [a for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)]
+        return [a for a in assigned if a.role not in NOT_REDUCED]
     if filter_name.upper() not in filters:
         raise unknown_name("filter", filter_name, filters, where="--filter")
-    kept = [a for a in assigned if a.role not in (Role.ACQUISITION, Role.OTHER)]
+    kept = [a for a in assigned if a.role not in NOT_REDUCED]
     return [a for a in kept if a.exposure.filter == filter_name.upper()]
 
 
@@ -202,38 +226,71 @@ def _list(names: Sequence[str]) -> str:
 def _reference_advice(science: list[Assigned], references: list[Assigned], prefix: str) -> list[str]:
     if references:
         return []
+    targets = sorted({a.exposure.target for a in science})
+    if len(targets) > 1:
+        return [f"{prefix}no reference star: {_list(targets)} can be references of each other, with --reference all."]
     rolls = {a.roll_number for a in science}
     if len(rolls) > 1:
         return [f"{prefix}no reference star, but {len(rolls)} rolls: roll subtraction is possible."]
     return [f"{prefix}no reference star and one roll only: neither reference nor roll subtraction is possible."]
 
 
-def _background_advice(stars: list[Assigned], word: str, prefix: str) -> list[str]:
+def _background_advice(stars: list[Assigned], word: str) -> list[str]:
     calibrated = [a for a in stars if a.exposure.stage == "calints"]
     if calibrated and len(calibrated) == len(stars):
         return []
     if any(a.borrowed for a in stars):
-        return [f"{prefix}no background for the {word}: that of the other star is used."]
+        return [f"no background for the {word}: that of the other star is used."]
     if stars and not any(a.backgrounds for a in stars) and stars[0].exposure.instrument == "MIRI":
-        return [f"{prefix}no background for the {word}: the glow sticks will stay in its images."]
+        return [f"no background for the {word}: the glow sticks will stay in its images."]
     return []
+
+
+def role_lines(group: Sequence[Assigned]) -> list[str]:
+    """What is to be said of roles: backgrounds that only their names mark, and backgrounds that cannot be used."""
+    lines = [a.proposal for a in group if a.proposal]
+    stars = [a.exposure for a in with_role(group, Role.SCIENCE, Role.REFERENCE)]
+    for background in (a.exposure for a in with_role(group, Role.BACKGROUND)):
+        if not stars:
+            continue
+        named = [s for s in stars if plain_name(s.target) == plain_name(background.target)]
+        star = (named or stars)[0]
+        own, other = _differing(background, star)
+        lines.append(
+            f"{background.target} is not used: it was taken with {own}, but {star.target} with {other}; a background "
+            "must be of the star's filter, mask and subarray."
+        )
+    return list(dict.fromkeys(lines))
+
+
+def _differing(a: Exposure, b: Exposure) -> tuple[str, str]:
+    """Where two configurations differ, in words."""
+    words = ("filter", "mask", "subarray")
+    pairs = [(w, x, y) for w, x, y in zip(words, a.configuration, b.configuration, strict=True) if x != y]
+    return tuple(" and ".join(f"{w} {p[i] or 'unknown'}" for w, *p in pairs) for i in (0, 1))  # type: ignore[return-value]
 
 
 def _configuration_advice(group: list[Assigned], prefix: str) -> list[str]:
     science = with_role(group, Role.SCIENCE)
     references = with_role(group, Role.REFERENCE)
+    lines = [prefix + line for line in group_notes(group)]
     if not science:
-        return [f"{prefix}no science exposure."]
-    lines = [prefix + line for line in missing_segments([a.exposure for a in group])]
+        return [*lines, f"{prefix}no science exposure."]
     lines += _reference_advice(science, references, prefix)
-    lines += _background_advice(science, "science target", prefix)
-    lines += _background_advice(references, "reference star", prefix)
     targets = sorted({a.exposure.target for a in science})
     if len(targets) > 1:
-        lines.append(f"{prefix}science targets {_list(targets)}: choose one with --target.")
+        lines.append(f"{prefix}science targets {_list(targets)}: choose one with --target, or all with --target all.")
+    return lines
+
+
+def group_notes(group: Sequence[Assigned]) -> list[str]:
+    """What is to be said of exposures however they are reduced: doubtful roles, missing segments and backgrounds."""
+    lines = [*role_lines(group), *missing_segments([a.exposure for a in group])]
+    lines += _background_advice(with_role(group, Role.SCIENCE), "science target")
+    lines += _background_advice(with_role(group, Role.REFERENCE), "reference star")
     stages = sorted({a.exposure.stage for a in group})
     if len(stages) > 1:
-        lines.append(f"{prefix}the exposures are at different stages ({_list(stages)}); each is taken on from there.")
+        lines.append(f"the exposures are at different stages ({_list(stages)}); each is taken on from there.")
     return lines
 
 

@@ -212,7 +212,11 @@ class Run:
 
     def _read(self, name: str) -> QTable | None:
         path = self._finished.measured / name
-        return QTable.read(path, format="ascii.ecsv") if path.is_file() and is_current(path, self.out) else None
+        return (
+            QTable.read(path, format="ascii.ecsv", encoding="utf-8")
+            if path.is_file() and is_current(path, self.out)
+            else None
+        )
 
     @cached_property
     def detections(self) -> QTable:

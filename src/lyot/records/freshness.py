@@ -27,7 +27,7 @@ MEASURED = (
 def reduction_of(path: Path) -> str:
     """The reduction that a table (``.ecsv``) or image was measured on; empty if it does not say."""
     if path.suffix == ".ecsv":
-        return str(Table.read(path, format="ascii.ecsv").meta.get(META, ""))
+        return str(Table.read(path, format="ascii.ecsv", encoding="utf-8").meta.get(META, ""))
     return str(fits.getheader(path).get(KEYWORD, ""))
 
 

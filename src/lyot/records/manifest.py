@@ -148,7 +148,7 @@ class Checksums:
         self._known: dict[str, list[Any]] = {}
         if store.is_file():
             try:
-                self._known = json.loads(store.read_text())
+                self._known = json.loads(store.read_text(encoding="utf-8"))
             except (ValueError, OSError) as error:
                 log.warning("%s cannot be read (%s); checksums are computed again", store, error)
 
@@ -182,7 +182,7 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

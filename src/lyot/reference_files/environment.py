@@ -227,7 +227,7 @@ def check_cache(path: str | Path, context: str | None = None) -> str:
 
 def _server_config(file: Path) -> Mapping[str, Any]:
     try:
-        config = ast.literal_eval(file.read_text())
+        config = ast.literal_eval(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ReferenceFileError(
             f"{file.parents[2]} is no complete calibration cache: config/jwst/server_config is missing; "

@@ -29,7 +29,7 @@ def read_table(out: Path, name: Path) -> AstroTable | None:
     path = out / name
     if not path.is_file() or not is_current(path, out):
         return None
-    table = AstroTable.read(path, format="ascii.ecsv")
+    table = AstroTable.read(path, format="ascii.ecsv", encoding="utf-8")
     return table if len(table) else None
 
 

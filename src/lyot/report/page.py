@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
+from lyot.exposures.given_roles import roles_of_members, with_given_roles
+from lyot.exposures.names import exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
 from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
@@ -33,6 +37,7 @@ from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
 from lyot.report.quality import quality_rows, read_quality
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
+from lyot.report.views import targets_of, view
 from lyot.version import __version__
 
 log = logging.getLogger(__name__)
@@ -84,7 +89,7 @@ def _read_peaks(out: Path) -> QTable | None:
     path = out / "measure" / "detections.ecsv"
     if not path.is_file():
         return None
-    table = QTable.read(path, format="ascii.ecsv")
+    table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")
     for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
         if table[name].unit is None:
             table[name].unit = unit
@@ -219,7 +224,7 @@ def glow_table(out: Path) -> Table | None:
     """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
     rows, units = [], set()
     for path in sorted((out / "stage2").glob("*_background.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         units.add(str(content.get("unit", "DN/s")))
         for strip in content.get("glow_sticks", []):
             pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
@@ -295,7 +300,7 @@ def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
 
 
 def write_report(out: str | Path) -> Path:
-    """Write ``report/index.html`` of a run.
+    """Write ``report/index.html`` of a run; with several targets, a page for each and a list of them.
 
     Parameters
     ----------
@@ -305,7 +310,7 @@ def write_report(out: str | Path) -> Path:
     Returns
     -------
     Path
-        The page.
+        The page, or the list of pages.
 
     Raises
     ------
@@ -317,9 +322,38 @@ def write_report(out: str | Path) -> Path:
     out = Path(out)
     if not (out / FILE_NAME).is_file():
         raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
+    path = out / PAGE
+    targets = targets_of(Manifest(out).records)
+    if not targets:
+        write_text(path, _page(out))
+        return path
+    entries = []
+    for name, folder in targets.items():
+        with view(out, name, folder) as alone:
+            write_text(path.parent / folder / path.name, _page(alone))
+            title, _ = _title(_assigned(alone, Manifest(alone).records))
+            entries.append((f"{folder}/{path.name}", title, answer(read_sources(alone))[0]))
+    write_text(path, _list_of_pages(entries))
+    return path
+
+
+def _list_of_pages(entries: Sequence[tuple[str, str, str]]) -> str:
+    """Page that leads to those of the targets: link, title and headline of each."""
+    rows = "".join(
+        f'<li><a href="{html.escape(link)}">{html.escape(title)}</a>: {html.escape(text)}</li>\n'
+        for link, title, text in entries
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Lyot reductions</title></head>\n'
+        f"<body><h1>{len(entries)} targets</h1>\n<ul>\n{rows}</ul></body></html>\n"
+    )
+
+
+def _page(out: Path) -> str:
+    """The page of a run with one product."""
     records = Manifest(out).records
     sources = read_sources(out)
-    assigned = _assigned(records)
+    assigned = _assigned(out, records)
     title, subtitle = _title(assigned)
     headline, details = answer(sources)
     sections = list(all_sections(out, sources))
@@ -327,7 +361,7 @@ def write_report(out: str | Path) -> Path:
     sections[1:1] = [s for s in measured if s is not None]
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
     config = out / "lyot.toml"
-    page = _template().render(
+    return _template().render(
         title=title,
         subtitle=subtitle,
         answer=headline,
@@ -356,16 +390,13 @@ def write_report(out: str | Path) -> Path:
             if t
         ],
         parameters=parameter_tables(records),
-        config=config.read_text() if config.is_file() else "",
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
         versions=_versions(records),
         version=__version__,
     )
-    path = out / PAGE
-    write_text(path, page)
-    return path
 
 
-def _assigned(records: Sequence[Record]) -> list[Assigned]:
+def _assigned(out: Path, records: Sequence[Record]) -> list[Assigned]:
     """The exposures that went in, with their roles; other files, such as a spectrum of the star, are passed over."""
     exposures = []
     for path in _inputs(records):
@@ -373,7 +404,20 @@ def _assigned(records: Sequence[Record]) -> list[Assigned]:
             exposures.append(read_exposure(path))
         except LyotError as error:
             log.info("not in the table of exposures: %s", error)
-    return sort_roles(one_per_exposure(exposures))
+    chosen = with_given_roles(one_per_exposure(exposures), _given_roles(out), strict=False)
+    return sort_roles(chosen)
+
+
+def _given_roles(out: Path) -> dict[str, str]:
+    """Roles that were given by hand, and those that the exposures have in stage 3."""
+    roles: dict[str, str] = {}
+    config = out / "lyot.toml"
+    if config.is_file():
+        roles |= tomllib.loads(config.read_text(encoding="utf-8")).get("roles", {})
+    for path in sorted((out / "asn").glob("*_coron3_asn.json")):
+        members = roles_of_members(json.loads(path.read_text(encoding="utf-8")))
+        roles |= {exposure_root(Path(name)): role for name, role in members.items()}
+    return roles
 
 
 def _versions(records: Sequence[Record]) -> str:
@@ -385,6 +429,6 @@ def _versions(records: Sequence[Record]) -> str:
 
 
 def _template() -> jinja2.Template:
-    text = (Path(__file__).parent / "page.html").read_text()
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(text)

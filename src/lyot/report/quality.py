@@ -20,7 +20,7 @@ def read_quality(out: Path) -> dict[str, Any]:
     """Warnings and exposures of a run: ``{"warnings": [...], "exposures": [...]}``; empty lists without stage 3."""
     found: dict[str, Any] = {"warnings": [], "exposures": []}
     for path in sorted((out / "stage3").glob("*_quality.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         for name in found:
             found[name] += content.get(name, [])
     return found

@@ -109,7 +109,7 @@ def only_writer(out: Path) -> Iterator[None]:
         If another run is writing there.
     """
     try:
-        stream = (out / _LOCK).open("w")
+        stream = (out / _LOCK).open("w", encoding="utf-8")
     except OSError as error:
         raise output_error(out, error) from error
     with stream:

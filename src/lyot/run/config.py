@@ -17,11 +17,12 @@ from typing import Any
 
 from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
 from lyot.analysis.star_flux import FLUX_SOURCES, StarSection
-from lyot.errors import ConfigError, MissingInputError, unknown_name
+from lyot.errors import ConfigError, MissingInputError, UnknownNameError, unknown_name
+from lyot.exposures.given_roles import check_roles
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
-from lyot.run.pipelines import STAGE_NAMES, StepParameter, check_stage, step_parameters
+from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage, step_parameters
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
@@ -32,7 +33,10 @@ MEASURING: dict[str, type] = {
 RECORD = "lyot.toml"
 """File in the output folder with the configuration of the last run, every parameter that has a value."""
 
-SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING)
+ROLES = "roles"
+"""Section with the roles that are given by hand."""
+
+SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 """Sections of a configuration file."""
 
 
@@ -41,7 +45,12 @@ class RunParams:
     """What to reduce, and how the work is spread."""
 
     filter: str | None = param(None, help="filter to reduce, needed if the input has several")
-    target: str | None = param(None, help="science target (TARGPROP) to reduce, needed if the input has several")
+    target: tuple[str, ...] = param(
+        (), help="science targets (TARGPROP) to reduce, or 'all'; needed if the input has several"
+    )
+    reference: tuple[str, ...] = param(
+        (), help="stars to use as references, in place of those that the headers mark, or 'all' others of the filter"
+    )
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
     calints_background: str = param(
@@ -69,6 +78,8 @@ class Config:
     companion : CompanionSection
     systematics : SystematicParams
     maps : MapsSection
+    roles : mapping of str to str
+        Roles given by hand: name or pattern of exposures, and what they are for.
     stages : mapping of str to mapping
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
@@ -82,6 +93,7 @@ class Config:
     companion: CompanionSection = field(default_factory=CompanionSection)
     systematics: SystematicParams = field(default_factory=SystematicParams)
     maps: MapsSection = field(default_factory=MapsSection)
+    roles: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -171,13 +183,18 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     """
     for name, value in table.items():
         if name not in SECTIONS:
+            _check_place(name, value, "", where)
             raise unknown_name("section", name, SECTIONS, where=where)
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where + ': ' if where else ''}{name} is a section; write [{name}].")
+    _check_places(table, where)
     prefix = f"{where} " if where else ""
     section = dict(table.get("run", {}))
     if type(section.get("stages")) is int:
         section["stages"] = str(section["stages"])
+    for name in ("target", "reference"):
+        if isinstance(section.get(name), str):
+            section[name] = [section[name]]
     run = from_mapping(RunParams, section, where=f"{prefix}[run] ")
     parse_stages(run.stages)
     measure = from_mapping(DetectionParams, table.get("measure", {}), where=f"{prefix}[measure] ")
@@ -189,7 +206,55 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
     for stage in STAGE_NAMES:
         steps = table.get(stage, {})
         stages[stage] = check_stage(stage, steps, where=where) if steps else {"steps": {}}
-    return Config(run=run, measure=measure, stages=stages, given=copy.deepcopy(dict(table)), **more)
+    roles = check_roles(table.get(ROLES, {}), where=prefix)
+    return Config(run=run, measure=measure, roles=roles, stages=stages, given=copy.deepcopy(dict(table)), **more)
+
+
+OWN: dict[str, type] = {"run": RunParams, "measure": DetectionParams, **MEASURING}
+"""Sections with parameters of their own, and what declares these."""
+
+
+def sections_with(name: str) -> list[str]:
+    """Sections that have a parameter, or the step, of a name, as they are written in a configuration file."""
+    found = [section for section, cls in OWN.items() if any(info.name == name for info in describe(cls))]
+    for stage in STAGE_NAMES:
+        for step, parameters in step_parameters(stage).items():
+            section = f"{stage}.{step}" if step else stage
+            if step == name or any(p.name == name for p in parameters):
+                found.append(section)
+    return found
+
+
+def _check_place(name: str, value: Any, section: str, where: str) -> None:
+    """Refuse a name in the wrong section, saying where it belongs; nothing happens where it belongs nowhere."""
+    places = [place for place in sections_with(name) if place != section]
+    if isinstance(value, Mapping):
+        places = [place for place in places if place.endswith(f".{name}")]
+    if not places or len(places) > 4:  # every step has ``skip``
+        return
+    wrong = f"not in [{section}]" if section else "not outside of all sections"
+    right = " or ".join(f"[{place}]" for place in places)
+    raise UnknownNameError(f"{where + ': ' if where else ''}{name} belongs in {right}, {wrong}.")
+
+
+def _check_places(table: Mapping[str, Any], where: str) -> None:
+    """Refuse parameters that another section has."""
+    for section, cls in OWN.items():
+        known = {info.name for info in describe(cls)}
+        for name in table.get(section, {}):
+            if name not in known:
+                _check_place(name, None, section, where)
+    for stage in STAGE_NAMES:
+        if not table.get(stage):
+            continue
+        steps = {step: {p.name for p in parameters} for step, parameters in step_parameters(stage).items()}
+        for name, value in table[stage].items():
+            if name not in steps and name not in steps[""] and name not in MANAGED:
+                _check_place(name, value, stage, where)
+            elif isinstance(value, Mapping):
+                for inner in value:
+                    if inner not in steps.get(name, ()) and inner not in MANAGED:
+                        _check_place(inner, value[inner], f"{stage}.{name}", where)
 
 
 def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:
@@ -339,6 +404,11 @@ def template() -> str:
     """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
     lines = ["# Configuration of lyot. Every line that is commented out shows a default.", ""]
     lines += _own_section("run", RunParams)
+    lines += [
+        f"[{ROLES}]  # files, exposures or targets, with * and ?, that are not what their headers say",
+        '# "jw01386030*" = "background"  # or science, reference, acquisition, ignore',
+        "",
+    ]
     for stage in STAGE_NAMES:
         for step, parameters in step_parameters(stage).items():
             lines.append(f"[{stage}.{step}]" if step else f"[{stage}]")

@@ -17,11 +17,11 @@ from typing import Any, Literal
 import tomli_w
 
 from lyot.errors import LyotError
-from lyot.exposures.read import find_exposures
+from lyot.exposures.inputs import read_inputs
 from lyot.records.manifest import Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
-from lyot.run.config import Config, build_config, measuring_table, parse_stages, run_arguments
+from lyot.run.config import ROLES, Config, build_config, measuring_table, parse_stages, run_arguments
 from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
 from lyot.run.plan import Plan, make_plan, preference, products_size
 from lyot.run.task import Task, TaskResult
@@ -126,12 +126,13 @@ def run(
     out = Path(out).absolute()
     notify: Listener = on_event or (lambda _event: None)
     stages = parse_stages(config.run.stages)
-    exposures = find_exposures(inputs, preference=preference(stages))
+    found = read_inputs(inputs, preference=preference(stages), roles=config.roles)
+    exposures = found.exposures
     check_output(out, overwrite=overwrite)
     taken = [e.path for e in exposures if e.is_coronagraphic]
     needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
     calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
-    plan = make_plan(inputs, out, config, calibration=calibration, exposures=exposures)
+    plan = make_plan(inputs, out, config, calibration=calibration, found=found)
     prepare_output(out)
     with only_writer(out):
         plan = replace(plan, calibration=calibration.prepared(out))
@@ -158,6 +159,7 @@ def used_configuration(plan: Plan) -> str:
         table[stage] |= {step: _set_only(v) for step, v in values.items() if step and _set_only(v)}
     table["measure"] = _set_only(vars(plan.config.measure))
     table |= measuring_table(plan.config)
+    table |= {ROLES: dict(plan.config.roles)} if plan.config.roles else {}
     lines = ["# Configuration of this run, every parameter that has a value. Versions:"]
     lines += [f"#   {name} {version}" for name, version in versions().items()]
     lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")

@@ -55,11 +55,12 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
     out : Path
         Output folder of the run.
     """
-    if task.name == COMPANIONS_TASK:
+    what = task.name.partition("_")[0]  # with the target behind it where there are several
+    if what == COMPANIONS_TASK:
         _companions(task, folder, out)
-    elif task.name == CONTRAST_TASK:
+    elif what == CONTRAST_TASK:
         _contrast(task, folder, out)
-    elif task.name == MAPS_TASK:
+    elif what == MAPS_TASK:
         _maps(task, folder, out)
     else:
         _detections(task, folder, out)
@@ -89,7 +90,7 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
     run = _reduction(out, i2d, find_finished(out, i2d=i2d).key, modes)
     copies = []
     for path in map(Path, task.inputs):
-        if path.parent == run.finished.measured:
+        if path.parent == out / "measure" / task.folder:
             folder.mkdir(parents=True, exist_ok=True)
             copies.append(Path(shutil.copy2(path, folder / path.name)))
     return dataclasses.replace(run, tables=folder), copies

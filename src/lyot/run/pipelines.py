@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lyot.errors import ConfigError, unknown_name
+from lyot.params import ParameterInfo, declared, validate
 
 STAGE_NAMES = ("stage1", "stage2", "stage3")
 """Sections of the configuration that belong to the pipelines."""
@@ -45,6 +46,8 @@ class StepParameter:
         What it does.
     choices : str
         For options, the allowed values as text.
+    info : ParameterInfo or None
+        The declaration of a parameter of our own, which has the ranges of lists too.
     """
 
     name: str
@@ -52,6 +55,7 @@ class StepParameter:
     default: str
     help: str
     choices: str = ""
+    info: ParameterInfo | None = None
 
 
 @functools.cache
@@ -77,7 +81,14 @@ def _parameters(section: Any) -> list[StepParameter]:
         choices = body[: default.start()].strip(" ,") if match["kind"] == "option" and default else ""
         help_text = str(section.inline_comments.get(name) or "").strip().lstrip("#").strip()
         found.append(
-            StepParameter(name, match["kind"], default["value"].strip() if default else "", help_text, choices)
+            StepParameter(
+                name,
+                match["kind"],
+                default["value"].strip() if default else "",
+                help_text,
+                choices,
+                declared(name, str(section[name]).strip()),
+            )
         )
     return found
 
@@ -93,11 +104,25 @@ def _items(table: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
         yield name, value, isinstance(value, Mapping)
 
 
-def _checked_value(parameter: StepParameter, value: Any) -> Any:
-    """A number given for a text parameter (``maximum_cores = 2``) is taken as text."""
+def _checked_value(parameter: StepParameter, value: Any, where: str) -> Any:
+    """The value as it came, its type and range checked; a number for a text (``maximum_cores = 2``) becomes text."""
     if parameter.kind in ("string", "option") and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
+    if parameter.info is not None:
+        validate(parameter.info, value, where=f"{where} ")
+    elif (parameter.name, parameter.kind) == ("truncate", "force_list"):
+        _check_truncate(value, where)
     return value
+
+
+def _check_truncate(value: Any, where: str) -> None:
+    """Refuse what is no number of modes, or list of them; its specification takes any list."""
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int) or item < 1:
+            raise ConfigError(
+                f"{where} truncate: must be a whole number of at least 1, or a list of them, got {value!r}."
+            )
 
 
 def _checked_table(table: Mapping[str, Any], known: list[StepParameter], where: str) -> dict[str, Any]:
@@ -110,7 +135,7 @@ def _checked_table(table: Mapping[str, Any], known: list[StepParameter], where: 
             raise unknown_name("parameter", name, by_name, where=where)
         if isinstance(value, Mapping):
             raise ConfigError(f"{where}: {name} is a parameter, not a section.")
-        values[name] = _checked_value(by_name[name], value)
+        values[name] = _checked_value(by_name[name], value, where)
     return values
 
 

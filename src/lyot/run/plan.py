@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lyot.analysis.parameters import existing, values_of
-from lyot.errors import InputError, unknown_name
+from lyot.errors import InputError
 from lyot.exposures import associations
 from lyot.exposures.background_state import BackgroundStates, background_states
 from lyot.exposures.exposure import STAGES, Exposure, Stage
-from lyot.exposures.read import find_exposures
-from lyot.exposures.roles import Assigned, Role, choose_filter, sort_roles, with_role
+from lyot.exposures.inputs import Inputs, read_inputs
+from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import missing_segments
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
@@ -35,6 +35,7 @@ from lyot.run.measure_task import (
     without_paths,
 )
 from lyot.run.pipelines import effective_parameters, step_parameters
+from lyot.run.selection import Reduction, select, strategy_for
 from lyot.run.task import Task
 
 log = logging.getLogger(__name__)
@@ -106,24 +107,6 @@ def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
     return (*first, *reversed(STAGES[: stages[0] - 1]))
 
 
-def _letters(name: str) -> str:
-    """A target's name without blanks, hyphens and case: ``HIP 65426`` and ``HIP-65426`` are one star."""
-    return "".join(c for c in name.upper() if c.isalnum())
-
-
-def _of_target(group: list[Assigned], target: str | None) -> list[Assigned]:
-    """Leave out the science exposures of other targets."""
-    targets = sorted({a.exposure.target for a in with_role(group, Role.SCIENCE)})
-    if target is None:
-        if len(targets) > 1:
-            raise InputError(f"there are several science targets, {', '.join(targets)}; choose one with --target.")
-        return group
-    match = [t for t in targets if _letters(t) == _letters(target)]
-    if not match:
-        raise unknown_name("science target", target, targets, where="--target")
-    return [a for a in group if a.role is not Role.SCIENCE or a.exposure.target == match[0]]
-
-
 class _Builder:
     """Collects the tasks of a run."""
 
@@ -147,12 +130,13 @@ class _Builder:
         depends = [t for t in (self._maker(path) for _, path in sources) if t is not None]
         parameters = more.pop("parameters", self._parameters.get(kind, {}))
         arguments = more.pop("arguments", self.config.stages.get(kind, {}))
-        makes = more.pop("makes", ())
+        makes, folder = more.pop("makes", ()), more.get("folder", "")
         content = {
             "kind": kind, "name": name, "parameters": parameters, "versions": self._versions,
             "sources": source_digest(kind), "crds_context": self.calibration.context,
             "files": [self.digests[path] for path in files_in(arguments) if path in self.digests],
             "inputs": [(word, self.source_key(path)) for word, path in sources],
+            **({"folder": folder} if folder else {}),
         }  # fmt: skip
         task = Task(
             id=f"{kind}/{name}", kind=kind, name=name, inputs=tuple(str(p) for _, p in sources), arguments=arguments,
@@ -160,7 +144,7 @@ class _Builder:
             **more,
         )  # fmt: skip
         self.tasks[task.id] = task
-        self._made.update(dict.fromkeys((self.out / kind / file for file in makes), task))
+        self._made.update(dict.fromkeys((self.out / kind / folder / file for file in makes), task))
         return task
 
     def product(self, kind: str, root: str, suffix: str) -> Path:
@@ -169,10 +153,10 @@ class _Builder:
 
     def _maker(self, path: Path) -> Task | None:
         kind = path.parent.name
-        if path.parent.parent != self.out:
-            return None
         if path in self._made:
             return self._made[path]
+        if path.parent.parent != self.out:
+            return None
         name = path.name.rpartition("_")[0]
         return self.tasks.get(f"{kind}/{name}") or self.tasks.get(f"{kind}/{path.name}")
 
@@ -262,9 +246,11 @@ def _subtract_from_calints(
     return {root: builder.product("stage2", root, "calints") for root in roots}
 
 
-def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[str, Path]) -> None:
-    """Add stage 3 and the measurement for the one science target of the group."""
-    stars = with_role(group, Role.SCIENCE, Role.REFERENCE)
+def _stage3(
+    builder: _Builder, reduction: Reduction, calibrated: Mapping[str, Path], strategy: str | None, *, alone: bool
+) -> None:
+    """Add stage 3 and the measurement of one science target; `alone` if there is no other."""
+    stars = reduction.stars
     usable = [a for a in stars if a.exposure.root in calibrated]
     left_out = [a.exposure for a in stars if a.exposure.root not in calibrated]
     if left_out:
@@ -273,52 +259,61 @@ def _stage3(builder: _Builder, group: Sequence[Assigned], calibrated: Mapping[st
             "include the earlier stages with --stages."
         )
     _check_one_configuration(usable)
-    science = with_role(usable, Role.SCIENCE)
-    if not science:
-        raise InputError("there is no science exposure; stage 3 needs one (see lyot info).")
-    if not with_role(usable, Role.REFERENCE) and len({a.roll_number for a in science}) < 2:
-        raise InputError("there is neither a reference star nor a second roll, so that the star cannot be subtracted.")
     association = associations.level3(usable, dict(calibrated))
     name = association["products"][0]["name"]
     file = f"asn/{name}_coron3_asn.json"
     builder.associations[file] = associations.dump(association)
     sources = [(m["exptype"], Path(m["expname"])) for m in association["products"][0]["members"]]
     weight = _WEIGHTS["stage3"] * sum(_pixels(a.exposure) for a in usable)
-    stage3 = builder.add("stage3", name, sources, association=file, weight=weight)
+    folder = "" if alone else associations.target_slug(reduction.target)
+    stage3 = builder.add("stage3", name, sources, association=file, weight=weight,
+                         **_subtracting_by(builder.config, strategy))  # fmt: skip
     measure = builder.config.measure
     values = {info.name: getattr(measure, info.name) for info in describe(type(measure))}
     i2d = builder.product("stage3", name, "i2d")
     builder.add(
         "measure", name, [("i2d", i2d)], makes=(DETECTIONS,),
-        arguments=values, parameters={"": values}, weight=0.1 * stage3.weight,
+        arguments=values, parameters={"": values}, weight=0.1 * stage3.weight, folder=folder,
     )  # fmt: skip
-    _measurements(builder, i2d, stage3.weight)
+    _measurements(builder, i2d, stage3.weight, folder)
 
 
-def _measurements(builder: _Builder, i2d: Path, weight: float) -> None:
+def _subtracting_by(config: Config, strategy: str | None) -> dict[str, Any]:
+    """Arguments and parameters of stage 3 with another strategy than that of the configuration."""
+    if strategy is None or not any(p.name == "strategy" for p in step_parameters("stage3").get("klip", ())):
+        return {}
+    given = config.stages["stage3"]
+    steps = given.get("steps", {})
+    arguments = {**given, "steps": {**steps, "klip": {**steps.get("klip", {}), "strategy": strategy}}}
+    return {"arguments": arguments, "parameters": effective_parameters("stage3", arguments)}
+
+
+def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> None:
     """Add what else is to be measured; its key holds stage 3's, and with it the exposures and all parameters."""
     config = builder.config
     star, systematics = values_of(config.star), values_of(config.systematics)
     star_files = [("star", path) for path in existing(config.star.files)]
-    folder = builder.out / "measure"
+    folder = builder.out / "measure" / below
+    end = f"_{below}" if below else ""
     known = DETECTIONS
     if config.companion.wanted:
         sources = [("i2d", i2d), *star_files]
         if not config.companion.positions:
             sources.append(("detections", folder / DETECTIONS))
         values = {"companion": values_of(config.companion), "star": star, "systematics": systematics}
-        builder.add("measure", COMPANIONS_TASK, sources, makes=(COMPANIONS,), arguments=with_paths(values),
-                    parameters=without_paths(values), weight=0.5 * weight)  # fmt: skip
+        builder.add("measure", COMPANIONS_TASK + end, sources, makes=(COMPANIONS,), arguments=with_paths(values),
+                    parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
         known = COMPANIONS
     if config.contrast.measure:
         grid = [("masses", path) for path in existing([Path(config.contrast.masses)] if config.contrast.masses else [])]
         values = {"contrast": values_of(config.contrast), "star": star}
-        builder.add("measure", CONTRAST_TASK, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
+        builder.add("measure", CONTRAST_TASK + end, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
                     makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
-                    weight=weight)  # fmt: skip
+                    weight=weight, folder=below)  # fmt: skip
     if config.maps.measure:
         values = {"maps": values_of(config.maps)}
-        builder.add("measure", MAPS_TASK, [("i2d", i2d)], arguments=values, parameters=values, weight=weight)
+        builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
+                    folder=below)  # fmt: skip
 
 
 def _check_one_configuration(stars: Sequence[Assigned]) -> None:
@@ -332,17 +327,16 @@ def _check_one_configuration(stars: Sequence[Assigned]) -> None:
             )
 
 
-def _selected(found: Sequence[Assigned], config: Config, stages: tuple[int, ...]) -> list[Assigned]:
-    """The exposures to work on; only stage 3 needs a choice of filter and target."""
-    if 3 in stages or config.run.filter is not None:
-        group = choose_filter(found, config.run.filter)
-    else:
-        group = [a for a in found if a.role not in (Role.ACQUISITION, Role.OTHER)]
-    if 3 in stages or config.run.target is not None:
-        group = _of_target(group, config.run.target)
-    if not group:
-        raise InputError("there is no coronagraphic exposure among the inputs (see lyot info).")
-    return group
+def _notes(assigned: Sequence[Assigned], group: Sequence[Assigned], stages: tuple[int, ...]) -> list[str]:
+    """What is to be said of the exposures, filter by filter."""
+    lines: list[str] = []
+    for name in sorted({a.exposure.filter for a in group}):
+        of_filter = [a for a in assigned if (a in group or a.role is Role.BACKGROUND) and a.exposure.filter == name]
+        if stages == (1,):
+            lines += [*role_lines(of_filter), *missing_segments([a.exposure for a in of_filter])]
+        else:
+            lines += group_notes(of_filter)
+    return list(dict.fromkeys(lines))
 
 
 def _with_acquisitions(config: Config, found: Sequence[Assigned]) -> Config:
@@ -398,7 +392,7 @@ def make_plan(
     config: Config,
     *,
     calibration: Calibration | None = None,
-    exposures: Sequence[Exposure] | None = None,
+    found: Inputs | None = None,
 ) -> Plan:
     """Plan a run: read the headers, sort out roles, build associations and tasks.
 
@@ -411,7 +405,7 @@ def make_plan(
     config : Config
     calibration : Calibration, optional
         Calibration references; those of the environment if None.
-    exposures : sequence of Exposure, optional
+    found : Inputs, optional
         What `inputs` hold, if they were read already.
 
     Returns
@@ -425,21 +419,25 @@ def make_plan(
     """
     out = Path(out).absolute()
     stages = parse_stages(config.run.stages)
-    found = list(exposures) if exposures is not None else find_exposures(inputs, preference=preference(stages))
-    assigned = sort_roles(found)
-    group = _selected(assigned, config, stages)
+    if found is None:
+        found = read_inputs(inputs, preference=preference(stages), roles=config.roles)
+    config = replace(config, roles=found.roles)
+    assigned = sort_roles(found.exposures)
+    group, reductions = select(assigned, config, stages)
     config = _with_search(_with_acquisitions(config, assigned))
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
-    notes = missing_segments([a.exposure for a in group])
+    notes = [*found.left_out, *_notes(assigned, group, stages)]
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
         states = background_states(group, given=config.run.calints_background, subtract=config.run.background)
         notes += states.lines
         calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
-        if 3 in stages:
-            _stage3(builder, group, calibrated)
+        for reduction in reductions:
+            strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
+            notes += [*reduction.notes, *([line] if line else [])]
+            _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
     for line in notes:
         log.warning("%s", line)
     if not builder.tasks:

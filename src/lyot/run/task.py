@@ -33,6 +33,8 @@ class Task:
         All parameters, defaults included, for the record.
     association : str
         Association file, where it reads one; relative to the output folder.
+    folder : str
+        Folder of its products below that of its kind; empty for none.
     weight : float
         Rough cost relative to other tasks, for the progress bar.
     """
@@ -46,6 +48,7 @@ class Task:
     key: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     association: str = ""
+    folder: str = ""
     weight: float = 1.0
 
 

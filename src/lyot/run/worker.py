@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -140,13 +141,13 @@ def _printed_to(path: Path) -> Iterator[None]:
 def _reset_peak_memory() -> None:
     """Start counting the peak memory anew, where the system allows it (Linux)."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _peak_memory() -> float:
     """Peak resident memory since the last reset, MB."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]
     except (OSError, AttributeError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -154,18 +155,23 @@ def _peak_memory() -> float:
 
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.pipelines import pipeline_classes
+    from lyot.steps.rebuild import with_metadata
 
     pipeline = pipeline_classes()[task.kind]
     source = str(out / task.association) if task.association else task.inputs[0]
     arguments = {**task.arguments, "steps": {k: dict(v) for k, v in task.arguments["steps"].items()}}
-    pipeline.call(  # type: ignore[attr-defined]
-        source, output_dir=str(folder), save_results=True, configure_log=False, **arguments
-    )
+    with tempfile.TemporaryDirectory(prefix="complete-", dir=folder.parent) as complete:
+        pipeline.call(  # type: ignore[attr-defined]
+            str(with_metadata(source, Path(complete))),
+            output_dir=str(folder), save_results=True, configure_log=False, **arguments,
+        )  # fmt: skip
 
 
 def _run_measure(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.measure_task import run_measurement
 
+    folder = folder / task.folder
+    folder.mkdir(parents=True, exist_ok=True)
     run_measurement(task, folder, out)
 
 

@@ -146,11 +146,11 @@ def _fill(root: Path, references: Sequence[Reference], instruments: Sequence[str
     context = f"jwst_lyot{fingerprint.hexdigest()[:8]}.pmap"
     texts[context] = crds_mappings.pipeline_map(context, imaps)
     for name, text in texts.items():
-        (mappings / name).write_text(text)
-    (config / "server_config").write_text(crds_mappings.server_config(context))
-    (config / "bad_files.txt").write_text("")
-    (config / "ref_cache_subdir_mode").write_text("instrument")
-    (root / MARKER).write_text(context + "\n")
+        (mappings / name).write_text(text, encoding="utf-8")
+    (config / "server_config").write_text(crds_mappings.server_config(context), encoding="utf-8")
+    (config / "bad_files.txt").write_text("", encoding="utf-8")
+    (config / "ref_cache_subdir_mode").write_text("instrument", encoding="utf-8")
+    (root / MARKER).write_text(context + "\n", encoding="utf-8")
     return context
 
 

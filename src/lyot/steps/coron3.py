@@ -138,6 +138,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         references = members.pop("psf", [])
         if models is not user_input:  # once they are stacked nobody needs them one by one
             _forget(models, references)
+        references[:] = join_segments(references)
         targets = join_segments(members["science"])
         rows, findings = assess(targets, "science")
         self._quality = (rows, findings)
@@ -151,7 +152,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     def _assess_references(self, references: list[JwstDataModel]) -> None:
         """Look at the references, leave out those that hold no slopes, and say what was found."""
-        rows, findings = assess(join_segments(references), "psf")
+        rows, findings = assess(references, "psf")
         self._quality[0].extend(rows)
         self._quality[1].extend(findings)
         references[:] = without_one_group(references)
@@ -168,7 +169,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         add_cards(product, [("NWARN", len(findings), "Warnings about the input, see _quality.json")])
         if self.save_results:
             path = Path(self.make_output_path(basepath=self.output_file, suffix="quality", ext=".json"))
-            path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n")
+            path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n", encoding="utf-8")
 
     def _prepare(
         self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
@@ -264,7 +265,7 @@ def check_association(path: Path) -> None:
     if not path.is_file():
         raise MissingInputError(f"{path}: there is no such association.")
     try:
-        members = json.loads(path.read_text())["products"][0]["members"]
+        members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
         roles = {str(member["expname"]): str(member["exptype"]).lower() for member in members}
     except (UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(

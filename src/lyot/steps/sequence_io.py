@@ -155,6 +155,8 @@ def frames_of(model: JwstDataModel, *, name: str | None = None, dtype: type[np.f
 def _required(value: Any, name: str, keyword: str) -> float:
     if value is None:
         raise InputError(f"{name}: the keyword {keyword} is missing; the file must have the archive's WCS keywords.")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise InputError(f"{name}: the keyword {keyword} is {value!r}; expected a number.")
     return float(value)
 
 

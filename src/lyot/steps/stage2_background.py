@@ -156,7 +156,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         add_cards(model, cards)
         if self.report and self._is_saving():
             path = Path(self.make_output_path(basepath=model.meta.filename, suffix="background", ext=".json"))
-            path.write_text(json.dumps(facts, indent=1) + "\n")
+            path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     def _is_saving(self) -> bool:
         return bool(self.save_results or (self.parent is not None and self.parent.save_results))

@@ -17,7 +17,8 @@ from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import Frames, frames_of, geometry_of, model_name, open_exposure, own_array
+from lyot.steps.quality import usable_frames
+from lyot.steps.sequence_io import Frames, geometry_of, model_name, open_exposure, own_array
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
             log.warning("%s: no search for outliers: lambda/D is %s", model_name(models[0]),
                         "not known" if resolution is None else f"{resolution:.2f} pixels, too few")  # fmt: skip
             return
-        frames = [frames_of(m) for m in models]
+        frames = [usable_frames(m, dtype=np.float64).frames for m in models]  # with errors where a file has none
         params = from_step(OutlierParams, self)
         for part in _comparable(models, frames):
             found = find_outliers(

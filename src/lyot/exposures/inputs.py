@@ -1,0 +1,111 @@
+"""The exposures that a user points to, with the roles that were given, and what was left out and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lyot.errors import InputError, NotCoronagraphicError
+from lyot.exposures.exposure import STAGES, Exposure, Stage
+from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_role_of
+from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a user pointed to.
+
+    Attributes
+    ----------
+    exposures : tuple of Exposure
+        One file per exposure.
+    left_out : tuple of str
+        One sentence for each file that was passed over.
+    roles : mapping of str to str
+        Roles that associations and the user gave, by name or pattern; the user's last.
+    failures : tuple of InputError
+        Of files that ought to be usable and are not; none of `read_inputs`.
+    """
+
+    exposures: tuple[Exposure, ...]
+    left_out: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[InputError, ...] = ()
+
+
+def look_at(
+    inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES, roles: Mapping[str, str] | None = None
+) -> Inputs:
+    """Read all exposures that files, folders and associations name, as far as they can be read.
+
+    Files of a folder that are of another kind (a guide star, an image of another mode) are passed over with a sentence;
+    what else cannot be used is among the failures. Arguments are those of `read_inputs`.
+    """
+    given = [Path(item).absolute() for item in inputs]
+    named = set(expand_paths(path for path in given if not path.is_dir()))
+    exposures: list[Exposure] = []
+    failures: list[InputError] = []
+    passed_over = [f"passed over: {line}" for path in given if path.is_dir() for line in averaged_files(path)]
+    for path in expand_paths(given):
+        try:
+            exposures.append(read_exposure(path))
+        except NotCoronagraphicError as error:
+            if path in named:
+                failures.append(error)
+            else:
+                passed_over.append(f"passed over: {error}")
+        except InputError as error:
+            failures.append(error)
+    if not exposures and not failures:
+        raise InputError(f"no exposure can be used; {passed_over[0]}")
+    members = _members(given)
+    exposures = [with_role_of(e, members[e.path]) if e.path in members else e for e in exposures]
+    chosen = one_per_exposure(exposures, preference=preference)
+    if chosen:
+        chosen = with_given_roles(chosen, roles or {})
+    told = {e.root: members[e.path] for e in chosen if e.path in members}
+    return Inputs(tuple(chosen), tuple(passed_over), {**told, **(roles or {})}, tuple(failures))
+
+
+def read_inputs(
+    inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES, roles: Mapping[str, str] | None = None
+) -> Inputs:
+    """Read all exposures that files, folders and associations name; leave out what cannot be used in a folder.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        See `lyot.exposures.read.expand_paths`.
+    preference : sequence of {"uncal", "rateints", "calints"}, optional
+        See `lyot.exposures.read.one_per_exposure`.
+    roles : mapping of str to str, optional
+        Roles given by hand; see `lyot.exposures.given_roles.with_given_roles`.
+
+    Raises
+    ------
+    InputError
+        For a file that was named itself, or by an association, and cannot be used; if no file can be used; or if a
+        given role is for no exposure.
+    """
+    inputs = list(inputs)
+    found = look_at(inputs, preference=preference, roles=roles)
+    named = {str(path) for path in expand_paths(p for p in map(Path, inputs) if not p.is_dir())}
+    for failure in found.failures:
+        if not found.exposures or any(str(failure).startswith(f"{path}:") for path in named):
+            raise failure
+    left_out = tuple(f"left out: {failure}" for failure in found.failures)
+    return Inputs(found.exposures, (*found.left_out, *left_out), found.roles)
+
+
+def _members(inputs: Sequence[Path]) -> dict[Path, str]:
+    """Roles of the members of the associations among the inputs."""
+    roles: dict[Path, str] = {}
+    for path in inputs:
+        if path.suffix == ".json" and path.is_file():
+            found = roles_of_members(json.loads(path.read_text(encoding="utf-8")))
+            for name, role in found.items():
+                if roles.get(path.parent / name) != "science":
+                    roles[path.parent / name] = role
+    return roles

@@ -1,0 +1,125 @@
+"""Files that no reduction takes: passed over or left out in one sentence, and what was overlooked before is found."""
+
+import gzip
+import shutil
+
+import pytest
+from astropy.io import fits
+
+from lyot.errors import InputError, MissingInputError, NotCoronagraphicError
+from lyot.exposures.inputs import look_at, read_inputs
+from lyot.exposures.read import expand_paths, read_exposure
+from lyot.run.config import build_config
+from lyot.run.plan import make_plan
+from lyot.steps.rebuild import with_metadata
+from tests.exposures.malformed import good_file
+from tests.run.exposures import write_exposure, write_sequence
+
+GUIDE_STAR = {"INSTRUME": "FGS", "EXP_TYPE": "FGS_TRACK", "TARGPROP": None, "FILTER": None}
+
+
+def test_a_guide_star_does_not_stop_the_rest(tmp_path):
+    write_sequence(tmp_path, "calints")
+    path = write_exposure(tmp_path / "jw01386008001_gs-track_2022_uncal.fits", **GUIDE_STAR)
+    found = read_inputs([tmp_path])
+    assert len(found.exposures) == 7
+    sentence = f"{path}: is a file of the guide star (FGS_TRACK), which no reduction takes."
+    assert found.left_out == (f"passed over: {sentence}",)
+    with pytest.raises(NotCoronagraphicError, match="guide star"):
+        read_inputs([tmp_path, path])  # it was named
+
+
+def test_an_exposure_of_another_mode_is_called_that(tmp_path):
+    path = write_exposure(tmp_path / "a_uncal.fits", EXP_TYPE="MIR_MRS", FILTER=None)
+    with pytest.raises(NotCoronagraphicError, match=r"is no coronagraphic exposure \(EXP_TYPE MIR_MRS\)"):
+        read_exposure(path)
+
+
+def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    broken = data / "jw01386010001_04101_00001_mirimage_calints.fits"
+    broken.write_text("hello")
+    plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    assert [line for line in plan.notes if "left out" in line] == [
+        f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)."
+    ]
+    with pytest.raises(InputError, match="not a FITS file"):
+        make_plan([data, broken], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    assert len(look_at([data]).failures) == 1
+    for path in data.glob("*.fits"):
+        path.write_text("hello")
+    with pytest.raises(InputError, match="not a FITS file"):
+        read_inputs([data])
+
+
+def test_averaged_files_are_named(tmp_path):
+    path = write_exposure(tmp_path / "jw1_mirimage_cal.fits", "calints")
+    with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations"):
+        expand_paths([tmp_path])
+    write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints")
+    (line,) = read_inputs([tmp_path]).left_out
+    assert line.startswith(f"passed over: {path}: is the mean")
+    shutil.copy(path, tmp_path / "jw1_mirimage_calints.fits")  # with the integrations there it is no loss
+    assert read_inputs([tmp_path]).left_out == ()
+
+
+def test_linked_folders_and_compressed_files_are_found(tmp_path):
+    write_sequence(tmp_path / "elsewhere", "calints")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "linked").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to("../data")  # a loop
+    packed = data / "jw01386010001_04101_00001_mirimage_calints.fits.gz"
+    plain = write_exposure(tmp_path / "jw01386010001_04101_00001_mirimage_calints.fits", "calints", OBSERVTN="010")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    files = expand_paths([data])
+    assert len(files) == 8 and packed in files
+    assert {e.observation for e in read_inputs([data]).exposures} == {"007", "008", "009", "010", "030", "031"}
+
+
+@pytest.mark.parametrize("keyword", ["TARG_RA", "TARG_DEC", "NINTS", "ROLL_REF", "CRPIX1"])
+def test_a_card_that_is_no_fits_is_named(tmp_path, keyword):
+    data = good_file()
+    at = data.index(keyword.ljust(8).encode() + b"=")
+    path = tmp_path / "a_calints.fits"
+    path.write_bytes(data[:at] + f"{keyword:8}= 12h34m56s".ljust(80).encode() + data[at + 80 :])
+    with pytest.raises(InputError, match=rf"a_calints\.fits: the header's keyword {keyword} cannot be read.*\.$"):
+        read_exposure(path)
+
+
+@pytest.mark.parametrize("name", ["DQ", "ERR"])
+def test_an_extension_that_the_metadata_name_and_is_not_there(tmp_path, name):
+    """The library said: KeyError: ERROR loading embedded ASDF."""
+    path = tmp_path / "a_calints.fits"
+    path.write_bytes(good_file())
+    with fits.open(path, mode="update") as hdus:
+        del hdus[name]
+    with pytest.raises(InputError, match=f"extension {name} missing, which the metadata in the file"):
+        read_exposure(path)
+
+
+def test_metadata_are_rebuilt_where_there_is_no_asdf_extension(tmp_path):
+    from stdatamodels.jwst import datamodels
+    from stdatamodels.jwst.datamodels.util import read_metadata
+
+    path = tmp_path / "a_calints.fits"
+    path.write_bytes(good_file())
+    assert with_metadata(path, tmp_path / "copies") == path
+    with datamodels.open(str(path)) as model:
+        meta, data = model.to_flat_dict(include_arrays=False), model.data.copy()
+    with fits.open(path, mode="update") as hdus:
+        del hdus["ASDF"]
+    association = tmp_path / "a_asn.json"
+    association.write_text('{"products": [{"name": "x", "members": [{"expname": "a_calints.fits"}]}]}')
+    copy = with_metadata(association, tmp_path / "copies")
+    assert copy.name == association.name and copy != association
+    complete = tmp_path / "copies" / path.name
+    assert str(complete) in copy.read_text()
+    assert read_metadata(complete)["meta.target.proposer_name"] == "STAR"
+    with datamodels.open(str(complete)) as model:
+        rebuilt = model.to_flat_dict(include_arrays=False)
+        assert (model.data == data).all()
+    ignored = ("meta.date", "meta.filename", "meta.calibration_software_version")
+    for key, value in meta.items():
+        if key.startswith("meta.") and not key.startswith(ignored):
+            assert rebuilt[key] == value, key

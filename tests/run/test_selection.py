@@ -1,0 +1,126 @@
+"""What is reduced with what: several targets, stars as each other's references, rolls alone."""
+
+import json
+
+import pytest
+
+from lyot.errors import InputError, UnknownNameError
+from lyot.run.config import build_config
+from lyot.run.plan import make_plan
+from tests.run.exposures import write_exposure, write_sequence
+
+STARS = ("HD-1", "HD-2", "HD-3")
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Three stars of one filter, one roll each, none a reference."""
+    for i, name in enumerate(STARS, start=1):
+        write_exposure(tmp_path / "data" / f"jw0200100{i}001_04101_00001_mirimage_calints.fits", "calints", seed=i,
+                       TARGPROP=name, OBSERVTN=f"00{i}", TARG_RA=10.0 + i, PROGRAM="02001")  # fmt: skip
+    return tmp_path / "data"
+
+
+def _plan(data, *, klip=None, **run):
+    config = build_config({"run": {"stages": "3", **run}, **({"stage3": {"klip": klip}} if klip else {})})
+    return make_plan([data], data.parent / "out", config)
+
+
+def _products(plan):
+    """Science and reference targets of each product of stage 3, by the star's number."""
+    found = {}
+    for text in plan.associations.values():
+        (product,) = json.loads(text)["products"]
+        kinds = {kind: sorted({m["expname"].split("/")[-1][9] for m in product["members"] if m["exptype"] == kind})
+                 for kind in ("science", "psf")}  # fmt: skip
+        found["".join(kinds["science"])] = "".join(kinds["psf"])
+    return found
+
+
+def test_all_stars_are_each_other_s_references(survey):
+    plan = _plan(survey, target="all", reference="all")
+    assert _products(plan) == {"1": "23", "2": "13", "3": "12"}
+    assert len(plan.tasks) == 6
+    assert {task.folder for task in plan.tasks if task.kind == "measure"} == {"hd-1", "hd-2", "hd-3"}
+    assert "references of HD-1: HD-2, HD-3, as asked for with --reference." in plan.notes
+
+
+def test_one_target_and_named_references(survey):
+    assert _products(_plan(survey, target="hd 1", reference=["HD-2"])) == {"1": "2"}
+    assert _products(_plan(survey, target="HD-1", reference="all")) == {"1": "23"}
+    assert _products(_plan(survey, reference=["HD-2", "HD-3"])) == {"1": "23"}  # who is a reference need not be chosen
+    plan = _plan(survey, target=["HD-1", "HD-3"], reference=["HD-2", "HD-3"])
+    assert _products(plan) == {"1": "23", "3": "2"}
+    (alone,) = (task for task in _plan(survey, reference=["HD-2", "HD-3"]).tasks if task.kind == "measure")
+    assert alone.folder == ""
+
+
+def test_a_star_is_never_its_own_reference(survey):
+    """Neither by its name, nor by its place under another name."""
+    with pytest.raises(InputError, match="HD-1: there is neither a reference star nor a second roll"):
+        _plan(survey, target="HD-1", reference=["HD1"])
+    write_exposure(survey / "jw02001009001_04101_00001_mirimage_calints.fits", "calints", TARGPROP="ALIAS-OF-1",
+                   OBSERVTN="009", TARG_RA=11.0, PROGRAM="02001")  # fmt: skip
+    plan = _plan(survey, target="HD-1", reference="all")
+    assert _products(plan) == {"1": "23"}
+    assert "ALIAS-OF-1 is no reference for HD-1: it is at the same place on the sky." in plan.notes
+
+
+def test_a_star_in_another_subarray_is_no_reference(survey):
+    path = survey / "jw02001009001_04101_00001_mirimage_calints.fits"
+    write_exposure(path, "calints", TARGPROP="HD-9", OBSERVTN="009", TARG_RA=55.0, PROGRAM="02001", SUBARRAY="FULL")
+    plan = _plan(survey, target="HD-1", reference="all")
+    assert _products(plan) == {"1": "23"}
+    assert "HD-9 is no reference for HD-1: it was not taken with the same mask and subarray." in plan.notes
+
+
+def test_what_is_not_there_is_refused(survey):
+    with pytest.raises(UnknownNameError, match="--reference: unknown reference star 'HD-4'; did you mean"):
+        _plan(survey, target="HD-1", reference=["HD-4"])
+    with pytest.raises(InputError, match="choose one with --target, or reduce each with --target all"):
+        _plan(survey, reference="all")
+    with pytest.raises(InputError, match=r"HD-1: .*use another star of the input with --reference 'HD-2'\.$"):
+        _plan(survey, target="HD-1")
+
+
+def test_rolls_alone_are_subtracted_from_each_other(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    for path in data.glob("jw01386007*"):
+        path.unlink()
+    plan = _plan(data)
+    (stage3,) = (task for task in plan.tasks if task.kind == "stage3")
+    assert stage3.arguments["steps"]["klip"]["strategy"] == stage3.parameters["klip"]["strategy"] == "adi"
+    assert sum("has no reference star, but 2 rolls" in line for line in plan.notes) == 1
+    (stage3,) = (task for task in _plan(data, klip={"strategy": "roll"}).tasks if task.kind == "stage3")
+    assert stage3.parameters["klip"]["strategy"] == "roll"
+    with pytest.raises(InputError, match=r"strategy is 'rdi', which needs a reference star.*use 'adi'"):
+        _plan(data, klip={"strategy": "rdi"})
+
+
+def test_one_roll_without_reference_is_refused_when_it_is_planned(tmp_path):
+    write_exposure(tmp_path / "data" / "jw01386008001_calints.fits", "calints")
+    with pytest.raises(InputError, match=r"neither a reference star nor a second roll.*add the exposures of a ref"):
+        _plan(tmp_path / "data")
+
+
+def test_roll_subtraction_of_one_roll_is_refused_where_there_is_a_reference(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    next(data.glob("jw01386009*")).unlink()
+    with pytest.raises(InputError, match="strategy is 'adi', which needs a second roll; use 'rdi'"):
+        _plan(data, klip={"strategy": "adi"})
+
+
+def test_a_sequence_with_references_is_planned_as_before(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    (stage3,) = (task for task in _plan(data).tasks if task.kind == "stage3")
+    assert stage3.parameters["klip"]["strategy"] == "rdi"
+    assert "strategy" not in stage3.arguments["steps"].get("klip", {})
+
+
+def test_several_targets_of_raw_data_share_stages_1_and_2(tmp_path):
+    data = write_sequence(tmp_path / "data")
+    table = {"run": {"target": "all", "reference": "all"}, "roles": {"HIP-68245": "science"}}
+    plan = make_plan([data], tmp_path / "out", build_config(table))
+    kinds = [task.kind for task in plan.tasks]
+    # all six exposures, the four of stars, and then both stars with each other
+    assert [kinds.count(kind) for kind in ("stage1", "stage2", "stage3", "measure")] == [6, 4, 2, 2]
