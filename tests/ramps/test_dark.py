@@ -5,6 +5,9 @@ import pytest
 
 from lyot.ramps.dark import GroupTiming, dark_planes, dark_reference, match_dark
 
+# a dark that is too short is the subject here
+pytestmark = pytest.mark.filterwarnings("ignore:Not enough data in dark reference file")
+
 TIMING = GroupTiming(1, 0)
 RATE, NOISE = 0.02, 0.6
 """DN per group, and noise of a group of the dark, DN."""
