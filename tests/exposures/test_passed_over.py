@@ -104,14 +104,16 @@ def test_metadata_are_rebuilt_where_there_is_no_asdf_extension(tmp_path):
 
     path = tmp_path / "a_calints.fits"
     path.write_bytes(good_file())
-    assert with_metadata(path, tmp_path / "copies") == path
+    association = tmp_path / "a_asn.json"
+    association.write_text('{"products": [{"name": "x", "members": [{"expname": "a_calints.fits"}]}]}')
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    assert with_metadata(association, copies) == association
     with datamodels.open(str(path)) as model:
         meta, data = model.to_flat_dict(include_arrays=False), model.data.copy()
     with fits.open(path, mode="update") as hdus:
         del hdus["ASDF"]
-    association = tmp_path / "a_asn.json"
-    association.write_text('{"products": [{"name": "x", "members": [{"expname": "a_calints.fits"}]}]}')
-    copy = with_metadata(association, tmp_path / "copies")
+    copy = with_metadata(association, copies)
     assert copy.name == association.name and copy != association
     complete = tmp_path / "copies" / path.name
     assert str(complete) in copy.read_text()
