@@ -52,6 +52,16 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
         read_inputs([data])
 
 
+def test_what_was_left_out_is_said_before_what_follows_from_it_is_refused(tmp_path, caplog):
+    """Else nobody would know why there is no science exposure."""
+    data = write_sequence(tmp_path / "data", "calints")
+    for path in data.glob("jw0138600[89]*_04101_*.fits"):
+        path.write_text("hello")
+    with pytest.raises(InputError, match="there is no science exposure"):
+        make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    assert caplog.text.count("left out: ") == 2
+
+
 def test_averaged_files_are_named(tmp_path):
     path = write_exposure(tmp_path / "jw1_mirimage_cal.fits", "calints")
     with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations"):

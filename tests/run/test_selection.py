@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lyot.analysis.finished_run import find_finished
-from lyot.errors import InputError, UnknownNameError
+from lyot.errors import InputError, MissingInputError, UnknownNameError
 from lyot.records.manifest import Manifest
 from lyot.reference_files.calibration import Calibration
 from lyot.report.views import targets_of, view
@@ -150,6 +150,10 @@ def test_the_tables_of_several_targets_do_not_overwrite_each_other(tmp_path, mon
         finished = find_finished(out, i2d=i2d)
         assert tables[finished.measured.name] == finished.name
         assert finished.measured.parent == out / "measure"
+    assert find_finished(out, target="HIP 68245").measured.name == "hip-68245"
+    assert find_finished(out, target="HIP-65426").measured.name == "hip-65426"
+    with pytest.raises(MissingInputError, match="no reduction of HD-9"):
+        find_finished(out, target="HD-9")
     names = targets_of(result.records)
     assert set(names.values()) == set(tables)
     with view(out, *next(iter(names.items()))) as alone:  # as if the other target had never been there
