@@ -52,6 +52,16 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
         read_inputs([data])
 
 
+def test_what_was_left_out_is_said_before_what_follows_from_it_is_refused(tmp_path, caplog):
+    """Else nobody would know why there is no science exposure."""
+    data = write_sequence(tmp_path / "data", "calints")
+    for path in data.glob("jw0138600[89]*_04101_*.fits"):
+        path.write_text("hello")
+    with pytest.raises(InputError, match="there is no science exposure"):
+        make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    assert caplog.text.count("left out: ") == 2
+
+
 def test_averaged_files_are_named(tmp_path):
     path = write_exposure(tmp_path / "jw1_mirimage_cal.fits", "calints")
     with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations"):
@@ -104,14 +114,16 @@ def test_metadata_are_rebuilt_where_there_is_no_asdf_extension(tmp_path):
 
     path = tmp_path / "a_calints.fits"
     path.write_bytes(good_file())
-    assert with_metadata(path, tmp_path / "copies") == path
+    association = tmp_path / "a_asn.json"
+    association.write_text('{"products": [{"name": "x", "members": [{"expname": "a_calints.fits"}]}]}')
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    assert with_metadata(association, copies) == association
     with datamodels.open(str(path)) as model:
         meta, data = model.to_flat_dict(include_arrays=False), model.data.copy()
     with fits.open(path, mode="update") as hdus:
         del hdus["ASDF"]
-    association = tmp_path / "a_asn.json"
-    association.write_text('{"products": [{"name": "x", "members": [{"expname": "a_calints.fits"}]}]}')
-    copy = with_metadata(association, tmp_path / "copies")
+    copy = with_metadata(association, copies)
     assert copy.name == association.name and copy != association
     complete = tmp_path / "copies" / path.name
     assert str(complete) in copy.read_text()

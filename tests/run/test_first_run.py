@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 

@@ -4,10 +4,16 @@ import json
 
 import pytest
 
-from lyot.errors import InputError, UnknownNameError
+from lyot.analysis.finished_run import find_finished
+from lyot.errors import InputError, MissingInputError, UnknownNameError
+from lyot.records.manifest import Manifest
+from lyot.reference_files.calibration import Calibration
+from lyot.report.views import targets_of, view
+from lyot.run import execute, measure_task, pipelines
 from lyot.run.config import build_config
 from lyot.run.plan import make_plan
 from tests.run.exposures import write_exposure, write_sequence
+from tests.run.fakes import fake_pipelines
 
 STARS = ("HD-1", "HD-2", "HD-3")
 
@@ -124,3 +130,39 @@ def test_several_targets_of_raw_data_share_stages_1_and_2(tmp_path):
     kinds = [task.kind for task in plan.tasks]
     # all six exposures, the four of stars, and then both stars with each other
     assert [kinds.count(kind) for kind in ("stage1", "stage2", "stage3", "measure")] == [6, 4, 2, 2]
+
+
+def test_the_tables_of_several_targets_do_not_overwrite_each_other(tmp_path, monkeypatch):
+    """Each target has its own folder and page, and a finished run finds them."""
+    classes = fake_pipelines()
+    monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    monkeypatch.setattr(execute, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
+    monkeypatch.setattr(
+        measure_task, "run_measurement", lambda task, folder, out: (folder / "detections.ecsv").write_text(task.name)
+    )
+    pipelines.specification.cache_clear()
+    table = {"run": {"stages": "3", "target": "all", "reference": "all"}, "roles": {"HIP-68245": "science"}}
+    data, out = write_sequence(tmp_path / "data", "calints"), tmp_path / "out"
+    result = execute.run([data], out, build_config(table), inline=True)
+    tables = {path.parent.name: path.read_text() for path in result.products("measure")}
+    assert set(tables) == {"hip-65426", "hip-68245"}
+    for i2d in result.products("stage3", "_i2d.fits"):
+        finished = find_finished(out, i2d=i2d)
+        assert tables[finished.measured.name] == finished.name
+        assert finished.measured.parent == out / "measure"
+    assert find_finished(out, target="HIP 68245").measured.name == "hip-68245"
+    assert find_finished(out, target="HIP-65426").measured.name == "hip-65426"
+    with pytest.raises(MissingInputError, match="no reduction of HD-9"):
+        find_finished(out, target="HD-9")
+    names = targets_of(result.records)
+    assert set(names.values()) == set(tables)
+    with view(out, *next(iter(names.items()))) as alone:  # as if the other target had never been there
+        (record,) = (r for r in Manifest(alone).records if r.kind == "stage3")
+        assert record.name == next(iter(names))
+        assert (alone / "measure" / "detections.ecsv").read_text() == record.name
+        assert len(list((alone / "asn").iterdir())) == 1
+    assert execute.run([data], out, build_config(table), inline=True).done == 0
+    one = {"run": {"stages": "3", "target": "HIP-65426", "reference": "HIP-68245"}, "roles": table["roles"]}
+    (path,) = execute.run([data], out, build_config(one), inline=True).products("measure")
+    assert path == out / "measure" / "detections.ecsv"
+    pipelines.specification.cache_clear()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lyot.analysis.combined_image import CombinedImage, read_combined
 from lyot.analysis.measured_sequence import MeasuredSequence, cannot_repeat, open_reduction
 from lyot.errors import InputError, MissingInputError
+from lyot.exposures.associations import target_slug
 from lyot.exposures.names import ROLL_IMAGE, exposure_name, exposure_root, is_product
 from lyot.measure.detection import Template
 from lyot.records.manifest import FILE_NAME, Manifest, Record
@@ -116,8 +117,8 @@ class MeasuredRun:
         return self.reduction
 
 
-def _last_stage3(out: Path, i2d: Path | None) -> Record:
-    """The record of stage 3 that made a combined image, or else of the one that was done last."""
+def _last_stage3(out: Path, i2d: Path | None, target: str | None) -> Record:
+    """The record of stage 3 that made a combined image, or that of a target, or else of the one that was done last."""
     if not (out / FILE_NAME).is_file():
         raise MissingInputError(f"{out}: no {FILE_NAME}; expected the output folder of lyot run.")
     records = [r for r in Manifest(out).records if r.kind == "stage3"]
@@ -127,6 +128,10 @@ def _last_stage3(out: Path, i2d: Path | None) -> Record:
         records = [r for r in records if any(Path(p.path).name == i2d.name for p in r.products)]
         if not records:
             raise MissingInputError(f"{i2d}: no reduction in {out} has made this image; run lyot run again.")
+    if target is not None:
+        records = [r for r in records if f"_{target_slug(target)}_" in r.name]
+        if not records:
+            raise MissingInputError(f"{out}: no reduction of {target} here; expected a target of lyot run.")
     return records[-1]
 
 
@@ -155,7 +160,7 @@ def _product(out: Path, record: Record, suffix: str) -> Path | None:
     return found[0] if found else None
 
 
-def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
+def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | None = None) -> FinishedRun:
     """Find the reduction in an output folder; only the manifest and the association are read.
 
     Parameters
@@ -164,6 +169,8 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
         Output folder of ``lyot run``.
     i2d : Path, optional
         Combined image, where the folder holds several; by default the one that was made last.
+    target : str, optional
+        Science target, where the folder holds several.
 
     Returns
     -------
@@ -176,7 +183,7 @@ def find_finished(out: str | Path, *, i2d: Path | None = None) -> FinishedRun:
         If stage 3 has not been run there, or its inputs or its image are gone.
     """
     out = Path(out)
-    record = _last_stage3(out, i2d)
+    record = _last_stage3(out, i2d, target)
     members = _association(out, record)
     science = tuple(dict.fromkeys(_subtracted(out, record, m["expname"]) for m in members if m["exptype"] == "science"))
     combined = _product(out, record, "i2d")

@@ -102,13 +102,15 @@ def reduce(
     return open(result.out)
 
 
-def open(out: str | Path) -> Run:
+def open(out: str | Path, *, target: str | None = None) -> Run:
     """Open a finished reduction.
 
     Parameters
     ----------
     out : path
         Output folder of ``lyot run`` or `lyot.reduce`.
+    target : str, optional
+        Science target, where the run has several; by default the one that was reduced last.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def open(out: str | Path) -> Run:
     >>> import lyot
     >>> lyot.open("reduced").detections  # doctest: +SKIP
     """
-    return Run(find_finished(out))
+    return Run(find_finished(out, target=target))
 
 
 def _image(image: CombinedImage, data: Any, variance: Any, **meta: Any) -> NDData:

@@ -443,6 +443,8 @@ def make_plan(
     stages = parse_stages(config.run.stages)
     if found is None:
         found = read_inputs(inputs, preference=preference(stages), roles=config.roles)
+    for line in found.left_out:  # before anything that follows from it is refused
+        log.warning("%s", line)
     config = replace(config, roles=found.roles)
     assigned = sort_roles(found.exposures)
     group, reductions = select(assigned, config, stages)
@@ -460,7 +462,7 @@ def make_plan(
             strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
             notes += [*reduction.notes, *([line] if line else []), *_without_model(reduction, config)]
             _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
-    for line in notes:
+    for line in notes[len(found.left_out) :]:
         log.warning("%s", line)
     if not builder.tasks:
         kinds = sorted({a.exposure.stage for a in group})

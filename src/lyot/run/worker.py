@@ -16,7 +16,6 @@ import re
 import resource
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -155,16 +154,13 @@ def _peak_memory() -> float:
 
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.pipelines import pipeline_classes
-    from lyot.steps.rebuild import with_metadata
 
     pipeline = pipeline_classes()[task.kind]
     source = str(out / task.association) if task.association else task.inputs[0]
     arguments = {**task.arguments, "steps": {k: dict(v) for k, v in task.arguments["steps"].items()}}
-    with tempfile.TemporaryDirectory(prefix="complete-", dir=folder.parent) as complete:
-        pipeline.call(  # type: ignore[attr-defined]
-            str(with_metadata(source, Path(complete))),
-            output_dir=str(folder), save_results=True, configure_log=False, **arguments,
-        )  # fmt: skip
+    pipeline.call(  # type: ignore[attr-defined]
+        source, output_dir=str(folder), save_results=True, configure_log=False, **arguments
+    )
 
 
 def _run_measure(task: Task, folder: Path, out: Path) -> None:

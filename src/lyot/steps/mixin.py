@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError, logged_warnings
+from lyot.steps.rebuild import with_metadata
 from lyot.version import __version__
 
 log = logging.getLogger(__name__)
@@ -95,7 +98,10 @@ class LyotMixin:
             If CRDS has neither a network nor a cache (it would end the process otherwise).
         """
         try:
-            return super().call(*args, **kwargs)  # type: ignore[misc]
+            with tempfile.TemporaryDirectory(prefix="lyot-") as folder:
+                if args and str(args[0]).endswith(".json"):
+                    args = (str(with_metadata(args[0], Path(folder))), *args[1:])
+                return super().call(*args, **kwargs)  # type: ignore[misc]
         except SystemExit as error:
             raise _no_crds(cls.__name__, error) from error
 

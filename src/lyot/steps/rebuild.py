@@ -13,32 +13,38 @@ from typing import Any
 
 from astropy.io import fits
 from stdatamodels.exceptions import NoTypeWarning
+from stdatamodels.jwst import datamodels
 
-from lyot.steps.sequence_io import open_exposure
+from lyot.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
 def has_metadata(path: Path) -> bool:
-    """Whether a FITS file has the extension ASDF."""
-    with fits.open(path, lazy_load_hdus=True) as hdus:
-        return "ASDF" in hdus
+    """Whether a FITS file has the extension ASDF; what is not there, or no FITS file, is left to the pipeline."""
+    if not path.is_file() or not path.name.endswith((".fits", ".fits.gz")):
+        return True
+    try:
+        with fits.open(path, lazy_load_hdus=True) as hdus:
+            return "ASDF" in hdus
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def with_metadata(source: str | Path, folder: Path) -> Path:
-    """A file, or an association, with the metadata that the pipelines read.
+    """An association whose members have the metadata that the pipelines read.
 
     Parameters
     ----------
     source : path
-        FITS file, or association (``.json``) of such files.
+        Association (``.json``).
     folder : Path
-        Where complete copies go; made if one is needed.
+        Where complete copies go.
 
     Returns
     -------
     Path
-        `source` itself if nothing is missing, else its copy.
+        `source` itself if nothing is missing, or if it is no association of files; else its copy.
 
     Raises
     ------
@@ -46,18 +52,16 @@ def with_metadata(source: str | Path, folder: Path) -> Path:
         If a file cannot be opened.
     """
     source = Path(source)
-    if source.suffix != ".json":
-        return source if has_metadata(source) else _rebuilt(source, folder)
-    association: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
-    changed = False
-    for product in association["products"]:
-        for member in product["members"]:
-            path = source.parent / member["expname"]
-            complete = path if has_metadata(path) else _rebuilt(path, folder)
-            changed = changed or complete != path
-            member["expname"] = str(complete.absolute())
-    if not changed:
+    try:
+        association: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+        members = [member for product in association["products"] for member in product["members"]]
+        paths = [source.parent / member["expname"] for member in members]
+    except (OSError, ValueError, KeyError, TypeError):
+        return source  # the pipeline says what is wrong with it
+    if all(has_metadata(path) for path in paths):
         return source
+    for member, path in zip(members, paths, strict=True):
+        member["expname"] = str((path if has_metadata(path) else _rebuilt(path, folder)).absolute())
     copy = folder / source.name
     copy.write_text(json.dumps(association, indent=4), encoding="utf-8")
     return copy
@@ -65,13 +69,15 @@ def with_metadata(source: str | Path, folder: Path) -> Path:
 
 def _rebuilt(path: Path, folder: Path) -> Path:
     """Write a copy with the extension ASDF, its metadata those of the headers."""
-    folder.mkdir(parents=True, exist_ok=True)
     copy = folder / path.name.removesuffix(".gz")
     if not copy.is_file():
         log.warning("%s: has no extension ASDF; its metadata are rebuilt from the headers.", path.name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoTypeWarning)  # the kind of product is one of the things that are missing
-            with open_exposure(str(path)) as model:
-                model.meta.filename = copy.name
-                model.save(str(copy))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NoTypeWarning)  # the kind of product is one of the things missing
+                with datamodels.open(str(path)) as model:
+                    model.meta.filename = copy.name
+                    model.save(str(copy))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}: not a readable JWST exposure ({error}).") from error
     return copy
