@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -27,8 +26,6 @@ from tests.run.fakes import fake_pipelines
 def fakes(monkeypatch):
     classes = fake_pipelines()
     monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
-    # the exposures are a few bytes, copied as they are
-    monkeypatch.setattr("lyot.steps.rebuild.with_metadata", lambda source, folder: Path(source))
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
 

@@ -2,7 +2,6 @@
 
 import shutil
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import pytest
 
@@ -23,8 +22,6 @@ from tests.run.fakes import SUFFIXES, fake_pipelines
 def fakes(monkeypatch):
     classes = fake_pipelines()
     monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
-    # the exposures are a few bytes, copied as they are
-    monkeypatch.setattr("lyot.steps.rebuild.with_metadata", lambda source, folder: Path(source))
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
     monkeypatch.setattr(tasks, "_run_measure", lambda task, folder, out: (folder / "detections.ecsv").write_text("-\n"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -24,8 +23,6 @@ def measured(monkeypatch):
     """Runs whose pipelines copy bytes and whose measurements write their names."""
     classes = fake_pipelines()
     monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
-    # the exposures are a few bytes, copied as they are
-    monkeypatch.setattr("lyot.steps.rebuild.with_metadata", lambda source, folder: Path(source))
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
     done = []
