@@ -88,7 +88,8 @@ def angular_distance(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Angle between two sky positions (longitude, latitude), all in degrees."""
     ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
     half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(half))))
+    # below 0 only for a latitude beyond a pole, as broken headers have
+    return math.degrees(2 * math.asin(min(1.0, math.sqrt(max(0.0, half)))))
 
 
 def offset_grid(shape: tuple[int, int], center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:

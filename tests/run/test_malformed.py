@@ -10,10 +10,12 @@ import warnings
 
 import pytest
 from astropy.io import fits
+from stdatamodels.jwst import datamodels
 
 from lyot.errors import LyotError
 from lyot.exposures.inputs import read_inputs
 from lyot.exposures.read import read_exposure
+from lyot.geometry import angular_distance
 from lyot.run.config import build_config
 from lyot.run.execute import run
 from lyot.run.plan import make_plan
@@ -110,3 +112,20 @@ def test_stage_3_leaves_whole_products_or_none(seed, good, reference, tmp_path, 
             hdus.verify("exception")
             assert all(hdu.data is not None for hdu in hdus[1:])
         assert result is None or path.relative_to(out).as_posix() in recorded
+
+
+def test_faults_that_many_tries_found(good, tmp_path):
+    """Each let an error of a library through."""
+    path = tmp_path / "a_calints.fits"
+    at = good.rindex(b"XTENSION", 0, good.index(b"EXTNAME = 'ERR"))
+    path.write_bytes(good[:at] + b"XTENSION= 12h34m56s".ljust(80) + good[at + 80 :])
+    with pytest.raises(LyotError, match="the header of an extension is broken"):
+        read_exposure(path)
+    path.write_bytes(good.replace(b"datatype: float32", b"datatype: flaat32"))
+    with pytest.raises(LyotError, match=r"not a readable JWST exposure \(.*\)\.$"):
+        open_exposure(str(path))
+    # a latitude beyond a pole: the square of the half chord came out negative
+    assert 0 <= angular_distance((10.0, -95.0), (190.0, 20.0)) <= 180
+    assert 0 <= angular_distance((10.0, 100.0), (190.0, 80.0)) <= 180
+    with datamodels.JwstDataModel() as model, pytest.raises(LyotError, match="of no known kind of JWST product"):
+        geometry_of(model)

@@ -41,6 +41,8 @@ def _check_complete(hdus: Any, path: Path) -> None:
     """Raise if the file ends before its last array does."""
     size = path.stat().st_size
     for hdu in hdus:
+        if not hasattr(hdu, "fileinfo"):  # astropy could not make sense of its header
+            raise InputError(f"{path}: the header of an extension is broken; download or copy it again.")
         info = hdu.fileinfo()
         end = info["datLoc"] + info["datSpan"]
         if end > size:

@@ -78,6 +78,7 @@ def _rebuilt(path: Path, folder: Path) -> Path:
                 with datamodels.open(str(path)) as model:
                     model.meta.filename = copy.name
                     model.save(str(copy))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}: not a readable JWST exposure ({error}).") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, fits.VerifyError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{path}: not a readable JWST exposure ({reason}).") from error
     return copy

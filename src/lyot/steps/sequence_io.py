@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asdf.exceptions import ValidationError
+from astropy.io.fits import VerifyError
 from jwst.datamodels import ModelContainer
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
@@ -168,7 +170,9 @@ def geometry_of(model: JwstDataModel) -> Geometry:
     InputError
         Naming the file and the keyword that is missing.
     """
-    name, wcs = model_name(model), model.meta.wcsinfo
+    name, wcs = model_name(model), getattr(model.meta, "wcsinfo", None)
+    if wcs is None:
+        raise InputError(f"{name}: is of no known kind of JWST product (DATAMODL); it has no WCS keywords.")
     star = (_required(wcs.crpix1, name, "CRPIX1") - 1, _required(wcs.crpix2, name, "CRPIX2") - 1)
     pa_y = geometry.pa_of_detector_y(
         _required(wcs.roll_ref, name, "ROLL_REF"), _required(wcs.v3yangle, name, "V3I_YANG")
@@ -418,8 +422,9 @@ def open_exposure(source: Any) -> JwstDataModel:
         return datamodels.open(source)
     except LyotError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{source}: not a readable JWST exposure ({error}).") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError, VerifyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{source}: not a readable JWST exposure ({reason}).") from error
 
 
 def is_list(value: Any) -> bool:
