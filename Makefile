@@ -7,7 +7,7 @@ STAMP := $(VENV)/.lyot-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit clean
+.PHONY: demo test setup check unit coverage clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,9 +31,13 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q -n 0 tests/test_docstrings.py
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test: check unit
+
+# The same tests with their coverage, lines and branches; the tracer makes pure Python several times slower.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
 
 clean:
 	rm -rf $(VENV) $(DEMO)
