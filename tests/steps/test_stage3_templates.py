@@ -80,6 +80,7 @@ def test_stage_2_puts_it_through_the_flat_field(tmp_path, monkeypatch):
     for name, n in (("jw01001001001_rateints.fits", 2), ("jw01001030001_rateints.fits", 3)):
         model = exposure(rng.normal(stick(shape, star), 0.1, (n, *shape)), name=name, star=star)
         model.var_flat = np.zeros(model.data.shape, np.float32)
+        model.meta.bunit_data = model.meta.bunit_err = "DN/s"
         model.save(tmp_path / name)
     reference = datamodels.FlatModel(data=flat.astype(np.float32))
     reference.meta.instrument.name = "MIRI"
