@@ -100,7 +100,7 @@ class DiskParams:
         0.6, help="distance of the places where the image of a source is made", unit="lambda/D", min=0.2
     )
     threshold: float = param(
-        0.1, help="pixels of the fit: those where the model exceeds this part of its maximum", min=0.0, max=0.9
+        0.1, help="pixels of the fit: those where the model exceeds this fraction of its maximum", min=0.0, max=0.9
     )
     inner_radius: float | None = param(
         None, help="fit outside this separation; default one lambda/D", unit="arcsec", min=0

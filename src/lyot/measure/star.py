@@ -29,10 +29,10 @@ ACQUISITION_WAVELENGTH = {"FND": 12.9, "F560W": 5.6, "F1000W": 10.0, "F1500W": 1
 class AcquisitionParams:
     """How the star is measured in a target-acquisition image."""
 
-    radius: float = param(8.0, help="radius of the aperture", unit="pixel", min=1.0)
-    inner: float = param(12.0, help="inner radius of the ring that tells the background", unit="pixel", min=1.0)
-    outer: float = param(18.0, help="outer radius of that ring", unit="pixel", min=2.0)
-    aperture_fraction: float = param(0.86, help="part of the star's light inside the aperture", min=0.01, max=1.0)
+    radius: float = param(8.0, help="radius of the aperture on the acquisition image", unit="pixel", min=1.0)
+    inner: float = param(12.0, help="inner radius of the annulus that gives its background", unit="pixel", min=1.0)
+    outer: float = param(18.0, help="outer radius of that annulus", unit="pixel", min=2.0)
+    aperture_fraction: float = param(0.86, help="fraction of the star's light inside the aperture", min=0.01, max=1.0)
     calibration_error: float = param(0.1, help="relative error of calibration, attenuation and colour", min=0.0)
     jy_per_unit: float | None = param(
         None, help="Jy for one unit of the summed image; needed for images that are not in MJy/sr", min=0.0
