@@ -112,13 +112,14 @@ def sources_table(table: QTable | None) -> Table | None:
         (cell(n), cell(s), cell(a, 2), cell(v, 1))
         for n, (s, a, v) in enumerate(zip(separations, angles, _values(table, "snr"), strict=True), start=1)
     ]
-    text = "Position angle from north toward east."
+    text = "Position angles are east of north."
     if "false_alarm" in table.colnames:
         columns += ["significance [sigma]", "false-alarm probability"]
         more = zip(_values(table, "significance"), _values(table, "false_alarm"), strict=True)
         rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
         text += (
-            " Significance: from the neighboring rings and the references' residuals as well; false alarm: anywhere."
+            " The S/N is that against the ring of the source; the significance draws on neighboring rings and on the"
+            " residuals of the references. False-alarm probability: that of a peak like this anywhere in the image."
         )
     return Table("Detections", "sources", tuple(columns), tuple(rows), text)
 

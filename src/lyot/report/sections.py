@@ -18,6 +18,7 @@ from astropy.table import QTable
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from lyot.exposures.names import exposure_name, segment_number
@@ -62,7 +63,9 @@ def grid(n: int, columns: int = 3) -> tuple[MplFigure, list[Axes]]:
     """Make a figure of n panels in rows of `columns`."""
     columns = min(columns, max(n, 1))
     rows = -(-n // columns)
-    figure = MplFigure(figsize=(PANEL * 1.25 * columns, PANEL * 1.12 * rows), layout="constrained")
+    # the layout does not see the labels of the colour bars
+    layout = ConstrainedLayoutEngine(wspace=0.06)
+    figure = MplFigure(figsize=(PANEL * 1.25 * columns, PANEL * 1.12 * rows), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for ax in axes[n:]:
         ax.set_axis_off()
@@ -227,7 +230,7 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
         figures.mark_star(ax, color=figures.DARK_INK)
         _mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(f"{numbers[k]} KL mode{'s' if numbers[k] != 1 else ''}", fontsize=8)
-    caption = "Rolls turned to north (up; east is left) and combined, at several truncations, same colour scale."
+    caption = "Rolls turned north up (east is left) and combined, at several truncations, on one colour scale."
     picture = render(figure, caption, f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes")
     return Section("The subtraction at several truncations", "truncations", "", (picture,))
 
@@ -284,9 +287,7 @@ def _refined_text(path: Path) -> str:
             for row in table
             if np.isfinite(row["SNR"])
         ]
-    return (
-        "" if not parts else "In the second pass, against places left out of the fit alike: " + "; ".join(parts) + "."
-    )
+    return "" if not parts else f"Second pass, against places left out of the fit in the same way: {'; '.join(parts)}."
 
 
 def _read_snr(path: Path) -> Product:
