@@ -117,7 +117,10 @@ def contrast_section(out: Path) -> Section | None:
     if low in table.colnames and high in table.colnames:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
-    caption = "Faintest companion seen at 5 sigma, with few-sample statistics; the band holds 16 to 84 % found."
+    caption = (
+        "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band 16 to"
+        " 84 % are found. The significance of a detection draws on more than its ring and may exceed 5 below this limit."
+    )
     return Section("Contrast", "contrast", "", (render(figure, caption, "Contrast against separation"),))
 
 
