@@ -118,8 +118,8 @@ def contrast_section(out: Path) -> Section | None:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
     caption = (
-        "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band 16 to"
-        " 84 % are found. The significance of a detection draws on more than its ring and may exceed 5 below this limit."
+        "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band, 16"
+        " to 84 % are found. A detection's significance draws on more than its ring and may exceed 5 below this limit."
     )
     return Section("Contrast", "contrast", "", (render(figure, caption, "Contrast against separation"),))
 
