@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.geometry import radius_map
-from lyot.measure.noise import FloatArray, aperture_sums, ring_statistics, t_to_gaussian
+from lyot.measure.noise import FloatArray, annulus_mean, aperture_sums, ring_statistics, t_to_gaussian
 
 REACH = 1.5
 """Half-width of the annulus that sets the scale of the noise, resolution elements."""
@@ -114,15 +114,8 @@ def _offsets(
 
 
 def _radial_power(offsets: FloatArray, center: tuple[float, float], fwhm: float) -> FloatArray:
-    """Mean square in annuli one resolution element wide, at every pixel."""
-    bins = np.rint(2 * radius_map((offsets.shape[0], offsets.shape[1]), center)).astype(int)
-    good = np.isfinite(offsets)
-    count = np.bincount(bins[good], minlength=int(bins.max()) + 1).astype(float)
-    total = np.bincount(bins[good], weights=offsets[good] ** 2, minlength=len(count))
-    kernel = np.ones(2 * max(1, round(0.5 * fwhm)) + 1)
-    near, power = np.convolve(count, kernel, mode="same"), np.convolve(total, kernel, mode="same")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(near > 0, power / near, np.nan)[bins])
+    """Mean square in annuli half a resolution element wide, at every pixel."""
+    return annulus_mean(offsets**2, center, 0.5 * fwhm)
 
 
 def combined_significance(
