@@ -22,6 +22,9 @@ FRAME_TIME: Final = 0.23968
 TELESCOPE_DIAMETER: Final = 6.57
 """Diameter used for lambda/D at MIRI, m (flat-to-flat mean of the segmented pupil)."""
 
+NIRCAM_DIAMETER: Final = 5.2
+"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
+
 
 @dataclass(frozen=True)
 class Coronagraph:
@@ -176,10 +179,6 @@ def coronagraph(filter_name: str) -> Coronagraph:
         return CORONAGRAPHS[filter_name.upper()]
     except KeyError:
         raise unknown_name("coronagraphic filter", filter_name, CORONAGRAPHS) from None
-
-
-NIRCAM_DIAMETER = 5.2
-"""Effective diameter of NIRCam's coronagraphic Lyot stops, m."""
 
 
 def modelled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:

@@ -12,8 +12,7 @@ import pytest
 
 from lyot import dq
 from lyot.errors import InputError, ReferenceFileError
-from lyot.ramps import _stream, engine
-from lyot.ramps import scratch as _scratch
+from lyot.ramps import _stream, engine, scratch
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference, match_dark, subtract_dark
 from lyot.ramps.depth_matching import truncate_to_depth
 from lyot.ramps.dq_init import initialize_flags, mask_flags
@@ -281,7 +280,7 @@ def test_slopes_kept_on_disk_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
     run = functools.partial(engine.process_exposure, raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
     memory = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
     assert not memory.scratch.on_disk
-    monkeypatch.setattr(_scratch, "IN_MEMORY", 0.0)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 0.0)
     disk = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
     assert disk.scratch.on_disk
     with disk.scratch.kept_small():  # values stay when memory is given back

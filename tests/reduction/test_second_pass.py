@@ -8,6 +8,7 @@ import pytest
 from lyot import geometry
 from lyot.errors import ConfigError, LyotWarning, ReductionError
 from lyot.instrument import coronagraph
+from lyot.measure.noise import aperture_sums
 from lyot.optics import CoronagraphModel, drifted
 from lyot.optics.drift import OPTICS, drift_images
 from lyot.reduction.second_pass import RefineParams, around, can_refine, parse_places, refine
@@ -60,8 +61,6 @@ def make(optics):
 
 
 def aperture(image, plan, place):
-    from lyot.measure.noise import aperture_sums
-
     east, north = geometry.sky_offset(*place)
     side, (x, y) = plan.grid.pixel_scale, plan.grid.center
     sums = aperture_sums(image, F1550C.lambda_over_d / side)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lyot.errors import InputError
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 SIDE, STAR = 101, (50.0, 50.0)
@@ -103,7 +104,5 @@ def test_signals_are_reduced_as_differences_of_reductions():
 
 
 def test_a_template_variance_of_another_shape_is_refused():
-    from lyot.errors import InputError
-
     with pytest.raises(InputError, match="template_variance has shape"):
         sequence(5, 0.0, 1).replace(template_variance=np.zeros((3, 3)))

@@ -232,12 +232,11 @@ def _match_integrations(model: Float, variance: Float, backs: Sequence[Backgroun
 
     `first` is the number of the first frame.
     """
-    last = max(b.integrations[-1] for b in backs)
     scatter = scatter_variance(backs)
-    for k in range(model.shape[0]):
-        chosen = [b.part(b.integrations.index(k + first), b.integrations.index(k + first) + 1)
-                  for b in backs if k + first in b.integrations]  # fmt: skip
-        if k + first > last or not chosen:
+    for k, number in enumerate(range(first, first + len(model))):
+        places = [(b, b.integrations.index(number)) for b in backs if number in b.integrations]
+        chosen = [b.part(i, i + 1) for b, i in places]
+        if not chosen:
             chosen = [b.part(1, None) if b.has_first and len(b.data) > 1 else b for b in backs]
         stack = np.concatenate([c.data for c in chosen])
         model[k] = nanmean(stack)

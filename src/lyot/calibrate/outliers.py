@@ -106,9 +106,7 @@ def find_outliers(
     single = [_of_integrations(c, v, resolution, p) for c, v in zip(cubes, noise, strict=True)]
     means = [_mean(np.where(s, np.nan, c), v) for c, v, s in zip(cubes, noise, single, strict=True)]
     always = _of_exposures([m[0] for m in means], [m[1] for m in means], resolution, p, alike=alike)
-    return tuple(
-        (s | a) & np.isfinite(c) for s, a, c in zip(single, always, cubes, strict=True)
-    )  # fmt: skip
+    return tuple((s | a) & np.isfinite(c) for s, a, c in zip(single, always, cubes, strict=True))
 
 
 def _check(

@@ -16,7 +16,7 @@ from lyot.geometry import offset_grid, position_angle
 from lyot.measure.extended import ExtendedLight, extended_light
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
-from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, snr_map, t_to_gaussian
+from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, gaussian_significance, snr_map
 from lyot.measure.significance import combined_significance, speckle_pattern
 from lyot.measure.source_snr import source_snr
 from lyot.measure.vetting import (
@@ -508,8 +508,8 @@ def _measured(
     ix, iy = peak
     current, work, p = state.current, state.work, search.params
     x, y = _refined_peak(sums, ix, iy)
-    snr, dof = float(current.snr[iy, ix]), np.array(max(int(current.elements[iy, ix]) - 1, 1))
-    ring = float(t_to_gaussian(np.array(snr), dof))
+    snr = float(current.snr[iy, ix])
+    ring = float(gaussian_significance(np.array(snr), np.array(current.elements[iy, ix])))
     signal, noise = float(current.signal[iy, ix]), float(current.noise[iy, ix])
     model, scale = None, 0.0
     if search.template is not None:

@@ -102,9 +102,10 @@ def extended_light(image: FloatArray, center: tuple[float, float], fwhm: float) 
     labels, count = np.zeros(image.shape, np.int32), 0
     for _ in range(ROUNDS):
         level, scatter = _ring_level(sums, ring, labels == 0)
+        excess = sums - level
         with np.errstate(invalid="ignore"):
-            high = (sums - level) > LEVEL * scatter
-        found, n = _structures(image, sums - level, level, scatter, high, fwhm)
+            high = excess > LEVEL * scatter
+        found, n = _structures(image, excess, level, scatter, high, fwhm)
         same = np.array_equal(found > 0, labels > 0)
         labels, count = found, n
         if same or n == 0:

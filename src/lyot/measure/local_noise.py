@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lyot.geometry import radius_map
 from lyot.measure.covariance import BoolArray, FloatArray, RadialNoise, radial_noise
+from lyot.measure.noise import annulus_mean
 
 SMOOTHING = 0.35
 """Standard deviation of the Gaussian over which the power of the references' residuals is averaged, resolution
@@ -65,14 +65,7 @@ def speckle_shape(speckles: NDArray[np.floating], center: tuple[float, float], f
     power, seen = (ndimage.gaussian_filter(a, SMOOTHING * fwhm) for a in (power, seen))
     with np.errstate(invalid="ignore", divide="ignore"):
         local = np.where(seen > 0.2, power / seen, np.nan)
-    index = np.rint(2 * radius_map(shape, center)).astype(int)
-    good = np.isfinite(local)
-    n = np.bincount(index[good], minlength=int(index.max()) + 1).astype(float)
-    total = np.bincount(index[good], weights=local[good], minlength=len(n))
-    kernel = np.ones(2 * max(1, round(HALF_WIDTH * fwhm)) + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ring = np.convolve(total, kernel, mode="same") / np.convolve(n, kernel, mode="same")
-        ratio = np.sqrt(local / ring[index])
+        ratio = np.sqrt(local / annulus_mean(local, center, HALF_WIDTH * fwhm))
     return np.asarray(np.clip(np.where(np.isfinite(ratio), ratio, 1.0), *LIMITS))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from lyot.errors import InputError
+from lyot.geometry import radius_map
 
 FloatArray = NDArray[np.float64]
 
@@ -79,6 +80,33 @@ def aperture_sums(image: FloatArray, fwhm: float, *, min_coverage: float = 0.7) 
     with np.errstate(invalid="ignore", divide="ignore"):
         sums = total * full / area
     return np.where(area >= min_coverage * full, sums, np.nan)
+
+
+def annulus_mean(values: FloatArray, center: tuple[float, float], width: float) -> FloatArray:
+    """Mean of the pixels whose separation is about that of each pixel.
+
+    Parameters
+    ----------
+    values : (ny, nx) float64 ndarray
+        Any unit; NaN is left out.
+    center : (x, y)
+        Position of the star, 0-based pixels.
+    width : float
+        Width of the annuli, pixels: an odd number of bins of half a pixel, at least three.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        Unit of `values`; NaN where the annulus has none.
+    """
+    bins = np.rint(2 * radius_map((values.shape[0], values.shape[1]), center)).astype(int)
+    good = np.isfinite(values)
+    count = np.bincount(bins[good], minlength=int(bins.max()) + 1).astype(float)
+    total = np.bincount(bins[good], weights=values[good], minlength=len(count))
+    kernel = np.ones(2 * max(1, round(width)) + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.convolve(total, kernel, mode="same") / np.convolve(count, kernel, mode="same")
+    return np.asarray(mean[bins])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.geometry import radius_map
-from lyot.measure.noise import FloatArray, aperture_sums, ring_statistics, t_to_gaussian
+from lyot.measure.noise import FloatArray, annulus_mean, aperture_sums, ring_statistics, t_to_gaussian
 
 REACH = 1.5
 """Half-width of the annulus that sets the scale of the noise, resolution elements."""
@@ -114,15 +114,8 @@ def _offsets(
 
 
 def _radial_power(offsets: FloatArray, center: tuple[float, float], fwhm: float) -> FloatArray:
-    """Mean square in annuli one resolution element wide, at every pixel."""
-    bins = np.rint(2 * radius_map((offsets.shape[0], offsets.shape[1]), center)).astype(int)
-    good = np.isfinite(offsets)
-    count = np.bincount(bins[good], minlength=int(bins.max()) + 1).astype(float)
-    total = np.bincount(bins[good], weights=offsets[good] ** 2, minlength=len(count))
-    kernel = np.ones(2 * max(1, round(0.5 * fwhm)) + 1)
-    near, power = np.convolve(count, kernel, mode="same"), np.convolve(total, kernel, mode="same")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(near > 0, power / near, np.nan)[bins])
+    """Mean square in annuli half a resolution element wide, at every pixel."""
+    return annulus_mean(offsets**2, center, 0.5 * fwhm)
 
 
 def combined_significance(
@@ -158,26 +151,14 @@ def combined_significance(
         NaN where too few apertures are near.
     """
     nowhere = np.zeros(image.shape, bool) if exclude is None else exclude
-    radius = radius_map((image.shape[0], image.shape[1]), center)
-    wanted = np.abs(radius - radius[round(at[1]), round(at[0])]) <= (REACH + 0.5) * fwhm + 1
-    return against_noise(_offsets(image, center, fwhm, nowhere, wanted), pattern, signal, at, center, fwhm)
-
-
-def against_noise(
-    offsets: FloatArray,
-    pattern: FloatArray | None,
-    signal: float,
-    at: tuple[float, float],
-    center: tuple[float, float],
-    fwhm: float,
-) -> Combined:
-    """As `combined_significance`, for apertures minus the means of their rings: (ny, nx), NaN where excluded."""
-    shape = (offsets.shape[0], offsets.shape[1])
+    shape = (image.shape[0], image.shape[1])
     x, y = round(at[0]), round(at[1])
-    radius, distance = radius_map(shape, center), radius_map(shape, (x, y))
-    others = np.where(distance > APART * fwhm, offsets, np.nan)
+    radius = radius_map(shape, center)
+    from_ring = np.abs(radius - radius[y, x])
+    offsets = _offsets(image, center, fwhm, nowhere, from_ring <= (REACH + 0.5) * fwhm + 1)
+    others = np.where(radius_map(shape, (x, y)) > APART * fwhm, offsets, np.nan)
     expected = _radial_power(others, center, fwhm) * (1.0 if pattern is None else pattern)
-    use = (np.abs(radius - radius[y, x]) <= REACH * fwhm) & np.isfinite(others) & (expected > 0)
+    use = (from_ring <= REACH * fwhm) & np.isfinite(others) & (expected > 0)
     elements = float(use.sum()) / (np.pi * fwhm**2 / 4)
     if elements < MIN_ELEMENTS or not expected[y, x] > 0:
         return Combined(np.nan, elements, np.nan)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot.geometry import offset_grid, radius_map
-from lyot.measure.noise import FloatArray, t_to_gaussian
+from lyot.measure.noise import FloatArray, gaussian_significance
 from lyot.measure.source_snr import source_snr
 
 RADIUS = 1.0
@@ -132,9 +132,10 @@ def shape_of(
         return unknown
     plane = [np.ones(len(rows)), dx[rows, columns], dy[rows, columns]]
     design = np.stack([model[rows, columns], *plane], axis=1)
-    projector = np.eye(len(rows)) - design @ np.linalg.pinv(design)
+    inverse = np.linalg.pinv(design)
+    projector = np.eye(len(rows)) - design @ inverse
     data = image[rows, columns]
-    amplitude = float(np.linalg.pinv(design)[0] @ data)
+    amplitude = float(inverse[0] @ data)
     left = projector @ data
     explained = amplitude**2 * float(np.sum((design[:, 0] - design[:, 0].mean()) ** 2))
     if not amplitude > 0 or explained == 0:
@@ -231,8 +232,9 @@ def prominence(sums: FloatArray, at: tuple[int, int], fwhm: float) -> float:
     """
     angle = np.pi * np.arange(12) / 12
     dx, dy = np.rint(BESIDE * fwhm * np.cos(angle)).astype(int), np.rint(BESIDE * fwhm * np.sin(angle)).astype(int)
-    padded = np.pad(sums, 1 + int(np.ceil(BESIDE * fwhm)), constant_values=np.nan)
-    x, y = (v + 1 + int(np.ceil(BESIDE * fwhm)) for v in at)
+    margin = 1 + int(np.ceil(BESIDE * fwhm))
+    padded = np.pad(sums, margin, constant_values=np.nan)
+    x, y = at[0] + margin, at[1] + margin
     both = 0.5 * (padded[y + dy, x + dx] + padded[y - dy, x - dx])
     return float(padded[y, x] - np.nanmax(both)) if np.isfinite(both).any() else float("nan")
 
@@ -286,7 +288,7 @@ def roll_difference(fluxes: tuple[RollFlux, ...]) -> float:
     worst = np.nan
     for a, b in combinations(fluxes, 2):
         ratio = np.array(abs(a.flux - b.flux) / np.hypot(a.error, b.error))
-        sigma = float(t_to_gaussian(ratio, np.array(max(min(a.elements, b.elements) - 1, 1))))
+        sigma = float(gaussian_significance(ratio, np.array(min(a.elements, b.elements))))
         worst = sigma if np.isnan(worst) else max(worst, sigma)
     return float(worst)
 

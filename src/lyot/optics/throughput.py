@@ -49,16 +49,23 @@ class ThroughputTable:
         return np.asarray(np.clip(value, 0.0, None) * edges)
 
 
-def throughput_table(c: Coronagraph, p: OpticsParams, *, step: float = 0.33) -> ThroughputTable:
+def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: float = 0.33) -> ThroughputTable:
     """Tabulate the throughput of a coronagraph for the perfect wavefront.
 
     Parameters
     ----------
-    c : Coronagraph
-    p : OpticsParams
+    coronagraph : Coronagraph
+    params : OpticsParams
+        Transmission and shear of the Lyot stop, and the spectral index; the wavefront is not used.
     step : float
         Grid spacing near the mask's features, in units of lambda/D; the time goes with its inverse square.
+
+    Returns
+    -------
+    ThroughputTable
+        Fraction of a source's light that is kept, by its offset from the mask's centre in arcsec.
     """
+    c, p = coronagraph, params
     if not 0.05 <= step <= 2.0:
         raise ConfigError(f"throughput: step must lie between 0.05 and 2 lambda/D, got {step}.")
     nodes = _nodes(c, step)

@@ -15,10 +15,10 @@ FloatArray = NDArray[np.float64]
 _SHARES = {"segments": 0.3, "low_order": 0.45, "mid_frequency": 0.25}  # of the variance
 _DRIFT_SHARES = {"segments": 0.4, "low_order": 0.55, "mid_frequency": 0.05}  # thermal: rigid segments and bending
 _MID_FREQUENCY_SLOPE = -2.5  # of the power spectrum
-SEGMENT_RADIUS = 0.66
-"""Of a segment, m: its tip and tilt are of unit amplitude at the edge."""
-
 _MID_FREQUENCY_BAND = (4.0, 40.0)  # cycles per pupil
+
+SEGMENT_RADIUS = 0.66
+"""Radius of a mirror segment, m: tip and tilt have unit amplitude there."""
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,7 @@ def injector_of(
         If the plan has no such truncation.
     """
     small = collapsed(plan)
-    wanted = plan.recommended if modes is None else modes
-    if wanted not in plan.truncations:
-        raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    wanted = _truncation(plan, modes)
     linear = plan.models is not None and plan.params.method != "nmf"
     return Injector(
         science=np.asarray(small.sequence.science, dtype=np.float64),
@@ -193,11 +191,17 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     return out
 
 
-def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
-    """The plan for one truncation alone, so that nothing is computed in vain."""
+def _truncation(plan: ReductionPlan, modes: int | None) -> int:
+    """The truncation that is asked for, by default the recommended one; it must be among those of the plan."""
     wanted = plan.recommended if modes is None else modes
     if wanted not in plan.truncations:
         raise InputError(f"modes: the reduction has {', '.join(map(str, plan.truncations))}, not {wanted}.")
+    return wanted
+
+
+def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
+    """The plan for one truncation alone, so that nothing is computed in vain."""
+    wanted = _truncation(plan, modes)
     params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
     return plan_reduction(plan.sequence, params)
 

@@ -22,7 +22,7 @@ from lyot.measure.detection import DetectionParams, detect_in_reduction
 from lyot.measure.noise import aperture_sums
 from lyot.optics.drift import drift_images
 from lyot.params import param
-from lyot.reduction.injector import injector_of, narrowed, off_axis_source
+from lyot.reduction.injector import injector_of, narrowed, off_axis_source, placed
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, ReductionResult, plan_reduction
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import radius_arcsec, subtracted_pixels, zone_edges
@@ -216,15 +216,11 @@ def star_changes(sequence: CoronagraphicSequence, coronagraph: Coronagraph, drif
         return None
     center = sequence.mask_center or tuple(float(v) for v in sequence.star.mean(axis=0))
     reach = int(np.ceil(REACH / min(sequence.pixel_scale)))
-    x0, y0 = round(center[0]) - reach, round(center[1]) - reach
-    box = drift_images(coronagraph.filter, (2 * reach + 1,) * 2, (center[0] - x0, center[1] - y0))
-    ny, nx = sequence.shape
-    rows, columns = np.arange(2 * reach + 1) + y0, np.arange(2 * reach + 1) + x0
-    ry, rx = (rows >= 0) & (rows < ny), (columns >= 0) & (columns < nx)
-    where = np.ix_(rows[ry], columns[rx])
-    star, changes = np.zeros((ny, nx)), np.zeros((len(box.changes), ny, nx))
-    star[where] = box.star[np.ix_(ry, rx)]
-    changes[:, where[0], where[1]] = box.changes[:, ry][:, :, rx]
+    middle = (round(center[0]), round(center[1]))
+    corner = (middle[0] - reach, middle[1] - reach)
+    box = drift_images(coronagraph.filter, (2 * reach + 1,) * 2, (center[0] - corner[0], center[1] - corner[1]))
+    star = placed(box.star, sequence.shape, middle)
+    changes = np.stack([placed(change, sequence.shape, middle) for change in box.changes])
     mean = mean_by_group(sequence.science, np.zeros(len(sequence.science), np.intp), 1)[0]
     near = (radius_arcsec(sequence) < 2.4) & np.isfinite(mean)
     design = np.stack([star[near], np.ones(int(near.sum()))], axis=1)

@@ -26,6 +26,9 @@ UNEVEN = 0.2
 MOSTLY = 0.5
 """An integration with this much more of its pixels flagged than is usual is left out."""
 
+CHI2_MEDIAN = 0.4549364
+"""Median of the square of a standard normal variable."""
+
 
 @dataclass(frozen=True)
 class IntegrationQuality:
@@ -186,7 +189,3 @@ def _from_neighbors(image: FloatArray, block: int) -> FloatArray:
     index = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     filled = squares[index[0], index[1]]
     return np.asarray(ndimage.median_filter(filled, block, mode="nearest") / CHI2_MEDIAN)
-
-
-CHI2_MEDIAN = 0.4549364
-"""Median of the square of a standard normal variable."""
