@@ -207,7 +207,12 @@ def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | Non
 
 
 def open_run(
-    out: str | Path | FinishedRun, *, modes: int | None = None, i2d: Path | None = None, tables: Path | None = None
+    out: str | Path | FinishedRun,
+    *,
+    modes: int | None = None,
+    i2d: Path | None = None,
+    target: str | None = None,
+    tables: Path | None = None,
 ) -> MeasuredRun:
     """Open a finished run for measurements.
 
@@ -219,6 +224,8 @@ def open_run(
         Truncation to measure; that of the main product by default.
     i2d : Path, optional
         Combined image that is measured, where the folder holds several; by default the one that was made last.
+    target : str, optional
+        Science target that is measured, where the folder holds several.
     tables : Path, optional
         Folder for tables and images; ``measure`` in the output folder by default.
 
@@ -233,7 +240,7 @@ def open_run(
     InputError
         If the image cannot be measured at all, or `modes` is no truncation of the reduction.
     """
-    finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d)
+    finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d, target=target)
     reduction, reason = None, cannot_repeat(finished.calints, finished.klip_parameters)
     if not reason:
         reduction = open_reduction(

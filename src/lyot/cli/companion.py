@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
 
 
 @options(
@@ -19,6 +19,7 @@ from lyot.cli.options import STAR, Group, Sections, options, refresh_report
 def companion(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     sections: Sections,
+    target: Annotated[str | None, TARGET] = None,
     guess: Annotated[
         list[str] | None,
         typer.Option(help="SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of the run."),
@@ -36,7 +37,7 @@ def companion(
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
-    run = open_run(out, modes=config.companion.modes)
+    run = open_run(out, target=target, modes=config.companion.modes)
     star = load_star(config.star, run.sequence.coronagraph)
     table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
     for row, terms in zip(table, budgets, strict=True):
