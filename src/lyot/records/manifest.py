@@ -94,6 +94,11 @@ class Record:
     association: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> str:
+        """Folder of the products below that of their kind, where a run has several targets; empty for none."""
+        return "/".join(Path(self.products[0].path).parts[1:-1]) if self.products else ""
+
 
 def versions() -> dict[str, str]:
     """Versions of lyot and of the packages it builds on."""

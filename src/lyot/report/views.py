@@ -17,10 +17,8 @@ def targets_of(records: Sequence[Record]) -> dict[str, str]:
     names = {r.name for r in records if r.kind == "stage3"}
     found = {}
     for record in records:
-        if record.kind == "measure" and record.name in names and record.products:
-            folder = "/".join(Path(record.products[0].path).parts[1:-1])
-            if folder:
-                found[record.name] = folder
+        if record.kind == "measure" and record.name in names and record.folder:
+            found[record.name] = record.folder
     return found
 
 
