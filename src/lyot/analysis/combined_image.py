@@ -21,9 +21,6 @@ from lyot.instrument import resolution
 from lyot.measure.detection import SOURCE, Detection
 from lyot.measure.noise import SignalToNoise
 
-DETECTIONS = "detections.ecsv"
-SNR_MAP = "snr_map.fits"
-
 
 @dataclass(frozen=True)
 class CombinedImage:

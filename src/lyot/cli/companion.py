@@ -33,6 +33,7 @@ def companion(
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.star_flux import load_star
+    from lyot.exposures.names import COMPANIONS
     from lyot.run.config import config_of_run
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
@@ -57,7 +58,7 @@ def companion(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
-    typer.echo(f"{run.tables / 'companions.ecsv'}")
+    typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)
 
 

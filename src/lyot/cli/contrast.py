@@ -28,6 +28,7 @@ def contrast(
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast
     from lyot.analysis.star_flux import load_star
+    from lyot.exposures.names import CONTRAST
     from lyot.measure.mass import MassGrid
     from lyot.run.config import config_of_run
 
@@ -43,7 +44,7 @@ def contrast(
         typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {limit}")
     if not isfinite(star.flux):
         typer.echo("For contrasts give the star's flux: --star-flux, --star-mag, --star-sed or --star-ta.")
-    typer.echo(f"{run.tables / 'contrast.ecsv'}")
+    typer.echo(f"{run.tables / CONTRAST}")
     refresh_report(out)
 
 

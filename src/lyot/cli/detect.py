@@ -53,7 +53,8 @@ def detect(
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
         )
     if maps or config.maps.completeness_flux is not None:
-        from lyot.analysis.maps import MATCHED_FILTER, measure_maps
+        from lyot.analysis.maps import measure_maps
+        from lyot.exposures.names import MATCHED_FILTER
 
         measure_maps(run, config.maps, sigma=config.maps.sigma, completeness_flux=config.maps.completeness_flux)
         typer.echo(f"{run.tables / MATCHED_FILTER}")

@@ -28,8 +28,9 @@ def disk(
 
     Writes measure/disk.ecsv and measure/disk_residual.fits.
     """
-    from lyot.analysis.disks import DISK, DiskOptions, measure_disk, read_disk
+    from lyot.analysis.disks import DiskOptions, measure_disk, read_disk
     from lyot.analysis.finished_run import open_run
+    from lyot.exposures.names import DISK
     from lyot.measure.disks import DiskParams
     from lyot.params import from_mapping
 

@@ -15,12 +15,13 @@ from astropy.io import fits
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.table import QTable
 
-from lyot.analysis.combined_image import DETECTIONS, CombinedImage, wcs_of
+from lyot.analysis.combined_image import CombinedImage, wcs_of
 from lyot.analysis.finished_run import FinishedRun, MeasuredRun, find_finished, open_run
-from lyot.analysis.measurements import COMPANIONS, CONTRAST, fit_run, measure_companions, measure_contrast
+from lyot.analysis.measurements import fit_run, measure_companions, measure_contrast
 from lyot.analysis.measurements import measure_detections as search
 from lyot.analysis.star_flux import load_star
 from lyot.errors import InputError
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.interface.quantities import Value, number
 from lyot.measure.detection import SOURCE

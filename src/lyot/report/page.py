@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import exposure_root
+from lyot.exposures.names import COMPANIONS, DETECTIONS, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
 from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
 from lyot.report import figures
 from lyot.report.measured import (
-    COMPANIONS,
     companion_rows,
     contrast_section,
     disk_section,
@@ -86,7 +85,7 @@ def _accepted(table: QTable) -> NDArray[np.bool_]:
 
 def _read_peaks(out: Path) -> QTable | None:
     """Sources and what was looked at besides."""
-    path = out / "measure" / "detections.ecsv"
+    path = out / "measure" / DETECTIONS
     if not path.is_file():
         return None
     table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")

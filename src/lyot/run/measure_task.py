@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lyot.exposures.names import DETECTIONS
 from lyot.params import from_mapping
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
     from lyot.run.task import Task
-
-DETECTIONS = "detections.ecsv"
-COMPANIONS = "companions.ecsv"
-CONTRAST = "contrast.ecsv"
 
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"

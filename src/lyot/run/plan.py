@@ -14,6 +14,7 @@ from lyot.exposures import associations
 from lyot.exposures.background_state import BackgroundStates, background_states
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.inputs import Inputs, read_inputs
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import missing_segments
 from lyot.instrument import modelled_coronagraph
@@ -26,11 +27,8 @@ from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.code_digest import source_digest
 from lyot.run.config import Config, parse_stages
 from lyot.run.measure_task import (
-    COMPANIONS,
     COMPANIONS_TASK,
-    CONTRAST,
     CONTRAST_TASK,
-    DETECTIONS,
     MAPS_TASK,
     with_paths,
     without_paths,
