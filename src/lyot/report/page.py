@@ -202,10 +202,9 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
     rows = []
     for a in assigned:
         e = a.exposure
-        role = f"{a.role.value}, roll {a.roll_number}" if a.roll_number else a.role.value
         size = f"{e.n_integrations} x {e.n_groups}"
         roll = None if e.roll is None else float(e.roll)
-        values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
+        values = (e.root, a.label, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
     lines = [*advice(assigned), *state_advice(assigned)]
