@@ -29,15 +29,13 @@ def contrast(
     from lyot.analysis.measurements import measure_contrast
     from lyot.analysis.star_flux import load_star
     from lyot.exposures.names import CONTRAST
-    from lyot.measure.mass import MassGrid
     from lyot.run.config import config_of_run
 
     config = config_of_run(out, sections)
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
     star = load_star(config.star, run.sequence.coronagraph)
-    grid = None if params.masses is None else MassGrid.read(params.masses, age=params.age)
-    table = measure_contrast(run, star, params, distance=config.star.distance, masses=grid)
+    table = measure_contrast(run, star, params, distance=config.star.distance, masses=params.mass_grid())
     typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast")
     for row in table:
         limit = f"{row['contrast_5sigma']:16.3g}" if isfinite(row["contrast_5sigma"]) else f"{'-':>16s}"

@@ -22,6 +22,8 @@ from lyot.version import __version__
 log = logging.getLogger(__name__)
 
 FILE_NAME = "manifest.jsonl"
+CONFIGURATION = "lyot.toml"
+"""File in the output folder with the configuration of the last run, every parameter that has a value."""
 SCHEMA = 1
 _CHUNK = 1 << 22
 _PACKAGES = ("jwst", "stcal", "stpipe", "stdatamodels", "numpy", "scipy", "numba", "crds")
