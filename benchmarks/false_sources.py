@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.combined_image import DETECTIONS, read_detections
+from lyot.analysis.combined_image import read_detections
+from lyot.exposures.names import DETECTIONS
 from lyot.run.config import load_config
 from lyot.run.execute import run
 from lyot.simulator.scene import Scene, with_changes

@@ -21,11 +21,11 @@ def folder(tmp_path):
 
 
 def test_that_of_the_image_else_the_last(folder):
-    assert measured._last_stage3(folder, None, None).name == "b"
-    assert measured._last_stage3(folder, folder / "stage3" / "a_i2d.fits", None).name == "a"
     manifest = Manifest(folder)
+    assert measured._last_stage3(manifest, None, None).name == "b"
+    assert measured._last_stage3(manifest, folder / "stage3" / "a_i2d.fits", None).name == "a"
     manifest.add(manifest.record("stage3/a"))  # done again
-    assert measured._last_stage3(folder, None, None).name == "a"
+    assert measured._last_stage3(Manifest(folder), None, None).name == "a"
 
 
 def test_an_association_that_is_gone(folder):

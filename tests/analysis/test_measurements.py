@@ -12,16 +12,11 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
-from lyot.analysis.disks import DISK, DISK_RESIDUAL, measure_disk
+from lyot.analysis.disks import measure_disk
 from lyot.analysis.finished_run import find_finished, open_run, read_truncations
-from lyot.analysis.maps import MATCHED_FILTER, STIM_MAP, measure_maps, measure_stim
+from lyot.analysis.maps import measure_maps, measure_stim
 from lyot.analysis.measured_sequence import OFFICIAL, cannot_repeat, open_reduction
 from lyot.analysis.measurements import (
-    BUDGET,
-    COMPANIONS,
-    CONTRAST,
-    CONTRAST_MAP,
-    RESIDUAL,
     detected,
     fit_run,
     known_sources,
@@ -32,6 +27,17 @@ from lyot.analysis.measurements import (
     write_no_companion,
 )
 from lyot.errors import InputError, MissingInputError, OutputError, ReductionError
+from lyot.exposures.names import (
+    COMPANIONS,
+    COMPANIONS_RESIDUAL,
+    CONTRAST,
+    CONTRAST_MAP,
+    DISK,
+    DISK_RESIDUAL,
+    ERROR_BUDGET,
+    MATCHED_FILTER,
+    STIM_MAP,
+)
 from lyot.instrument import coronagraph
 from lyot.measure.companion import CompanionParams
 from lyot.measure.contrast import ContrastParams
@@ -185,7 +191,7 @@ def test_the_error_budget_adds_up(companions):
         parts = np.hypot.reduce([getattr(t, name) for t in terms[:-1]])
         assert getattr(terms[-1], name) == pytest.approx(parts, rel=1e-9), name
     assert table["flux_err"][0] == pytest.approx(terms[-1].flux * table["flux"][0], rel=1e-9)
-    written = Table.read(run.tables / BUDGET, format="ascii.ecsv")
+    written = Table.read(run.tables / ERROR_BUDGET, format="ascii.ecsv")
     assert list(written["term"]) == [t.name for t in terms] and written["term"][-1] == "total"
     assert set(written["companion"]) == {1}
 
@@ -199,7 +205,7 @@ def test_the_star_s_position_is_in_the_budget(companions):
 
 def test_little_is_left_of_the_planet(companions):
     run, _, _ = companions
-    with fits.open(run.tables / RESIDUAL) as hdus:
+    with fits.open(run.tables / COMPANIONS_RESIDUAL) as hdus:
         residual, model = hdus["SCI"].data, hdus["MODEL"].data
         assert hdus["SCI"].header["BUNIT"] == "MJy/sr" and hdus[0].header["KLMODES"] == run.sequence.modes
     np.testing.assert_allclose(residual + model, run.sequence.injector.image, rtol=1e-5, atol=1e-4)  # float32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 from lyot.cli import build_app
 from lyot.cli.run import reduce_and_report
 from lyot.errors import ConfigError, InputError, MissingInputError
+from lyot.records.manifest import Manifest
 from lyot.report import write_report
 from lyot.report.measured import contrast_section, disk_section, maps_section, outdated_section, read_table
 from lyot.report.page import read_sources
@@ -173,6 +176,42 @@ def test_a_folder_without_a_run(tmp_path):
             invoke(command, tmp_path)
 
 
+# Several targets
+
+
+@pytest.fixture
+def two_targets(finished):
+    """The run as if another star, whose products are those of the first, had been reduced after it."""
+    manifest = Manifest(finished)
+    stage3, measured = (next(r for r in manifest.records if r.kind == kind) for kind in ("stage3", "measure"))
+    another = stage3.name.replace("_star_", "_other_")
+    manifest.add(replace(stage3, task=f"stage3/{another}", name=another))
+    tables = finished / "measure"
+    shutil.copytree(tables, tables / "other")
+    shutil.copytree(tables, tables / "star", ignore=shutil.ignore_patterns("other"))
+    for name, folder in ((stage3.name, "star"), (another, "other")):
+        products = [replace(p, path=f"measure/{folder}/{Path(p.path).name}") for p in measured.products]
+        manifest.add(replace(measured, task=f"measure/{name}", name=name, products=products))
+    return finished
+
+
+@pytest.mark.parametrize(("options", "measured"), [((), "other"), (("--target", "star"), "star")])
+def test_one_of_several_targets_is_measured(two_targets, options, measured):
+    before = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in ("star", "other")}
+    invoke("detect", two_targets, "--threshold", "10000", *options)
+    after = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in before}
+    assert [name for name in before if after[name] != before[name]] == [measured]
+    assert "No source above the threshold" in (two_targets / "report" / measured / "index.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["companion", "contrast", "detect", "disk"])
+def test_a_target_that_is_not_there_is_refused(finished, tmp_path, command):
+    write_ring(tmp_path / "ring.fits")
+    more = [tmp_path / "ring.fits"] if command == "disk" else []
+    with pytest.raises(MissingInputError, match="no reduction of HD-9"):
+        invoke(command, finished, *more, "--target", "HD-9")
+
+
 # The run and its report
 
 
@@ -207,7 +246,7 @@ def test_what_was_measured_on_an_earlier_reduction_is_named_and_not_shown(finish
     table = Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")
     table.meta["reduction"] = "another"
     table.write(finished / "measure" / "contrast.ecsv", format="ascii.ecsv", overwrite=True)
-    assert contrast_section(finished) is None and read_table(finished, Path("measure/contrast.ecsv")) is None
+    assert contrast_section(finished) is None and read_table(finished, "contrast.ecsv") is None
     assert "contrast.ecsv" in outdated_section(finished).text
     page = write_report(finished).read_text()
     assert "Measured before" in headings(page) and "Contrast" not in headings(page)

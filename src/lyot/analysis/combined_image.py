@@ -21,9 +21,6 @@ from lyot.instrument import resolution
 from lyot.measure.detection import SOURCE, Detection
 from lyot.measure.noise import SignalToNoise
 
-DETECTIONS = "detections.ecsv"
-SNR_MAP = "snr_map.fits"
-
 
 @dataclass(frozen=True)
 class CombinedImage:
@@ -173,9 +170,14 @@ def shape_model(reduction: bool) -> str:
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
     """Sources of a table of detections; with `all_peaks` also what was rejected or is extended."""
     table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
-    if all_peaks or "status" not in table.colnames:
-        return table
-    return table[np.asarray(table["status"]).astype(str) == SOURCE]
+    return table if all_peaks else table[is_source(table)]
+
+
+def is_source(table: Table) -> NDArray[np.bool_]:
+    """Rows of a table of detections that are sources, (n,) bool; all in tables of earlier versions."""
+    if "status" not in table.colnames:
+        return np.ones(len(table), dtype=bool)
+    return np.asarray(np.asarray(table["status"]).astype(str) == SOURCE)
 
 
 def coverage_of(data: NDArray[np.float64], rolls: Sequence[Path]) -> NDArray[np.int64]:

@@ -15,11 +15,9 @@ from lyot.analysis.combined_image import wcs_of
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.analysis.tables import provenance, write_images, write_table
 from lyot.errors import ConfigError, InputError, MissingInputError
+from lyot.exposures.names import DISK, DISK_RESIDUAL
 from lyot.measure.disks import DiskFit, DiskModel, DiskParams, fit_disk
 from lyot.params import param
-
-DISK = "disk.ecsv"
-DISK_RESIDUAL = "disk_residual.fits"
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,16 @@ class MeasuredRun:
         return self.reduction
 
 
-def _last_stage3(out: Path, i2d: Path | None, target: str | None) -> Record:
-    """The record of stage 3 that made a combined image, or that of a target, or else of the one that was done last."""
+def _manifest(out: Path) -> Manifest:
+    """The record of the run in an output folder."""
     if not (out / FILE_NAME).is_file():
         raise MissingInputError(f"{out}: no {FILE_NAME}; expected the output folder of lyot run.")
-    records = [r for r in Manifest(out).records if r.kind == "stage3"]
+    return Manifest(out)
+
+
+def _last_stage3(manifest: Manifest, i2d: Path | None, target: str | None) -> Record:
+    """The record of stage 3 that made a combined image, or that of a target, or else of the one that was done last."""
+    out, records = manifest.out, [r for r in manifest.records if r.kind == "stage3"]
     if not records:
         raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with --stages up to 3 first.")
     if i2d is not None:
@@ -145,19 +150,14 @@ def _association(out: Path, record: Record) -> list[dict[str, str]]:
     return members
 
 
-def _tables_folder(out: Path, record: Record) -> str:
+def _tables_folder(manifest: Manifest, record: Record) -> str:
     """Folder below ``measure`` that the sources found in an image were written to."""
-    measured = next((r for r in Manifest(out).records if (r.kind, r.name) == ("measure", record.name)), None)
-    if measured is None or not measured.products:
-        return ""
-    return "/".join(Path(measured.products[0].path).parts[1:-1])
+    measured = next((r for r in manifest.records if (r.kind, r.name) == ("measure", record.name)), None)
+    return "" if measured is None else measured.folder
 
 
 def _product(out: Path, record: Record, suffix: str) -> Path | None:
-    found = [
-        out / p.path for p in record.products if p.path.endswith(f"_{suffix}.fits") and not ROLL_IMAGE.search(p.path)
-    ]
-    return found[0] if found else None
+    return next((out / p.path for p in record.products if is_product(p.path, suffix)), None)
 
 
 def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | None = None) -> FinishedRun:
@@ -183,7 +183,8 @@ def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | Non
         If stage 3 has not been run there, or its inputs or its image are gone.
     """
     out = Path(out)
-    record = _last_stage3(out, i2d, target)
+    manifest = _manifest(out)
+    record = _last_stage3(manifest, i2d, target)
     members = _association(out, record)
     science = tuple(dict.fromkeys(_subtracted(out, record, m["expname"]) for m in members if m["exptype"] == "science"))
     combined = _product(out, record, "i2d")
@@ -202,12 +203,17 @@ def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | Non
         klcube=_product(out, record, "klcube"),
         rolls=tuple(sorted(p for p in products if ROLL_IMAGE.search(p.name))),
         refined=_product(out, record, "refined"),
-        folder=_tables_folder(out, record),
+        folder=_tables_folder(manifest, record),
     )
 
 
 def open_run(
-    out: str | Path | FinishedRun, *, modes: int | None = None, i2d: Path | None = None, tables: Path | None = None
+    out: str | Path | FinishedRun,
+    *,
+    modes: int | None = None,
+    i2d: Path | None = None,
+    target: str | None = None,
+    tables: Path | None = None,
 ) -> MeasuredRun:
     """Open a finished run for measurements.
 
@@ -219,6 +225,8 @@ def open_run(
         Truncation to measure; that of the main product by default.
     i2d : Path, optional
         Combined image that is measured, where the folder holds several; by default the one that was made last.
+    target : str, optional
+        Science target that is measured, where the folder holds several.
     tables : Path, optional
         Folder for tables and images; ``measure`` in the output folder by default.
 
@@ -233,7 +241,7 @@ def open_run(
     InputError
         If the image cannot be measured at all, or `modes` is no truncation of the reduction.
     """
-    finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d)
+    finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d, target=target)
     reduction, reason = None, cannot_repeat(finished.calints, finished.klip_parameters)
     if not reason:
         reduction = open_reduction(

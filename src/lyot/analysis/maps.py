@@ -12,15 +12,13 @@ from lyot import geometry
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.analysis.tables import write_images
 from lyot.errors import ReductionError
+from lyot.exposures.names import MATCHED_FILTER, STIM_MAP
 from lyot.measure.matched_filter import MatchedFilter, MatchedFilterParams, matched_filter_of_sources, source_images
 from lyot.measure.stim import StimMap, stim_map
 from lyot.steps.sequence_io import frames_of, geometry_of, open_exposure
 from lyot.subtract.combine import NorthUpGrid, resampler
 
 log = logging.getLogger(__name__)
-
-MATCHED_FILTER = "matched_filter.fits"
-STIM_MAP = "stim_map.fits"
 
 
 def measure_maps(

@@ -12,8 +12,6 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from lyot.analysis.combined_image import (
-    DETECTIONS,
-    SNR_MAP,
     detection_table,
     read_detections,
     shape_model,
@@ -31,6 +29,15 @@ from lyot.analysis.tables import (
     write_table,
 )
 from lyot.errors import InputError
+from lyot.exposures.names import (
+    COMPANIONS,
+    COMPANIONS_RESIDUAL,
+    CONTRAST,
+    CONTRAST_MAP,
+    DETECTIONS,
+    ERROR_BUDGET,
+    SNR_MAP,
+)
 from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
@@ -43,12 +50,6 @@ from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
 from lyot.records.freshness import is_current
 
 log = logging.getLogger(__name__)
-
-CONTRAST = "contrast.ecsv"
-CONTRAST_MAP = "contrast_map.fits"
-COMPANIONS = "companions.ecsv"
-RESIDUAL = "companions_residual.fits"
-BUDGET = "error_budget.ecsv"
 
 
 def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], str]:
@@ -233,7 +234,7 @@ def measure_companions(
     *,
     systematics: SystematicParams | None = None,
 ) -> tuple[Table, tuple[tuple[ErrorTerm, ...], ...]]:
-    """Fit companions; writes `COMPANIONS`, `BUDGET` and `RESIDUAL`.
+    """Fit companions; writes `COMPANIONS`, `ERROR_BUDGET` and `COMPANIONS_RESIDUAL`.
 
     Parameters
     ----------
@@ -255,9 +256,9 @@ def measure_companions(
     write_table(fit.table, run.tables / COMPANIONS)
     budget = budget_table(fit.budgets)
     budget.meta.update(provenance(run))
-    write_table(budget, run.tables / BUDGET)
+    write_table(budget, run.tables / ERROR_BUDGET)
     model = np.sum([c.model for c in fit.companions], axis=0)
-    write_images(run, run.tables / RESIDUAL, {"SCI": run.sequence.injector.image - model, "MODEL": model},
+    write_images(run, run.tables / COMPANIONS_RESIDUAL, {"SCI": run.sequence.injector.image - model, "MODEL": model},
                  {"SCI": "MJy/sr", "MODEL": "MJy/sr"})  # fmt: skip
     return fit.table, fit.budgets
 

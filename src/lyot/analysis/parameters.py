@@ -10,6 +10,7 @@ from typing import Any
 from lyot.errors import ConfigError
 from lyot.measure.companion import CompanionParams
 from lyot.measure.contrast import ContrastParams
+from lyot.measure.mass import MassGrid
 from lyot.measure.matched_filter import MatchedFilterParams
 from lyot.params import param
 
@@ -22,6 +23,15 @@ class ContrastSection(ContrastParams):
     modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
     masses: str | None = param(None, help="evolution models: columns age [Myr], mass [MJup], absolute magnitude")
     age: float | None = param(None, help="age of the star", unit="Myr", min=0.0)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are read."""
+        return (Path(self.masses),) if self.masses else ()
+
+    def mass_grid(self) -> MassGrid | None:
+        """The evolution models at the age of the star; None where none are given."""
+        return None if self.masses is None else MassGrid.read(self.masses, age=self.age)
 
 
 @dataclass(frozen=True)

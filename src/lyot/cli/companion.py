@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
 
 
 @options(
@@ -19,6 +19,7 @@ from lyot.cli.options import STAR, Group, Sections, options, refresh_report
 def companion(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     sections: Sections,
+    target: Annotated[str | None, TARGET] = None,
     guess: Annotated[
         list[str] | None,
         typer.Option(help="SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of the run."),
@@ -32,11 +33,12 @@ def companion(
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.star_flux import load_star
+    from lyot.exposures.names import COMPANIONS
     from lyot.run.config import config_of_run
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
-    run = open_run(out, modes=config.companion.modes)
+    run = open_run(out, target=target, modes=config.companion.modes)
     star = load_star(config.star, run.sequence.coronagraph)
     table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
     for row, terms in zip(table, budgets, strict=True):
@@ -56,7 +58,7 @@ def companion(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
-    typer.echo(f"{run.tables / 'companions.ecsv'}")
+    typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)
 
 

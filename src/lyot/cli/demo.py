@@ -37,8 +37,9 @@ def nearest_source(result: RunResult, companion: dict[str, Any]) -> tuple[Any, f
     import numpy as np
 
     from lyot.analysis.combined_image import read_detections
+    from lyot.exposures.names import DETECTIONS
 
-    paths = result.products("measure", "detections.ecsv")
+    paths = result.products("measure", DETECTIONS)
     table = read_detections(paths[0]) if paths else None
     if table is None or not len(table):
         return None

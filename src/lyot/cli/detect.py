@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
 
 
 @options(
@@ -19,6 +19,7 @@ from lyot.cli.options import Group, Sections, options, refresh_report
 def detect(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     sections: Sections,
+    target: Annotated[str | None, TARGET] = None,
     all_truncations: Annotated[
         bool, typer.Option("--all-truncations", help="Search the images of all truncations and merge.")
     ] = False,
@@ -36,7 +37,7 @@ def detect(
     from lyot.run.config import config_of_run
 
     config = config_of_run(out, sections)
-    run = open_run(out, modes=config.maps.modes)
+    run = open_run(out, target=target, modes=config.maps.modes)
     found = measure_detections(run, config.measure, all_truncations=all_truncations)
     if not any(d.accepted for d in found):
         typer.echo("no source above the threshold")
@@ -52,7 +53,8 @@ def detect(
             f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
         )
     if maps or config.maps.completeness_flux is not None:
-        from lyot.analysis.maps import MATCHED_FILTER, measure_maps
+        from lyot.analysis.maps import measure_maps
+        from lyot.exposures.names import MATCHED_FILTER
 
         measure_maps(run, config.maps, sigma=config.maps.sigma, completeness_flux=config.maps.completeness_flux)
         typer.echo(f"{run.tables / MATCHED_FILTER}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
 
 
 @options(
@@ -19,6 +19,7 @@ def disk(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     model: Annotated[Path, typer.Argument(help="Image of the disk (FITS): Jy per pixel, or a surface brightness.")],
     sections: Sections,
+    target: Annotated[str | None, TARGET] = None,
     modes: Annotated[
         int | None, typer.Option(help="Number of KL modes to measure; by default those of the main product.", min=1)
     ] = None,
@@ -27,14 +28,15 @@ def disk(
 
     Writes measure/disk.ecsv and measure/disk_residual.fits.
     """
-    from lyot.analysis.disks import DISK, DiskOptions, measure_disk, read_disk
+    from lyot.analysis.disks import DiskOptions, measure_disk, read_disk
     from lyot.analysis.finished_run import open_run
+    from lyot.exposures.names import DISK
     from lyot.measure.disks import DiskParams
     from lyot.params import from_mapping
 
     params = from_mapping(DiskParams, sections["fit"], where="lyot disk: ")
     image = read_disk(model, from_mapping(DiskOptions, sections["model"], where="lyot disk: "))
-    run = open_run(out, modes=modes)
+    run = open_run(out, target=target, modes=modes)
     fit = measure_disk(run, image, params)
     flux = 1e6 * float(image.image.sum())
     typer.echo(

@@ -41,10 +41,9 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
     table.add_column("state", no_wrap=True)
     for assigned, file in rows:
         e = assigned.exposure
-        role = f"{assigned.role}, roll {assigned.roll_number}" if assigned.roll_number else str(assigned.role)
         state = "not asked for" if file.name in skipped else "to fetch" if file.name in lacking else "there"
         table.add_row(
-            role, file.name, e.target, e.filter, "" if e.roll is None else f"{e.roll:.2f}",
+            assigned.label, file.name, e.target, e.filter, "" if e.roll is None else f"{e.roll:.2f}",
             f"{e.n_integrations} x {e.n_groups}", _size(file.size) if file.size else "unknown",
             "public" if file.public else "exclusive", state,
         )  # fmt: skip

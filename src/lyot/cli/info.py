@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from lyot.exposures.roles import Assigned
 
 
-def _role_text(item: Assigned) -> str:
-    return f"{item.role}, roll {item.roll_number}" if item.roll_number else str(item.role)
-
-
 def exposure_table(assigned: Sequence[Assigned]) -> Table:
     """Table of exposures with their roles, for the terminal."""
     from rich.table import Table
@@ -32,7 +28,7 @@ def exposure_table(assigned: Sequence[Assigned]) -> Table:
     for item in assigned:
         e = item.exposure
         table.add_row(
-            _role_text(item), e.root, "" if e.is_acquisition else e.stage, e.target, e.filter, e.observation,
+            item.label, e.root, "" if e.is_acquisition else e.stage, e.target, e.filter, e.observation,
             f"{e.dither}/{e.n_dithers}" if e.n_dithers > 1 else "",
             "" if e.roll is None else f"{e.roll:.3f}",
             f"{e.n_integrations} x {e.n_groups}", f"{e.integration_time * e.n_integrations:.0f}",
@@ -70,10 +66,11 @@ def info(
     found = look_at(paths, roles=roles_section(role))
     if found.exposures:
         show(sort_roles(found.exposures), passed_over=found.left_out)
-    for failure in found.failures[1:]:
+    failures = list(found.failures.values())
+    for failure in failures[1:]:
         typer.echo(f"Error: {failure}", err=True)
-    if found.failures:
-        raise found.failures[0]
+    if failures:
+        raise failures[0]
 
 
 COMMANDS = {"info": info}

@@ -149,6 +149,13 @@ ROLE = typer.Option(
 )
 """Roles given by hand, in every command that reads exposures."""
 
+TARGET = typer.Option(
+    "--target",
+    metavar="STAR",
+    help="Science target to measure, where the run has several; by default the one that was reduced last.",
+)
+"""The science target, in every command that measures a finished run."""
+
 STAR = Group(
     "star", "lyot.analysis.star_flux:StarSection", prefix="star-",
     aliases={"magnitude": ("--star-mag",), "acquisition": ("--star-ta",), "jy_per_unit": ("--star-ta-jy",),

@@ -34,8 +34,9 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 
 def _show_detections(result: RunResult) -> None:
     from lyot.analysis.combined_image import read_detections
+    from lyot.exposures.names import DETECTIONS
 
-    paths = result.products("measure", "detections.ecsv")
+    paths = result.products("measure", DETECTIONS)
     for path in paths:
         table = read_detections(path, all_peaks=True)
         star = f"{path.parent.name}: " if len(paths) > 1 else ""

@@ -61,8 +61,6 @@ class Exposure:
         PATT_NUM and NUMDTHPT; 1 where absent.
     sky : (ra, dec) or None
         Target position, degrees.
-    background_done : bool
-        The file says that its background was subtracted (S_BKDSUB = COMPLETE).
     size : int
         File size, bytes; 0 where unknown.
     segment, n_segments : int
@@ -103,7 +101,6 @@ class Exposure:
     dither: int = 1
     n_dithers: int = 1
     sky: tuple[float, float] | None = None
-    background_done: bool = False
     size: int = 0
     segment: int = 0
     n_segments: int = 1
@@ -122,6 +119,11 @@ class Exposure:
     def visit(self) -> str:
         """Program, observation and visit, as at the beginning of the file names."""
         return self.root[:13]
+
+    @property
+    def background_done(self) -> bool:
+        """The file says that its background was subtracted (S_BKDSUB = COMPLETE)."""
+        return self.background_keyword == "COMPLETE"
 
     @property
     def is_acquisition(self) -> bool:

@@ -25,14 +25,14 @@ class Inputs:
         One sentence for each file that was passed over.
     roles : mapping of str to str
         Roles that associations and the user gave, by name or pattern; the user's last.
-    failures : tuple of InputError
-        Of files that ought to be usable and are not; none of `read_inputs`.
+    failures : mapping of Path to InputError
+        Files that ought to be usable and are not, and why; none of `read_inputs`.
     """
 
     exposures: tuple[Exposure, ...]
     left_out: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
-    failures: tuple[InputError, ...] = ()
+    failures: Mapping[Path, InputError] = field(default_factory=dict)
 
 
 def look_at(
@@ -46,18 +46,18 @@ def look_at(
     given = [Path(item).absolute() for item in inputs]
     named = set(expand_paths(path for path in given if not path.is_dir()))
     exposures: list[Exposure] = []
-    failures: list[InputError] = []
+    failures: dict[Path, InputError] = {}
     passed_over = [f"passed over: {line}" for path in given if path.is_dir() for line in averaged_files(path)]
     for path in expand_paths(given):
         try:
             exposures.append(read_exposure(path))
         except NotCoronagraphicError as error:
             if path in named:
-                failures.append(error)
+                failures[path] = error
             else:
                 passed_over.append(f"passed over: {error}")
         except InputError as error:
-            failures.append(error)
+            failures[path] = error
     if not exposures and not failures:
         raise InputError(f"no exposure can be used; {passed_over[0]}")
     members = _members(given)
@@ -66,7 +66,7 @@ def look_at(
     if chosen:
         chosen = with_given_roles(chosen, roles or {})
     told = {e.root: members[e.path] for e in chosen if e.path in members}
-    return Inputs(tuple(chosen), tuple(passed_over), {**told, **(roles or {})}, tuple(failures))
+    return Inputs(tuple(chosen), tuple(passed_over), {**told, **(roles or {})}, failures)
 
 
 def read_inputs(
@@ -91,11 +91,11 @@ def read_inputs(
     """
     inputs = list(inputs)
     found = look_at(inputs, preference=preference, roles=roles)
-    named = {str(path) for path in expand_paths(p for p in map(Path, inputs) if not p.is_dir())}
-    for failure in found.failures:
-        if not found.exposures or any(str(failure).startswith(f"{path}:") for path in named):
+    named = set(expand_paths(p for p in map(Path, inputs) if not p.is_dir()))
+    for path, failure in found.failures.items():
+        if not found.exposures or path in named:
             raise failure
-    left_out = tuple(f"left out: {failure}" for failure in found.failures)
+    left_out = tuple(f"left out: {failure}" for failure in found.failures.values())
     return Inputs(found.exposures, (*found.left_out, *left_out), found.roles)
 
 

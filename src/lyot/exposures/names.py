@@ -37,6 +37,19 @@ ROLL_IMAGE = re.compile(r"_roll\d+_i2d\.fits$")
 NORTH_UP = ("i2d", "klcube", "refined")
 """Suffixes of the products of stage 3 that have north up."""
 
+DETECTIONS = "detections.ecsv"
+SNR_MAP = "snr_map.fits"
+CONTRAST = "contrast.ecsv"
+CONTRAST_MAP = "contrast_map.fits"
+COMPANIONS = "companions.ecsv"
+COMPANIONS_RESIDUAL = "companions_residual.fits"
+ERROR_BUDGET = "error_budget.ecsv"
+DISK = "disk.ecsv"
+DISK_RESIDUAL = "disk_residual.fits"
+MATCHED_FILTER = "matched_filter.fits"
+STIM_MAP = "stim_map.fits"
+"""What is measured in a finished run: files in the folder ``measure``, or below it in that of a target."""
+
 
 def exposure_root(path: Path) -> str:
     """File name without ``.fits`` and without the product suffix (``_uncal``, ``_rateints``, ...)."""

@@ -149,7 +149,6 @@ def _placed_exposure(path: Path, header: Any, science: Any) -> Exposure:
         dither=int(_number(header, "PATT_NUM", 1)),
         n_dithers=int(_number(header, "NUMDTHPT", 1)),
         sky=_sky(header),
-        background_done=header.get("S_BKDSUB") == "COMPLETE",
         size=path.stat().st_size,
         segment=segment,
         n_segments=n_segments,

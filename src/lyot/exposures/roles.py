@@ -70,6 +70,11 @@ class Assigned:
     borrowed: bool = False
     proposal: str = ""
 
+    @property
+    def label(self) -> str:
+        """The role as it is shown, with the number of the roll: ``science, roll 1``."""
+        return f"{self.role}, roll {self.roll_number}" if self.roll_number else str(self.role)
+
 
 def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> float:
     """Angle between two sky positions, degrees; infinite where one is unknown."""

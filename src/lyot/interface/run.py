@@ -15,16 +15,15 @@ from astropy.io import fits
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.table import QTable
 
-from lyot.analysis.combined_image import DETECTIONS, CombinedImage, wcs_of
+from lyot.analysis.combined_image import CombinedImage, is_source, wcs_of
 from lyot.analysis.finished_run import FinishedRun, MeasuredRun, find_finished, open_run
-from lyot.analysis.measurements import COMPANIONS, CONTRAST, fit_run, measure_companions, measure_contrast
+from lyot.analysis.measurements import fit_run, measure_companions, measure_contrast, search_sources
 from lyot.analysis.measurements import measure_detections as search
 from lyot.analysis.star_flux import load_star
 from lyot.errors import InputError
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.interface.quantities import Value, number
-from lyot.measure.detection import SOURCE
-from lyot.measure.mass import MassGrid
 from lyot.records.freshness import is_current
 from lyot.run.config import Config, config_of_run, load_config
 
@@ -227,7 +226,7 @@ class Run:
         if found is None:
             search(self._opened, self._config.measure)
             found = self._read(DETECTIONS)
-        return QTable() if found is None else _sources(found)
+        return QTable() if found is None else found[is_source(found)]
 
     @cached_property
     def companions(self) -> QTable:
@@ -250,11 +249,9 @@ class Run:
         if found is not None:
             return found
         config = self._config
-        grid = (
-            None if config.contrast.masses is None else MassGrid.read(config.contrast.masses, age=config.contrast.age)
-        )
+        masses = config.contrast.mass_grid()
         table = measure_contrast(
-            self._opened, self._star(), config.contrast, distance=config.star.distance, masses=grid
+            self._opened, self._star(), config.contrast, distance=config.star.distance, masses=masses
         )  # fmt: skip
         return QTable(table)
 
@@ -305,11 +302,8 @@ class Run:
         """
         guess = (number(separation, u.arcsec, "separation"), number(position_angle, u.deg, "position_angle"))
         config = self._config
-        fitted = fit_run(self._measured(), [guess], self._star(), config.companion, systematics=config.systematics)
+        fitted = fit_run(self._opened, [guess], self._star(), config.companion, systematics=config.systematics)
         return QTable(fitted.table)
-
-    def _measured(self) -> MeasuredRun:
-        return self._opened
 
     def plot_image(self, ax: Axes | None = None, *, radius: Value | None = None) -> Axes:
         """Draw the image with star and detections; offsets in arcsec from the star.
@@ -441,9 +435,8 @@ class InjectedRun(Run):
     @cached_property
     def detections(self) -> QTable:
         """Sources found with the injected ones in the image; nothing is written."""
-        from lyot.analysis.measurements import search_sources
-
-        return _sources(QTable(search_sources(self._opened, self._config.measure).table))
+        table = QTable(search_sources(self._opened, self._config.measure).table)
+        return table[is_source(table)]
 
     @cached_property
     def companions(self) -> QTable:
@@ -457,11 +450,6 @@ class InjectedRun(Run):
     def contrast(self) -> QTable:
         """Detection limits of the run without the injected sources."""
         return self._base.contrast
-
-
-def _sources(table: QTable) -> QTable:
-    """The sources of a table of peaks, without those that were rejected or are extended."""
-    return table if "status" not in table.colnames else table[np.asarray(table["status"]).astype(str) == SOURCE]
 
 
 def _axes(ax: Axes | None) -> Axes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from astropy.io import fits
 from astropy.table import Table
 
+from lyot.exposures import names
 from lyot.records.manifest import FILE_NAME, Manifest
 
 META = "reduction"
@@ -18,8 +19,8 @@ KEYWORD = "REDUCTN"
 LENGTH = 16
 """Digits of the key that are written."""
 MEASURED = (
-    "contrast.ecsv", "contrast_map.fits", "companions.ecsv", "error_budget.ecsv", "disk.ecsv", "disk_residual.fits",
-    "matched_filter.fits", "stim_map.fits",
+    names.CONTRAST, names.CONTRAST_MAP, names.COMPANIONS, names.ERROR_BUDGET, names.DISK, names.DISK_RESIDUAL,
+    names.MATCHED_FILTER, names.STIM_MAP,
 )  # fmt: skip
 """What commands measure in a finished run; detections and the S/N map are made again with each reduction."""
 

@@ -22,6 +22,8 @@ from lyot.version import __version__
 log = logging.getLogger(__name__)
 
 FILE_NAME = "manifest.jsonl"
+CONFIGURATION = "lyot.toml"
+"""File in the output folder with the configuration of the last run, every parameter that has a value."""
 SCHEMA = 1
 _CHUNK = 1 << 22
 _PACKAGES = ("jwst", "stcal", "stpipe", "stdatamodels", "numpy", "scipy", "numba", "crds")
@@ -93,6 +95,11 @@ class Record:
     schema: int = SCHEMA
     association: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Folder of the products below that of their kind, where a run has several targets; empty for none."""
+        return "/".join(Path(self.products[0].path).parts[1:-1]) if self.products else ""
 
 
 def versions() -> dict[str, str]:

@@ -11,22 +11,16 @@ from astropy.table import Table as AstroTable
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from lyot.exposures.names import COMPANIONS, CONTRAST, CONTRAST_MAP, DISK_RESIDUAL, MATCHED_FILTER, STIM_MAP
 from lyot.records.freshness import is_current, outdated
 from lyot.report import figures
 from lyot.report.products import view_of
 from lyot.report.sections import Picture, Section, grid, render
 
-CONTRAST = Path("measure") / "contrast.ecsv"
-COMPANIONS = Path("measure") / "companions.ecsv"
-MATCHED_FILTER = Path("measure") / "matched_filter.fits"
-STIM_MAP = Path("measure") / "stim_map.fits"
-CONTRAST_MAP = Path("measure") / "contrast_map.fits"
-DISK_RESIDUAL = Path("measure") / "disk_residual.fits"
 
-
-def read_table(out: Path, name: Path) -> AstroTable | None:
-    """Read an ECSV table of a run's folder; None if it is not there, empty, or of an earlier reduction."""
-    path = out / name
+def read_table(out: Path, name: str) -> AstroTable | None:
+    """Read a table that was measured in a run; None if it is not there, empty, or of an earlier reduction."""
+    path = out / "measure" / name
     if not path.is_file() or not is_current(path, out):
         return None
     table = AstroTable.read(path, format="ascii.ecsv", encoding="utf-8")
@@ -128,7 +122,7 @@ def contrast_section(out: Path) -> Section | None:
 class _Layer:
     """One extension of a file of maps, as it is shown."""
 
-    path: Path
+    file: str
     name: str
     title: str
     label: str
@@ -161,7 +155,7 @@ def maps_section(out: Path) -> Section | None:
 
 
 def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str, object]] | None:
-    path = out / layer.path
+    path = out / "measure" / layer.file
     if not path.is_file() or not is_current(path, out):
         return None
     with fits.open(path) as hdus:
@@ -170,7 +164,7 @@ def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str
         image = np.asarray(hdus[layer.name].data, dtype=float) * layer.scale
         header = {**dict(hdus[0].header), **dict(hdus[layer.name].header)}
     threshold = header.get("THRESH")
-    if layer.path == STIM_MAP and isinstance(threshold, float) and threshold > 0:
+    if layer.file == STIM_MAP and isinstance(threshold, float) and threshold > 0:
         image = image / threshold
     if layer.logarithm:
         positive = np.isfinite(image) & (image > 0)
@@ -208,7 +202,7 @@ def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
 
 def disk_section(out: Path) -> Section | None:
     """The disk that was fitted: image, model, and what is left."""
-    path = out / DISK_RESIDUAL
+    path = out / "measure" / DISK_RESIDUAL
     if not path.is_file() or not is_current(path, out):
         return None
     with fits.open(path) as hdus:

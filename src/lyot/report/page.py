@@ -14,18 +14,17 @@ from typing import Any
 import jinja2
 import numpy as np
 from astropy.table import QTable
-from numpy.typing import NDArray
 
+from lyot.analysis.combined_image import is_source
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import exposure_root
+from lyot.exposures.names import COMPANIONS, DETECTIONS, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
-from lyot.records.manifest import FILE_NAME, Manifest, Record, write_text
+from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record, write_text
 from lyot.report import figures
 from lyot.report.measured import (
-    COMPANIONS,
     companion_rows,
     contrast_section,
     disk_section,
@@ -74,19 +73,12 @@ def cell(value: Any, digits: int = 3) -> Cell:
 def read_sources(out: Path) -> QTable | None:
     """Sources of a run, highest S/N first; None if they were not searched for."""
     table = _read_peaks(out)
-    return None if table is None else table[_accepted(table)]
-
-
-def _accepted(table: QTable) -> NDArray[np.bool_]:
-    """Rows that are sources; all in tables of earlier versions, which list nothing else."""
-    if "status" not in table.colnames:
-        return np.ones(len(table), bool)
-    return np.asarray([str(v) == "source" for v in table["status"]], dtype=bool)
+    return None if table is None else table[is_source(table)]
 
 
 def _read_peaks(out: Path) -> QTable | None:
     """Sources and what was looked at besides."""
-    path = out / "measure" / "detections.ecsv"
+    path = out / "measure" / DETECTIONS
     if not path.is_file():
         return None
     table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")
@@ -129,7 +121,7 @@ def rejected_table(out: Path) -> Table | None:
     peaks = _read_peaks(out)
     if peaks is None:
         return None
-    table = peaks[~_accepted(peaks)]
+    table = peaks[~is_source(peaks)]
     if not len(table):
         return None
     values = zip(_values(table, "separation", "arcsec"), _values(table, "position_angle", "deg"), strict=True)
@@ -204,10 +196,9 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
     rows = []
     for a in assigned:
         e = a.exposure
-        role = f"{a.role.value}, roll {a.roll_number}" if a.roll_number else a.role.value
         size = f"{e.n_integrations} x {e.n_groups}"
         roll = None if e.roll is None else float(e.roll)
-        values = (e.root, role, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
+        values = (e.root, a.label, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
     lines = [*advice(assigned), *state_advice(assigned)]
@@ -361,7 +352,7 @@ def _page(out: Path) -> str:
     measured = (contrast_section(out), disk_section(out), maps_section(out), outdated_section(out))
     sections[1:1] = [s for s in measured if s is not None]
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
-    config = out / "lyot.toml"
+    config = out / CONFIGURATION
     return _template().render(
         title=title,
         subtitle=subtitle,
@@ -412,7 +403,7 @@ def _assigned(out: Path, records: Sequence[Record]) -> list[Assigned]:
 def _given_roles(out: Path) -> dict[str, str]:
     """Roles that were given by hand, and those that the exposures have in stage 3."""
     roles: dict[str, str] = {}
-    config = out / "lyot.toml"
+    config = out / CONFIGURATION
     if config.is_file():
         roles |= tomllib.loads(config.read_text(encoding="utf-8")).get("roles", {})
     for path in sorted((out / "asn").glob("*_coron3_asn.json")):

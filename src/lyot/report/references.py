@@ -9,9 +9,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from lyot.exposures.names import ERROR_BUDGET
 from lyot.report.measured import finite, read_table
-
-BUDGET = Path("measure") / "error_budget.ecsv"
 
 REFERENCE_COLUMNS = (
     "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity", "worth [%]"
@@ -79,7 +78,7 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
 
 def budget_rows(out: Path) -> list[tuple[str, ...]]:
     """Every term of the error budget of every companion as text, in the columns `BUDGET_COLUMNS`."""
-    table = read_table(out, BUDGET)
+    table = read_table(out, ERROR_BUDGET)
     if table is None:
         return []
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure as MplFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from lyot.exposures.names import exposure_name, segment_number
+from lyot.exposures.names import SNR_MAP, exposure_name, segment_number
 from lyot.report import figures
 from lyot.report.products import Product, products, read_cube, read_product, view_of
 
@@ -252,7 +252,7 @@ def _mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
 def detection_map(out: Path, sources: QTable | None) -> Section | None:
     """The combined image and the S/N map with the detections."""
     combined = sorted((out / "stage3").glob("*_i2d.fits"))
-    snr = out / "measure" / "snr_map.fits"
+    snr = out / "measure" / SNR_MAP
     if not combined or not snr.is_file():
         return None
     refined = sorted((out / "stage3").glob(glob.escape(combined[0].name.removesuffix("_i2d.fits")) + "_refined.fits"))

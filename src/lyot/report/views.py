@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lyot.records.manifest import FILE_NAME, Manifest, Record
+from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record
 
 
 def targets_of(records: Sequence[Record]) -> dict[str, str]:
@@ -17,10 +17,8 @@ def targets_of(records: Sequence[Record]) -> dict[str, str]:
     names = {r.name for r in records if r.kind == "stage3"}
     found = {}
     for record in records:
-        if record.kind == "measure" and record.name in names and record.products:
-            folder = "/".join(Path(record.products[0].path).parts[1:-1])
-            if folder:
-                found[record.name] = folder
+        if record.kind == "measure" and record.name in names and record.folder:
+            found[record.name] = record.folder
     return found
 
 
@@ -59,7 +57,7 @@ def view(out: Path, name: str, folder: str) -> Iterator[Path]:
         files = {Path(p.path): out / p.path for r in records if r.kind != "measure" for p in r.products}
         files |= {Path(r.association): out / r.association for r in records if r.association}
         files |= {Path("measure") / p.name: p for p in (out / "measure" / folder).iterdir()}
-        files[Path("lyot.toml")] = out / "lyot.toml"
+        files[Path(CONFIGURATION)] = out / CONFIGURATION
         for link, path in files.items():
             if path.is_file():
                 (place / link).parent.mkdir(parents=True, exist_ok=True)

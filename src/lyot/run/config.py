@@ -22,6 +22,7 @@ from lyot.exposures.given_roles import check_roles
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
+from lyot.records.manifest import CONFIGURATION
 from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage, step_parameters
 
 MEASURING: dict[str, type] = {
@@ -29,9 +30,6 @@ MEASURING: dict[str, type] = {
     "maps": MapsSection,
 }  # fmt: skip
 """Sections that tell what is measured beside the detections, and what declares their parameters."""
-
-RECORD = "lyot.toml"
-"""File in the output folder with the configuration of the last run, every parameter that has a value."""
 
 ROLES = "roles"
 """Section with the roles that are given by hand."""
@@ -332,7 +330,7 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
     -------
     Config
     """
-    path = Path(out) / RECORD
+    path = Path(out) / CONFIGURATION
     table = read_toml(path) if path.is_file() else {}
     _merge(table, sections or {}, path)
     return build_config(table, where=str(path) if path.is_file() else "")

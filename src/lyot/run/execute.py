@@ -18,7 +18,7 @@ import tomli_w
 
 from lyot.errors import LyotError
 from lyot.exposures.inputs import read_inputs
-from lyot.records.manifest import Manifest, Record, versions, write_text
+from lyot.records.manifest import CONFIGURATION, Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
 from lyot.run.config import ROLES, Config, build_config, measuring_table, parse_stages, run_arguments
@@ -141,7 +141,7 @@ def run(
         manifest.begin()
         for name, text in plan.associations.items():
             write_text(out / name, text)
-        write_text(out / "lyot.toml", used_configuration(plan))
+        write_text(out / CONFIGURATION, used_configuration(plan))
         notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
         done = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
     records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lyot.errors import ConfigError, ReductionError
 from lyot.run.task import Task, TaskResult
-from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task
+from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task, set_environment
 
 MEMORY_PER_JOB = 2.5e9
 """Memory reckoned for one worker process, bytes."""
@@ -177,19 +177,11 @@ class _DaskPool:
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
-    _set_environment(values)
+    set_environment(values)
     try:
         yield
     finally:
-        _set_environment(before)
-
-
-def _set_environment(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        set_environment(before)
 
 
 @contextlib.contextmanager

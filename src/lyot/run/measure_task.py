@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lyot.exposures.names import DETECTIONS
 from lyot.params import from_mapping
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
     from lyot.run.task import Task
-
-DETECTIONS = "detections.ecsv"
-COMPANIONS = "companions.ecsv"
-CONTRAST = "contrast.ecsv"
 
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"
@@ -120,14 +117,12 @@ def _contrast(task: Task, folder: Path, out: Path) -> None:
     from lyot.analysis.measurements import measure_contrast
     from lyot.analysis.parameters import ContrastSection
     from lyot.analysis.star_flux import StarSection, load_star
-    from lyot.measure.mass import MassGrid
 
     section = from_mapping(ContrastSection, task.arguments["contrast"])
     star_section = from_mapping(StarSection, task.arguments["star"])
     run, copies = _opened(task, folder, out, section.modes)
     star = load_star(star_section, run.sequence.coronagraph)
-    grid = None if section.masses is None else MassGrid.read(section.masses, age=section.age)
-    measure_contrast(run, star, section, distance=star_section.distance, masses=grid)
+    measure_contrast(run, star, section, distance=star_section.distance, masses=section.mass_grid())
     for copy in copies:
         copy.unlink()
 

@@ -14,6 +14,7 @@ from lyot.exposures import associations
 from lyot.exposures.background_state import BackgroundStates, background_states
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.inputs import Inputs, read_inputs
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import missing_segments
 from lyot.instrument import modelled_coronagraph
@@ -26,11 +27,8 @@ from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.code_digest import source_digest
 from lyot.run.config import Config, parse_stages
 from lyot.run.measure_task import (
-    COMPANIONS,
     COMPANIONS_TASK,
-    CONTRAST,
     CONTRAST_TASK,
-    DETECTIONS,
     MAPS_TASK,
     with_paths,
     without_paths,
@@ -207,17 +205,10 @@ def _stage2(
         elif run_it and exposure.root in slopes:
             uncalibrated.setdefault(exposure.name, []).append(item)
     for exposure_name, files in uncalibrated.items():
-        roots = [item.exposure.root for item in files]
-        own = [slopes[root] for root in roots]
+        own = [slopes[item.exposure.root] for item in files]
         use = builder.config.run.background and not files[0].exposure.background_done
         backgrounds = _backgrounds_of(files[0], slopes) if use else []
-        name = f"asn/{exposure_name}_image2_asn.json"
-        builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
-        sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
-        weight = _WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files)
-        builder.add("stage2", exposure_name, sources, association=name, weight=weight,
-                    makes=[f"{root}_calints.fits" for root in roots])  # fmt: skip
-        calibrated |= {root: builder.product("stage2", root, "calints") for root in roots}
+        calibrated |= _add_stage2(builder, exposure_name, files, own, backgrounds)
     for exposure_name, files in holding.items():
         calibrated |= _subtract_from_calints(builder, exposure_name, files, states)
     return calibrated
@@ -227,23 +218,33 @@ def _subtract_from_calints(
     builder: _Builder, exposure_name: str, files: Sequence[Assigned], states: BackgroundStates
 ) -> dict[str, Path]:
     """Add the background subtraction alone, of an exposure that is calibrated already; returns its new files."""
-    roots = [item.exposure.root for item in files]
     own = [item.exposure.path for item in files]
-    backgrounds = list(states.backgrounds[roots[0]])
-    name = f"asn/{exposure_name}_image2_asn.json"
-    builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
+    backgrounds = list(states.backgrounds[files[0].exposure.root])
     given = builder.config.stages["stage2"]
     steps = {**given.get("steps", {})}
     for step in CALIBRATING:
         steps[step] = {**steps.get(step, {}), "skip": True}
     arguments = {**given, "steps": steps}
+    parameters = effective_parameters("stage2", arguments)
+    return _add_stage2(builder, exposure_name, files, own, backgrounds, arguments=arguments, parameters=parameters)
+
+
+def _add_stage2(
+    builder: _Builder,
+    exposure_name: str,
+    files: Sequence[Assigned],
+    own: Sequence[Path],
+    backgrounds: Sequence[Path],
+    **more: Any,
+) -> dict[str, Path]:
+    """Add stage 2 of one exposure, its `files` read from `own`; returns the calibrated file of each of its roots."""
+    roots = [item.exposure.root for item in files]
+    name = f"asn/{exposure_name}_image2_asn.json"
+    builder.associations[name] = associations.dump(associations.level2(files, own, backgrounds))
     sources = [*(("science", path) for path in own), *(("background", path) for path in backgrounds)]
-    builder.add(
-        "stage2", exposure_name, sources,
-        association=name, weight=_WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files),
-        makes=[f"{root}_calints.fits" for root in roots], arguments=arguments,
-        parameters=effective_parameters("stage2", arguments),
-    )  # fmt: skip
+    weight = _WEIGHTS["stage2"] * sum(_pixels(item.exposure) for item in files)
+    builder.add("stage2", exposure_name, sources, association=name, weight=weight,
+                makes=[f"{root}_calints.fits" for root in roots], **more)  # fmt: skip
     return {root: builder.product("stage2", root, "calints") for root in roots}
 
 
@@ -327,7 +328,7 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
                     parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
         known = COMPANIONS
     if config.contrast.measure:
-        grid = [("masses", path) for path in existing([Path(config.contrast.masses)] if config.contrast.masses else [])]
+        grid = [("masses", path) for path in existing(config.contrast.files)]
         values = {"contrast": values_of(config.contrast), "star": star}
         builder.add("measure", CONTRAST_TASK + end, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
                     makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
@@ -390,9 +391,8 @@ def _with_search(config: Config) -> Config:
 
 def _other_files(config: Config) -> list[Path]:
     """Files that measurements and parameters name."""
-    masses = config.contrast.masses
     given = (path for arguments in config.stages.values() for path in files_in(arguments))
-    return [*existing([*config.star.files, *([Path(masses)] if masses else [])]), *given]
+    return [*existing([*config.star.files, *config.contrast.files]), *given]
 
 
 def files_in(arguments: Mapping[Any, Any]) -> list[Path]:

@@ -62,7 +62,12 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
         threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
-    for name, value in environment.items():
+    set_environment(environment)
+
+
+def set_environment(values: Mapping[str, str | None]) -> None:
+    """Set environment variables of this process, or remove those whose value is None."""
+    for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
         else:
