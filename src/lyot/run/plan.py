@@ -295,9 +295,10 @@ def _without_model(reduction: Reduction, config: Config) -> list[str]:
     if _is_modelled(reduction) or not asked:
         return []
     exposure = reduction.stars[0].exposure
+    needs = f"{' and '.join(asked)} {'needs' if asked == ['contrast'] else 'need'}"
     return [
-        f"{exposure.instrument} {exposure.filter}: {' and '.join(asked)} need a model of the coronagraph, and there is "
-        "one for MIRI only; the rest is done, sources are searched for without it."
+        f"{exposure.instrument} {exposure.filter}: {needs} a model of the coronagraph, and there is one for MIRI only; "
+        "the rest is done, sources are searched for without it."
     ]
 
 
