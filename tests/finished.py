@@ -27,6 +27,8 @@ V3I_YANG = 4.83544897
 SETTINGS = {"contrast": {"separations": 3, "angles": 2, "outer_radius": 3.0}, "companion": {"posterior": False}}
 """What measurements of the run do without being told otherwise; few positions, so that they are quick."""
 
+RUN = {"stages": "3", "measure": False}
+
 
 def planet_images() -> list[np.ndarray]:
     """The planet in each roll, MJy/sr."""
@@ -77,6 +79,6 @@ def finished_run(base: Path) -> Path:
                 # of the official association reader and data models, which a worker process does not turn into errors
                 warnings.filterwarnings("ignore", "Input association file contains path information")
                 warnings.filterwarnings("ignore", category=NoTypeWarning)
-                run([base / "data"], base / "out", build_config({"run": {"stages": "3"}, **SETTINGS}), inline=True)
+                run([base / "data"], base / "out", build_config({"run": RUN, **SETTINGS}), inline=True)
             (base / "done").touch()
     return base / "out"

@@ -22,7 +22,7 @@ from lyot.report.measured import contrast_section, disk_section, maps_section, o
 from lyot.report.page import read_sources
 from lyot.report.sections import all_sections
 from lyot.run.config import build_config
-from tests.finished import PLANET, SETTINGS
+from tests.finished import PLANET, RUN, SETTINGS
 
 SEPARATION, ANGLE, FLUX = PLANET
 
@@ -61,7 +61,7 @@ def test_companion(finished):
         value, error = found[name]
         assert abs(value - truth) < 3 * error, name  # total errors, one sigma
     table = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")
-    assert f"{table['separation'][0]:.4f}" in text and "contrast " in text and "star centre" in text
+    assert "contrast (" in text and "star centre" in text
     # the options given last are those of the parameters: 0.1 deg of the orientation of the detector
     budget = Table.read(finished / "measure" / "error_budget.ecsv", format="ascii.ecsv")
     assert budget["position_angle"][list(budget["term"]).index("north")] == 0.1
@@ -73,10 +73,10 @@ def test_companion(finished):
 
 def test_companion_at_a_given_place_that_is_empty(finished):
     text = invoke("companion", finished, "--no-posterior", "--guess", "2.5,20")
-    assert "contrast unknown (give the star's flux" in text
+    assert "the star's flux is not given, so contrasts are unknown" in text
     row = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")[0]
     assert row["separation"] == pytest.approx(2.5, abs=0.4)  # it may move by a resolution element to a peak of noise
-    assert ("not detected: flux below" in text) == (row["flux_upper_limit"] > 0)
+    assert ("not detected, flux below" in text) == (row["flux_upper_limit"] > 0)
 
 
 def test_contrast(finished):
@@ -94,7 +94,7 @@ def test_contrast(finished):
 
 def test_contrast_without_the_star_says_what_to_give(finished):
     text = invoke("contrast", finished, "--separations", "2", "--angles", "2", "--outer", "2.5")
-    assert "give the star's flux: --star-flux" in text and text.count("  -\n") == 2
+    assert "give --star-flux" in text and text.count("  -\n") == 2
     assert np.isfinite(Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")["flux_5sigma"]).all()
     section = contrast_section(finished)
     assert section is not None and section.pictures  # the flux is drawn instead
@@ -217,7 +217,7 @@ def test_a_target_that_is_not_there_is_refused(finished, tmp_path, command):
 
 def test_a_finished_run_is_up_to_date_and_its_report_is_written(finished_once, finished, capsys):
     data = finished_once.parent / "data"
-    result = reduce_and_report([data], finished, build_config({"run": {"stages": "3", "jobs": 1}, **SETTINGS}))
+    result = reduce_and_report([data], finished, build_config({"run": {**RUN, "jobs": 1}, **SETTINGS}))
     text = capsys.readouterr().out
     assert result.done == 0 and "everything is up to date" in text
     assert re.search(r'source at separation 1\.[56]\d+", PA 1(49|50)\.\d+ deg, S/N \d+', text)

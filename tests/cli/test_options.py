@@ -22,6 +22,7 @@ from lyot.run.config import MEASURING, build_config, config_of_run, load_config
 COMMANDS = {**CONTRAST, **DETECT, **COMPANION, **DISK, "run": RUN["run"]}
 ARGUMENTS = {"contrast": ["x"], "detect": ["x"], "companion": ["x"], "disk": ["x", "y"], "run": ["x", "--out", "y"]}
 GROUPS = [(name, group) for name, command in COMMANDS.items() for group in command.groups]
+ALONE_NOT = ("masses", "bandpass", "k_magnitude", "spectral_type")
 CASES = [(name, group, info) for name, group in GROUPS for info in group.infos()]
 
 
@@ -64,7 +65,7 @@ def test_every_option_changes_its_section(name, group, info):
     sections = given(name, flag, *text)
     assert sections[group.section] == {info.name: value}
     known = {"run", "measure", *MEASURING}
-    if group.section in known and info.name not in ("masses", "bandpass"):  # these need another parameter beside them
+    if group.section in known and info.name not in ALONE_NOT:  # these need another parameter beside them
         config = build_config({group.section: sections[group.section]})
         plain = build_config({})
         section = "measure" if group.section == "measure" else group.section

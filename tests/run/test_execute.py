@@ -30,7 +30,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
 
     def measured(task, folder, out):
-        (folder / "detections.ecsv").write_text("none\n")
+        (folder / f"{task.name}.ecsv").write_text("none\n")
 
     monkeypatch.setattr(tasks, "_run_measure", measured)
     yield classes
@@ -40,6 +40,10 @@ def fakes(monkeypatch):
 @pytest.fixture
 def data(tmp_path):
     return write_sequence(tmp_path / "data")
+
+
+ALL_MEASURED = ["measure"] * 3
+"""Search for sources, their fits, and the contrast curve."""
 
 
 def _stages(result_or_calls):
@@ -55,23 +59,23 @@ def _half_written(out):
 def test_a_whole_run(fakes, data, tmp_path):
     events = []
     result = run([data], tmp_path / "out", inline=True, on_event=events.append)
-    # 6 exposures through stage 1 (backgrounds too), the 4 of stars through stage 2, one product, one measurement
+    # 6 exposures through stage 1 (backgrounds too), the 4 of stars through stage 2, one product; 3 measurements
     assert _stages(fakes["stage1"].calls) == ["stage1"] * 6 + ["stage2"] * 4 + ["stage3"]
-    assert (result.done, result.current) == (12, 0)
+    assert (result.done, result.current) == (14, 0)
     assert len(result.products("stage1", "_rateints.fits")) == 6
     assert len(result.products("stage2", "_calints.fits")) == 4
     (i2d,) = result.products("stage3", "_i2d.fits")
     assert i2d.name == "jw01386-a3001_hip-65426_miri_f1550c-mask1550_i2d.fits"
     assert i2d.is_file()
     kinds = [e.kind for e in events]
-    assert (kinds.count("started"), kinds.count("finished"), kinds[0]) == (12, 12, "planned")
+    assert (kinds.count("started"), kinds.count("finished"), kinds[0]) == (14, 14, "planned")
     assert not _half_written(tmp_path / "out")
 
 
 def test_the_record_of_a_run(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True)
     lines = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
-    assert len(lines) == 12
+    assert len(lines) == 14
     first = lines[0]
     assert first["versions"]["lyot"]
     assert first["crds_context"] == "test.pmap"
@@ -104,23 +108,23 @@ def test_run_again_does_nothing(fakes, data, tmp_path):
     fakes["stage1"].calls.clear()
     events = []
     result = run([data], tmp_path / "out", inline=True, on_event=events.append)
-    assert (result.done, result.current) == (0, 12)
+    assert (result.done, result.current) == (0, 14)
     assert fakes["stage1"].calls == []
-    assert [e.kind for e in events] == ["planned"] + ["current"] * 12
+    assert [e.kind for e in events] == ["planned"] + ["current"] * 14
 
 
 def test_overwrite_does_everything_again(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True)
-    assert run([data], tmp_path / "out", inline=True, overwrite=True).done == 12
+    assert run([data], tmp_path / "out", inline=True, overwrite=True).done == 14
 
 
 @pytest.mark.parametrize(
     ("setting", "again"),
     [
-        ("stage3.klip.truncate=20", ["stage3", "measure"]),
-        ("stage2.flat_field.skip=true", ["stage2"] * 4 + ["stage3", "measure"]),
-        ("stage1.jump.rejection_threshold=5", ["stage1"] * 6 + ["stage2"] * 4 + ["stage3", "measure"]),
-        ("measure.threshold=4", ["measure"]),
+        ("stage3.klip.truncate=20", ["stage3", *ALL_MEASURED]),
+        ("stage2.flat_field.skip=true", ["stage2"] * 4 + ["stage3", *ALL_MEASURED]),
+        ("stage1.jump.rejection_threshold=5", ["stage1"] * 6 + ["stage2"] * 4 + ["stage3", *ALL_MEASURED]),
+        ("measure.threshold=4", ALL_MEASURED),
         ("stage1.jump.rejection_threshold=4", []),  # its default
         ("stage1.jump.maximum_cores=half", []),  # changes how fast, not what
     ],
@@ -141,8 +145,8 @@ def test_a_changed_input_redoes_what_depends_on_it(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True, on_event=events.append)
     done = sorted(e.task.id[:17] for e in events if e.kind == "finished")
     # the science background, both science exposures that it is subtracted from, and what follows
-    assert done == ["measure/jw01386-a", "stage1/jw01386030", "stage2/jw01386008", "stage2/jw01386009",
-                    "stage3/jw01386-a3"]  # fmt: skip
+    assert done == ["measure/companion", "measure/contrast", "measure/jw01386-a", "stage1/jw01386030",
+                    "stage2/jw01386008", "stage2/jw01386009", "stage3/jw01386-a3"]  # fmt: skip
 
 
 def test_a_touched_input_is_still_the_same(fakes, data, tmp_path):
@@ -155,9 +159,9 @@ def test_a_touched_input_is_still_the_same(fakes, data, tmp_path):
 def test_a_product_that_is_gone_or_damaged_is_made_again(fakes, data, tmp_path):
     result = run([data], tmp_path / "out", inline=True)
     result.products("stage3", "_i2d.fits")[0].unlink()
-    assert run([data], tmp_path / "out", inline=True).done == 2
+    assert run([data], tmp_path / "out", inline=True).done == 4
     result.products("stage2", "_calints.fits")[0].write_bytes(b"damaged")
-    assert run([data], tmp_path / "out", inline=True).done == 3
+    assert run([data], tmp_path / "out", inline=True).done == 5
 
 
 def test_a_product_that_is_not_made_any_more_is_removed(fakes, data, tmp_path, monkeypatch):
@@ -174,7 +178,7 @@ def test_a_product_that_is_not_made_any_more_is_removed(fakes, data, tmp_path, m
 def test_another_version_redoes_everything(fakes, data, tmp_path, monkeypatch):
     run([data], tmp_path / "out", inline=True)
     monkeypatch.setattr("lyot.records.manifest.__version__", "99")
-    assert run([data], tmp_path / "out", inline=True).done == 12
+    assert run([data], tmp_path / "out", inline=True).done == 14
 
 
 def test_a_moved_run_is_still_up_to_date(fakes, data, tmp_path):
@@ -304,7 +308,7 @@ def test_one_run_at_a_time(fakes, data, tmp_path):
     (tmp_path / "out").mkdir()
     with only_writer(tmp_path / "out"), pytest.raises(OutputError, match="another run"):
         run([data], tmp_path / "out", inline=True)
-    assert run([data], tmp_path / "out", inline=True).done == 12
+    assert run([data], tmp_path / "out", inline=True).done == 14
 
 
 def test_a_damaged_manifest_line_is_passed_over(fakes, data, tmp_path):
@@ -312,11 +316,59 @@ def test_a_damaged_manifest_line_is_passed_over(fakes, data, tmp_path):
     path = tmp_path / "out" / "manifest.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0][:50], *lines[1:]]) + "\n")
-    assert len(Manifest(tmp_path / "out").records) == 11
-    assert run([data], tmp_path / "out", inline=True).done == 4  # that exposure, its stage 2, stage 3, measurement
+    assert len(Manifest(tmp_path / "out").records) == 13
+    assert run([data], tmp_path / "out", inline=True).done == 6  # that exposure, its stage 2, stage 3, measurements
 
 
 def test_a_wrong_dask_address(fakes, data, tmp_path):
     config = build_config({"run": {"scheduler": "nonsense://nowhere"}})
     with pytest.raises(ConfigError, match="no Dask scheduler"):
         run([data], tmp_path / "out", config)
+
+
+def _measuring_fails(monkeypatch, failing):
+    def measured(task, folder, out):
+        if task.name == failing:
+            raise ReductionError(f"{failing} cannot be measured.")
+        (folder / f"{task.name}.ecsv").write_text("none\n")
+
+    monkeypatch.setattr(tasks, "_run_measure", measured)
+
+
+@pytest.mark.parametrize("failing", ["companions", "contrast"])
+def test_a_measurement_that_fails_costs_nothing_else(fakes, data, tmp_path, monkeypatch, failing):
+    _measuring_fails(monkeypatch, failing)
+    result = run([data], tmp_path / "out", inline=True)
+    assert [str(error) for error in result.failed] == [f"{failing} cannot be measured."]
+    assert (result.done, result.current) == (13, 0)
+    made = {p.name for p in result.products("measure")}
+    assert len(made) == 2 and f"{failing}.ecsv" not in made
+    assert Manifest(tmp_path / "out").record(f"measure/{failing}").failure == f"{failing} cannot be measured."
+    # it is tried again, and what comes of it then is as if nothing had happened
+    monkeypatch.setattr(tasks, "_run_measure", lambda task, folder, out: (folder / f"{task.name}.ecsv").write_text("-"))
+    again = run([data], tmp_path / "out", inline=True)
+    assert again.failed == () and again.done == {"companions": 2, "contrast": 1}[failing]
+    assert run([data], tmp_path / "out", inline=True).done == 0
+
+
+def test_nothing_is_measured_but_sources_if_asked(fakes, data, tmp_path):
+    result = run([data], tmp_path / "out", build_config({"run": {"measure": False}}), inline=True)
+    assert [r.name for r in result.records if r.kind == "measure"] == ["jw01386-a3001_hip-65426_miri_f1550c-mask1550"]
+
+
+def test_the_star_is_kept_with_the_run(fakes, data, tmp_path):
+    run([data], tmp_path / "out", build_config({"star": {"magnitude": 6.6}}), inline=True)
+    again = run([data], tmp_path / "out", inline=True)
+    assert again.done == 0 and again.plan.config.star.magnitude == 6.6
+    assert "the star's flux is that of the earlier run: magnitude = 6.6" in again.plan.notes
+    other = run([data], tmp_path / "out", build_config({"star": {"flux": 0.03}}), inline=True)
+    assert (other.done, other.plan.config.star.magnitude) == (2, None)
+    fresh = run([data], tmp_path / "out", inline=True, overwrite=True)
+    assert not fresh.plan.config.star.is_given
+
+
+def test_a_star_that_cannot_be_read_is_refused_before_the_work(fakes, data, tmp_path):
+    (tmp_path / "sed.txt").write_text("1 1\n2 1\n")
+    with pytest.raises(InputError, match=r"sed\.txt.*must reach from"):
+        run([data], tmp_path / "out", build_config({"star": {"sed": str(tmp_path / "sed.txt")}}), inline=True)
+    assert not (tmp_path / "out").exists()

@@ -24,7 +24,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
-    monkeypatch.setattr(tasks, "_run_measure", lambda task, folder, out: (folder / "detections.ecsv").write_text("-\n"))
+    monkeypatch.setattr(tasks, "_run_measure", lambda task, folder, out: (folder / f"{task.name}.ecsv").write_text("-"))
     yield classes
     pipelines.specification.cache_clear()
 
@@ -54,12 +54,12 @@ def test_a_run_whose_first_task_failed_can_be_run_again(fakes, data, tmp_path):
     with pytest.raises(ReductionError, match="bad luck"):
         run([data], tmp_path / "out", inline=True)
     fakes["stage1"].failure = None
-    assert run([data], tmp_path / "out", inline=True).done == 12
+    assert run([data], tmp_path / "out", inline=True).done == 14
 
 
 def test_exposures_fetched_into_the_output_folder_are_no_foreign_files(fakes, data, tmp_path):
     shutil.copytree(data, tmp_path / "out" / "uncal")
-    assert run([tmp_path / "out" / "uncal"], tmp_path / "out", inline=True).done == 12
+    assert run([tmp_path / "out" / "uncal"], tmp_path / "out", inline=True).done == 14
 
 
 def test_a_place_where_nothing_can_be_made(fakes, data, tmp_path):
@@ -92,15 +92,15 @@ def test_a_changed_file_that_a_parameter_names_is_noticed(fakes, data, tmp_path,
     run([data], tmp_path / "out", config, inline=True)
     assert run([data], tmp_path / "out", config, inline=True).done == 0
     flat.write_bytes(b"two!")
-    assert run([data], tmp_path / "out", config, inline=True).done == 6  # stage 2 of four stars, stage 3, measurement
+    assert run([data], tmp_path / "out", config, inline=True).done == 8  # stage 2 of four stars, stage 3, measurements
 
 
 def test_changed_sources_are_noticed(fakes, data, tmp_path, monkeypatch):
     run([data], tmp_path / "out", inline=True)
     monkeypatch.setattr("lyot.run.plan.source_digest", lambda kind: "other" if kind == "stage3" else "same")
-    assert run([data], tmp_path / "out", inline=True).done == 12
+    assert run([data], tmp_path / "out", inline=True).done == 14
     monkeypatch.setattr("lyot.run.plan.source_digest", lambda kind: "third" if kind == "stage3" else "same")
-    assert run([data], tmp_path / "out", inline=True).done == 2
+    assert run([data], tmp_path / "out", inline=True).done == 4
 
 
 def test_exposures_of_different_subarrays_are_not_mixed(fakes, tmp_path):

@@ -46,12 +46,17 @@ def names(done):
     return ["detect" if t.name.startswith("jw") else t.name for t in done]
 
 
-BOTH = {"contrast": {"measure": True}, "companion": {"positions": ["0.8,149"]}, "star": {"magnitude": 6.6}}
+BOTH = {"companion": {"positions": ["0.8,149"], "measure": False}, "star": {"magnitude": 6.6}}
 
 
-def test_nothing_but_detection_unless_asked(measured, data, tmp_path):
-    run([data], tmp_path / "out", inline=True)
+def test_nothing_but_detection_if_asked(measured, data, tmp_path):
+    run([data], tmp_path / "out", build_config({"run": {"measure": False}, "maps": {"measure": True}}), inline=True)
     assert names(measured) == ["detect"]
+
+
+def test_companions_and_contrast_unless_asked(measured, data, tmp_path):
+    run([data], tmp_path / "out", inline=True)
+    assert names(measured) == ["detect", "companions", "contrast"]
 
 
 def test_contrast_waits_for_the_companions_that_it_takes_out(measured, data, tmp_path):
@@ -67,7 +72,7 @@ def test_contrast_waits_for_the_companions_that_it_takes_out(measured, data, tmp
 
 
 def test_companions_of_the_detections_wait_for_them(measured, data, tmp_path):
-    run([data], tmp_path / "out", build_config({"companion": {"measure": True}}), inline=True)
+    run([data], tmp_path / "out", build_config({"contrast": {"measure": False}}), inline=True)
     assert names(measured) == ["detect", "companions"]
     assert measured[1].depends[-1] == measured[0].id
 
@@ -76,13 +81,14 @@ def test_companions_of_the_detections_wait_for_them(measured, data, tmp_path):
     ("change", "again"),
     [
         ({}, []),
-        ({"contrast": {"measure": True, "angles": 4}}, ["contrast"]),
-        ({"contrast": {"measure": True, "angles": 8}}, []),  # its default
-        ({"companion": {"positions": ["0.8,150"]}}, ["companions", "contrast"]),
+        ({"contrast": {"angles": 4}}, ["contrast"]),
+        ({"contrast": {"angles": 8}}, []),  # its default
+        ({"companion": {"positions": ["0.8,150"], "measure": False}}, ["companions", "contrast"]),
+        ({"companion": {"positions": ["0.8,149"]}}, ["companions", "contrast"]),  # and the detections
         ({"star": {"magnitude": 6.7}}, ["companions", "contrast"]),
         ({"maps": {"measure": True}}, ["maps"]),
         ({"stage3": {"klip": {"truncate": 7}}}, ["companions", "contrast", "detect"]),
-        ({"measure": {"threshold": 4.0}}, ["detect"]),
+        ({"measure": {"threshold": 4.0}}, ["contrast", "detect"]),
     ],
 )
 def test_a_change_redoes_what_depends_on_it(measured, data, tmp_path, change, again):
@@ -124,7 +130,10 @@ def test_the_configuration_as_used_has_the_sections(measured, data, tmp_path):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"star": {"magnitude": 5.0, "flux": 1.0}}, "give one of flux, magnitude, sed and acquisition"),
+        (
+            {"star": {"magnitude": 5.0, "flux": 1.0}},
+            "give one of flux, magnitude, sed, acquisition, k_magnitude and simbad, not flux and magnitude",
+        ),
         ({"star": {"bandpass": "x"}}, "bandpass is used with sed"),
         ({"companion": {"positions": ["nonsense"]}}, "SEPARATION,PA"),
         ({"companion": {"positions": ["-1,20"]}}, "positive separation"),
@@ -167,8 +176,15 @@ def test_what_needs_a_model_is_left_out_and_said_for_other_instruments(tmp_path)
                        OBSERVTN=f"{number:03d}", **keywords)  # fmt: skip
     write_exposure(folder / "jw01184003001_03106_00001_nrcalong_calints.fits", "calints", OBSERVTN="003",
                    IS_PSF=True, TARGPROP="REF", **keywords)  # fmt: skip
-    plan = make_plan(
-        [folder], tmp_path / "out", build_config({"contrast": {"measure": True}, "maps": {"measure": True}})
-    )
+    plan = make_plan([folder], tmp_path / "out", build_config({"maps": {"measure": True}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
-    assert any("contrast and maps need a model of the coronagraph" in line for line in plan.notes)
+    assert any("companions, contrast and maps are not measured: that takes a model" in line for line in plan.notes)
+    quiet = make_plan([folder], tmp_path / "out", build_config({"run": {"measure": False}}))
+    assert not any("not measured" in line for line in quiet.notes)
+
+
+def test_what_the_official_algorithm_does_not_allow_is_said_before_the_work(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    plan = make_plan([data], tmp_path / "out", build_config({"stage3": {"mode": "official"}}))
+    assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
+    assert any("companions and contrast are not measured: that takes our own" in line for line in plan.notes)

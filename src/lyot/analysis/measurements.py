@@ -19,6 +19,7 @@ from lyot.analysis.combined_image import (
     write_snr_map,
 )
 from lyot.analysis.finished_run import MeasuredRun, read_truncations, template_of
+from lyot.analysis.parameters import CompanionSection
 from lyot.analysis.tables import (
     budget_table,
     companion_table,
@@ -38,9 +39,9 @@ from lyot.exposures.names import (
     ERROR_BUDGET,
     SNR_MAP,
 )
-from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa
+from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa, sky_offset
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
-from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
+from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import MassGrid
@@ -122,6 +123,7 @@ def measure_contrast(
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
     sources, origin = known_sources(run)
     known, exclude = _known_model(run, sources)
+    params = _beyond(params or ContrastParams(), sources)
     full = _lossless_signal(run)
     curve = contrast_curve(injector, fwhm, params, known=known, exclude=exclude, full_signal=full)
     flux_map = limit_map(injector, curve, fwhm, throughput=run.sequence.throughput, known=known, exclude=exclude)
@@ -140,6 +142,19 @@ def measure_contrast(
     unit = {"SCI": "" if np.isfinite(star.flux) else "Jy", "FLUX": "Jy"}
     write_images(run, run.tables / CONTRAST_MAP, layers, unit)
     return table
+
+
+def _beyond(params: ContrastParams, sources: Sequence[tuple[float, float, float]]) -> ContrastParams:
+    """The default range, extended beyond the outermost of the known sources, so that each has a limit beside it."""
+    outermost = max((float(np.hypot(east, north)) for east, north, _ in sources), default=0.0)
+    if params.outer_radius is not None:
+        if outermost > params.outer_radius:
+            log.warning(
+                "the limits end at %.2f arcsec, inside of a source at %.2f arcsec; contrast.outer_radius tells where",
+                params.outer_radius, outermost,
+            )  # fmt: skip
+        return params
+    return replace(params, outer_radius=max(OUTER_RADIUS, 1.15 * outermost))
 
 
 def _without_spot(
@@ -283,6 +298,37 @@ def _tell_ambiguous(companions: Sequence[Companion]) -> None:
             "companion %d at %.3f arcsec, %.1f deg: %.3f arcsec, %.1f deg fits nearly as well (probability %.2f); "
             "the errors cover both.", i + 1, c.separation, c.position_angle, separation, angle, other.probability,
         )  # fmt: skip
+
+
+def places_to_fit(run: MeasuredRun, section: CompanionSection) -> list[tuple[float, float]]:
+    """Where companions are fitted: the positions that a section names, and the detections apart from these.
+
+    Parameters
+    ----------
+    run : MeasuredRun
+    section : CompanionSection
+
+    Returns
+    -------
+    list of (separation, position angle)
+        arcsec, degrees; empty if no position is named and nothing was detected.
+
+    Raises
+    ------
+    InputError
+        If the detections are wanted and sources were not searched for.
+    """
+    places = section.guesses()
+    if not section.measure:
+        return places
+    path = run.tables / DETECTIONS
+    if not path.is_file():
+        raise InputError("companions: sources were not searched for; name positions with --companion SEPARATION,PA.")
+    given = np.array([sky_offset(*place) for place in places]).reshape(-1, 2)
+    found = [(float(row["separation"]), float(row["position_angle"])) for row in read_detections(path)]
+    resolution = run.image.fwhm * run.image.pixel_scale
+    apart = [p for p in found if not (np.hypot(*(given - sky_offset(*p)).T) < resolution).any()]
+    return [*places, *apart]
 
 
 def detected(run: MeasuredRun) -> list[tuple[float, float]]:

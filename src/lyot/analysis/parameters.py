@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lyot.params import param
 class ContrastSection(ContrastParams):
     """Section ``[contrast]``: detection limits by injection and recovery."""
 
-    measure: bool = param(False, help="measure the contrast curve and the map of limits in lyot run")
+    measure: bool = param(True, help="measure the contrast curve and the map of limits in lyot run")
     modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
     masses: str | None = param(None, help="evolution models: columns age [Myr], mass [MJup], absolute magnitude")
     age: float | None = param(None, help="age of the star", unit="Myr", min=0.0)
@@ -38,7 +38,7 @@ class ContrastSection(ContrastParams):
 class CompanionSection(CompanionParams):
     """Section ``[companion]``: flux and position of companions."""
 
-    measure: bool = param(False, help="fit the sources that were detected in lyot run")
+    measure: bool = param(True, help="fit the sources that were detected in lyot run")
     positions: tuple[str, ...] = param((), help='fit companions near "SEPARATION,PA" (arcsec, degrees) in lyot run')
     modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
 
@@ -85,6 +85,26 @@ def values_of(section: Any, *leave_out: str) -> dict[str, Any]:
     """A section as a dict, JSON-ready."""
     plain = {f.name: getattr(section, f.name) for f in fields(section) if f.name not in leave_out}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+FILES = ("sed", "acquisition", "bandpass", "masses")
+"""Parameters that name files."""
+
+
+def with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections for a worker: the files absolute, wherever it works."""
+    return {
+        name: {k: str(Path(v).absolute()) if k in FILES and v else v for k, v in section.items()}
+        for name, section in values.items()
+    }
+
+
+def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections for the record: the files by name alone, as their content is in the key already."""
+    return {
+        name: {k: Path(v).name if k in FILES and v else v for k, v in section.items()}
+        for name, section in values.items()
+    }
 
 
 def existing(paths: Sequence[Path]) -> list[Path]:

@@ -1,9 +1,13 @@
-"""The star's flux as a run is told it: a number, a magnitude, a spectrum, or a target-acquisition image."""
+"""The star's flux as a run is told it.
+
+A number, a magnitude in the filter, a K magnitude with a spectral type (given, or fetched from SIMBAD), a spectrum, or
+a target-acquisition image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +20,36 @@ from lyot.errors import ConfigError, InputError, LyotError, MissingInputError
 from lyot.instrument import Coronagraph
 from lyot.measure.photometry import MAGNITUDE, Bandpass, Star
 from lyot.measure.star import ACQUISITION_WAVELENGTH, AcquisitionParams, star_from_acquisition
+from lyot.measure.star_colors import star_from_k
 from lyot.params import describe, param
 from lyot.steps.acquisition import open_acquisition
 
-FLUX_SOURCES = ("flux", "magnitude", "sed", "acquisition")
+FLUX_SOURCES = ("flux", "magnitude", "sed", "acquisition", "k_magnitude", "simbad")
 """Parameters of which one tells the star's flux."""
+
+BESIDE_SOURCES = ("bandpass", "jy_per_unit", "spectral_type")
+"""Parameters that belong to one of them."""
+
+HEADER_TARGET = "TARGET"
+"""Stands for the target's name in the headers, where the name of a star in SIMBAD is asked for."""
 
 
 @dataclass(frozen=True)
 class StarSection(AcquisitionParams):
-    """Section ``[star]``: where the star's flux comes from; at most one of flux, magnitude, sed and acquisition."""
+    """Section ``[star]``: where the star's flux comes from; at most one of `FLUX_SOURCES`."""
 
     flux: float | None = param(None, help="flux of the star in the filter", unit="Jy", min=0.0)
     magnitude: float | None = param(None, help="Vega magnitude of the star in the filter")
     sed: str | None = param(None, help="file of the star's spectrum: two columns um and Jy, or a table with units")
     acquisition: str | None = param(None, help="target-acquisition image of the star (FITS)")
     bandpass: str | None = param(None, help="file of the filter's bandpass for the spectrum; default a top hat")
+    k_magnitude: float | None = param(
+        None, help="2MASS K magnitude of the star; spectral_type carries it to the filter"
+    )
+    spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for k_magnitude; e.g. F5V")
+    simbad: str | None = param(
+        None, help="name of the star in SIMBAD, to fetch K magnitude and spectral type; TARGET: as in the headers"
+    )
     error: float = param(0.0, help="relative error of the star's flux", min=0.0)
     distance: float | None = param(None, help="distance of the star", unit="pc", min=0.01)
 
@@ -40,13 +58,55 @@ class StarSection(AcquisitionParams):
         """Files that are read."""
         return tuple(Path(p) for p in (self.sed, self.acquisition, self.bandpass) if p is not None)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether anything tells the star's flux."""
+        return any(getattr(self, name) is not None for name in FLUX_SOURCES)
+
     def check(self, where: str = "[star]") -> None:
-        """Raise `ConfigError` if the star is given twice, or a bandpass without a spectrum."""
+        """Raise `ConfigError` if the star is given twice, or a parameter lacks the one that it belongs to."""
         given = [n for n in FLUX_SOURCES if getattr(self, n) is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{where}: give one of flux, magnitude, sed and acquisition, not {' and '.join(given)}.")
+        if len(given) > 1 and given != ["k_magnitude", "simbad"]:  # the one was fetched by the other
+            names = f"{', '.join(FLUX_SOURCES[:-1])} and {FLUX_SOURCES[-1]}"
+            raise ConfigError(f"{where}: give one of {names}, not {' and '.join(given)}.")
         if self.bandpass is not None and self.sed is None:
             raise ConfigError(f"{where}: bandpass is used with sed only.")
+        if (self.k_magnitude is None) != (self.spectral_type is None):
+            raise ConfigError(f"{where}: k_magnitude and spectral_type belong together; give both.")
+
+
+def resolved(section: StarSection, target: str) -> StarSection:
+    """The section with what SIMBAD says of the star in it; the same where it names none, or was filled in before.
+
+    Parameters
+    ----------
+    section : StarSection
+    target : str
+        Name of the target in the headers (TARGPROP), for `HEADER_TARGET`.
+
+    Returns
+    -------
+    StarSection
+        K magnitude, spectral type, the larger of the two errors, and the distance if none was given.
+
+    Raises
+    ------
+    ArchiveError
+        If SIMBAD cannot be reached.
+    InputError
+        If it does not know the star, or not well enough.
+    """
+    if section.simbad is None or section.k_magnitude is not None:
+        return section
+    from lyot.archive.simbad import look_up_star
+
+    found = look_up_star(target if section.simbad.upper() == HEADER_TARGET else section.simbad)
+    error = found.k_error / MAGNITUDE if np.isfinite(found.k_error) else 0.0
+    distance = 1000.0 / found.parallax if section.distance is None and found.parallax > 0 else section.distance
+    return replace(
+        section, simbad=found.name, k_magnitude=found.k_magnitude, spectral_type=found.spectral_type,
+        error=max(section.error, float(error)), distance=distance,
+    )  # fmt: skip
 
 
 def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
@@ -77,6 +137,14 @@ def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
         return Star(section.flux, section.error * section.flux, "given")
     if section.magnitude is not None:
         return Star.from_magnitude(section.magnitude, coronagraph.vega_zero_point, section.error * MAGNITUDE)
+    if section.k_magnitude is not None and section.spectral_type is not None:
+        star = star_from_k(
+            section.k_magnitude, section.spectral_type, coronagraph.wavelength, coronagraph.vega_zero_point,
+            error=section.error * MAGNITUDE,
+        )  # fmt: skip
+        return replace(star, source=f"SIMBAD, {section.simbad}: {star.source}" if section.simbad else star.source)
+    if section.simbad is not None:
+        raise ConfigError("[star] simbad: the star was not looked up; see lyot.analysis.star_flux.resolved.")
     if section.sed is not None:
         return _from_sed(section, coronagraph)
     if section.acquisition is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.results import GIVE_STAR, companion_line
 
 
 @options(
@@ -32,32 +33,27 @@ def companion(
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
-    from lyot.analysis.star_flux import load_star
+    from lyot.analysis.star_flux import load_star, resolved
+    from lyot.analysis.summary import read_fitted
     from lyot.exposures.names import COMPANIONS
-    from lyot.run.config import config_of_run
+    from lyot.run.config import config_of_run, keep_star
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
-    star = load_star(config.star, run.sequence.coronagraph)
-    table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
-    for row, terms in zip(table, budgets, strict=True):
-        contrast = f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}"
-        if not isfinite(row["contrast"]):
-            contrast = "contrast unknown (give the star's flux: --star-flux, --star-mag, --star-sed or --star-ta)"
-        typer.echo(
-            f'separation {row["separation"]:.4f} +- {row["separation_err"]:.4f}", '
-            f"PA {row['position_angle']:.3f} +- {row['position_angle_err']:.3f} deg, "
-            f"flux {1e6 * row['flux']:.2f} +- {1e6 * row['flux_err']:.2f} uJy (magnitude {row['magnitude']:.2f}), "
-            f"{contrast}, S/N {row['snr']:.1f}"
-        )
-        if row["flux_upper_limit"] > 0:
-            typer.echo(f"  not detected: flux below {1e6 * row['flux_upper_limit']:.2f} uJy (95 %)")
+    star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
+    star = load_star(star_section, run.sequence.coronagraph)
+    keep_star(out, star_section)
+    _, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
+    for number, (fitted, terms) in enumerate(zip(read_fitted(run.tables), budgets, strict=True), start=1):
+        typer.echo(f"companion {number}: {companion_line(fitted)}")
         for term in terms:
             typer.echo(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
+    if not isfinite(star.flux):
+        typer.echo(f"Note: {GIVE_STAR}.", err=True)
     typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.results import GIVE_STAR
 
 
 @options(
@@ -27,21 +28,23 @@ def contrast(
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast
-    from lyot.analysis.star_flux import load_star
+    from lyot.analysis.star_flux import load_star, resolved
     from lyot.exposures.names import CONTRAST
-    from lyot.run.config import config_of_run
+    from lyot.run.config import config_of_run, keep_star
 
     config = config_of_run(out, sections)
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
-    star = load_star(config.star, run.sequence.coronagraph)
-    table = measure_contrast(run, star, params, distance=config.star.distance, masses=params.mass_grid())
+    star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
+    star = load_star(star_section, run.sequence.coronagraph)
+    keep_star(out, star_section)
+    table = measure_contrast(run, star, params, distance=star_section.distance, masses=params.mass_grid())
     typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast")
     for row in table:
         limit = f"{row['contrast_5sigma']:16.3g}" if isfinite(row["contrast_5sigma"]) else f"{'-':>16s}"
         typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {limit}")
     if not isfinite(star.flux):
-        typer.echo("For contrasts give the star's flux: --star-flux, --star-mag, --star-sed or --star-ta.")
+        typer.echo(f"Note: {GIVE_STAR}.", err=True)
     typer.echo(f"{run.tables / CONTRAST}")
     refresh_report(out)
 

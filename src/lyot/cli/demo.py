@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from lyot.run.execute import RunResult
+    from lyot.analysis.summary import Fitted
 
 SCENE = "bright_planet"
 SEED = 1
@@ -32,32 +32,43 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
     make_sequence(folder, filter_name=filter_name, size=size, seed=SEED, scene=SCENE, overwrite=True, jobs=None)
 
 
-def nearest_source(result: RunResult, companion: dict[str, Any]) -> tuple[Any, float] | None:
-    """The detection nearest to a companion of the truth, and their distance in arcsec; None without detections."""
+def nearest_companion(folder: Path, truth: dict[str, Any]) -> Fitted | None:
+    """The fitted companion nearest to one of the truth, within 0.5 arcsec; None if there is none."""
     import numpy as np
 
-    from lyot.analysis.combined_image import read_detections
-    from lyot.exposures.names import DETECTIONS
+    from lyot.analysis.summary import read_fitted
+    from lyot.geometry import sky_offset
 
-    paths = result.products("measure", DETECTIONS)
-    table = read_detections(paths[0]) if paths else None
-    if table is None or not len(table):
-        return None
-    truth = companion["separation_arcsec"] * np.exp(1j * np.radians(companion["position_angle_deg"]))
-    found = np.asarray(table["separation"]) * np.exp(1j * np.radians(np.asarray(table["position_angle"])))
-    nearest = int(np.argmin(np.abs(found - truth)))
-    return table[nearest], float(np.abs(found - truth)[nearest])
+    here = sky_offset(truth["separation_arcsec"], truth["position_angle_deg"])
+    fitted = [(float(np.hypot(*np.subtract(here, sky_offset(c.separation, c.position_angle)))), c)
+              for c in read_fitted(folder)]  # fmt: skip
+    distance, nearest = min(fitted, key=lambda pair: pair[0], default=(np.inf, None))
+    return nearest if distance < 0.5 else None
 
 
-def _planet_line(result: RunResult, companion: dict[str, Any]) -> str:
-    expected = f'{companion["separation_arcsec"]:.3f}", PA {companion["position_angle_deg"]:.2f} deg'
-    nearest = nearest_source(result, companion)
-    if nearest is None:
-        return f"planet {companion['name']}: not found (put in at {expected})"
-    row, distance = nearest
+def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
+    """The planet as it was put in and as it was found, and the differences in sigmas."""
+    from math import isfinite
+
+    from lyot.cli.results import companion_line
+
+    flux = truth["flux_jy"]
+    expected = (
+        f'separation {truth["separation_arcsec"]:.3f}", PA {truth["position_angle_deg"]:.2f} deg, '
+        f"flux {1e6 * flux:.1f} uJy"
+    )
+    found = nearest_companion(folder, truth)
+    if found is None or isfinite(found.upper_limit):
+        return f"planet {truth['name']}: put in at {expected}; not found"
+    turn = (found.position_angle - truth["position_angle_deg"] + 180.0) % 360.0 - 180.0
+    off = (
+        (found.separation - truth["separation_arcsec"]) / found.separation_error,
+        turn / found.position_angle_error,
+        (found.flux - flux) / found.flux_error,
+    )
     return (
-        f'planet {companion["name"]}: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
-        f"S/N {row['snr']:.1f}; put in at {expected}; {distance * 1000:.0f} mas apart"
+        f"planet {truth['name']}: put in at {expected}\n  found: {companion_line(found)}\n"
+        f"  differences: separation {off[0]:+.1f}, PA {off[1]:+.1f}, flux {off[2]:+.1f} times the stated error"
     )
 
 
@@ -77,10 +88,12 @@ def demo(
 
     observations, reduction = out / "observations", out / "reduction"
     _observations(observations, filter_name, size)
-    config = load_config(jobs=jobs, crds_path=str(observations / "crds_cache"))
+    truth = read_truth(observations)["sky"]
+    star = {"star": {"flux": truth["star"]["flux_jy"]}}  # as its spectrum would tell
+    config = load_config(sections=star, jobs=jobs, crds_path=str(observations / "crds_cache"))
     result = reduce_and_report([observations], reduction, config, overwrite=overwrite)
-    for companion in read_truth(observations)["sky"]["companions"]:
-        typer.echo(_planet_line(result, companion))
+    for companion in truth["companions"]:
+        typer.echo(_planet_line(result.out / "measure", companion))
 
 
 COMMANDS = {"demo": demo}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.results import show_detections
 
 
 @options(
@@ -38,20 +39,8 @@ def detect(
 
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.maps.modes)
-    found = measure_detections(run, config.measure, all_truncations=all_truncations)
-    if not any(d.accepted for d in found):
-        typer.echo("no source above the threshold")
-    for d in found:
-        if not d.accepted:
-            typer.echo(
-                f'no source: separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f}: '
-                f"{d.reason} ({d.status})"
-            )
-            continue
-        typer.echo(
-            f'separation {d.separation:.3f}", PA {d.position_angle:.2f} deg, S/N {d.snr:.1f} '
-            f"({d.significance:.1f} sigma), false-alarm probability {d.false_alarm:.1e}, {d.truncation} KL modes"
-        )
+    measure_detections(run, config.measure, all_truncations=all_truncations)
+    show_detections(run.tables)
     if maps or config.maps.completeness_flux is not None:
         from lyot.analysis.maps import measure_maps
         from lyot.exposures.names import MATCHED_FILTER

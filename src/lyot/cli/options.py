@@ -159,7 +159,7 @@ TARGET = typer.Option(
 STAR = Group(
     "star", "lyot.analysis.star_flux:StarSection", prefix="star-",
     aliases={"magnitude": ("--star-mag",), "acquisition": ("--star-ta",), "jy_per_unit": ("--star-ta-jy",),
-             "distance": ("--distance!",)},
+             "k_magnitude": ("--star-kmag",), "spectral_type": ("--star-sptype",), "distance": ("--distance!",)},
 )  # fmt: skip
 """The star, in every command that measures."""
 

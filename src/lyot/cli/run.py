@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lyot.cli.options import ROLE, STAR, Group, Sections, options
+from lyot.cli.results import show_results, show_warnings
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
     from lyot.run.execute import RunResult
+
+
+NOT_MEASURED = 3
+"""Exit status when the image was made and a measurement failed."""
 
 
 def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrite: bool = False) -> RunResult:
@@ -22,50 +27,14 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 
     with progress_display(Lines()) as listener:
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
-    if result.done:
+    if result.done or result.failed:
         typer.echo(f"{result.done} tasks done, {result.current} up to date; products in {result.out}")
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
-    _show_detections(result)
-    _show_warnings(result)
+    show_results(result)
+    show_warnings(result)
     _write_report(result)
     return result
-
-
-def _show_detections(result: RunResult) -> None:
-    from lyot.analysis.combined_image import read_detections
-    from lyot.exposures.names import DETECTIONS
-
-    paths = result.products("measure", DETECTIONS)
-    for path in paths:
-        table = read_detections(path, all_peaks=True)
-        star = f"{path.parent.name}: " if len(paths) > 1 else ""
-        rows = [row for row in table if row["status"] == "source"]
-        if not rows:
-            typer.echo(f"{star}no source above the threshold")
-        for row in rows:
-            typer.echo(
-                f'{star}source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
-                f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
-                f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
-            )
-        for row in table:
-            if row["status"] != "source":
-                typer.echo(
-                    f'{star}no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
-                    f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
-                )
-
-
-def _show_warnings(result: RunResult) -> None:
-    """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
-    import json
-
-    for note in result.plan.notes:
-        typer.echo(f"Note: {note}", err=True)
-    for path in result.products("stage3", "_quality.json"):
-        for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
-            typer.echo(f"Warning: {warning['text']}", err=True)
 
 
 def _write_report(result: RunResult) -> None:
@@ -73,7 +42,7 @@ def _write_report(result: RunResult) -> None:
     from lyot import report
 
     page = result.out / "report" / "index.html"
-    if result.done or not page.is_file():
+    if result.done or result.failed or not page.is_file():
         page = report.write_report(result.out)
     typer.echo(f"report: {page}")
 
@@ -102,12 +71,13 @@ def run(
     role: Annotated[list[str] | None, ROLE] = None,
     companion: Annotated[
         list[str] | None,
-        typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees), or DETECTED ones; may be repeated."),
+        typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees) as well; may be repeated."),
     ] = None,
 ) -> None:
     """Reduce exposures to the star-subtracted image, measure what is next to the star, and write a report.
 
-    Run again, it does only what is not done or whose inputs, parameters or versions changed.
+    Sources are fitted and the contrast curve is measured unless --no-measure is given. Run again, it does only what is
+    not done or whose inputs, parameters or versions changed. Exit status 3: the image is made, a measurement failed.
     """
     from lyot.archive.records import is_program
     from lyot.exposures.given_roles import roles_section
@@ -131,7 +101,9 @@ def run(
         inputs += fetched
     more: Sections = {"roles": {**roles_section(role)}, **companion_section(companion)}
     configuration = load_config(config, settings or (), sections={**sections, **more})
-    reduce_and_report(inputs, out, configuration, overwrite=overwrite)
+    result = reduce_and_report(inputs, out, configuration, overwrite=overwrite)
+    if result.failed:
+        raise typer.Exit(NOT_MEASURED)
 
 
 def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:

@@ -17,7 +17,13 @@ from astropy.table import QTable
 
 from lyot.analysis.combined_image import CombinedImage, is_source, wcs_of
 from lyot.analysis.finished_run import FinishedRun, MeasuredRun, find_finished, open_run
-from lyot.analysis.measurements import fit_run, measure_companions, measure_contrast, search_sources
+from lyot.analysis.measurements import (
+    fit_run,
+    measure_companions,
+    measure_contrast,
+    places_to_fit,
+    search_sources,
+)
 from lyot.analysis.measurements import measure_detections as search
 from lyot.analysis.star_flux import load_star
 from lyot.errors import InputError
@@ -234,11 +240,12 @@ class Run:
         found = self._read(COMPANIONS)
         if found is not None:
             return found
-        if not len(self.detections):
-            return QTable()
         config = self._config
+        places = places_to_fit(self._opened, config.companion) if len(self.detections) else config.companion.guesses()
+        if not places:
+            return QTable()
         table, _ = measure_companions(
-            self._opened, config.companion.guesses(), self._star(), config.companion, systematics=config.systematics
+            self._opened, places, self._star(), config.companion, systematics=config.systematics
         )
         return QTable(table)
 

@@ -26,6 +26,10 @@ from lyot.params import param
 log = logging.getLogger(__name__)
 
 
+OUTER_RADIUS = 5.0
+"""Last separation by default, arcsec."""
+
+
 @dataclass(frozen=True)
 class ContrastParams:
     """Where and how detection limits are measured."""
@@ -33,7 +37,10 @@ class ContrastParams:
     separations: int = param(20, help="number of separations", min=2)
     angles: int = param(8, help="position angles at which sources are injected at each separation", min=1)
     inner_radius: float | None = param(None, help="first separation; default 1.2 resolution elements", unit="arcsec")
-    outer_radius: float = param(5.0, help="last separation; less if the field ends before", unit="arcsec", min=0.1)
+    outer_radius: float | None = param(
+        None, help="last separation; default 5, or beyond the outermost source; less if the field ends before",
+        unit="arcsec", min=0.1,
+    )  # fmt: skip
     sigma: float = param(5.0, help="level of the limit, Gaussian sigmas", min=0.1)
     first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
 
@@ -152,7 +159,7 @@ def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> Flo
     inner = params.inner_radius if params.inner_radius is not None else 1.2 * fwhm * injector.pixel_scale
     dx, dy = offset_grid((injector.image.shape[0], injector.image.shape[1]), injector.center)
     field = float(np.hypot(dx, dy)[np.isfinite(injector.image)].max(initial=0.0)) * injector.pixel_scale
-    outer = min(params.outer_radius, field)
+    outer = min(OUTER_RADIUS if params.outer_radius is None else params.outer_radius, field)
     if inner >= outer:
         raise InputError(f"contrast: the first separation {inner:.2f} arcsec is not inside the last, {outer:.2f}.")
     return np.geomspace(inner, outer, params.separations)

@@ -78,6 +78,8 @@ class Record:
         s.
     peak_memory : float
         Peak resident memory of the worker process during the task, MB.
+    failure : str
+        Why a measurement could not be made, as a sentence; it has no products then. Empty for what was done.
     """
 
     task: str
@@ -94,6 +96,7 @@ class Record:
     peak_memory: float
     schema: int = SCHEMA
     association: str = ""
+    failure: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -239,7 +242,9 @@ class Manifest:
     def is_current(self, task: str, key: str) -> bool:
         """Whether the products of a task are there, unchanged, and made from what `key` stands for."""
         record = self._records.get(task)
-        return record is not None and record.key == key and all(self._intact(p) for p in record.products)
+        if record is None or record.failure or record.key != key:
+            return False
+        return all(self._intact(p) for p in record.products)
 
     def _intact(self, product: Product) -> bool:
         path = self.out / product.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from astropy.table import Table as AstroTable
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from lyot.analysis.summary import Fitted, Limit, flux_text, with_error
 from lyot.exposures.names import COMPANIONS, CONTRAST, CONTRAST_MAP, DISK_RESIDUAL, MATCHED_FILTER, STIM_MAP
 from lyot.records.freshness import is_current, outdated
 from lyot.report import figures
@@ -35,7 +37,7 @@ def finite(table: AstroTable, row: int, name: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def with_error(table: AstroTable, row: int, name: str, digits: int) -> str:
+def value_with_error(table: AstroTable, row: int, name: str, digits: int) -> str:
     """Value and error of one quantity, e.g. ``0.812 ± 0.011``; empty when it is not known."""
     value, error = finite(table, row, name), finite(table, row, f"{name}_err")
     if value is None:
@@ -53,17 +55,42 @@ def scientific(table: AstroTable, row: int, name: str) -> str:
     return f"{scaled}e{power:+03d}" if error is None else f"({scaled} ± {error / 10.0**power:.2f})e{power:+03d}"
 
 
+def fitted_text(companion: Fitted) -> str:
+    """A companion in one line, with its errors."""
+    c = companion
+    parts = [
+        f'separation {with_error(c.separation, c.separation_error)}"',
+        f"position angle {with_error(c.position_angle, c.position_angle_error)} deg",
+        f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error)} µJy",
+    ]
+    if np.isfinite(c.contrast):
+        parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
+    sure = f"{c.significance:.1f} sigma" if np.isfinite(c.significance) else f"S/N {c.snr:.1f}"
+    return f"Companion: {', '.join(parts)}; {sure}"
+
+
+def limits_text(limits: Sequence[Limit], sigma: float) -> str:
+    """Limits at a few separations in one sentence; empty if none was measured."""
+    parts = []
+    for limit in limits:
+        if not np.isfinite(limit.flux):
+            continue
+        contrast = f" (contrast {limit.contrast:.1e})" if np.isfinite(limit.contrast) else ""
+        parts.append(f'{flux_text(limit.flux)} at {limit.separation:g}"{contrast}')
+    return f"Limits at {sigma:g} sigma: {', '.join(parts)}." if parts else ""
+
+
 def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
     """Companions as text: separation, position angle, contrast, flux and S/N."""
     return [
         (
             str(row + 1),
-            with_error(table, row, "separation", 4),
-            with_error(table, row, "position_angle", 2),
+            value_with_error(table, row, "separation", 4),
+            value_with_error(table, row, "position_angle", 2),
             scientific(table, row, "contrast"),
             scientific(table, row, "flux"),
-            with_error(table, row, "magnitude", 2),
-            with_error(table, row, "snr", 1),
+            value_with_error(table, row, "magnitude", 2),
+            value_with_error(table, row, "snr", 1),
         )
         for row in range(len(table))
     ]
@@ -115,7 +142,18 @@ def contrast_section(out: Path) -> Section | None:
         "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band, 16"
         " to 84 % are found. A detection's significance draws on more than its ring and may exceed 5 below this limit."
     )
-    return Section("Contrast", "contrast", "", (render(figure, caption, "Contrast against separation"),))
+    return Section("Contrast", "contrast", _star_text(table), (render(figure, caption, "Contrast against separation"),))
+
+
+def _star_text(table: AstroTable) -> str:
+    """What the limits were measured with: truncation, and the star's flux with its error and where it comes from."""
+    modes, flux = table.meta.get("kl_modes"), table.meta.get("star_flux_jy")
+    text = "" if modes is None else f"{modes} KL modes. "
+    if flux is None:
+        return f"{text}The star's flux is not known, so limits are fluxes."
+    error = float(table.meta.get("star_flux_error_jy") or 0.0)
+    told = f" ± {100 * error / float(flux):.2g} %" if error else ""
+    return f"{text}Flux of the star: {flux_text(float(flux))}{told} ({table.meta.get('star_flux_source', 'given')})."
 
 
 @dataclass(frozen=True)
@@ -193,10 +231,12 @@ def _completeness_text(header: dict[str, object]) -> str:
 
 
 def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
-    caption = (
-        "North up, east left. The images of the sources that the matched filter looks for went through mask and "
-        "reduction, each roll with its own throughput; the limit depends on the position angle where the mask does."
-    )
+    caption = "North up, east left. The limit depends on the position angle where the mask does."
+    if any(layer.file == MATCHED_FILTER for layer in layers):
+        caption += (
+            " The images of the sources that the matched filter looks for went through mask and reduction, each roll "
+            "with its own throughput."
+        )
     return render(figure, caption, f"Maps: {', '.join(layer.title for layer in layers)}")  # type: ignore[arg-type]
 
 

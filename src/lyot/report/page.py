@@ -16,18 +16,22 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_source
+from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import COMPANIONS, DETECTIONS, exposure_root
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, MATCHED_FILTER, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
+from lyot.records.freshness import is_current
 from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record, write_text
 from lyot.report import figures
 from lyot.report.measured import (
     companion_rows,
     contrast_section,
     disk_section,
+    fitted_text,
+    limits_text,
     maps_section,
     outdated_section,
     read_table,
@@ -187,8 +191,17 @@ def quality_table(out: Path) -> Table | None:
 
 def warnings_table(out: Path) -> Table | None:
     """Warnings about the input as a table of the page."""
-    rows = tuple((cell(w["code"]), cell(w["text"])) for w in read_quality(out)["warnings"])
+    found = [(w["code"], w["text"]) for w in read_quality(out)["warnings"]]
+    found += [("not measured", r.failure) for r in Manifest(out).records if r.failure and not _made_since(out, r)]
+    rows = tuple((cell(code), cell(text)) for code, text in found)
     return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
+
+
+def _made_since(out: Path, record: Record) -> bool:
+    """Whether a measurement that failed in the run was made by its command afterwards."""
+    names = {"companions": COMPANIONS, "contrast": CONTRAST, "maps": MATCHED_FILTER}
+    path = out / "measure" / names.get(record.name.partition("_")[0], DETECTIONS)
+    return path.is_file() and is_current(path, out)
 
 
 def exposures_table(assigned: Sequence[Assigned]) -> Table:
@@ -260,17 +273,27 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
             yield f"{prefix}{name}", json.dumps(value, default=str)
 
 
-def answer(table: QTable | None) -> tuple[str, list[str]]:
-    """The headline of the page: the brightest source, or that there is none."""
+def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
+    """The headline of the page: the brightest companion as it was fitted, else the brightest source; then limits."""
     if table is None:
         return "No measurement in this run.", ["Run stage 3 to see what is beside the star."]
+    folder = out / "measure"
+    fitted = [c for c in read_fitted(folder) if not np.isfinite(c.upper_limit)] if is_current(
+        folder / COMPANIONS, out
+    ) else []  # fmt: skip
+    limits = limits_text(*read_limits(folder)) if is_current(folder / CONTRAST, out) else ""
+    more = [limits] if limits else []
+    if fitted:
+        brightest = max(fitted, key=lambda c: c.flux)
+        left = max(len(fitted), len(table)) - 1
+        return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
     if not len(table):
-        return "No source above the threshold.", []
-    brightest = int(np.argmax(_values(table, "signal"))) if "signal" in table.colnames else 0
-    sep = _values(table, "separation", "arcsec")[brightest]
-    pa = _values(table, "position_angle", "deg")[brightest]
-    snr = _values(table, "snr")[brightest]
-    more = [f"{len(table) - 1} more below."] if len(table) > 1 else []
+        return "No source above the threshold.", more
+    brightest_row = int(np.argmax(_values(table, "signal"))) if "signal" in table.colnames else 0
+    sep = _values(table, "separation", "arcsec")[brightest_row]
+    pa = _values(table, "position_angle", "deg")[brightest_row]
+    snr = _values(table, "snr")[brightest_row]
+    more = [*([f"{len(table) - 1} more below."] if len(table) > 1 else []), *more]
     return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 
 
@@ -324,7 +347,7 @@ def write_report(out: str | Path) -> Path:
         with view(out, name, folder) as alone:
             write_text(path.parent / folder / path.name, _page(alone))
             title, _ = _title(_assigned(alone, Manifest(alone).records))
-            entries.append((f"{folder}/{path.name}", title, answer(read_sources(alone))[0]))
+            entries.append((f"{folder}/{path.name}", title, answer(alone, read_sources(alone))[0]))
     write_text(path, _list_of_pages(entries))
     return path
 
@@ -347,7 +370,7 @@ def _page(out: Path) -> str:
     sources = read_sources(out)
     assigned = _assigned(out, records)
     title, subtitle = _title(assigned)
-    headline, details = answer(sources)
+    headline, details = answer(out, sources)
     sections = list(all_sections(out, sources))
     measured = (contrast_section(out), disk_section(out), maps_section(out), outdated_section(out))
     sections[1:1] = [s for s in measured if s is not None]

@@ -27,6 +27,7 @@ def _belonging(out: Path, records: Sequence[Record], name: str, folder: str) -> 
     makers = {str(out.absolute() / p.path): r for r in records for p in r.products}
     todo = [r for r in records if (r.kind, r.name) == ("stage3", name)]
     todo += [r for r in records if r.products and Path(r.products[0].path).parent == Path("measure") / folder]
+    todo += [r for r in records if r.failure and r.name.endswith(f"_{folder}")]
     found: dict[str, Record] = {}
     while todo:
         record = todo.pop()
@@ -56,7 +57,7 @@ def view(out: Path, name: str, folder: str) -> Iterator[Path]:
         (place / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
         files = {Path(p.path): out / p.path for r in records if r.kind != "measure" for p in r.products}
         files |= {Path(r.association): out / r.association for r in records if r.association}
-        files |= {Path("measure") / p.name: p for p in (out / "measure" / folder).iterdir()}
+        files |= {Path("measure") / p.name: p for p in (out / "measure" / folder).glob("*")}
         files[Path(CONFIGURATION)] = out / CONFIGURATION
         for link, path in files.items():
             if path.is_file():

@@ -11,18 +11,20 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of
-from lyot.analysis.star_flux import FLUX_SOURCES, StarSection
+import tomli_w
+
+from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of, with_paths
+from lyot.analysis.star_flux import BESIDE_SOURCES, FLUX_SOURCES, StarSection
 from lyot.errors import ConfigError, MissingInputError, UnknownNameError, unknown_name
 from lyot.exposures.given_roles import check_roles
 from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
-from lyot.records.manifest import CONFIGURATION
+from lyot.records.manifest import CONFIGURATION, write_text
 from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage, step_parameters
 
 MEASURING: dict[str, type] = {
@@ -50,6 +52,9 @@ class RunParams:
         (), help="stars to use as references, in place of those that the headers mark, or 'all' others of the filter"
     )
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
+    measure: bool = param(
+        True, help="fit the sources and measure the contrast curve after the search; off: no measurement but the search"
+    )
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
     calints_background: str = param(
         "auto",
@@ -264,8 +269,8 @@ def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:
 
 
 def measuring_table(config: Config) -> dict[str, dict[str, Any]]:
-    """The measuring sections as tables, all values, those that are None left out."""
-    sections = {name: values_of(getattr(config, name)) for name in MEASURING}
+    """The measuring sections as tables, all values, those that are None left out; files by their absolute paths."""
+    sections = with_paths({name: values_of(getattr(config, name)) for name in MEASURING})
     return {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
 
 
@@ -311,9 +316,62 @@ def _merge(table: dict[str, Any], sections: Mapping[str, Mapping[str, Any]], pat
         if not isinstance(section, dict):
             raise ConfigError(f"{path}: {name} is a section; write [{name}].")
         if name == "star" and any(key in values for key in FLUX_SOURCES):
-            for key in (*FLUX_SOURCES, "bandpass", "jy_per_unit"):
+            for key in (*FLUX_SOURCES, *BESIDE_SOURCES):
                 section.pop(key, None)
         section.update(values)
+
+
+def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
+    """The star that an earlier run in a folder was told, where a configuration does not tell one.
+
+    Parameters
+    ----------
+    config : Config
+    out : path
+        Output folder.
+
+    Returns
+    -------
+    Config
+    str
+        A sentence that says so; empty if nothing was taken over.
+    """
+    path = Path(out) / CONFIGURATION
+    if config.star.is_given or not path.is_file():
+        return config, ""
+    kept = from_mapping(StarSection, read_toml(path).get("star", {}), where=f"{path} [star] ")
+    if not kept.is_given:
+        return config, ""
+    said = {name: getattr(kept, name) for name in FLUX_SOURCES if getattr(kept, name) is not None}
+    told = " and ".join(f"{name} = {value}" for name, value in said.items())
+    distance = kept.distance if config.star.distance is None else config.star.distance
+    return replace(config, star=replace(kept, distance=distance)), f"the star's flux is that of the earlier run: {told}"
+
+
+def keep_star(out: str | Path, star: StarSection) -> None:
+    """Write the star into the configuration of a finished run, for the measurements that follow.
+
+    Parameters
+    ----------
+    out : path
+        Output folder of ``lyot run``; nothing happens if it holds no configuration.
+    star : StarSection
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    path = Path(out) / CONFIGURATION
+    if not path.is_file():
+        return
+    table = read_toml(path)
+    values = {name: value for name, value in with_paths({"star": values_of(star)})["star"].items() if value is not None}
+    if values == table.get("star", {}):
+        return
+    table["star"] = values
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    write_text(path, "\n".join(comments) + "\n\n" + tomli_w.dumps(table))
 
 
 def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> Config:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +22,17 @@ from lyot.exposures.inputs import read_inputs
 from lyot.records.manifest import CONFIGURATION, Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
-from lyot.run.config import ROLES, Config, build_config, measuring_table, parse_stages, run_arguments
+from lyot.run.config import (
+    ROLES,
+    Config,
+    build_config,
+    measuring_table,
+    parse_stages,
+    run_arguments,
+    with_kept_star,
+)
 from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
+from lyot.run.measure_task import COMPANIONS_TASK, CONTRAST_TASK
 from lyot.run.plan import Plan, make_plan, preference, products_size
 from lyot.run.task import Task, TaskResult
 
@@ -69,6 +79,8 @@ class RunResult:
         One for each task of the plan, done now or before.
     done, current : int
         Tasks done now, and tasks that were up to date.
+    failed : tuple of LyotError
+        Measurements that could not be made; the products are complete without them.
     """
 
     out: Path
@@ -76,6 +88,7 @@ class RunResult:
     records: tuple[Record, ...]
     done: int
     current: int
+    failed: tuple[LyotError, ...] = ()
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
         """Products of one kind of task, e.g. ``products("stage3", "_i2d.fits")``."""
@@ -120,7 +133,8 @@ def run(
     Raises
     ------
     LyotError
-        With one sentence; nothing half-written is left, and what was finished is kept and recorded.
+        With one sentence; nothing half-written is left, and what was finished is kept and recorded. A measurement
+        that fails after the image is made does not raise: see `RunResult.failed`.
     """
     config = config or build_config({})
     out = Path(out).absolute()
@@ -132,7 +146,12 @@ def run(
     taken = [e.path for e in exposures if e.is_coronagraphic]
     needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
     calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
+    kept = ""
+    if not overwrite:
+        config, kept = with_kept_star(config, out)
     plan = make_plan(inputs, out, config, calibration=calibration, found=found)
+    if kept and any(t.name.startswith((COMPANIONS_TASK, CONTRAST_TASK)) for t in plan.tasks):
+        plan = replace(plan, notes=(*plan.notes, kept))
     prepare_output(out)
     with only_writer(out):
         plan = replace(plan, calibration=calibration.prepared(out))
@@ -143,9 +162,9 @@ def run(
             write_text(out / name, text)
         write_text(out / CONFIGURATION, used_configuration(plan))
         notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
-        done = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
+        done, failed = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
     records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)
-    return RunResult(out, plan, records, done, len(plan.tasks) - done)
+    return RunResult(out, plan, records, done - len(failed), len(plan.tasks) - done, failed)
 
 
 def used_configuration(plan: Plan) -> str:
@@ -182,8 +201,10 @@ def _choose_pool(plan: Plan, n_tasks: int, *, inline: bool) -> contextlib.Abstra
     return local_pool(workers, plan.calibration.environment)
 
 
-def _execute(plan: Plan, manifest: Manifest, *, overwrite: bool, inline: bool, notify: Listener) -> int:
-    """Do the tasks that are not up to date; returns how many."""
+def _execute(
+    plan: Plan, manifest: Manifest, *, overwrite: bool, inline: bool, notify: Listener
+) -> tuple[int, tuple[LyotError, ...]]:
+    """Do the tasks that are not up to date; returns how many, and the failures of those that may fail."""
     todo: dict[str, Task] = {}
     for task in plan.tasks:
         stale = overwrite or any(d in todo for d in task.depends) or not manifest.is_current(task.id, task.key)
@@ -193,12 +214,13 @@ def _execute(plan: Plan, manifest: Manifest, *, overwrite: bool, inline: bool, n
             log.info("%s is up to date", task.id)
             notify(Event("current", task))
     if not todo:
-        return 0
+        return 0, ()
     check_space(plan.out, products_size(todo.values()))
     widest = max(sum(t.kind == kind for t in todo.values()) for kind in {t.kind for t in todo.values()})
     with _choose_pool(plan, widest, inline=inline) as pool:
-        _Scheduler(plan, manifest, pool, notify).do(todo)
-    return len(todo)
+        scheduler = _Scheduler(plan, manifest, pool, notify)
+        scheduler.do(todo)
+    return len(todo), tuple(scheduler.failed)
 
 
 class _Scheduler:
@@ -212,9 +234,13 @@ class _Scheduler:
         self._by_id = {t.id: t for t in plan.tasks}
         self._running: dict[concurrent.futures.Future[TaskResult], Task] = {}
         self._failure: Exception | None = None
+        self.failed: list[LyotError] = []
 
     def do(self, todo: dict[str, Task]) -> None:
-        """Do all of `todo`; after a failure, what is running is finished and the failure raised."""
+        """Do all of `todo`; after a failure, what is running is finished and the failure raised.
+
+        A measurement that fails is put into `failed` instead, and what is left is done.
+        """
         waiting = dict(todo)
         unfinished = set(todo)
         while unfinished and not (self._failure and not self._running):
@@ -250,27 +276,32 @@ class _Scheduler:
             self._notify(Event("step", self._by_id.get(task_id), step))
 
     def _collect(self, task: Task, future: concurrent.futures.Future[TaskResult]) -> bool:
-        """Take the result of a task; returns whether it succeeded."""
+        """Take the result of a task; returns whether those that depend on it can be done."""
         try:
             result = future.result()
             self._manifest.add(self._record(task, result))
         except BrokenProcessPool:
-            failure: Exception = worker_lost(task)
+            failure: LyotError = worker_lost(task)
         except LyotError as error:
             failure = error
         else:
             self._notify(Event("finished", task, f"{result.wall_time:.1f}"))
             return True
-        self._failure = self._failure or failure
         self._notify(Event("failed", task, str(failure)))
-        return False
+        if task.kind != "measure":
+            self._failure = self._failure or failure
+            return False
+        self.failed.append(failure)
+        nothing = TaskResult(task.id, (), datetime.now(UTC).isoformat(timespec="seconds"), 0.0, 0.0)
+        self._manifest.add(self._record(task, nothing, failure=str(failure)))
+        return True
 
-    def _record(self, task: Task, result: TaskResult) -> Record:
+    def _record(self, task: Task, result: TaskResult, *, failure: str = "") -> Record:
         return Record(
             task=task.id, kind=task.kind, name=task.name, key=task.key,
             inputs=[{"path": path, "sha256": self._plan.source_key(path)} for path in task.inputs],
             products=list(result.products), parameters=dict(task.parameters), versions=versions(),
             crds_context=self._plan.calibration.context, started=result.started,
             wall_time=round(result.wall_time, 3), peak_memory=round(result.peak_memory, 1),
-            association=task.association,
+            association=task.association, failure=failure,
         )  # fmt: skip

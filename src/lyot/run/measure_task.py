@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lyot.exposures.names import DETECTIONS
 from lyot.params import from_mapping
 
 if TYPE_CHECKING:
@@ -19,25 +17,6 @@ if TYPE_CHECKING:
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"
 MAPS_TASK = "maps"
-
-FILES = ("sed", "acquisition", "bandpass", "masses")
-"""Parameters that name files."""
-
-
-def with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections for a worker: the files absolute, wherever it works."""
-    return {
-        name: {k: str(Path(v).absolute()) if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
-    }
-
-
-def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections for the record: the files by name alone, as their content is in the key already."""
-    return {
-        name: {k: Path(v).name if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
-    }
 
 
 def run_measurement(task: Task, folder: Path, out: Path) -> None:
@@ -87,23 +66,22 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
     run = _reduction(out, i2d, find_finished(out, i2d=i2d).key, modes)
     copies = []
     for path in map(Path, task.inputs):
-        if path.parent == out / "measure" / task.folder:
+        if path.parent == out / "measure" / task.folder and path.is_file():  # a measurement may have failed
             folder.mkdir(parents=True, exist_ok=True)
             copies.append(Path(shutil.copy2(path, folder / path.name)))
     return dataclasses.replace(run, tables=folder), copies
 
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
-    from lyot.analysis.combined_image import read_detections
-    from lyot.analysis.measurements import measure_companions, write_no_companion
+    from lyot.analysis.measurements import measure_companions, places_to_fit, write_no_companion
     from lyot.analysis.parameters import CompanionSection
     from lyot.analysis.star_flux import StarSection, load_star
     from lyot.measure.systematics import SystematicParams
 
     section = from_mapping(CompanionSection, task.arguments["companion"])
     run, copies = _opened(task, folder, out, section.modes)
-    guesses = section.guesses()
-    if not guesses and not len(read_detections(run.tables / DETECTIONS)):
+    guesses = places_to_fit(run, section)
+    if not guesses:
         write_no_companion(run)
     else:
         star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.parameters import existing, values_of
+from lyot.analysis.parameters import existing, values_of, with_paths, without_paths
+from lyot.analysis.star_flux import load_star, resolved
 from lyot.errors import InputError
 from lyot.exposures import associations
 from lyot.exposures.background_state import BackgroundStates, background_states
@@ -30,8 +31,6 @@ from lyot.run.measure_task import (
     COMPANIONS_TASK,
     CONTRAST_TASK,
     MAPS_TASK,
-    with_paths,
-    without_paths,
 )
 from lyot.run.pipelines import effective_parameters, step_parameters
 from lyot.run.selection import Reduction, select, strategy_for
@@ -277,29 +276,52 @@ def _stage3(
         "measure", name, [("i2d", i2d)], makes=(DETECTIONS,),
         arguments=values, parameters={"": values}, weight=0.1 * stage3.weight, folder=folder,
     )  # fmt: skip
-    if _is_modelled(reduction):
+    if not _obstacle(reduction, builder.config, stage3.parameters):
         _measurements(builder, i2d, stage3.weight, folder)
 
 
-def _is_modelled(reduction: Reduction) -> bool:
-    """Whether there is a model of the coronagraph, which injections and forward models need."""
-    exposure = reduction.stars[0].exposure
-    return modelled_coronagraph(exposure.instrument, exposure.filter) is not None
-
-
-def _without_model(reduction: Reduction, config: Config) -> list[str]:
-    """What is asked for and cannot be measured without a model of the coronagraph, said before the work begins."""
+def _asked(config: Config) -> list[str]:
+    """What is to be measured beside the search for sources."""
     wanted = [("companions", config.companion.wanted), ("contrast", config.contrast.measure),
               ("maps", config.maps.measure)]  # fmt: skip
-    asked = [name for name, is_wanted in wanted if is_wanted]
-    if _is_modelled(reduction) or not asked:
-        return []
+    return [name for name, is_wanted in wanted if is_wanted and config.run.measure]
+
+
+def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any]) -> str:
+    """Why what is asked for cannot be measured, said before the work begins; empty if it can."""
+    asked = _asked(config)
+    if not asked:
+        return ""
     exposure = reduction.stars[0].exposure
-    needs = f"{' and '.join(asked)} {'needs' if asked == ['contrast'] else 'need'}"
-    return [
-        f"{exposure.instrument} {exposure.filter}: {needs} a model of the coronagraph, and there is one for MIRI only; "
-        "the rest is done, sources are searched for without it."
-    ]
+    names = " and ".join(part for part in (", ".join(asked[:-1]), asked[-1]) if part)
+    left_out = (
+        f"{exposure.instrument} {exposure.filter}: {names} {'is' if asked == ['contrast'] else 'are'} not measured"
+    )
+    if modelled_coronagraph(exposure.instrument, exposure.filter) is None:
+        return (
+            f"{left_out}: that takes a model of the coronagraph, and there is one for MIRI only; the rest is done, "
+            "sources are searched for without it."
+        )
+    if "official" in (parameters.get("", {}).get("mode"), parameters.get("klip", {}).get("mode")):
+        return f"{left_out}: that takes our own star subtraction, stage3.mode = lyot; the rest is done."
+    return ""
+
+
+def _with_star(config: Config, reductions: Sequence[Reduction]) -> Config:
+    """Look the star up where that is asked for, and read what tells its flux: a fault is found before the work."""
+    if not _asked(config) or not config.star.is_given:
+        return config
+    targets = {r.target for r in reductions}
+    if len(targets) > 1:
+        log.warning("the star's flux that is given is used for all of %s", " and ".join(sorted(targets)))
+    existing(config.star.files)
+    config = replace(config, star=resolved(config.star, reductions[0].target if reductions else ""))
+    for reduction in reductions:
+        exposure = reduction.stars[0].exposure
+        known = modelled_coronagraph(exposure.instrument, exposure.filter)
+        if known is not None:
+            load_star(config.star, known)
+    return config
 
 
 def _subtracting_by(config: Config, strategy: str | None) -> dict[str, Any]:
@@ -319,22 +341,22 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
     star_files = [("star", path) for path in existing(config.star.files)]
     folder = builder.out / "measure" / below
     end = f"_{below}" if below else ""
-    known = DETECTIONS
-    if config.companion.wanted:
+    known = [("detections", folder / DETECTIONS)]
+    if config.run.measure and config.companion.wanted:
         sources = [("i2d", i2d), *star_files]
-        if not config.companion.positions:
+        if config.companion.measure:
             sources.append(("detections", folder / DETECTIONS))
         values = {"companion": values_of(config.companion), "star": star, "systematics": systematics}
         builder.add("measure", COMPANIONS_TASK + end, sources, makes=(COMPANIONS,), arguments=with_paths(values),
                     parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
-        known = COMPANIONS
-    if config.contrast.measure:
+        known += [("companions", folder / COMPANIONS)]
+    if config.run.measure and config.contrast.measure:
         grid = [("masses", path) for path in existing(config.contrast.files)]
         values = {"contrast": values_of(config.contrast), "star": star}
-        builder.add("measure", CONTRAST_TASK + end, [("i2d", i2d), ("known", folder / known), *star_files, *grid],
+        builder.add("measure", CONTRAST_TASK + end, [("i2d", i2d), *known, *star_files, *grid],
                     makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
                     weight=weight, folder=below)  # fmt: skip
-    if config.maps.measure:
+    if config.run.measure and config.maps.measure:
         values = {"maps": values_of(config.maps)}
         builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
                     folder=below)  # fmt: skip
@@ -450,6 +472,7 @@ def make_plan(
     assigned = sort_roles(found.exposures)
     group, reductions = select(assigned, config, stages)
     config = _with_search(_with_acquisitions(config, assigned))
+    config = _with_star(config, reductions)
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)
@@ -461,7 +484,11 @@ def make_plan(
         calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         for reduction in reductions:
             strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
-            notes += [*reduction.notes, *([line] if line else []), *_without_model(reduction, config)]
+            parameters = _subtracting_by(config, strategy).get("parameters") or effective_parameters(
+                "stage3", config.stages["stage3"]
+            )
+            lines = [line, _obstacle(reduction, config, parameters)]
+            notes += [*reduction.notes, *(text for text in lines if text)]
             _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
     for line in notes[len(found.left_out) :]:
         log.warning("%s", line)

@@ -1,0 +1,206 @@
+"""What a run found, in short: companions with their errors, and the limits at a few separations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from lyot.analysis.combined_image import read_detections
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
+from lyot.geometry import sky_offset
+
+LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
+"""Separations at which limits are told, arcsec."""
+
+
+_COLUMNS = {
+    "separation": "separation", "separation_error": "separation_err", "position_angle": "position_angle",
+    "position_angle_error": "position_angle_err", "flux": "flux", "flux_error": "flux_err", "contrast": "contrast",
+    "contrast_error": "contrast_err", "snr": "snr",
+}  # fmt: skip
+"""Columns of the table of companions behind the attributes of `Fitted`."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A companion as it was fitted.
+
+    Attributes
+    ----------
+    separation, separation_error : float
+        arcsec.
+    position_angle, position_angle_error : float
+        Degrees east of north.
+    flux, flux_error : float
+        Jy, before the mask; the error is statistical and systematic.
+    contrast, contrast_error : float
+        NaN where the star's flux is not known.
+    snr : float
+        Flux over its statistical error.
+    significance : float
+        Of the detection at this place, Gaussian sigmas; NaN if there is none.
+    false_alarm : float
+        Probability that noise makes such a peak anywhere in the image; NaN if there is no detection at this place.
+    upper_limit : float
+        Flux at 95 %, Jy, where nothing was detected; NaN otherwise.
+    """
+
+    separation: float
+    separation_error: float
+    position_angle: float
+    position_angle_error: float
+    flux: float
+    flux_error: float
+    contrast: float
+    contrast_error: float
+    snr: float
+    significance: float
+    false_alarm: float
+    upper_limit: float
+
+
+def _value(row: Any, name: str) -> float:
+    """A number of a row; NaN where the column is missing or masked."""
+    if name not in row.colnames or np.ma.is_masked(row[name]):
+        return float("nan")
+    return float(row[name])
+
+
+def read_fitted(folder: Path) -> tuple[Fitted, ...]:
+    """Companions of a folder of measurements, in the order of the table.
+
+    Parameters
+    ----------
+    folder : Path
+        ``measure`` in the output folder of a run, or that of a target below it.
+
+    Returns
+    -------
+    tuple of Fitted
+        Empty if none was fitted.
+    """
+    if not (folder / COMPANIONS).is_file():
+        return ()
+    table = Table.read(folder / COMPANIONS, format="ascii.ecsv", encoding="utf-8")
+    sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else []
+    resolution = float(table.meta.get("fwhm_arcsec", 0.5))
+    found = []
+    for row in table:
+        here = sky_offset(float(row["separation"]), float(row["position_angle"]))
+        near = [s for s in sources if np.hypot(*np.subtract(here, _place(s))) < resolution]
+        best = max(near, key=lambda s: float(s["snr"]), default=None)
+        limit = _value(row, "flux_upper_limit")
+        values = {name: _value(row, column) for name, column in _COLUMNS.items()}
+        for name in ("significance", "false_alarm"):
+            values[name] = float("nan") if best is None else _value(best, name)
+        found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan")))
+    return tuple(found)
+
+
+def _place(source: Any) -> tuple[Any, Any]:
+    return sky_offset(float(source["separation"]), float(source["position_angle"]))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The flux that can be seen at a separation.
+
+    Attributes
+    ----------
+    separation : float
+        arcsec.
+    flux : float
+        Jy; NaN where no limit was measured.
+    contrast : float
+        NaN where the star's flux is not known, too.
+    """
+
+    separation: float
+    flux: float
+    contrast: float
+
+
+def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tuple[tuple[Limit, ...], float]:
+    """Limits at some separations, interpolated in the logarithms of separation and flux.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `read_fitted`.
+    separations : tuple of float, optional
+        arcsec.
+
+    Returns
+    -------
+    tuple of Limit
+        Empty if the contrast was not measured.
+    float
+        Level of the limits, Gaussian sigmas.
+    """
+    path = folder / CONTRAST
+    if not path.is_file():
+        return (), float("nan")
+    table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    known = np.asarray(table["separation"], dtype=float)
+    values = {name: _at(known, np.asarray(table[name], dtype=float), separations)
+              for name in ("flux_5sigma", "contrast_5sigma")}  # fmt: skip
+    limits = tuple(map(Limit, separations, values["flux_5sigma"], values["contrast_5sigma"]))
+    return limits, float(table.meta.get("sigma", 5.0))
+
+
+def _at(separation: Any, limit: Any, wanted: tuple[float, ...]) -> list[float]:
+    """Interpolate between the two separations around each wanted one; NaN where one of them has no limit."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.exp(np.interp(np.log(wanted), np.log(separation), np.log(limit), left=np.nan, right=np.nan))
+    return [float(v) for v in found]
+
+
+def with_error(value: float, error: float, sign: str = "±") -> str:
+    """A value with its error, both to two significant digits of the error; without one, to three of the value.
+
+    Parameters
+    ----------
+    value, error : float
+        An error that is not finite, or 0, is left out.
+    sign : str, optional
+        Between the two.
+
+    Examples
+    --------
+    >>> with_error(0.80164, 0.0198)
+    '0.802 ± 0.020'
+    >>> with_error(295.1, 22.6)
+    '295 ± 23'
+    >>> with_error(3.0e-5, float("nan"))
+    '3e-05'
+    """
+    if not (np.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
+    if digits > 4 or digits < -3:  # with the power of ten of the value before both
+        power = int(np.floor(np.log10(abs(value)))) if value else int(np.floor(np.log10(error)))
+        return f"({with_error(value / 10.0**power, error / 10.0**power, sign)})e{power:+03d}"
+    if digits < 0:
+        return f"{round(value, digits):.0f} {sign} {round(error, digits):.0f}"
+    return f"{value:.{digits}f} {sign} {error:.{digits}f}"
+
+
+def flux_text(flux: float) -> str:
+    """A flux in the unit that suits it, to three digits, such as ``21.7 µJy`` or ``1.07 mJy``.
+
+    Parameters
+    ----------
+    flux : float
+        Jy.
+
+    Examples
+    --------
+    >>> flux_text(2.17e-5), flux_text(0.0107)
+    ('21.7 µJy', '10.7 mJy')
+    """
+    scale, unit = next(((s, u) for s, u in ((1.0, "Jy"), (1e3, "mJy")) if flux * s >= 0.9995), (1e6, "µJy"))
+    return f"{flux * scale:.3g} {unit}"

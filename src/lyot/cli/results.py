@@ -1,0 +1,114 @@
+"""Lines that tell what was found: sources, companions, limits, warnings."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from lyot.analysis.summary import Fitted
+    from lyot.run.execute import RunResult
+
+GIVE_STAR = (
+    "the star's flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
+    "--star-sptype, --star-simbad, --star-sed or --star-ta once; it is kept with the run"
+)
+
+
+def show_results(result: RunResult) -> None:
+    """Print what a run found, target by target."""
+    from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
+
+    folders = list(dict.fromkeys(p.parent for p in result.products("measure", DETECTIONS)))
+    fitted = {p.parent for p in result.products("measure", COMPANIONS)}
+    limited = {p.parent for p in result.products("measure", CONTRAST)}
+    for folder in folders:
+        star = f"{folder.name}: " if len(folders) > 1 else ""
+        show_detections(folder, star, fitted=folder in fitted)
+        if folder in fitted:
+            show_companions(folder, star)
+        if folder in limited:
+            show_limits(folder, star)
+    if (fitted or limited) and not result.plan.config.star.is_given:
+        typer.echo(f"Note: {GIVE_STAR}.", err=True)
+
+
+def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
+    """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
+    from lyot.analysis.combined_image import is_source, read_detections
+    from lyot.exposures.names import DETECTIONS
+
+    table = read_detections(folder / DETECTIONS, all_peaks=True)
+    sources = is_source(table)
+    if not sources.any():
+        typer.echo(f"{star}no source above the threshold")
+    for row in table[sources] if not fitted else ():
+        typer.echo(
+            f'{star}source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+            f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
+            f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
+        )
+    for row in table[~sources]:
+        typer.echo(
+            f'{star}no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+            f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
+        )
+
+
+def companion_line(companion: Fitted) -> str:
+    """A companion in one line: position, flux and contrast with errors, and how sure it is."""
+    from lyot.analysis.summary import flux_text, with_error
+
+    c = companion
+    parts = [
+        f'separation {with_error(c.separation, c.separation_error, "+-")}"',
+        f"PA {with_error(c.position_angle, c.position_angle_error, '+-')} deg",
+    ]
+    if isfinite(c.upper_limit):
+        parts.append(f"not detected, flux below {flux_text(c.upper_limit).replace('µ', 'u')} (95 %)")
+        return ", ".join(parts)
+    parts.append(f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error, '+-')} uJy")
+    if isfinite(c.contrast):
+        parts.append(f"contrast {with_error(c.contrast, c.contrast_error, '+-')}")
+    parts.append(f"S/N {c.snr:.1f}")
+    if isfinite(c.significance):
+        parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
+    return ", ".join(parts)
+
+
+def show_companions(folder: Path, star: str = "") -> None:
+    """Print one line per companion."""
+    from lyot.analysis.summary import read_fitted
+
+    for number, companion in enumerate(read_fitted(folder), start=1):
+        typer.echo(f"{star}companion {number}: {companion_line(companion)}")
+
+
+def show_limits(folder: Path, star: str = "") -> None:
+    """Print the limits at a few separations in one line."""
+    from lyot.analysis.summary import flux_text, read_limits
+
+    limits, sigma = read_limits(folder)
+    parts = []
+    for limit in limits:
+        flux = flux_text(limit.flux).replace("µ", "u") if isfinite(limit.flux) else "none"
+        contrast = f" (contrast {limit.contrast:.1e})" if isfinite(limit.contrast) else ""
+        parts.append(f'{limit.separation:g}" {flux}{contrast}')
+    if parts:
+        typer.echo(f"{star}{sigma:g}-sigma limits: {', '.join(parts)}")
+
+
+def show_warnings(result: RunResult) -> None:
+    """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
+    import json
+
+    for note in result.plan.notes:
+        typer.echo(f"Note: {note}", err=True)
+    for path in result.products("stage3", "_quality.json"):
+        for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
+            typer.echo(f"Warning: {warning['text']}", err=True)
+    for failure in result.failed:
+        typer.echo(f"Warning: not measured: {failure}", err=True)

@@ -1,0 +1,65 @@
+"""What a run found, in short."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyot.analysis.summary import read_fitted, read_limits, with_error
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.80164, 0.0198, "0.802 ± 0.020"),
+        (151.06, 1.351, "151.1 ± 1.4"),
+        (295.1, 22.6, "295 ± 23"),
+        (1234.0, 96.0, "1234 ± 96"),
+        (1234.0, 196.0, "1230 ± 200"),
+        (8.65e-3, 6.6e-4, "(8.65 ± 0.66)e-03"),
+        (6.1e-5, 4.3e-6, "(6.10 ± 0.43)e-05"),
+        (0.0996, 0.0996, "0.10 ± 0.10"),
+        (3.0, np.nan, "3"),
+    ],
+)
+def test_digits_follow_the_error(value, error, text):
+    assert with_error(value, error) == text
+
+
+@given(st.floats(1e-9, 1e6), st.floats(1e-3, 0.5))
+def test_the_error_keeps_two_digits_and_the_value_its_place(value, relative):
+    text = with_error(value, relative * value)
+    power = float(f"1e{text.partition(')e')[2]}") if text.startswith("(") else 1.0
+    shown, error = (float(part) * power for part in text.partition(")")[0].strip("(").split(" ± "))
+    assert error == pytest.approx(relative * value, rel=0.051)  # half of the second digit of 10
+    assert abs(shown - value) <= 0.051 * error + 1e-12 * value
+
+
+def test_companions_carry_the_significance_of_their_detection(tmp_path):
+    companions = Table({"separation": [0.80, 2.0], "position_angle": [151.0, 10.0], "flux": [3e-4, 1e-6],
+                        "flux_err": [2e-5, 1e-6], "flux_upper_limit": [np.nan, 3e-6]})  # fmt: skip
+    companions.meta["fwhm_arcsec"] = 0.49
+    companions.write(tmp_path / "companions.ecsv")
+    sources = Table({"separation": [0.79, 4.0], "position_angle": [150.0, 20.0], "snr": [15, 6],
+                     "significance": [7.7, 5.1], "false_alarm": [1e-10, 0.1],
+                     "status": ["source", "source"]})  # fmt: skip
+    sources.write(tmp_path / "detections.ecsv")
+    first, second = read_fitted(tmp_path)
+    assert (first.significance, first.false_alarm) == (7.7, 1e-10) and np.isnan(first.upper_limit)
+    assert np.isnan(second.significance) and second.upper_limit == 3e-6 and np.isnan(second.contrast)
+    assert read_fitted(tmp_path / "none") == ()
+
+
+def test_limits_between_the_separations_of_the_curve(tmp_path):
+    curve = Table({"separation": [1.0, 4.0], "flux_5sigma": [1e-4, 1e-6], "contrast_5sigma": [np.nan, np.nan]})
+    curve.meta["sigma"] = 3.0
+    curve.write(tmp_path / "contrast.ecsv")
+    limits, sigma = read_limits(tmp_path)
+    flux = [limit.flux for limit in limits]
+    # straight in the logarithms: 2 arcsec is half-way; nothing inside and outside of the curve
+    np.testing.assert_allclose(flux, [np.nan, 1e-4, 1e-5, np.nan], rtol=1e-12)
+    assert sigma == 3.0 and all(np.isnan(limit.contrast) for limit in limits)
+    assert read_limits(tmp_path / "none")[0] == ()
