@@ -16,6 +16,7 @@ from lyot.analysis.disks import measure_disk
 from lyot.analysis.finished_run import find_finished, open_run, read_truncations
 from lyot.analysis.maps import measure_maps, measure_stim
 from lyot.analysis.measured_sequence import OFFICIAL, cannot_repeat, open_reduction
+from lyot.analysis import measurements
 from lyot.analysis.measurements import (
     detected,
     fit_run,
@@ -394,3 +395,12 @@ def test_a_disk_that_is_put_in_is_measured(opened, run):
     table = QTable.read(run.tables / DISK, format="ascii.ecsv")
     assert table["flux"][0].to_value("Jy") == pytest.approx(empty.scale * 2e-3, rel=1e-9)
     assert table["scale_err"][0] == empty.error > 0 and table.meta["filter"] == "F1550C"
+
+
+def test_limits_reach_beyond_the_outermost_source(caplog):
+    far, near = [(4.0, -5.7, 1e-4)], [(0.4, -0.7, 1e-4)]
+    assert measurements._beyond(ContrastParams(), near).outer_radius == 5.0
+    assert measurements._beyond(ContrastParams(), far).outer_radius > np.hypot(4.0, 5.7)
+    assert not caplog.records
+    assert measurements._beyond(ContrastParams(outer_radius=5.0), far).outer_radius == 5.0  # as asked, and said
+    assert "the limits end at 5.00 arcsec, inside of a source at 6.96 arcsec" in caplog.text

@@ -21,7 +21,7 @@ from lyot.report import write_report
 from lyot.report.measured import contrast_section, disk_section, maps_section, outdated_section, read_table
 from lyot.report.page import read_sources
 from lyot.report.sections import all_sections
-from lyot.run.config import build_config
+from lyot.run.config import build_config, config_of_run
 from tests.finished import PLANET, RUN, SETTINGS
 
 SEPARATION, ANGLE, FLUX = PLANET
@@ -250,3 +250,21 @@ def test_what_was_measured_on_an_earlier_reduction_is_named_and_not_shown(finish
     assert "contrast.ecsv" in outdated_section(finished).text
     page = write_report(finished).read_text()
     assert "Measured before" in headings(page) and "Contrast" not in headings(page)
+
+
+def test_a_run_fits_what_it_finds_and_the_star_is_told_once(finished_once, finished, capsys):
+    config = build_config({"run": {"stages": "3", "jobs": 1}, **SETTINGS, "star": {"flux": 0.1}})
+    result = reduce_and_report([finished_once.parent / "data"], finished, config)
+    text = capsys.readouterr().out
+    assert result.done == 2 and not result.failed  # the reduction is there: companions and limits
+    found = companion_line(text)
+    for name, truth in (("separation", SEPARATION), ("position_angle", ANGLE), ("flux", 1e6 * FLUX)):
+        value, error = found[name]
+        assert abs(value - truth) < 3 * error, name  # total errors, one sigma
+    assert "5-sigma limits: 0.5" in text and "(contrast " in text and "source at separation" not in text
+    assert "Companion: separation" in page_of(finished) and "Limits at 5 sigma" in page_of(finished)
+    # the commands that follow know the star
+    assert config_of_run(finished).star.flux == 0.1
+    assert "contrast (" in invoke("companion", finished, "--no-posterior", "--star-flux", "0.2")
+    assert config_of_run(finished).star.flux == 0.2
+    assert config_of_run(finished).contrast.outer_radius == 3.0  # and the rest stays

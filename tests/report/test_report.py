@@ -97,8 +97,8 @@ def run_folder(tmp_path):
 
 def test_report_holds_everything(run_folder):
     page = write_report(run_folder).read_text()
-    assert 'separation 0.820"' in page.replace("&#34;", '"')
-    assert "149.4 deg, S/N 7.3" in page
+    assert 'Companion: separation 0.818 ± 0.011"' in page.replace("&#34;", '"')
+    assert "position angle 149.40 ± 0.70 deg" in page
     for heading in ("Detections", "What is beside the star", "several truncations", "Stage 1", "Stage 2", "Timings"):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
@@ -124,6 +124,7 @@ def test_all_sources_are_shown_and_what_is_none_is_named(run_folder):
         }
     )
     table.write(path, format="ascii.ecsv", overwrite=True)
+    (run_folder / "measure" / "companions.ecsv").unlink()  # not fitted: the headline is a detection
     page = write_report(run_folder).read_text().replace("&#34;", '"')
     assert 'Brightest source: separation 1.440"' in page  # that of the largest signal, not of the highest S/N
     assert "5 sources above the threshold" in page
@@ -321,3 +322,14 @@ def test_the_second_pass_shown_is_that_of_the_image(run_folder):
     write(run_folder / "stage3" / "x_refined.fits", np.zeros((60, 60)), sky_header(), protected)
     section = detection_map(run_folder, None)
     assert section is not None and "0.80 arcsec: 5.2 times the scatter of 11 such places" in section.text
+
+
+def test_a_measurement_that_failed_is_a_warning_until_it_is_made(run_folder):
+    failed = Record(
+        "measure/contrast", "measure", "contrast", "key", [], [], {}, {}, "", "2026-01-01T00:00:00", 0.0, 0.0,
+        failure="no detection limit could be measured.",
+    )  # fmt: skip
+    Manifest(run_folder).add(failed)
+    assert "no detection limit could be measured." not in write_report(run_folder).read_text()  # made by its command
+    (run_folder / "measure" / "contrast.ecsv").unlink()
+    assert "no detection limit could be measured." in write_report(run_folder).read_text()

@@ -146,8 +146,12 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
         return (), float("nan")
     table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
     known = np.asarray(table["separation"], dtype=float)
-    values = {name: _at(known, np.asarray(table[name], dtype=float), separations)
-              for name in ("flux_5sigma", "contrast_5sigma")}  # fmt: skip
+    values = {
+        name: _at(known, np.asarray(table[name], dtype=float), separations)
+        if name in table.colnames
+        else [float("nan")] * len(separations)
+        for name in ("flux_5sigma", "contrast_5sigma")
+    }
     limits = tuple(map(Limit, separations, values["flux_5sigma"], values["contrast_5sigma"]))
     return limits, float(table.meta.get("sigma", 5.0))
 
