@@ -12,11 +12,11 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
+from lyot.analysis import measurements
 from lyot.analysis.disks import measure_disk
 from lyot.analysis.finished_run import find_finished, open_run, read_truncations
 from lyot.analysis.maps import measure_maps, measure_stim
 from lyot.analysis.measured_sequence import OFFICIAL, cannot_repeat, open_reduction
-from lyot.analysis import measurements
 from lyot.analysis.measurements import (
     detected,
     fit_run,
