@@ -7,7 +7,7 @@ mean colors of dwarfs, K - W3 (11.6 um) and K - W4 (22.1 um), of Pecaut & Mamaje
 
 What limits it: magnitudes of 2MASS and WISE and the zero points of the coronagraphic filters are tied to Vega within
 some per cent each, and a star with warm dust is brighter. Held against spectra fitted to all photometry (HIP 65426:
-10 % fainter in F1550C, 4 % in F1140C), an error of `ERROR` is assumed.
+10 % fainter in F1550C, 7 % in F1140C), an error of `ERROR` is assumed.
 """
 
 from __future__ import annotations
