@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lyot.errors import InputError
 from lyot.geometry import sky_offset
@@ -9,6 +10,7 @@ from lyot.measure import CompanionParams, Star, SystematicParams, error_budget, 
 from lyot.measure.companion import fit_companion
 from lyot.measure.covariance import correlation
 from lyot.measure.forward import forward_lattice
+from lyot.measure.systematics import throughput_error
 
 FAST = CompanionParams(posterior=False)
 PLANET = (1.6, 215.0, 120.0)
@@ -161,3 +163,27 @@ def test_error_budget_adds_up(bench):
     for name in ("flux", "contrast", "separation", "position_angle"):
         total = np.sqrt(sum(getattr(t, name) ** 2 for t in terms[:-1]))
         assert getattr(terms[-1], name) == pytest.approx(total)
+
+
+def test_the_throughput_model_is_uncertain_where_the_mask_takes_light():
+    p = SystematicParams()
+    assert throughput_error(1.0, p) == p.throughput
+    errors = [throughput_error(kept, p) * kept for kept in (0.97, 0.8, 0.5, 0.2)]  # of the open field
+    # the scatter between our maps and those in use, F1550C, from open field to boundary: 0.01, 0.10, 0.11, 0.08
+    assert errors == sorted(errors) and 0.02 < errors[0] < 0.05 and 0.08 < errors[2] < 0.12
+    assert throughput_error(0.0, p) == throughput_error(0.02, p) > 5  # nothing is known behind the very centre
+    none = SystematicParams(mask=0.0)
+    assert throughput_error(0.2, none) == none.throughput
+
+
+@pytest.mark.parametrize(("wider", "low", "high"), [(0.0, 0.0, 0.02), (0.7, 0.03, 0.3)])
+def test_a_source_of_another_shape_has_a_larger_error(bench, wider, low, high):
+    """A planet, and the same blurred: its flux is off by not more than twice the error stated for its shape."""
+    sequence = bench.sequence(22, speckles=0.2)
+    east, north = (float(v) for v in sky_offset(2.2, 75.0))
+    signal = bench.injector(sequence).signal(east, north)
+    signal = ndimage.gaussian_filter(signal, (0, wider * bench.fwhm / 2.355, wider * bench.fwhm / 2.355))
+    seen = bench.injector(sequence.replace(science=sequence.science + 1000.0 * signal))
+    (c,) = fit_companions(seen, bench.fwhm, [(2.2, 75.0)], FAST)
+    assert low <= c.shape_error <= high
+    assert abs(c.flux / 1000.0 - 1) < 2 * np.hypot(c.shape_error, c.flux_error / c.flux)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lyot.analysis.combined_image import (
     detection_table,
@@ -51,6 +52,9 @@ from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
 from lyot.records.freshness import is_current
 
 log = logging.getLogger(__name__)
+
+OPEN_FIELD = 95.0
+"""Percentile of the throughput over the image that stands for a place where the mask takes no light."""
 
 
 def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], str]:
@@ -235,10 +239,20 @@ def fit_run(
     terms = systematics or SystematicParams()
     if terms.star_center is None:
         terms = replace(terms, star_center=star_error(run.image))
-    budgets = tuple(error_budget(c, star, terms) for c in companions)
+    budgets = tuple(error_budget(c, star, terms, kept=_light_kept(run, c)) for c in companions)
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
     return FittedCompanions(companions, table, budgets)
+
+
+def _light_kept(run: MeasuredRun, companion: Companion) -> float:
+    """Light that the mask leaves at a companion over that in the open field, mean of the rolls; 1 where unknown."""
+    light = run.sequence.throughput
+    if light is None or not np.isfinite(light).any():
+        return 1.0
+    x, y = run.sequence.injector.pixel(companion.east, companion.north)
+    here = float(ndimage.map_coordinates(np.nan_to_num(light), [[y], [x]], order=1, mode="nearest")[0])
+    return here / float(np.nanpercentile(light, OPEN_FIELD))
 
 
 def measure_companions(

@@ -286,6 +286,7 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
         elements=fit.noise.elements,
         noise_scale=fit.noise.scale,
         reduced_chi2=float(left @ left) / max(len(left) - 3, 1),
+        shape_error=_shape_error(float(left @ left) / fit.scale**2, len(left) - 3, height / fit.scale),
         samples=_samples(injector, fit, p) if p.posterior else None,
         upper_limit=upper_limit(flux, error) if snr < p.limit_snr else np.nan,
         throughput_gradient=_throughput_gradient(injector, east, north),
@@ -294,6 +295,19 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
             Alternative(*_on_sky(injector, lattice, m.mean), float(m.mean[0]), float(weight)) for weight, m in others
         ),
     )  # fmt: skip
+
+
+def _shape_error(chi2: float, degrees: int, height: float) -> float:
+    """Part of a source's model that the residuals hold beyond noise, see `Companion.shape_error`.
+
+    `chi2` and `height`, the S/N of the model's amplitude, are in units of the noise as it was scaled. What a model of
+    another shape changes in the flux is of the order of what it leaves: the residuals are the part of the difference
+    that no flux explains, and the flux took the other part.
+    """
+    if degrees < 1 or height <= 0:
+        return 0.0
+    expected = degrees + 2 * np.sqrt(2 * degrees)  # two sigmas above the mean of chi2: noise alone stays below
+    return float(np.sqrt(max(chi2 - expected, 0.0)) / height)
 
 
 def _on_sky(injector: Injector, lattice: ForwardLattice, theta: FloatArray) -> tuple[float, float]:

@@ -56,6 +56,9 @@ class Companion:
         Factor that was applied to the errors predicted from the correlation of the residuals.
     reduced_chi2 : float
         Of the residuals in the fitted region.
+    shape_error : float
+        Relative error of the flux because the source does not look like its model: the residuals that noise does not
+        explain, as a part of the model (both root mean square, over the noise); 0 where it explains all of them.
     samples : (n, 3) float64 ndarray or None
         Posterior of (flux, east, north), flat priors.
     upper_limit : float
@@ -81,6 +84,7 @@ class Companion:
     upper_limit: float
     throughput_gradient: FloatArray
     model: FloatArray
+    shape_error: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
 
     @property
