@@ -12,6 +12,9 @@ parameters of the product. Each sequence is a file in DIR, and one that is there
     python benchmarks/measure_truth.py disks --first 0 --sequences 20 --out DIR           # next to an edge-on disk
     python benchmarks/measure_truth.py significance --first 0 --sequences 20 --out DIR    # four settings, no planet
     python benchmarks/measure_truth.py summary --out DIR [--figure FILE]
+
+``pulls`` takes another filter (``--filter F1140C``) and another world (``--world NAME``, see `WORLDS`): the sequences
+and their planets are then made with other optics, pointing or drift than the model knows. One folder for each.
 """
 
 from __future__ import annotations
@@ -42,10 +45,15 @@ from lyot.reduction.injector import injector_of, off_axis_source, placed
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 FILTER = "F1550C"
+FLUXES = {"F1065C": 0.0686, "F1140C": 0.0603, "F1550C": 0.034, "F2300C": 0.0170}  # of the star, Jy
+BACKGROUNDS = {
+    "F1065C": 92.0,
+    "F1140C": 122.0,
+    "F1550C": 350.0,
+    "F2300C": 2300.0,
+}  # MJy/sr, as F1550C to the simulator's
 SIZE = 121  # pixels: separations up to 5 arcsec with the whole PSF of the planet
-STAR_FLUX = 0.034  # Jy
 BRIGHTER = 4.0  # of the reference star
-BACKGROUND = 350.0  # MJy/sr
 PHOTONS = 31.0  # photo-electrons per MJy/sr and second: of the order of MIRI's at 15.5 um
 TIME = 3000.0  # s per science exposure
 PA_Y = (113.006, 122.385)
@@ -53,13 +61,35 @@ DITHERS = ((0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (
 BOUNDARY = 0.35  # planets that keep less light than this in one of the rolls are told apart: they are on a boundary
 OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2)
 DRIFT = 5.0  # nm between the stars; a third of it between exposures
+POINTING = 0.003  # arcsec per axis, of each star behind the mask
+
+
+@dataclass(frozen=True)
+class World:
+    """What sequences are made with that the measurement does not know of."""
+
+    optics: OpticsParams = OPTICS
+    drift: float = DRIFT
+    pointing: float = POINTING
+
+
+WORLDS = {
+    "ours": World(),
+    "stop": World(replace(OPTICS, fqpm_stop_transmission=0.50, lyot_stop_transmission=0.60)),
+    "shear": World(replace(OPTICS, shear_x=-0.02, shear_y=0.025, wavefront_seed=7)),
+    "blur": World(replace(OPTICS, charge_diffusion=0.05, wavefront_rms=180.0)),
+    "pointing": World(pointing=0.010, drift=10.0),
+}
+"""Worlds; in all but the first the model of the optics, or what is assumed of star and drift, is wrong."""
+
+WORLD = WORLDS["ours"]
 PARAMS = ReductionParams()  # that of the product
 
 
 @lru_cache(maxsize=1)
 def model() -> CoronagraphModel:
-    """The optics, coarse enough for hundreds of exposures; the planets are made and measured with the same."""
-    return CoronagraphModel.build(FILTER, OPTICS)
+    """The optics that sequences are made with, coarse enough for hundreds of exposures."""
+    return CoronagraphModel.build(FILTER, WORLD.optics)
 
 
 @dataclass(frozen=True)
@@ -78,29 +108,30 @@ def noiseless(seed: int) -> Truth:
     optics, c = model(), coronagraph(FILTER)
     center = ((SIZE - 1) / 2 + 0.25, (SIZE - 1) / 2 - 0.29)
     unit = 1e-6 / c.pixel_area
-    star = drifted(optics.wavefront, DRIFT, rng)
-    reference = drifted(optics.wavefront, DRIFT, rng)
+    drift = WORLD.drift if WORLD.drift != World().drift else DRIFT
+    star = drifted(optics.wavefront, drift, rng)
+    reference = drifted(optics.wavefront, drift, rng)
 
     def image(wavefront: Wavefront, offset: tuple[float, float]) -> NDArray[np.float64]:
         return optics.psf(offset, shape=(SIZE, SIZE), center=center, wavefront=wavefront)
 
-    fronts = tuple(drifted(star, DRIFT / 3, rng) for _ in PA_Y)
-    pointing = rng.normal(scale=0.003, size=2)
+    fronts = tuple(drifted(star, drift / 3, rng) for _ in PA_Y)
+    pointing = rng.normal(scale=WORLD.pointing, size=2)
     jitter = rng.normal(scale=0.001, size=(len(PA_Y), 2))
-    science = [STAR_FLUX * unit * image(w, tuple(pointing + j)) for w, j in zip(fronts, jitter, strict=True)]
+    science = [FLUXES[FILTER] * unit * image(w, tuple(pointing + j)) for w, j in zip(fronts, jitter, strict=True)]
     frames = []
-    off = rng.normal(scale=0.003, size=2)
+    off = rng.normal(scale=WORLD.pointing, size=2)
     for dither in DITHERS:
-        wavefront = drifted(reference, DRIFT / 3, rng)
+        wavefront = drifted(reference, drift / 3, rng)
         where = tuple(0.01 * np.array(dither) + off + rng.normal(scale=0.001, size=2))
-        frames.append(BRIGHTER * STAR_FLUX * unit * image(wavefront, where))
+        frames.append(BRIGHTER * FLUXES[FILTER] * unit * image(wavefront, where))
     return Truth(np.array(science), np.array(frames), fronts, center)
 
 
 def with_noise(images: NDArray[np.float64], seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Photon noise of source and background (Gaussian; thousands of electrons per pixel) and read noise."""
-    electrons = PHOTONS * seconds
-    sigma = np.sqrt((images + BACKGROUND) / electrons + (0.02 * BACKGROUND / np.sqrt(electrons)) ** 2)
+    electrons, background = PHOTONS * seconds, BACKGROUNDS[FILTER]
+    sigma = np.sqrt((images + background) / electrons + (0.02 * background / np.sqrt(electrons)) ** 2)
     return images + sigma * rng.standard_normal(images.shape)
 
 
@@ -172,7 +203,7 @@ _SOURCES: dict[bytes, Any] = {}
 
 def _source(sequence: CoronagraphicSequence) -> Any:
     """Images of unit sources; the geometry is the same in all sequences, so that they can be shared."""
-    key = np.asarray(sequence.star).tobytes()
+    key = FILTER.encode() + np.asarray(sequence.star).tobytes()
     if key not in _SOURCES:
         source = off_axis_source(sequence, FILTER, coronagraph(FILTER).pixel_area, optics=OPTICS)
         _SOURCES[key] = lru_cache(maxsize=1024)(source)
@@ -190,7 +221,8 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
     maps = snr_map(base.injector.image, base.injector.center, base.fwhm)
     rows = []
     for k in range(per_sequence):
-        separation = float(rng.choice(SEPARATIONS)) * float(rng.uniform(0.9, 1.1))
+        places = [max(s, 1.1 * coronagraph(FILTER).spot_radius) for s in SEPARATIONS]
+        separation = float(rng.choice(places)) * float(rng.uniform(0.9, 1.1))
         angle = float(rng.uniform(0, 360))
         light = planet(truth, separation, angle)
         # flux for the wanted S/N: by the aperture noise there and the planet's own light
@@ -214,9 +246,26 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
             "fitted": c.flux, "error": c.flux_error, "radial": radial, "radial_error": c.separation_error,
             "tangential": tangential, "tangential_error": np.radians(c.position_angle_error) * c.separation,
             "elements": c.elements, "scale": c.noise_scale, "chi2": c.reduced_chi2, "seconds": seconds,
-            "ambiguous": float(c.ambiguous),
+            "ambiguous": float(c.ambiguous), "shape": c.shape_error, "kept": _kept(one, separation, angle),
+            "least": min(model().throughput_at(_behind(separation, angle, pa_y)) for pa_y in PA_Y),
         })  # fmt: skip
     return rows
+
+
+def _behind(separation: float, angle: float, pa_y: float) -> tuple[float, float]:
+    """Offset from the mask's centre along the detector's axes, arcsec."""
+    x, y = geometry.detector_offset(separation, angle, pa_y)
+    return float(x), float(y)
+
+
+def _kept(one: Simulated, separation: float, angle: float) -> float:
+    """Light of a source that the model of the measurement keeps, over that in the open field, mean of the rolls."""
+    psf = one.injector.psf
+    east, north = (float(v) for v in geometry.sky_offset(separation, angle))
+    far = 0.7 * 5.0  # arcsec in both axes of the detector: between the boundaries
+    x, y = (float(v) for v in geometry.sky_offset(float(np.hypot(far, far)), PA_Y[0] + 45.0))
+    light = [np.mean([psf(k, e, n).sum() for k in range(len(PA_Y))]) for e, n in ((east, north), (x, y))]
+    return float(light[0] / light[1])
 
 
 CLOSE = 1.2  # arcsec, inside of which planets at the curve are told apart
@@ -385,13 +434,17 @@ def total(folder: Path, what: str) -> str:
 
 def main() -> None:
     """Run one piece, or sum up."""
+    global FILTER, WORLD
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("pulls", "alarms", "completeness", "disks", "significance", "summary"))
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--sequences", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--filter", choices=sorted(FLUXES), default=FILTER, help="of pulls")
+    parser.add_argument("--world", choices=sorted(WORLDS), default="ours", help="of pulls")
     args = parser.parse_args()
+    FILTER, WORLD = args.filter, WORLDS[args.world]
     args.out.mkdir(parents=True, exist_ok=True)
     if args.what == "summary":
         from measure_truth_summary import figure, summary, tables

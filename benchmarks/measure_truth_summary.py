@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lyot import geometry
 from lyot.measure.detection import false_alarm_probability
+from lyot.measure.systematics import SystematicParams, throughput_error
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -58,6 +59,14 @@ def _pulls_of(rows: list[dict[str, float]]) -> dict[str, float]:
     flux, fit, error, snr = (np.array([r[k] for r in rows]) for k in ("flux", "fitted", "error", "snr"))
     weights = snr**2 / (1 + (0.02 * snr) ** 2)
     out = {"flux_bias_weighted": float(np.sum(weights * (fit / flux - 1)) / weights.sum())}
+    if all("kept" in r for r in rows):
+        params = SystematicParams()
+        modelled = np.array([throughput_error(r["kept"], params) for r in rows])
+        total = np.sqrt(error**2 + (fit * modelled) ** 2 + (fit * np.array([r["shape"] for r in rows])) ** 2)
+        stated = (fit - flux) / total
+        out |= {"total_pull_mean": float(stated.mean()), "total_pull_std": float(stated.std(ddof=1)),
+                "total_beyond_3": int((np.abs(stated) > 3).sum()), "total_error_median": float(np.median(total / fit)),
+                "flux_scatter": _mad(fit / flux - 1)}  # fmt: skip
     pulls_of = {"flux": (fit - flux) / error}
     pulls_of |= {n: np.array([r[n] / r[f"{n}_error"] for r in rows]) for n in ("radial", "tangential")}
     for name, p in pulls_of.items():
@@ -68,6 +77,8 @@ def _pulls_of(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def least_throughput(row: dict[str, float]) -> float:
     """Light that the mask leaves of a planet in the worse of the two rolls."""
+    if "least" in row:
+        return row["least"]
     offsets = [geometry.detector_offset(row["separation"], row["angle"], pa_y) for pa_y in PA_Y]
     return min(model().throughput_at((float(x), float(y))) for x, y in offsets)
 
@@ -86,6 +97,14 @@ def tables(numbers: dict[str, Any]) -> str:
                 f"| {part['radial_pull_std']:.2f} | {part['tangential_pull_mean']:+.2f} "
                 f"| {part['tangential_pull_std']:.2f} |"
             )
+        if "total_pull_mean" in p:
+            lines += ["", "| with the errors of throughput and shape | number | pull: mean | width | beyond 3 "
+                      "| median stated error |", "|" + "---|" * 6]  # fmt: skip
+            for name, part in {"all": {"n": p["injections"], **p}, **p["parts"]}.items():
+                lines.append(
+                    f"| {name} | {part['n']} | {part['total_pull_mean']:+.2f} | {part['total_pull_std']:.2f} "
+                    f"| {part['total_beyond_3']} | {100 * part['total_error_median']:.0f} % |"
+                )
     if "completeness" in numbers:
         lines += ["", "| planets at the 5-sigma curve | number | 5 sigmas at their place | by the search "
                   "| in the plain S/N map |", "|" + "---|" * 5]  # fmt: skip
