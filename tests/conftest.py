@@ -28,6 +28,11 @@ def _is_local(address: object) -> bool:
     return not isinstance(address, tuple) or str(address[0]) in _LOCAL
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the notebooks, which take longest and go to one process, so that the others do not wait for them."""
+    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine, and every look-up of a name."""

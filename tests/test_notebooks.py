@@ -1,4 +1,8 @@
-"""The tutorial notebooks, each executed on its own in a clean copy of their folder; they assert what they state."""
+"""The tutorial notebooks, executed in a clean copy of their folder; they assert what they state.
+
+They are run one after the other, each with what those before it left behind, as a person works through them. With
+`LYOT_NOTEBOOKS=alone` each runs in a clean copy of its own, which takes three times as long.
+"""
 
 from __future__ import annotations
 
@@ -80,16 +84,24 @@ def test_is_stripped_and_valid(path: Path) -> None:
             assert sum(line.startswith("#") for line in lines) <= 2, lines[:3]
 
 
+@pytest.fixture(scope="session")
+def shared_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy of the folder that the notebooks are run in one after the other."""
+    return clean_copy(tmp_path_factory.mktemp("notebooks") / "demos")
+
+
 @pytest.mark.notebook
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.xdist_group("notebooks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_runs_from_a_clean_tree(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs(name: str, shared_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("CRDS_PATH", "CRDS_CONTEXT", "CRDS_SERVER_URL", "MPLBACKEND"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("LYOT_DEMO_SIZE", "small")
-    tree = clean_copy(tmp_path / "demos")
+    alone = os.environ.get("LYOT_NOTEBOOKS") == "alone"
+    tree = clean_copy(tmp_path / "demos") if alone else shared_tree
     content = execute(tree / f"{name}.ipynb")
     assert list(tree.glob(NOTEBOOKS[name]))
     assert "Traceback" not in printed(content)
