@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.errors import ConfigError
+from lyot.kept_arrays import Arrays, remembered
 
 FloatArray = NDArray[np.float64]
 
@@ -120,14 +122,18 @@ def jwst_pupil(npix: int = 256) -> Pupil:
     npix : int
         Samples across `GRID_DIAMETER`.
     """
-    clear, _, centers = _fine_geometry(npix)
     xi = pupil_coordinates(npix)
-    distance = (xi[None, None, :] - centers[:, 0, None, None]) ** 2 + (
-        xi[None, :, None] - centers[:, 1, None, None]
-    ) ** 2
-    amplitude = _bin(clear, _FINE)
-    amplitude.setflags(write=False)
-    return Pupil(amplitude, np.argmin(distance, axis=0) + 1, centers, xi)
+
+    def draw() -> Arrays:
+        clear, _, centers = _fine_geometry(npix)
+        distance = (xi[None, None, :] - centers[:, 0, None, None]) ** 2 + (
+            xi[None, :, None] - centers[:, 1, None, None]
+        ) ** 2
+        segment = (np.argmin(distance, axis=0) + 1).astype(np.int64)
+        return {"amplitude": _bin(clear, _FINE), "segment": segment, "centers": centers}
+
+    drawn = remembered("pupil", {"npix": npix}, draw, room=Path(__file__).parent)
+    return Pupil(drawn["amplitude"], drawn["segment"], drawn["centers"], xi)
 
 
 def lyot_stop(npix: int, *, transmission: float, shear: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
@@ -153,11 +159,16 @@ def lyot_stop(npix: int, *, transmission: float, shear: tuple[float, float] = (0
     """
     if not 0.0 < transmission < 1.0:
         raise ConfigError(f"Lyot stop: the open fraction must lie between 0 and 1, got {transmission}.")
-    stop = _eroded(npix, float(transmission))
-    shift = [s * CIRCUMSCRIBED_DIAMETER / (GRID_DIAMETER / npix / _FINE) for s in (shear[1], shear[0])]
-    if any(shift):
-        stop = np.clip(ndimage.shift(stop, shift, order=1), 0.0, 1.0)
-    return _bin(stop, _FINE)
+
+    def draw() -> Arrays:
+        stop = _eroded(npix, float(transmission))
+        shift = [s * CIRCUMSCRIBED_DIAMETER / (GRID_DIAMETER / npix / _FINE) for s in (shear[1], shear[0])]
+        if any(shift):
+            stop = np.clip(ndimage.shift(stop, shift, order=1), 0.0, 1.0)
+        return {"stop": _bin(stop, _FINE)}
+
+    content = {"npix": npix, "transmission": float(transmission), "shear": [float(s) for s in shear]}
+    return remembered("lyot_stop", content, draw, room=Path(__file__).parent)["stop"]
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,9 @@ opposite points, to 3e-4 away from the design wavelength), and interpolated with
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 
 from lyot.errors import ConfigError
 from lyot.instrument import Coronagraph
+from lyot.kept_arrays import Arrays, remembered
 from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.params import OpticsParams
@@ -68,11 +71,24 @@ def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: fl
     c, p = coronagraph, params
     if not 0.05 <= step <= 2.0:
         raise ConfigError(f"throughput: step must lie between 0.05 and 2 lambda/D, got {step}.")
+    values = {"step": step, "stop": _open_fraction(c, p), "shear": [p.shear_x, p.shear_y], "index": p.spectral_index}
+    content = {**values, "coronagraph": dataclasses.asdict(c)}
+    table = remembered("throughput", content, lambda: _tabulate(c, p, step), room=Path(__file__).parent)
+    nodes, edge = table["nodes"], PchipInterpolator(table["edge_distance"], table["edge_light"])
+    return ThroughputTable(RectBivariateSpline(nodes, nodes, table["light"], s=0), edge, c)
+
+
+def _open_fraction(c: Coronagraph, p: OpticsParams) -> float:
+    """Open fraction of the coronagraph's Lyot stop."""
+    return p.fqpm_stop_transmission if c.kind == "4QPM" else p.lyot_stop_transmission
+
+
+def _tabulate(c: Coronagraph, p: OpticsParams, step: float) -> Arrays:
+    """Light on the grid of the table (v, u), and by the distance inside an edge of the field stop."""
     nodes = _nodes(c, step)
     n = _PIXELS
     pupil = jwst_pupil(n)
-    fraction = p.fqpm_stop_transmission if c.kind == "4QPM" else p.lyot_stop_transmission
-    stop = lyot_stop(n, transmission=fraction, shear=(p.shear_x, p.shear_y))
+    stop = lyot_stop(n, transmission=_open_fraction(c, p), shear=(p.shear_x, p.shear_y))
     waves = (c.wavelength + c.bandwidth * ((np.arange(_BAND_SAMPLES) + 0.5) / _BAND_SAMPLES - 0.5)) * 1e-6
     weights = waves ** -(p.spectral_index + 1.0)
     weights = weights / weights.sum() / ((pupil.amplitude * stop) ** 2).sum()
@@ -86,7 +102,8 @@ def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: fl
             field = pupil.amplitude * tilts[nodes.size - 1 + j][None, :]
             table[:, j] += weight * _energies(mask, field, tilts, stop)
     full = np.concatenate([table[::-1, :0:-1], table], axis=1)  # T(-u, -v) = T(u, v)
-    return ThroughputTable(RectBivariateSpline(both, both, full, s=0), _edge(c, pupil.amplitude, stop), c)
+    distance, kept = _edge(c, pupil.amplitude, stop)
+    return {"nodes": both, "light": full, "edge_distance": distance, "edge_light": kept}
 
 
 def _nodes(c: Coronagraph, step: float) -> FloatArray:
@@ -157,8 +174,8 @@ def _spot_left(mask: OpaqueSpot, field: ComplexSingle) -> Callable[[ComplexSingl
     return left
 
 
-def _edge(c: Coronagraph, amplitude: FloatArray, stop: FloatArray) -> PchipInterpolator:
-    """Light kept by one edge of the field stop as a function of the distance inside it (arcsec; negative outside)."""
+def _edge(c: Coronagraph, amplitude: FloatArray, stop: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Distances inside one edge of the field stop (arcsec; negative outside) and the light that it keeps there."""
     xi = jwst_pupil(_PIXELS).coordinates
     wave = c.wavelength * 1e-6
     half = c.field_size / 2.0
@@ -170,4 +187,4 @@ def _edge(c: Coronagraph, amplitude: FloatArray, stop: FloatArray) -> PchipInter
         passed = (amplitude * tilt[None, :]) @ kernel.T * stop
         kept.append(float((np.abs(passed) ** 2).sum()))
     kept_array = np.array(kept) / ((amplitude * stop) ** 2).sum()
-    return PchipInterpolator(np.append(distance, 60.0), np.append(kept_array, kept_array[-1]))
+    return np.append(distance, 60.0), np.append(kept_array, kept_array[-1])
