@@ -144,14 +144,17 @@ def test_uneven_flags_are_reported_and_the_rest_is_used():
 def test_the_terminal_shows_the_warnings(tmp_path, capsys):
     from types import SimpleNamespace
 
-    from lyot.cli.run import _show_warnings
+    from lyot.cli.results import show_warnings
+    from lyot.errors import ReductionError
 
     path = tmp_path / "x_quality.json"
     path.write_text(json.dumps({"warnings": [{"text": "a.fits: integration 2 is left out."}], "exposures": []}))
     plan = SimpleNamespace(notes=("jw1: segment 2 of 3 is missing.",))
-    _show_warnings(SimpleNamespace(products=lambda kind, suffix: [path], plan=plan))
+    failed = (ReductionError("no detection limit could be measured."),)
+    show_warnings(SimpleNamespace(products=lambda kind, suffix: [path], plan=plan, failed=failed))
     assert capsys.readouterr().err == (
         "Note: jw1: segment 2 of 3 is missing.\nWarning: a.fits: integration 2 is left out.\n"
+        "Warning: not measured: no detection limit could be measured.\n"
     )
 
 

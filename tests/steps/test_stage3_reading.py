@@ -7,7 +7,7 @@ import pytest
 
 from lyot.errors import InputError
 from lyot.instrument import coronagraph
-from lyot.steps import stage3_throughput
+from lyot.steps import sequence_io, stage3_throughput
 from lyot.steps.sequence_io import (
     build_sequence,
     common_windows,
@@ -26,14 +26,22 @@ def model(shape=(2, 20, 24), **keywords):
     return exposure(rng.normal(1.0, 0.1, shape), name="jw01001001001_calints.fits", **keywords)
 
 
-def test_variances_of_the_uncropped_frame_are_left_out(caplog):
+def test_variances_of_the_uncropped_frame_are_left_out(caplog, monkeypatch):
+    monkeypatch.setattr(sequence_io, "_told", set())
     m = model()
-    m.instance["var_poisson"] = np.ones((3, 224, 288), np.float32)
+    for name in ("var_poisson", "var_rnoise", "var_flat"):
+        m.instance[name] = np.ones((3, 224, 288), np.float32)
     with caplog.at_level("WARNING"):
         frames = frames_of(m)
-    assert "VAR_POISSON has shape (3, 224, 288)" in caplog.text
+    assert len(caplog.records) == 1  # one line for the three
+    assert "VAR_POISSON and other arrays have shape (3, 224, 288)" in caplog.text
     np.testing.assert_allclose(frames.variance, 0.09, rtol=1e-5)
-    assert own_array(m, "var_poisson") is None and own_array(m, "var_rnoise") is not None
+    assert own_array(m, "var_poisson") is None
+    caplog.clear()
+    monkeypatch.setattr(sequence_io, "_told", set())
+    with sequence_io.known_input(), caplog.at_level("WARNING"):  # when a finished run is measured
+        frames_of(m)
+    assert not caplog.records
 
 
 def test_bad_pixels_become_nan_in_copies():

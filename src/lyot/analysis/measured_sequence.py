@@ -19,7 +19,7 @@ from lyot.reduction.injector import combined_throughput, injector_of, narrowed, 
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import STAR_TABLE, model_name, open_exposure
+from lyot.steps.sequence_io import STAR_TABLE, known_input, model_name, open_exposure
 from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
 
 
@@ -115,13 +115,14 @@ def open_reduction(
     stack = None if references is None else open_exposure(str(references))
     if stack is None:
         _take_star(targets, subtracted)
-    planned = plan_exposures(
-        targets,
-        stack,
-        reduction_params(parameters),
-        choice_params(parameters),
-        use_throughput=bool(parameters.get("use_throughput", True)),
-    )
+    with known_input():
+        planned = plan_exposures(
+            targets,
+            stack,
+            reduction_params(parameters),
+            choice_params(parameters),
+            use_throughput=bool(parameters.get("use_throughput", True)),
+        )
     plan, sequence = planned.plan, planned.plan.sequence
     area = targets[0].meta.photometry.pixelarea_steradians or known.pixel_area
     psf = off_axis_source(sequence, known.filter, float(area))

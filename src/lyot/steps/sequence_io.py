@@ -7,8 +7,10 @@ still belong to the uncropped frame are used with ``ERR`` alone, and the positio
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,22 @@ from lyot.steps.stage3_templates import background_template, background_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
 log = logging.getLogger(__name__)
+
+_told: set[tuple[str, tuple[int, ...]]] = set()
+"""Files with arrays of another shape than their data, of which that was said: each has several such arrays."""
+
+_level: ContextVar[int] = ContextVar("level", default=logging.WARNING)
+
+
+@contextlib.contextmanager
+def known_input() -> Iterator[None]:
+    """Say what is wrong with arrays of exposures in the log alone: they were read before, and it was said then."""
+    token = _level.set(logging.INFO)
+    try:
+        yield
+    finally:
+        _level.reset(token)
+
 
 STAR_TABLE = "STARPOS"
 """Table of a reference stack that tells the star's offset from the mask in each science exposure, mas."""
@@ -103,10 +121,13 @@ def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
     if array is None or np.ndim(array) == 0:
         return None
     if np.shape(array) != np.shape(model.data):
-        log.warning(
-            "%s: %s has shape %s, the data %s; %s is left out.",
-            model_name(model), name.upper(), np.shape(array), np.shape(model.data), name.upper(),
-        )  # fmt: skip
+        key = (model_name(model), np.shape(array))
+        if key not in _told:
+            _told.add(key)
+            log.log(
+                _level.get(), "%s: %s and other arrays have shape %s, the data %s; they are left out.",
+                model_name(model), name.upper(), np.shape(array), np.shape(model.data),
+            )  # fmt: skip
         return None
     return np.asarray(array)
 
