@@ -10,10 +10,14 @@ import typer
 
 from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
 
+MASSES = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
+
 
 @options(
     STAR,
     Group("companion", "lyot.analysis.parameters:CompanionSection", leave_out=("measure", "positions")),
+    Group("astrometry", "lyot.analysis.proper_motion:AstrometrySection", aliases={"epochs": ("--epoch!",)}),
+    Group("contrast", "lyot.analysis.parameters:ContrastSection", only=MASSES),
     Group("systematics", "lyot.measure.systematics:SystematicParams", prefix="error-"),
 )
 def companion(
@@ -27,11 +31,13 @@ def companion(
 ) -> None:
     """Fit flux and position of companions by a forward model through the reduction, with an error budget.
 
-    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits.
+    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits;
+    with --epoch also measure/proper_motion.ecsv.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
+    from lyot.analysis.proper_motion import measure_motion
     from lyot.analysis.star_flux import load_star
     from lyot.exposures.names import COMPANIONS
     from lyot.run.config import config_of_run
@@ -40,7 +46,10 @@ def companion(
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
     star = load_star(config.star, run.sequence.coronagraph)
-    table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
+    table, budgets = measure_companions(
+        run, guesses, star, config.companion, systematics=config.systematics, distance=config.star.distance,
+        masses=config.contrast.mass_grid(run.sequence.coronagraph),
+    )  # fmt: skip
     for row, terms in zip(table, budgets, strict=True):
         contrast = f"contrast {row['contrast']:.3g} +- {row['contrast_err']:.2g}"
         if not isfinite(row["contrast"]):
@@ -51,6 +60,11 @@ def companion(
             f"flux {1e6 * row['flux']:.2f} +- {1e6 * row['flux_err']:.2f} uJy (magnitude {row['magnitude']:.2f}), "
             f"{contrast}, S/N {row['snr']:.1f}"
         )
+        if "mass" in table.colnames:
+            typer.echo(
+                f"  mass {row['mass']:.3g} +- {row['mass_err']:.2g} MJup (flux {row['mass_err_flux']:.2g}, age "
+                f"{row['mass_err_age']:.2g}; {table.meta['evolution_models']})"
+            )
         if row["flux_upper_limit"] > 0:
             typer.echo(f"  not detected: flux below {1e6 * row['flux_upper_limit']:.2f} uJy (95 %)")
         for term in terms:
@@ -58,6 +72,12 @@ def companion(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
+    if config.astrometry.epochs:
+        motion, test = measure_motion(run, table, config.astrometry, distance=config.star.distance)
+        typer.echo(
+            f"companion {motion['companion'][0]}: {test.verdict}, chi2 {test.chi2_background:.1f} for a background "
+            f"star and {test.chi2_common:.1f} for common proper motion ({test.freedom} degrees of freedom)"
+        )
     typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)
 

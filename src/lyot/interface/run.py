@@ -238,8 +238,9 @@ class Run:
             return QTable()
         config = self._config
         table, _ = measure_companions(
-            self._opened, config.companion.guesses(), self._star(), config.companion, systematics=config.systematics
-        )
+            self._opened, config.companion.guesses(), self._star(), config.companion, systematics=config.systematics,
+            distance=config.star.distance, masses=config.contrast.mass_grid(self._opened.sequence.coronagraph),
+        )  # fmt: skip
         return QTable(table)
 
     @cached_property
@@ -249,7 +250,7 @@ class Run:
         if found is not None:
             return found
         config = self._config
-        masses = config.contrast.mass_grid()
+        masses = config.contrast.mass_grid(self._opened.sequence.coronagraph)
         table = measure_contrast(
             self._opened, self._star(), config.contrast, distance=config.star.distance, masses=masses
         )  # fmt: skip

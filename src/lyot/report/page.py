@@ -29,6 +29,7 @@ from lyot.report.measured import (
     contrast_section,
     disk_section,
     maps_section,
+    motion_section,
     outdated_section,
     read_table,
 )
@@ -139,7 +140,8 @@ def companions_table(out: Path) -> Table | None:
     if found is None:
         return None
     columns = (
-        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N"
+        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N",
+        *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
     )  # fmt: skip
     rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
     text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
@@ -349,7 +351,7 @@ def _page(out: Path) -> str:
     title, subtitle = _title(assigned)
     headline, details = answer(sources)
     sections = list(all_sections(out, sources))
-    measured = (contrast_section(out), disk_section(out), maps_section(out), outdated_section(out))
+    measured = (contrast_section(out), motion_section(out), disk_section(out), maps_section(out), outdated_section(out))
     sections[1:1] = [s for s in measured if s is not None]
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
     config = out / CONFIGURATION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +19,28 @@ if TYPE_CHECKING:
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"
 MAPS_TASK = "maps"
+DISK_TASK = "disk"
 
-FILES = ("sed", "acquisition", "bandpass", "masses")
+FILES = ("sed", "acquisition", "bandpass", "masses", "mass_photometry", "models")
 """Parameters that name files."""
 
 
 def with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Sections for a worker: the files absolute, wherever it works."""
-    return {
-        name: {k: str(Path(v).absolute()) if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
-    }
+    return _each_file(values, lambda path: str(path.absolute()))
 
 
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Sections for the record: the files by name alone, as their content is in the key already."""
+    return _each_file(values, lambda path: path.name)
+
+
+def _each_file(values: Mapping[str, Any], change: Callable[[Path], str]) -> dict[str, Any]:
+    def changed(value: Any) -> Any:
+        return [change(Path(v)) for v in value] if isinstance(value, list) else change(Path(value))
+
     return {
-        name: {k: Path(v).name if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
+        name: {k: changed(v) if k in FILES and v else v for k, v in section.items()} for name, section in values.items()
     }
 
 
@@ -46,7 +50,8 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
     Parameters
     ----------
     task : Task
-        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, or else the search for sources, with its sections as arguments.
+        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, `DISK_TASK`, or else the search for sources, with its sections
+        as arguments.
     folder : Path
         Where the products go before they are complete.
     out : Path
@@ -59,6 +64,8 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
         _contrast(task, folder, out)
     elif what == MAPS_TASK:
         _maps(task, folder, out)
+    elif what == DISK_TASK:
+        _disk(task, folder, out)
     else:
         _detections(task, folder, out)
 
@@ -96,7 +103,8 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
 def _companions(task: Task, folder: Path, out: Path) -> None:
     from lyot.analysis.combined_image import read_detections
     from lyot.analysis.measurements import measure_companions, write_no_companion
-    from lyot.analysis.parameters import CompanionSection
+    from lyot.analysis.parameters import CompanionSection, ContrastSection
+    from lyot.analysis.proper_motion import AstrometrySection, measure_motion
     from lyot.analysis.star_flux import StarSection, load_star
     from lyot.measure.systematics import SystematicParams
 
@@ -106,9 +114,15 @@ def _companions(task: Task, folder: Path, out: Path) -> None:
     if not guesses and not len(read_detections(run.tables / DETECTIONS)):
         write_no_companion(run)
     else:
-        star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)
+        star_section = from_mapping(StarSection, task.arguments["star"])
+        star = load_star(star_section, run.sequence.coronagraph)
         systematics = from_mapping(SystematicParams, task.arguments["systematics"])
-        measure_companions(run, guesses, star, section, systematics=systematics)
+        masses = from_mapping(ContrastSection, task.arguments.get("contrast", {})).mass_grid(run.sequence.coronagraph)
+        table, _ = measure_companions(run, guesses, star, section, systematics=systematics,
+                                      distance=star_section.distance, masses=masses)  # fmt: skip
+        astrometry = from_mapping(AstrometrySection, task.arguments.get("astrometry", {}))
+        if astrometry.epochs:
+            measure_motion(run, table, astrometry, distance=star_section.distance)
     for copy in copies:
         copy.unlink()
 
@@ -122,7 +136,8 @@ def _contrast(task: Task, folder: Path, out: Path) -> None:
     star_section = from_mapping(StarSection, task.arguments["star"])
     run, copies = _opened(task, folder, out, section.modes)
     star = load_star(star_section, run.sequence.coronagraph)
-    measure_contrast(run, star, section, distance=star_section.distance, masses=section.mass_grid())
+    masses = section.mass_grid(run.sequence.coronagraph)
+    measure_contrast(run, star, section, distance=star_section.distance, masses=masses)
     for copy in copies:
         copy.unlink()
 
@@ -134,3 +149,15 @@ def _maps(task: Task, folder: Path, out: Path) -> None:
     section = from_mapping(MapsSection, task.arguments["maps"])
     run, _ = _opened(task, folder, out, section.modes)
     measure_maps(run, section, sigma=section.sigma, completeness_flux=section.completeness_flux)
+
+
+def _disk(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.disks import basis_for_disks, measure_disks, models_of
+    from lyot.analysis.finished_run import find_finished, open_run
+    from lyot.analysis.parameters import DiskSection
+
+    section = from_mapping(DiskSection, task.arguments["disk"])
+    finished = find_finished(out, i2d=Path(task.inputs[0]))
+    strategy = basis_for_disks(finished, rolls=section.rolls)
+    run = open_run(finished, modes=section.modes, tables=folder, strategy=strategy)
+    measure_disks(run, models_of(section), section if section.ring else None, section)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.parameters import existing, values_of
+from lyot.analysis.parameters import MASS_PARAMETERS, existing, values_of
 from lyot.errors import InputError
 from lyot.exposures import associations
 from lyot.exposures.background_state import BackgroundStates, background_states
@@ -29,6 +29,7 @@ from lyot.run.config import Config, parse_stages
 from lyot.run.measure_task import (
     COMPANIONS_TASK,
     CONTRAST_TASK,
+    DISK_TASK,
     MAPS_TASK,
     with_paths,
     without_paths,
@@ -290,7 +291,7 @@ def _is_modelled(reduction: Reduction) -> bool:
 def _without_model(reduction: Reduction, config: Config) -> list[str]:
     """What is asked for and cannot be measured without a model of the coronagraph, said before the work begins."""
     wanted = [("companions", config.companion.wanted), ("contrast", config.contrast.measure),
-              ("maps", config.maps.measure)]  # fmt: skip
+              ("maps", config.maps.measure), ("disks", config.disk.wanted)]  # fmt: skip
     asked = [name for name, is_wanted in wanted if is_wanted]
     if _is_modelled(reduction) or not asked:
         return []
@@ -325,6 +326,11 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
         if not config.companion.positions:
             sources.append(("detections", folder / DETECTIONS))
         values = {"companion": values_of(config.companion), "star": star, "systematics": systematics}
+        if config.contrast.masses is not None:
+            values["contrast"] = {name: getattr(config.contrast, name) for name in MASS_PARAMETERS}
+            sources += [("masses", path) for path in existing(config.contrast.files)]
+        if config.astrometry.epochs:
+            values["astrometry"] = values_of(config.astrometry)
         builder.add("measure", COMPANIONS_TASK + end, sources, makes=(COMPANIONS,), arguments=with_paths(values),
                     parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
         known = COMPANIONS
@@ -337,6 +343,11 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
     if config.maps.measure:
         values = {"maps": values_of(config.maps)}
         builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
+                    folder=below)  # fmt: skip
+    if config.disk.wanted:
+        values, models = {"disk": values_of(config.disk)}, existing(config.disk.files)
+        builder.add("measure", DISK_TASK + end, [("i2d", i2d), *(("disk", path) for path in models)],
+                    arguments=with_paths(values), parameters=without_paths(values), weight=weight,
                     folder=below)  # fmt: skip
 
 
@@ -393,7 +404,7 @@ def _with_search(config: Config) -> Config:
 def _other_files(config: Config) -> list[Path]:
     """Files that measurements and parameters name."""
     given = (path for arguments in config.stages.values() for path in files_in(arguments))
-    return [*existing([*config.star.files, *config.contrast.files]), *given]
+    return [*existing([*config.star.files, *config.contrast.files, *config.disk.files]), *given]
 
 
 def files_in(arguments: Mapping[Any, Any]) -> list[Path]:
