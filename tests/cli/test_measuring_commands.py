@@ -150,6 +150,83 @@ def test_disk(finished, tmp_path):
     assert "Disk" in headings(page_of(finished))
 
 
+def test_disk_with_a_ring_and_two_models(finished, tmp_path):
+    """There is no disk: the planet is what the ring finds, and the models are compared all the same."""
+    for name in ("one.fits", "two.fits"):
+        write_ring(tmp_path / name)
+    text = invoke("disk", finished, tmp_path / "one.fits", tmp_path / "two.fits", "--ring", "--radius", "1.6",
+                  "--inclination", "20", "--fit", "radius", "--inner", "1", "--outer", "2.6",
+                  "--no-search")  # fmt: skip
+    assert re.search(r"best: (one|two|ring)", text) and re.search(r"  radius [\d.]+ \+- [\d.]+ arcsec", text)
+    table = Table.read(finished / "measure" / "disk.ecsv", format="ascii.ecsv")
+    assert list(table["model"]) == ["one.fits", "two.fits", "ring"]
+    assert table["chi2"][0] == pytest.approx(table["chi2"][1]) and len(set(table["pixels"])) == 1
+    ring = {r["parameter"]: r for r in Table.read(finished / "measure" / "disk_ring.ecsv", format="ascii.ecsv")}
+    assert ring["flux"]["status"] == "fitted" and ring["inclination"]["value"] == "20"
+    section = disk_section(finished)
+    assert "Best: " in section.text and "Ring: radius" in section.text and "reduced chi2" in section.text
+    assert "Disk" in headings(page_of(finished))
+    again = invoke("disk", finished, tmp_path / "one.fits", "--outer", "2.6")
+    assert "best:" not in again and "Ring:" not in disk_section(finished).text
+
+
+def test_nothing_to_fit(finished_once):
+    with pytest.raises(InputError, match="--ring"):
+        invoke("disk", finished_once)
+
+
+def write_models(path) -> None:
+    """Absolute magnitudes that fade with age and brighten with mass; at 40 pc the run's planet has 5 Jupiter masses."""
+    magnitude = -2.5 * np.log10(FLUX / 15.96) - 5 * np.log10(4.0)  # F1550C
+    lines = [
+        f"{age} {mass} {magnitude + 2.5 * np.log10(age / 10) - 5 * np.log10(mass / 5)}"
+        for age in (5, 10, 20, 40)
+        for mass in (0.01, 0.1, 1, 10, 100)
+    ]
+    path.write_text("\n".join(lines))
+
+
+def test_masses_of_companion_and_limits(finished, tmp_path):
+    write_models(tmp_path / "models.txt")
+    options = ["--distance", "40", "--masses", tmp_path / "models.txt", "--age", "10", "--age-error", "2"]
+    text = invoke("companion", finished, "--no-posterior", *options)
+    row = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")[0]
+    assert row["mass"] == pytest.approx(5 * np.sqrt(row["flux"] / FLUX), rel=1e-6)  # the models' law
+    assert row["mass_err_age"] == pytest.approx(5 * 0.5 * 0.2 * np.sqrt(row["flux"] / FLUX), rel=0.02)
+    assert row["mass_err"] == pytest.approx(np.hypot(row["mass_err_age"], row["mass_err_flux"]))
+    assert f"mass {row['mass']:.3g} +- {row['mass_err']:.2g} MJup" in text
+    text = invoke("contrast", finished, *options, "--separations", "3", "--angles", "2", "--outer", "3")
+    table = Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")
+    expected = 5 * np.sqrt(table["flux_5sigma"] / FLUX)
+    np.testing.assert_allclose(table["mass_5sigma"], expected, rtol=1e-6)
+    np.testing.assert_allclose(table["mass_5sigma_low"], expected * np.sqrt(0.8), rtol=1e-6)
+    np.testing.assert_allclose(table["mass_5sigma_high"], expected * np.sqrt(1.2), rtol=1e-6)
+    assert f"{table['mass_5sigma'][0]:.3g} ({table['mass_5sigma_low'][0]:.3g} to" in text
+    assert table.meta["age_error_myr"] == 2.0
+    page = page_of(finished)
+    assert "mass [Jupiter masses]" in page and "Mass against separation" in page
+    with pytest.raises(ConfigError, match="distance"):
+        invoke("contrast", finished, "--masses", tmp_path / "models.txt", "--age", "10")
+    with pytest.raises(InputError, match="outside the models, 5 to 40 Myr"):
+        invoke("contrast", finished, *options[:4], "--age", "1000")
+
+
+def test_a_companion_against_an_earlier_position(finished):
+    motion = ["--pm-ra", "300", "--pm-dec", "-200", "--parallax", "25"]
+    text = invoke("companion", finished, "--no-posterior", "--epoch", "2019.5,1.6,0.02,149.4,0.5", *motion)
+    assert re.search(r"companion 1: common proper motion, chi2 \d{3,}\.\d for a background star and", text)
+    table = Table.read(finished / "measure" / "proper_motion.ecsv", format="ascii.ecsv")
+    # the star has moved by 0.36 arcsec a year for 3.07 years
+    assert table["separation"][0] == pytest.approx(SEPARATION, abs=0.03)
+    assert len(table) == 2 and table.meta["chi2_background"] > 100 > table.meta["chi2_common"]
+    page = page_of(finished)
+    assert "Proper motion" in headings(page) and "common proper motion" in page
+    with pytest.raises(ConfigError, match="pm_ra"):
+        invoke("companion", finished, "--epoch", "2019.5,1.6,0.02,149.4,0.5")
+    with pytest.raises(ConfigError, match="DATE,SEPARATION,ERROR,PA,ERROR"):
+        invoke("companion", finished, "--epoch", "1.6,149.4", *motion)
+
+
 def test_disk_without_a_scale(finished, tmp_path):
     write_ring(tmp_path / "ring.fits", scale=None)
     with pytest.raises(InputError, match="--pixel-scale"):

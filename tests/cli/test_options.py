@@ -22,8 +22,20 @@ from lyot.run.config import MEASURING, build_config, config_of_run, load_config
 COMMANDS = {**CONTRAST, **DETECT, **COMPANION, **DISK, "run": RUN["run"]}
 ARGUMENTS = {"contrast": ["x"], "detect": ["x"], "companion": ["x"], "disk": ["x", "y"], "run": ["x", "--out", "y"]}
 GROUPS = [(name, group) for name, command in COMMANDS.items() for group in command.groups]
-ALONE_NOT = ("masses", "bandpass", "k_magnitude", "spectral_type")
 CASES = [(name, group, info) for name, group in GROUPS for info in group.infos()]
+
+
+EXAMPLES = {
+    "stages": "2",
+    "center": "3,4",
+    "fit": "radius",
+    "epochs": "2015.4,7.1,0.03,307.3,0.2",
+    "date": "2024-01-20",
+}
+"""Texts that are checked."""
+
+NEEDS_MORE = ("masses", "bandpass", "epochs", "k_magnitude", "spectral_type")
+"""Parameters that need another beside them."""
 
 
 def another(info):
@@ -33,7 +45,7 @@ def another(info):
     if info.choices:
         value = next(c for c in info.choices if c != info.default)
     elif info.kind.startswith("string"):
-        value = {"stages": "2", "center": "3,4"}.get(info.name, "some")
+        value = EXAMPLES.get(info.name, "some")
     else:
         value = (info.default or info.min or 1) * 1.5 + 1
         value = min(value, info.max) if info.max is not None else value
@@ -65,7 +77,7 @@ def test_every_option_changes_its_section(name, group, info):
     sections = given(name, flag, *text)
     assert sections[group.section] == {info.name: value}
     known = {"run", "measure", *MEASURING}
-    if group.section in known and info.name not in ALONE_NOT:  # these need another parameter beside them
+    if group.section in known and info.name not in NEEDS_MORE:
         config = build_config({group.section: sections[group.section]})
         plain = build_config({})
         section = "measure" if group.section == "measure" else group.section

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from lyot.errors import InputError, MissingInputError
+from lyot.errors import InputError
 from lyot.measure import Star
-from lyot.measure.mass import MassGrid
 from lyot.measure.photometry import Bandpass, contrast_of, magnitude_of
 
 
@@ -38,25 +37,6 @@ def test_bad_stars():
         Star(-1.0)
     with pytest.raises(InputError, match="must reach"):
         Star.from_sed([5, 11.2], [1, 1], (11.3, 0.6))
-
-
-def test_mass_grid(tmp_path):
-    path = tmp_path / "grid.txt"
-    path.write_text("# age mass mag\n10 1 15\n10 5 12\n10 20 9\n100 1 18\n100 5 14\n100 20 11\n")
-    young = MassGrid.read(path, age=10)
-    np.testing.assert_allclose(young.mass([15.0, 12.0, 9.0]), [1, 5, 20])
-    assert np.isnan(young.mass(8.0))
-    assert np.isnan(young.mass(16.0))
-    middle = MassGrid.read(path, age=10**1.5)
-    np.testing.assert_allclose(middle.magnitudes, [16.5, 13.0, 10.0])
-    with pytest.raises(InputError, match="outside the grid"):
-        MassGrid.read(path, age=1000)
-    with pytest.raises(InputError, match="columns"):
-        MassGrid.read(path)
-    with pytest.raises(MissingInputError):
-        MassGrid.read(tmp_path / "none.txt")
-    with pytest.raises(InputError, match="decrease"):
-        MassGrid(np.array([1.0, 2.0]), np.array([10.0, 11.0]))
 
 
 def test_coarse_bandpass():

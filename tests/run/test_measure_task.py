@@ -7,7 +7,8 @@ import json
 import pytest
 
 import lyot.run.execute as execute_module
-from lyot.errors import ConfigError
+from lyot.analysis.parameters import ContrastSection
+from lyot.errors import ConfigError, InputError
 from lyot.reference_files.calibration import Calibration
 from lyot.run import pipelines
 from lyot.run import worker as tasks
@@ -29,7 +30,8 @@ def measured(monkeypatch):
 
     def measure(task, folder, out):
         done.append(task)
-        names = {"companions": "companions.ecsv", "contrast": "contrast.ecsv", "maps": "matched_filter.fits"}
+        names = {"companions": "companions.ecsv", "contrast": "contrast.ecsv", "maps": "matched_filter.fits",
+                 "disk": "disk.ecsv"}  # fmt: skip
         (folder / names.get(task.name, "detections.ecsv")).write_text(task.name)
 
     monkeypatch.setattr(tasks, "_run_measure", measure)
@@ -87,6 +89,11 @@ def test_companions_of_the_detections_wait_for_them(measured, data, tmp_path):
         ({"companion": {"positions": ["0.8,149"]}}, ["companions", "contrast"]),  # and the detections
         ({"star": {"magnitude": 6.7}}, ["companions", "contrast"]),
         ({"maps": {"measure": True}}, ["maps"]),
+        ({"disk": {"ring": True}}, ["disk"]),
+        (
+            {"astrometry": {"epochs": ["2015.4,0.8,0.03,149,1"], "pm_ra": 9.0, "pm_dec": 1.0, "parallax": 9.0}},
+            ["companions", "contrast"],
+        ),
         ({"stage3": {"klip": {"truncate": 7}}}, ["companions", "contrast", "detect"]),
         ({"measure": {"threshold": 4.0}}, ["contrast", "detect"]),
     ],
@@ -116,6 +123,35 @@ def test_the_star_s_files_count_by_content(measured, data, tmp_path):
     (moved / "sed.txt").write_text("10 2\n20 0.5\n")
     run([data], tmp_path / "out", again, inline=True)
     assert sorted(names(measured)) == ["companions", "contrast"]
+
+
+def test_disk_models_and_masses_count_by_content(measured, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ContrastSection, "mass_grid", lambda self, coronagraph: None)  # only their bytes matter here
+    model, folder = tmp_path / "model.fits", tmp_path / "masses"
+    model.write_bytes(b"model")
+    folder.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text(name)
+    table = {**BOTH, "star": {"magnitude": 6.6, "distance": 40.0}, "disk": {"models": [str(model)]},
+             "contrast": {"measure": True, "masses": str(folder), "age": 10.0}}  # fmt: skip
+    run([data], tmp_path / "out", build_config(table), inline=True)
+    assert sorted(names(measured)) == ["companions", "contrast", "detect", "disk"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    records = {line["name"]: line["parameters"] for line in lines}
+    assert records["disk"]["disk"]["models"] == ["model.fits"]
+    assert records["contrast"]["contrast"]["masses"] == records["companions"]["contrast"]["masses"] == "masses"
+    task = next(t for t in measured if t.name == "disk")
+    assert task.arguments["disk"]["models"] == [str(model)]
+    measured.clear()
+    model.write_bytes(b"another")
+    run([data], tmp_path / "out", build_config(table), inline=True)
+    assert names(measured) == ["disk"]
+    measured.clear()
+    (folder / "b.txt").write_text("other")
+    run([data], tmp_path / "out", build_config(table), inline=True)
+    assert sorted(names(measured)) == ["companions", "contrast"]
+    with pytest.raises(ConfigError, match=r"none\.fits: there is no such file"):
+        run([data], tmp_path / "out", build_config({"disk": {"models": ["none.fits"]}}), inline=True)
 
 
 def test_the_configuration_as_used_has_the_sections(measured, data, tmp_path):
@@ -154,7 +190,16 @@ def test_a_file_that_is_not_there_is_told_before_the_work(measured, data, tmp_pa
 
 def test_the_template_has_the_sections():
     text = template()
-    for line in ("[star]", "[contrast]", "[companion]", "[systematics]", "# angles = 8", "# positions = []"):
+    for line in (
+        "[star]",
+        "[contrast]",
+        "[companion]",
+        "[systematics]",
+        "[disk]",
+        "[astrometry]",
+        "# angles = 8",
+        "# positions = []",
+    ):
         assert line in text
 
 
@@ -188,3 +233,13 @@ def test_what_the_official_algorithm_does_not_allow_is_said_before_the_work(tmp_
     plan = make_plan([data], tmp_path / "out", build_config({"stage3": {"mode": "official"}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
     assert any("companions and contrast are not measured: that takes our own" in line for line in plan.notes)
+
+
+def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, tmp_path):
+    (tmp_path / "masses").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "masses" / name).write_text("nothing\n")
+    table = {"star": {"distance": 40.0}, "contrast": {"masses": str(tmp_path / "masses"), "age": 10.0}}
+    with pytest.raises(InputError, match="no file in this folder is a table of evolution models"):
+        run([data], tmp_path / "out", build_config(table), inline=True)
+    assert not measured and not (tmp_path / "out").exists()

@@ -8,8 +8,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "finished_run": ["FinishedRun", "MeasuredRun", "find_finished", "open_run"],
         "measurements": ["fit_run", "measure_companions", "measure_contrast", "measure_detections", "search_sources"],
         "maps": ["measure_maps"],
-        "disks": ["DiskOptions", "measure_disk", "read_disk"],
+        "disks": ["fit_disks", "measure_disk", "measure_disks", "read_disk"],
+        "mass_tables": ["read_aged", "read_models"],
+        "proper_motion": ["AstrometrySection", "measure_motion"],
         "star_flux": ["StarSection", "load_star"],
-        "parameters": ["CompanionSection", "ContrastSection", "MapsSection"],
+        "parameters": ["CompanionSection", "ContrastSection", "DiskOptions", "DiskSection", "MapsSection"],
     },
 )

@@ -95,6 +95,8 @@ class MeasuredRun:
         Why it cannot; empty if it can.
     tables : Path
         Folder that tables and images are written to and read from.
+    strategy : str
+        How the star is subtracted in `reduction`: that of the run, unless another was asked for.
     """
 
     finished: FinishedRun
@@ -102,6 +104,7 @@ class MeasuredRun:
     reduction: MeasuredSequence | None
     reason: str
     tables: Path
+    strategy: str = "rdi"
 
     @property
     def sequence(self) -> MeasuredSequence:
@@ -214,6 +217,7 @@ def open_run(
     i2d: Path | None = None,
     target: str | None = None,
     tables: Path | None = None,
+    strategy: str | None = None,
 ) -> MeasuredRun:
     """Open a finished run for measurements.
 
@@ -229,6 +233,8 @@ def open_run(
         Science target that is measured, where the folder holds several.
     tables : Path, optional
         Folder for tables and images; ``measure`` in the output folder by default.
+    strategy : str, optional
+        Subtract the star in another way than the run did, from the same exposures; the product is then not repeated.
 
     Returns
     -------
@@ -242,13 +248,17 @@ def open_run(
         If the image cannot be measured at all, or `modes` is no truncation of the reduction.
     """
     finished = out if isinstance(out, FinishedRun) else find_finished(out, i2d=i2d, target=target)
-    reduction, reason = None, cannot_repeat(finished.calints, finished.klip_parameters)
+    parameters = finished.klip_parameters
+    if strategy is not None:
+        parameters["strategy"] = strategy
+    reduction, reason = None, cannot_repeat(finished.calints, parameters)
     if not reason:
         reduction = open_reduction(
-            finished.calints, finished.psfalign, finished.klip_parameters, modes=modes, subtracted=finished.psfsub
+            finished.calints, finished.psfalign, parameters, modes=modes, subtracted=finished.psfsub
         )
     image = read_combined(finished.i2d, finished.rolls)
-    return MeasuredRun(finished, image, reduction, reason, tables or finished.measured)
+    used = str(parameters.get("strategy", MeasuredRun.strategy))
+    return MeasuredRun(finished, image, reduction, reason, tables or finished.measured, used)
 
 
 def _subtracted(out: Path, record: Record, name: str) -> Path:

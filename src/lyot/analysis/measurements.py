@@ -22,6 +22,7 @@ from lyot.analysis.combined_image import (
 from lyot.analysis.finished_run import MeasuredRun, read_truncations, template_of
 from lyot.analysis.parameters import CompanionSection
 from lyot.analysis.tables import (
+    add_masses,
     budget_table,
     companion_table,
     contrast_table,
@@ -45,7 +46,7 @@ from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
-from lyot.measure.mass import MassGrid
+from lyot.measure.mass import AgedModels, MassGrid
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
 from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
@@ -104,7 +105,7 @@ def measure_contrast(
     params: ContrastParams | None = None,
     *,
     distance: float | None = None,
-    masses: MassGrid | None = None,
+    masses: MassGrid | AgedModels | None = None,
 ) -> Table:
     """Measure the contrast curve and the limit map; writes `CONTRAST` and `CONTRAST_MAP`.
 
@@ -116,7 +117,7 @@ def measure_contrast(
     params : ContrastParams, optional
     distance : float, optional
         pc, for separations in au (and masses).
-    masses : MassGrid, optional
+    masses : MassGrid or AgedModels, optional
         Masses against absolute magnitude in the filter.
 
     Returns
@@ -216,6 +217,8 @@ def fit_run(
     params: CompanionParams | None = None,
     *,
     systematics: SystematicParams | None = None,
+    distance: float | None = None,
+    masses: AgedModels | None = None,
 ) -> FittedCompanions:
     """Fit companions; nothing is written.
 
@@ -227,6 +230,10 @@ def fit_run(
     star : Star, optional
     params : CompanionParams, optional
     systematics : SystematicParams, optional
+    distance : float, optional
+        pc, for masses.
+    masses : AgedModels, optional
+        Evolution models in the filter.
 
     Returns
     -------
@@ -242,6 +249,8 @@ def fit_run(
     budgets = tuple(error_budget(c, star, terms, kept=_light_kept(run, c)) for c in companions)
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
+    if masses is not None and distance is not None:
+        add_masses(table, masses, distance)
     return FittedCompanions(companions, table, budgets)
 
 
@@ -262,6 +271,8 @@ def measure_companions(
     params: CompanionParams | None = None,
     *,
     systematics: SystematicParams | None = None,
+    distance: float | None = None,
+    masses: AgedModels | None = None,
 ) -> tuple[Table, tuple[tuple[ErrorTerm, ...], ...]]:
     """Fit companions; writes `COMPANIONS`, `ERROR_BUDGET` and `COMPANIONS_RESIDUAL`.
 
@@ -273,6 +284,10 @@ def measure_companions(
     star : Star, optional
     params : CompanionParams, optional
     systematics : SystematicParams, optional
+    distance : float, optional
+        pc, for masses.
+    masses : AgedModels, optional
+        Evolution models in the filter.
 
     Returns
     -------
@@ -281,7 +296,9 @@ def measure_companions(
     tuple of tuple of ErrorTerm
         Error budget of each.
     """
-    fit = fit_run(run, list(guesses) or detected(run), star, params, systematics=systematics)
+    fit = fit_run(
+        run, list(guesses) or detected(run), star, params, systematics=systematics, distance=distance, masses=masses
+    )
     write_table(fit.table, run.tables / COMPANIONS)
     budget = budget_table(fit.budgets)
     budget.meta.update(provenance(run))

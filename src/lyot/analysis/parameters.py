@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lyot.analysis.mass_tables import read_aged
 from lyot.errors import ConfigError
+from lyot.instrument import Coronagraph
 from lyot.measure.companion import CompanionParams
 from lyot.measure.contrast import ContrastParams
-from lyot.measure.mass import MassGrid
+from lyot.measure.disks import DiskParams
+from lyot.measure.mass import AgedModels
 from lyot.measure.matched_filter import MatchedFilterParams
+from lyot.measure.ring import check_fitted
+from lyot.measure.ring_fit import RingFitParams
 from lyot.params import param
 
 
@@ -21,17 +26,45 @@ class ContrastSection(ContrastParams):
 
     measure: bool = param(True, help="measure the contrast curve and the map of limits in lyot run")
     modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
-    masses: str | None = param(None, help="evolution models: columns age [Myr], mass [MJup], absolute magnitude")
+    masses: str | None = param(
+        None,
+        help="evolution models: a table of ATMO 2020, BEX or Sonora as published (file or folder), or a table with "
+        "columns age [Myr], mass [MJup], absolute magnitude",
+    )
     age: float | None = param(None, help="age of the star", unit="Myr", min=0.0)
+    age_error: float = param(0.0, help="error of the age, one sigma", unit="Myr", min=0.0)
+    mass_filter: str | None = param(
+        None, help="filter of the evolution models that stands in for that of the images, e.g. F1000W"
+    )
+    mass_photometry: str | None = param(
+        None, help="Sonora: table of fluxes or magnitudes that belongs to the evolution table in masses"
+    )
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that are read."""
-        return (Path(self.masses),) if self.masses else ()
+        """Files that are read, those of folders one by one."""
+        named = [Path(path) for path in (self.masses, self.mass_photometry) if path]
+        return tuple(
+            file
+            for path in named
+            for file in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])
+        )
 
-    def mass_grid(self) -> MassGrid | None:
-        """The evolution models at the age of the star; None where none are given."""
-        return None if self.masses is None else MassGrid.read(self.masses, age=self.age)
+    def check(self, where: str, distance: float | None) -> None:
+        """Raise `ConfigError` if masses cannot be had with these parameters."""
+        if self.masses is not None and distance is None:
+            raise ConfigError(f"{where}: masses needs the star's distance; give [star] distance, in pc.")
+        if self.masses is not None and self.age_error > 0 and self.age is None:
+            raise ConfigError(f"{where}: age_error needs the age of the star; give age, in Myr.")
+
+    def mass_grid(self, coronagraph: Coronagraph) -> AgedModels | None:
+        """The evolution models in the filter at the age of the star; None where none are given."""
+        if self.masses is None:
+            return None
+        return read_aged(
+            self.masses, self.mass_filter or coronagraph.filter, self.age, self.age_error,
+            photometry=self.mass_photometry, zero_point=coronagraph.vega_zero_point,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +97,75 @@ class MapsSection(MatchedFilterParams):
     )
 
 
+@dataclass(frozen=True)
+class DiskOptions:
+    """Scale, orientation and flux of model images, where the files do not say."""
+
+    pixel_scale: float | None = param(
+        None,
+        help="pixel scale of the model; default from the file's coordinates or its keyword PIXELSCL",
+        unit="arcsec",
+        min=1e-4,
+    )
+    position_angle: float | None = param(
+        None,
+        help="position angle of the model's +y, east of north; default from the file's coordinates, else 0",
+        unit="deg",
+    )
+    center: str | None = param(None, help='star in the model, "X,Y" in 0-based pixels; default the middle')
+    total_flux: float | None = param(None, help="flux that the model is scaled to first", unit="Jy", min=0.0)
+
+    def place(self) -> tuple[float, float] | None:
+        """The star's pixel (x, y); None for the middle of the image.
+
+        Raises
+        ------
+        ConfigError
+            If `center` is not two numbers.
+        """
+        if self.center is None:
+            return None
+        try:
+            x, y = (float(part) for part in self.center.split(","))
+        except ValueError:
+            raise ConfigError(f"center {self.center}: expected X,Y in pixels, e.g. 100,100.") from None
+        return x, y
+
+
+@dataclass(frozen=True)
+class DiskSection(DiskOptions, DiskParams, RingFitParams):
+    """Section ``[disk]``: images of disk models and a parametric ring, fitted through mask, PSF and reduction."""
+
+    models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit in lyot run; the best is named")
+    ring: bool = param(False, help="fit a parametric ring")
+    rolls: bool = param(
+        False,
+        help="fit in the reduction as it is, even if other rolls are in its basis; by default in one of the references "
+        "alone, because a disk subtracts itself otherwise",
+    )
+    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be fitted."""
+        return self.ring or bool(self.models)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are read."""
+        return tuple(map(Path, self.models))
+
+    def check(self) -> None:
+        """Raise `ConfigError` if a parameter cannot be used, before anything is read."""
+        self.place()
+        if self.ring:
+            check_fitted(self.start(), self.fit)
+
+
+MASS_PARAMETERS = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
+"""Parameters of ``[contrast]`` that tell the masses of companions, too."""
+
+
 def parse_position(text: str, where: str) -> tuple[float, float]:
     """Separation [arcsec] and position angle [deg] from ``SEP,PA``.
 
@@ -87,23 +189,26 @@ def values_of(section: Any, *leave_out: str) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-FILES = ("sed", "acquisition", "bandpass", "masses")
+FILES = ("sed", "acquisition", "bandpass", "masses", "mass_photometry", "models")
 """Parameters that name files."""
 
 
 def with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Sections for a worker: the files absolute, wherever it works."""
-    return {
-        name: {k: str(Path(v).absolute()) if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
-    }
+    return _each_file(values, lambda path: str(path.absolute()))
 
 
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Sections for the record: the files by name alone, as their content is in the key already."""
+    return _each_file(values, lambda path: path.name)
+
+
+def _each_file(values: Mapping[str, Any], change: Callable[[Path], str]) -> dict[str, Any]:
+    def changed(value: Any) -> Any:
+        return [change(Path(v)) for v in value] if isinstance(value, list) else change(Path(value))
+
     return {
-        name: {k: Path(v).name if k in FILES and v else v for k, v in section.items()}
-        for name, section in values.items()
+        name: {k: changed(v) if k in FILES and v else v for k, v in section.items()} for name, section in values.items()
     }
 
 

@@ -19,7 +19,7 @@ from lyot.errors import output_error
 from lyot.exposures.headers import star_pixel_cards
 from lyot.measure.companion import Companion
 from lyot.measure.contrast import ContrastCurve
-from lyot.measure.mass import MassGrid
+from lyot.measure.mass import AgedModels, MassGrid
 from lyot.measure.photometry import Star, contrast_of, magnitude_of
 from lyot.measure.systematics import ErrorTerm
 from lyot.records.freshness import KEYWORD, LENGTH, META
@@ -59,7 +59,7 @@ def contrast_table(
     star: Star,
     *,
     distance: float | None = None,
-    masses: MassGrid | None = None,
+    masses: MassGrid | AgedModels | None = None,
 ) -> Table:
     """The curve as a table with units and descriptions."""
     c = run.sequence.coronagraph
@@ -85,6 +85,11 @@ def contrast_table(
     if masses is not None and distance is not None:
         absolute = magnitude_of(curve.flux_limit, zero) - 5 * np.log10(distance / 10.0)
         table["mass_5sigma"] = masses.mass(absolute) * u.Mjup
+        if isinstance(masses, AgedModels):
+            table.meta.update(models_meta(masses))
+        if isinstance(masses, AgedModels) and masses.error > 0:
+            low, high = masses.range(absolute)
+            table["mass_5sigma_low"], table["mass_5sigma_high"] = low * u.Mjup, high * u.Mjup
     for name, text in {
         "separation_lod": "in lambda/D",
         "contrast_raw": "sigma x noise over the star's flux, no losses, no few-sample correction",
@@ -152,6 +157,23 @@ def companion_table(
     }.items():  # fmt: skip
         table[name].description = text
     return table
+
+
+def models_meta(masses: AgedModels) -> dict[str, Any]:
+    """The evolution models and the age for the metadata of a table."""
+    return {"evolution_models": masses.models.name, "evolution_filter": masses.models.filter, "age_myr": masses.age,
+            "age_error_myr": masses.error}  # fmt: skip
+
+
+def add_masses(table: Table, masses: AgedModels, distance: float) -> None:
+    """Give companions their masses, with the errors of flux and age; NaN outside the models."""
+    absolute = np.asarray(table["magnitude"], dtype=float) - 5 * np.log10(distance / 10.0)
+    found = masses.with_error(absolute, np.asarray(table["magnitude_err"], dtype=float))
+    table["mass"], table["mass_err"] = found.mass * u.Mjup, found.error * u.Mjup
+    table["mass_err_flux"], table["mass_err_age"] = found.from_flux * u.Mjup, found.from_age * u.Mjup
+    table["mass"].description = f"from {masses.models.name}; the distance is taken as exact"
+    table["mass_err"].description = "from the total error of the flux and from that of the age"
+    table.meta.update(models_meta(masses))
 
 
 def budget_table(budgets: Sequence[Sequence[ErrorTerm]]) -> Table:

@@ -11,10 +11,14 @@ import typer
 from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
 from lyot.cli.results import GIVE_STAR, companion_line
 
+MASSES = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
+
 
 @options(
     STAR,
     Group("companion", "lyot.analysis.parameters:CompanionSection", leave_out=("measure", "positions")),
+    Group("astrometry", "lyot.analysis.proper_motion:AstrometrySection", aliases={"epochs": ("--epoch!",)}),
+    Group("contrast", "lyot.analysis.parameters:ContrastSection", only=MASSES),
     Group("systematics", "lyot.measure.systematics:SystematicParams", prefix="error-"),
 )
 def companion(
@@ -28,11 +32,13 @@ def companion(
 ) -> None:
     """Fit flux and position of companions by a forward model through the reduction, with an error budget.
 
-    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits.
+    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits;
+    with --epoch also measure/proper_motion.ecsv.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
+    from lyot.analysis.proper_motion import measure_motion
     from lyot.analysis.star_flux import load_star, resolved
     from lyot.analysis.summary import read_fitted
     from lyot.exposures.names import COMPANIONS
@@ -44,9 +50,18 @@ def companion(
     star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
     star = load_star(star_section, run.sequence.coronagraph)
     keep_star(out, star_section)
-    _, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
+    table, budgets = measure_companions(
+        run, guesses, star, config.companion, systematics=config.systematics, distance=star_section.distance,
+        masses=config.contrast.mass_grid(run.sequence.coronagraph),
+    )  # fmt: skip
     for number, (fitted, terms) in enumerate(zip(read_fitted(run.tables), budgets, strict=True), start=1):
         typer.echo(f"companion {number}: {companion_line(fitted)}")
+        if "mass" in table.colnames:
+            row = table[number - 1]
+            typer.echo(
+                f"  mass {row['mass']:.3g} +- {row['mass_err']:.2g} MJup (flux {row['mass_err_flux']:.2g}, age "
+                f"{row['mass_err_age']:.2g}; {table.meta['evolution_models']})"
+            )
         for term in terms:
             typer.echo(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
@@ -54,6 +69,12 @@ def companion(
             )
     if not isfinite(star.flux):
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
+    if config.astrometry.epochs:
+        motion, test = measure_motion(run, table, config.astrometry, distance=star_section.distance)
+        typer.echo(
+            f"companion {motion['companion'][0]}: {test.verdict}, chi2 {test.chi2_background:.1f} for a background "
+            f"star and {test.chi2_common:.1f} for common proper motion ({test.freedom} degrees of freedom)"
+        )
     typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
 from lyot.cli.results import GIVE_STAR
+
+if TYPE_CHECKING:
+    from astropy.table import Row, Table
 
 
 @options(
@@ -38,15 +41,26 @@ def contrast(
     star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
     star = load_star(star_section, run.sequence.coronagraph)
     keep_star(out, star_section)
-    table = measure_contrast(run, star, params, distance=star_section.distance, masses=params.mass_grid())
-    typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast")
+    masses = params.mass_grid(run.sequence.coronagraph)
+    table = measure_contrast(run, star, params, distance=star_section.distance, masses=masses)
+    heading = f"   mass [MJup], {masses.models.name}" if masses is not None else ""
+    typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast{heading}")
     for row in table:
         limit = f"{row['contrast_5sigma']:16.3g}" if isfinite(row["contrast_5sigma"]) else f"{'-':>16s}"
-        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {limit}")
+        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {limit}{mass_text(table, row)}")
     if not isfinite(star.flux):
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
     typer.echo(f"{run.tables / CONTRAST}")
     refresh_report(out)
+
+
+def mass_text(table: Table, row: Row) -> str:
+    """The mass of a limit with its range for the error of the age; empty where there are no masses."""
+    if "mass_5sigma" not in table.colnames:
+        return ""
+    if "mass_5sigma_low" not in table.colnames:
+        return f"   {row['mass_5sigma']:.3g}"
+    return f"   {row['mass_5sigma']:.3g} ({row['mass_5sigma_low']:.3g} to {row['mass_5sigma_high']:.3g})"
 
 
 COMMANDS = {"contrast": contrast}

@@ -53,6 +53,8 @@ def _write_report(result: RunResult) -> None:
     Group("contrast", "lyot.analysis.parameters:ContrastSection", only=("measure",),
           aliases={"measure": ("--contrast!",)}),
     Group("maps", "lyot.analysis.parameters:MapsSection", only=("measure",), aliases={"measure": ("--maps!",)}),
+    Group("disk", "lyot.analysis.parameters:DiskSection", only=("models", "ring"),
+          aliases={"models": ("--disk!",), "ring": ("--disk-ring!",)}),
     STAR,
 )  # fmt: skip
 def run(

@@ -245,8 +245,9 @@ class Run:
         if not places:
             return QTable()
         table, _ = measure_companions(
-            self._opened, places, self._star(), config.companion, systematics=config.systematics
-        )
+            self._opened, places, self._star(), config.companion, systematics=config.systematics,
+            distance=config.star.distance, masses=config.contrast.mass_grid(self._opened.sequence.coronagraph),
+        )  # fmt: skip
         return QTable(table)
 
     @cached_property
@@ -256,7 +257,7 @@ class Run:
         if found is not None:
             return found
         config = self._config
-        masses = config.contrast.mass_grid()
+        masses = config.contrast.mass_grid(self._opened.sequence.coronagraph)
         table = measure_contrast(
             self._opened, self._star(), config.contrast, distance=config.star.distance, masses=masses
         )  # fmt: skip

@@ -7,6 +7,7 @@ subtraction takes away from the disk is in the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import fft, ndimage
 
 from lyot import geometry
 from lyot.errors import InputError, ReductionError
-from lyot.measure.injection import FloatArray, Injector, in_threads
+from lyot.measure.injection import FloatArray, Injector, Window, in_threads
 from lyot.measure.varying import VaryingImage, from_nodes, node_grid
 from lyot.params import param
 
@@ -124,10 +125,12 @@ class DiskFit:
         Image less the model; NaN where there are no data.
     background : float
         Constant that was fitted, unit of the image.
-    reduced_chi2 : float
-        Of the residuals over the scatter at each separation.
+    chi2 : float
+        Of the residuals over the scatter at each separation, summed over the pixels.
     region : bool
         Pixels that were fitted.
+    correlation : float
+        Variance of the scale over that for independent pixels: about the number of pixels that share their noise.
     """
 
     scale: float
@@ -135,13 +138,19 @@ class DiskFit:
     model: FloatArray
     residual: FloatArray
     background: float
-    reduced_chi2: float
+    chi2: float
     region: NDArray[np.bool_]
+    correlation: float = 1.0
 
     @property
     def snr(self) -> float:
         """Scale over its error."""
         return self.scale / self.error
+
+    @property
+    def reduced_chi2(self) -> float:
+        """Chi2 per pixel less the two parameters; 1 where the scatter was determined from these residuals."""
+        return self.chi2 / max(int(self.region.sum()) - 2, 1)
 
 
 def on_detector(model: DiskModel, detector: Detector, exposure: int, shape: tuple[int, int]) -> FloatArray:
@@ -176,6 +185,96 @@ def _lagrange(t: FloatArray) -> FloatArray:
     return out
 
 
+@dataclass(frozen=True)
+class DiskImager:
+    """Images of a point source around the star in each exposure, made once for any number of disk models.
+
+    Attributes
+    ----------
+    injector : Injector
+    detector : Detector
+    images : mapping of int to VaryingImage
+        Images of a source on the detector, by exposure.
+    """
+
+    injector: Injector
+    detector: Detector
+    images: Mapping[int, VaryingImage]
+
+    def signal(self, model: DiskModel) -> FloatArray:
+        """What a disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+
+        Raises
+        ------
+        InputError
+            If no light of the model falls on the detector.
+        """
+        shape = (self.injector.science.shape[1], self.injector.science.shape[2])
+        frames = {}
+        for exposure, image in self.images.items():
+            light = on_detector(model, self.detector, exposure, shape)
+            if not light.any():
+                raise InputError("disk model: no light falls on the detector; check pixel scale and centre.")
+            frames[exposure] = image.spread(light)
+        return np.stack([frames[int(e)] for e in self.injector.exposure])
+
+    def unit(self, model: DiskModel, window: Window | None = None) -> FloatArray:
+        """A disk in the combined image, as mask and reduction leave it: (Ny, Nx), or the part in a window.
+
+        Raises
+        ------
+        ReductionError
+            If the reduction is not linear in the science frames.
+        """
+        many = self.injector.reduce_many
+        if many is None:
+            raise ReductionError(NOT_LINEAR)
+        signal = self.signal(model)[np.newaxis]
+        if window is None:
+            return np.asarray(many(signal)[0, self.injector.index])
+        if self.injector.reduce_window is None:
+            return np.asarray(many(signal)[0, self.injector.index][window])
+        return np.asarray(self.injector.reduce_window(signal, window)[0, self.injector.index])
+
+
+NOT_LINEAR = (
+    "disk: the reduction has the other rolls in its basis, or is not linear, so that the disk subtracts itself by an "
+    "amount that depends on its flux; use references alone."
+)
+
+
+def disk_imager(
+    injector: Injector, detector: Detector, fwhm: float, radius: float, params: DiskParams | None = None
+) -> DiskImager:
+    """Make the images of a point source within a distance from the star.
+
+    Parameters
+    ----------
+    injector : Injector
+        Its `psf` is the image of a point source of unit flux.
+    detector : Detector
+    fwhm : float
+        Resolution element, pixels of the detector.
+    radius : float
+        arcsec; light farther from the star is lost.
+    params : DiskParams, optional
+
+    Returns
+    -------
+    DiskImager
+    """
+    p = params or DiskParams()
+    shape = (injector.science.shape[1], injector.science.shape[2])
+    images = {}
+    for exposure in map(int, np.unique(injector.exposure)):
+        x0, y0 = detector.star[exposure]
+        y, x = np.indices(shape)
+        distance = np.hypot((x - x0) * detector.pixel_scale[0], (y - y0) * detector.pixel_scale[1])
+        wanted = distance <= radius + 4 * max(detector.pixel_scale)
+        images[exposure] = _sources(injector, detector, exposure, wanted, fwhm, p)
+    return DiskImager(injector, detector, images)
+
+
 def disk_signal(
     injector: Injector, model: DiskModel, detector: Detector, fwhm: float, params: DiskParams | None = None
 ) -> FloatArray:
@@ -193,13 +292,13 @@ def disk_signal(
     """
     p = params or DiskParams()
     shape = (injector.science.shape[1], injector.science.shape[2])
-    frames = {}
-    for exposure in np.unique(injector.exposure):
-        light = on_detector(model, detector, int(exposure), shape)
+    images = {}
+    for exposure in map(int, np.unique(injector.exposure)):
+        light = on_detector(model, detector, exposure, shape)
         if not light.any():
             raise InputError("disk model: no light falls on the detector; check pixel scale and centre.")
-        frames[int(exposure)] = _sources(injector, detector, int(exposure), light != 0, fwhm, p).spread(light)
-    return np.stack([frames[int(e)] for e in injector.exposure])
+        images[exposure] = _sources(injector, detector, exposure, light != 0, fwhm, p)
+    return DiskImager(injector, detector, images).signal(model)
 
 
 def _sources(
@@ -225,6 +324,8 @@ def fit_disk(
     detector: Detector,
     fwhm: float,
     params: DiskParams | None = None,
+    *,
+    imager: DiskImager | None = None,
 ) -> DiskFit:
     """Fit the scale of a disk model to the combined image.
 
@@ -237,6 +338,8 @@ def fit_disk(
     fwhm : float
         Resolution element, pixels of the combined image.
     params : DiskParams, optional
+    imager : DiskImager, optional
+        Images of a source that were made before, as far out as the model has light.
 
     Returns
     -------
@@ -250,13 +353,93 @@ def fit_disk(
         If too few pixels can be fitted.
     """
     p = params or DiskParams()
-    signal = disk_signal(injector, model, detector, fwhm, p)
+    signal = disk_signal(injector, model, detector, fwhm, p) if imager is None else imager.signal(model)
     image = injector.image
     grid = (injector.center, injector.pixel_scale, fwhm)
     if injector.reduce_many is not None:
         unit = np.asarray(injector.reduce_many(signal[np.newaxis])[0, injector.index])
         return fit_scale(image, unit, *grid, p)
     return _fit_by_removal(injector, signal, grid, p)
+
+
+def compare_disks(
+    injector: Injector,
+    models: Sequence[DiskModel],
+    detector: Detector,
+    fwhm: float,
+    params: DiskParams | None = None,
+) -> tuple[DiskFit, ...]:
+    """Fit the scales of several disk models to the same pixels with the same weights, so that their chi2 compare.
+
+    The pixels are those of any of the models, the weights the inverse scatter at each separation that the best of them
+    leaves there.
+
+    Parameters
+    ----------
+    injector : Injector
+        The reduction.
+    models : sequence of DiskModel
+        One or more.
+    detector : Detector
+    fwhm : float
+        Resolution element, pixels of the combined image.
+    params : DiskParams, optional
+
+    Returns
+    -------
+    tuple of DiskFit
+        In the order of `models`.
+
+    Raises
+    ------
+    InputError
+        If a model has no light on the detector.
+    ReductionError
+        If too few pixels can be fitted.
+    """
+    if len(models) < 2:
+        return tuple(fit_disk(injector, model, detector, fwhm, params) for model in models)
+    reach = max(float(np.hypot(*model.light()[:2]).max()) for model in models)
+    imager = disk_imager(injector, detector, fwhm, reach, params)
+    fits = [fit_disk(injector, model, detector, fwhm, params, imager=imager) for model in models]
+    return same_pixels(fits, injector, fwhm, params)
+
+
+def same_pixels(
+    fits: Sequence[DiskFit], injector: Injector, fwhm: float, params: DiskParams | None = None
+) -> tuple[DiskFit, ...]:
+    """Fitted disks once more, on the pixels of all of them and with the scatter that the best leaves.
+
+    Parameters
+    ----------
+    fits : sequence of DiskFit
+    injector : Injector
+        The reduction.
+    fwhm : float
+        Resolution element, pixels of the combined image.
+    params : DiskParams, optional
+
+    Returns
+    -------
+    tuple of DiskFit
+        In the same order; where the reduction is not linear only chi2 and region are new.
+    """
+    region = np.any([f.region for f in fits], axis=0) & np.all([np.isfinite(f.residual) for f in fits], axis=0)
+    radius = geometry.radius_map((region.shape[0], region.shape[1]), injector.center)
+    scatter = [noise_by_separation(f.residual - f.background, region, radius, fwhm) for f in fits]
+    sigma = np.min([np.where(s > 0, s, np.inf) for s in scatter], axis=0)
+    sigma = np.where(np.isfinite(sigma), sigma, 0.0)
+    grid = (injector.center, injector.pixel_scale, fwhm)
+    found = []
+    for fit in fits:
+        if injector.reduce_many is None or fit.scale == 0:
+            use = region & (sigma > 0)
+            z = np.where(use, (fit.residual - fit.background) / np.where(use, sigma, 1.0), 0.0)
+            found.append(replace(fit, chi2=float((z**2).sum()), region=use))
+        else:
+            again = fit_scale(injector.image, fit.model / fit.scale, *grid, params, region=region, sigma=sigma)
+            found.append(again)
+    return tuple(found)
 
 
 def _fit_by_removal(
@@ -293,6 +476,9 @@ def fit_scale(
     pixel_scale: float,
     fwhm: float,
     params: DiskParams | None = None,
+    *,
+    region: NDArray[np.bool_] | None = None,
+    sigma: FloatArray | None = None,
 ) -> DiskFit:
     """Least-squares scale of a template in an image, its error from the correlated residuals.
 
@@ -312,26 +498,43 @@ def fit_scale(
     fwhm : float
         pixels.
     params : DiskParams, optional
+    region : (Ny, Nx) bool ndarray, optional
+        Pixels to fit; by default those around the template's light.
+    sigma : (Ny, Nx) float64 ndarray, optional
+        Scatter of the noise, 0 where it is not known; by default that of the residuals.
+
+    Returns
+    -------
+    DiskFit
+
+    Raises
+    ------
+    ReductionError
+        If too few pixels can be fitted.
     """
     p = params or DiskParams()
-    shape = (image.shape[0], image.shape[1])
-    region = _region(image, unit, geometry.radius_map(shape, center), pixel_scale, fwhm, p)
-    template, data = np.where(region, unit, 0.0), np.where(region, image, 0.0)
+    radius = geometry.radius_map((image.shape[0], image.shape[1]), center)
+    fitted = region if region is not None else _region(image, unit, radius, pixel_scale, fwhm, p)
+    fitted = fitted & np.isfinite(image) & np.isfinite(unit)
+    template, data = np.where(fitted, unit, 0.0), np.where(fitted, image, 0.0)
     scale, background = 0.0, 0.0
-    for _ in range(4):
-        sigma = _scatter(image - scale * unit - background, region, geometry.radius_map(shape, center), fwhm)
-        weight = np.where(region & (sigma > 0), 1.0 / np.where(sigma > 0, sigma, 1.0) ** 2, 0.0)
+    for _ in range(4 if sigma is None else 1):
+        noise = noise_by_separation(image - scale * unit - background, fitted, radius, fwhm) if sigma is None else sigma
+        weight = np.where(fitted & (noise > 0), 1.0 / np.where(noise > 0, noise, 1.0) ** 2, 0.0)
         mass = weight.sum()
         mean_t, mean_d = (float((weight * v).sum() / mass) if p.background else 0.0 for v in (template, data))
-        centred = np.where(region, template - mean_t, 0.0)
+        centred = np.where(fitted, template - mean_t, 0.0)
         normal = float((weight * centred**2).sum())
         scale = float((weight * centred * (data - mean_d)).sum()) / normal
         background = mean_d - scale * mean_t
     residual = image - scale * unit
-    z = np.where(weight > 0, (residual - background) * np.sqrt(weight), 0.0)
-    variance = _correlated_variance(centred * np.sqrt(weight), z, weight > 0, fwhm) / normal**2
-    chi2 = float((z**2).sum() / max(int((weight > 0).sum()) - 2, 1))
-    return DiskFit(scale, float(np.sqrt(variance)), scale * unit, residual, background, chi2, weight > 0)
+    use = weight > 0
+    z = np.where(use, (residual - background) * np.sqrt(weight), 0.0)
+    products = correlated_products((centred * np.sqrt(weight))[np.newaxis], z, use, fwhm)
+    variance = float(products[0, 0]) / normal**2
+    chi2 = float((z**2).sum())
+    correlation = max(variance * normal, 1e-30)
+    return DiskFit(scale, float(np.sqrt(variance)), scale * unit, residual, background, chi2, use, correlation)
 
 
 def _region(
@@ -351,11 +554,27 @@ def _region(
     return np.asarray(region)
 
 
-def _scatter(residual: FloatArray, region: NDArray[np.bool_], radius: FloatArray, fwhm: float) -> FloatArray:
-    """Scatter of the residuals in rings of half a resolution element, over the data at that separation."""
+def noise_by_separation(residual: FloatArray, region: NDArray[np.bool_], radius: FloatArray, fwhm: float) -> FloatArray:
+    """Scatter of residuals in rings of half a resolution element.
+
+    Parameters
+    ----------
+    residual : (Ny, Nx) float64 ndarray
+        NaN where there are no data.
+    region : (Ny, Nx) bool ndarray
+        Pixels that count, and that the scatter is wanted for.
+    radius : (Ny, Nx) float64 ndarray
+        Distance from the star, pixels.
+    fwhm : float
+        Pixels.
+
+    Returns
+    -------
+    (Ny, Nx) float64 ndarray
+        Root mean square of three neighboring rings; 0 outside of the region, and where six pixels are not there.
+    """
     ring = np.rint(radius / (0.5 * fwhm)).astype(int)
-    use = np.isfinite(residual)
-    near = region & use
+    near = region & np.isfinite(residual)
     n = int(ring.max()) + 1
     out = np.zeros(residual.shape)
     total, count = (np.zeros(n) for _ in range(2))
@@ -367,8 +586,23 @@ def _scatter(residual: FloatArray, region: NDArray[np.bool_], radius: FloatArray
     return out
 
 
-def _correlated_variance(template: FloatArray, z: FloatArray, use: NDArray[np.bool_], fwhm: float) -> float:
-    """Variance of sum(template n) for noise n of unit variance with the correlation of `z`: at least the white one."""
+def correlated_products(templates: FloatArray, z: FloatArray, use: NDArray[np.bool_], fwhm: float) -> FloatArray:
+    """Covariance of sum(template n) for noise n of the correlation of `z`: at least that of white noise.
+
+    Parameters
+    ----------
+    templates : (k, Ny, Nx) float64 ndarray
+        Weighted by the inverse scatter; 0 outside of `use`.
+    z : (Ny, Nx) float64 ndarray
+        Residuals over their scatter; 0 outside of `use`.
+    use : (Ny, Nx) bool ndarray
+    fwhm : float
+        Pixels; the correlation is followed to twice this distance.
+
+    Returns
+    -------
+    (k, k) float64 ndarray
+    """
     shape = tuple(fft.next_fast_len(2 * n, real=True) for n in z.shape)
 
     def autocorrelation(image: FloatArray) -> FloatArray:
@@ -378,5 +612,12 @@ def _correlated_variance(template: FloatArray, z: FloatArray, use: NDArray[np.bo
     rho = autocorrelation(z) / np.maximum(pairs, 1.0)
     lags = np.hypot(*np.meshgrid(*(fft.fftfreq(n, 1 / n) for n in shape), indexing="ij"))
     near = (lags <= 2.0 * fwhm) & (pairs > 30)
-    power = autocorrelation(template)
-    return float(max((power * rho)[near].sum(), power[0, 0] * rho[0, 0]))
+    kernel = fft.rfft2(np.where(near, rho, 0.0))
+    smoothed = np.array(
+        [fft.irfft2(kernel * fft.rfft2(t, shape), shape)[: z.shape[0], : z.shape[1]] for t in templates]
+    )
+    flat = templates.reshape(len(templates), -1)
+    found = flat @ smoothed.reshape(len(templates), -1).T
+    white = np.einsum("ij,ij->i", flat, flat) * rho[0, 0]
+    missing = np.maximum(white - np.diag(found), 0.0)
+    return np.asarray(0.5 * (found + found.T) + np.diag(missing))

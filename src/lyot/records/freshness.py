@@ -19,8 +19,8 @@ KEYWORD = "REDUCTN"
 LENGTH = 16
 """Digits of the key that are written."""
 MEASURED = (
-    names.CONTRAST, names.CONTRAST_MAP, names.COMPANIONS, names.ERROR_BUDGET, names.DISK, names.DISK_RESIDUAL,
-    names.MATCHED_FILTER, names.STIM_MAP,
+    names.CONTRAST, names.CONTRAST_MAP, names.COMPANIONS, names.ERROR_BUDGET, names.PROPER_MOTION, names.DISK,
+    names.DISK_RESIDUAL, names.DISK_RING, names.MATCHED_FILTER, names.STIM_MAP,
 )  # fmt: skip
 """What commands measure in a finished run; detections and the S/N map are made again with each reduction."""
 

@@ -8,12 +8,23 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Row
 from astropy.table import Table as AstroTable
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyot.analysis.summary import Fitted, Limit, flux_text, with_error
-from lyot.exposures.names import COMPANIONS, CONTRAST, CONTRAST_MAP, DISK_RESIDUAL, MATCHED_FILTER, STIM_MAP
+from lyot.exposures.names import (
+    COMPANIONS,
+    CONTRAST,
+    CONTRAST_MAP,
+    DISK,
+    DISK_RESIDUAL,
+    DISK_RING,
+    MATCHED_FILTER,
+    PROPER_MOTION,
+    STIM_MAP,
+)
 from lyot.records.freshness import is_current, outdated
 from lyot.report import figures
 from lyot.report.products import view_of
@@ -91,6 +102,7 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
             scientific(table, row, "flux"),
             value_with_error(table, row, "magnitude", 2),
             value_with_error(table, row, "snr", 1),
+            *((value_with_error(table, row, "mass", 2),) if "mass" in table.colnames else ()),
         )
         for row in range(len(table))
     ]
@@ -142,7 +154,10 @@ def contrast_section(out: Path) -> Section | None:
         "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band, 16"
         " to 84 % are found. A detection's significance draws on more than its ring and may exceed 5 below this limit."
     )
-    return Section("Contrast", "contrast", _star_text(table), (render(figure, caption, "Contrast against separation"),))
+    pictures = [render(figure, caption, "Contrast against separation")]
+    if "mass_5sigma" in table.colnames and np.isfinite(np.asarray(table["mass_5sigma"], dtype=float)).any():
+        pictures.append(_mass_picture(table, found))
+    return Section("Contrast", "contrast", _star_text(table), tuple(pictures))
 
 
 def _star_text(table: AstroTable) -> str:
@@ -154,6 +169,68 @@ def _star_text(table: AstroTable) -> str:
     error = float(table.meta.get("star_flux_error_jy") or 0.0)
     told = f" ± {100 * error / float(flux):.2g} %" if error else ""
     return f"{text}Flux of the star: {flux_text(float(flux))}{told} ({table.meta.get('star_flux_source', 'given')})."
+
+
+def _mass_picture(table: AstroTable, companions: AstroTable | None) -> Picture:
+    """Limits of mass against separation, and the companions."""
+    figure, (ax,) = grid(1)
+    figure.set_size_inches(7, 4.4)
+    separation, mass = (np.asarray(table[name], dtype=float) for name in ("separation", "mass_5sigma"))
+    ax.plot(separation, mass, lw=1.5, label="5 sigma")
+    if "mass_5sigma_low" in table.colnames:
+        low, high = (np.asarray(table[f"mass_5sigma_{end}"], dtype=float) for end in ("low", "high"))
+        ax.fill_between(separation, low, high, alpha=0.2, lw=0)
+    for row in range(len(companions) if companions is not None else 0):
+        value, where = finite(companions, row, "mass"), finite(companions, row, "separation")
+        if value is not None and where is not None:
+            ax.errorbar([where], [value], yerr=[finite(companions, row, "mass_err") or 0.0], fmt="o", ms=4)
+            ax.annotate(f"companion {row + 1}", (where, value), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    ax.set_yscale("log")
+    ax.set_xlabel("separation [arcsec]")
+    ax.set_ylabel("mass [Jupiter masses]")
+    meta = table.meta
+    age = f"{meta['age_myr']:g}" if "age_myr" in meta else "the given"
+    error = f" ± {meta['age_error_myr']:g}" if meta.get("age_error_myr") else ""
+    caption = f"The same limits as masses: {meta.get('evolution_models', 'evolution models')} at {age}{error} Myr."
+    return render(
+        figure, caption + (" The band is for the error of the age." if error else ""), "Mass against separation"
+    )
+
+
+def motion_section(out: Path) -> Section | None:
+    """Positions of a companion at several dates, with the track of a background star."""
+    table = read_table(out, PROPER_MOTION)
+    if table is None:
+        return None
+    meta = table.meta
+    angle, separation = (np.radians(np.asarray(table["position_angle"], float)), np.asarray(table["separation"], float))
+    east, north = separation * np.sin(angle), separation * np.cos(angle)
+    figure, (ax,) = grid(1)
+    figure.set_size_inches(5.4, 4.8)
+    track = np.array(meta["track"], dtype=float)
+    still = np.radians(float(table["background_position_angle"][0]))
+    start = float(table["background_separation"][0]) * np.array([np.sin(still), np.cos(still)])
+    ax.plot(start[0] + track[:, 1], start[1] + track[:, 2], lw=1, color="0.5", label="background star")
+    t = np.radians(np.asarray(table["background_position_angle"], float))
+    r = np.asarray(table["background_separation"], float)
+    ax.plot(r * np.sin(t), r * np.cos(t), "x", color="0.5")
+    tangential = separation * np.radians(np.asarray(table["position_angle_err"], float))
+    radial = np.asarray(table["separation_err"], float)
+    errors = [np.hypot(radial * np.sin(angle), tangential * np.cos(angle)),
+              np.hypot(radial * np.cos(angle), tangential * np.sin(angle))]  # fmt: skip
+    ax.errorbar(east, north, xerr=errors[0], yerr=errors[1], fmt="o", ms=4, label="measured")
+    for x, y, year in zip(east, north, np.asarray(table["year"], float), strict=True):
+        ax.annotate(f"{year:.2f}", (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    ax.invert_xaxis()
+    ax.set_xlabel("offset east [arcsec]")
+    ax.set_ylabel("offset north [arcsec]")
+    ax.legend(fontsize=8)
+    text = (
+        f"Companion {table['companion'][0]}: {meta['verdict']}. Chi2 {meta['chi2_background']:.1f} for a background "
+        f"star and {meta['chi2_common']:.1f} for common proper motion, {meta['degrees_of_freedom']} degrees of freedom."
+    )
+    caption = "Offsets from the star. Line and crosses: a star that stands still, at the same dates."
+    return Section("Proper motion", "motion", text, (render(figure, caption, "Positions at several dates"),))
 
 
 @dataclass(frozen=True)
@@ -241,13 +318,15 @@ def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
 
 
 def disk_section(out: Path) -> Section | None:
-    """The disk that was fitted: image, model, and what is left."""
+    """The disks that were fitted: image, best model and residual, the residuals of the others, and the ring."""
     path = out / "measure" / DISK_RESIDUAL
     if not path.is_file() or not is_current(path, out):
         return None
     with fits.open(path) as hdus:
-        images = {name: np.asarray(hdus[name].data, dtype=float) for name in ("IMAGE", "MODEL", "SCI")}
-        header = {**dict(hdus[0].header), **dict(hdus["SCI"].header)}
+        names = [h.name for h in hdus if h.name in ("IMAGE", "MODEL", "SCI") or h.name.startswith("RESID")]
+        images = {name: np.asarray(hdus[name].data, dtype=float) for name in names}
+        headers = {name: dict(hdus[name].header) for name in names}
+        header = {**dict(hdus[0].header), **headers["SCI"]}
     view = view_of(header, images["SCI"].shape, north_up=True)
     y, x = np.indices(images["SCI"].shape)
     r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
@@ -255,13 +334,50 @@ def disk_section(out: Path) -> Section | None:
     lit = model > 0.1 * model.max()
     radius = max(1.5 * float(r[lit].max()), 1.5) if lit.any() else 3.0
     limit = figures.symmetric_limits(images["IMAGE"][(r <= radius) & np.isfinite(images["IMAGE"])], 99.0)
-    figure, axes = grid(3, 3)
+    best = str(header.get("DMODEL", "disk"))
+    panels = [("IMAGE", "image"), ("MODEL", f"model: {best}"), ("SCI", "image minus model")]
+    for name in names:
+        if name.startswith("RESID") and headers[name].get("DMODEL") != header.get("DMODEL"):
+            panels.append((name, f"image minus {headers[name].get('DMODEL', name)}"))
+    figure, axes = grid(len(panels), 3)
     shown = figures.View(view.center, view.pixel_scale, 0.0, radius)
-    for ax, (name, title) in zip(axes, (("IMAGE", "image"), ("MODEL", "disk"), ("SCI", "less the disk")), strict=True):
+    for ax, (name, title) in zip(axes, panels, strict=True):
         figures.draw_image(ax, images[name], view=shown, label="MJy/sr", cmap="RdBu_r", limits=limit)
         figures.mark_star(ax, color=figures.DARK_INK)
-        ax.set_title(title, fontsize=9)
-    scale, error = float(header.get("DSCALE", np.nan)), float(header.get("DSCALERR", np.nan))
-    text = f"The model's flux times {scale:.4g} ± {error:.2g} fits best."
+        chi2 = headers[name].get("DCHI2")
+        ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2:.2f}", fontsize=8)
     caption = "North up, east left. The model went through mask, PSF and reduction, with what they take away from it."
-    return Section("Disk", "disk", text, (render(figure, caption, "Image, disk model and residual"),))
+    return Section(
+        "Disk", "disk", _disk_text(out, header), (render(figure, caption, "Image, disk model and residual"),)
+    )
+
+
+def _ring_value(row: Row) -> str:
+    """A parameter of a ring with its error, both to two digits of the error: ``radius 0.419 ± 0.022 arcsec``."""
+    name, unit = str(row["parameter"]).replace("_", " "), str(row["unit"])
+    error = float(row["error"])
+    if row["status"] == "fitted" and error > 0:
+        digits = max(0, 1 - int(np.floor(np.log10(error))))
+        return f"{name} {float(row['value']):.{digits}f} ± {error:.{digits}f} {unit}".rstrip()
+    return f"{name} {row['value']} {unit}".rstrip() + f" ({row['status']})"
+
+
+def _disk_text(out: Path, header: dict[str, object]) -> str:
+    """Scale, flux and chi2 of each model, and the parameters of the ring."""
+    table = read_table(out, DISK)
+    if table is None or "model" not in table.colnames:
+        scale, error = (float(str(header.get(key, "nan"))) for key in ("DSCALE", "DSCALERR"))
+        return f"The model's flux times {scale:.4g} ± {error:.2g} fits best."
+    lines = []
+    for row in table:
+        start = "Best: " if row["best"] and len(table) > 1 else ""
+        times = "" if row["model"] == "ring" else f"its flux times {row['scale']:.4g} ± {row['scale_err']:.2g}, "
+        lines.append(
+            f"{start}{row['model']}: {times}{1e3 * row['flux']:.4g} ± {1e3 * row['flux_err']:.2g} mJy, "
+            f"reduced chi2 {row['reduced_chi2']:.2f}."
+        )
+    ring = read_table(out, DISK_RING)
+    if ring is not None and "ring" in list(table["model"]):
+        values = [_ring_value(row) for row in ring if row["status"] != "fixed" and row["parameter"] != "flux"]
+        lines += [f"Ring: {', '.join(values)}."] if values else []
+    return " ".join(lines)

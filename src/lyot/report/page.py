@@ -20,7 +20,7 @@ from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, MATCHED_FILTER, exposure_root
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, advice, sort_roles
 from lyot.records.freshness import is_current
@@ -33,6 +33,7 @@ from lyot.report.measured import (
     fitted_text,
     limits_text,
     maps_section,
+    motion_section,
     outdated_section,
     read_table,
 )
@@ -143,7 +144,8 @@ def companions_table(out: Path) -> Table | None:
     if found is None:
         return None
     columns = (
-        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N"
+        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N",
+        *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
     )  # fmt: skip
     rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
     text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
@@ -199,7 +201,7 @@ def warnings_table(out: Path) -> Table | None:
 
 def _made_since(out: Path, record: Record) -> bool:
     """Whether a measurement that failed in the run was made by its command afterwards."""
-    names = {"companions": COMPANIONS, "contrast": CONTRAST, "maps": MATCHED_FILTER}
+    names = {"companions": COMPANIONS, "contrast": CONTRAST, "maps": MATCHED_FILTER, "disk": DISK}
     path = out / "measure" / names.get(record.name.partition("_")[0], DETECTIONS)
     return path.is_file() and is_current(path, out)
 
@@ -372,7 +374,7 @@ def _page(out: Path) -> str:
     title, subtitle = _title(assigned)
     headline, details = answer(out, sources)
     sections = list(all_sections(out, sources))
-    measured = (contrast_section(out), disk_section(out), maps_section(out), outdated_section(out))
+    measured = (contrast_section(out), motion_section(out), disk_section(out), maps_section(out), outdated_section(out))
     sections[1:1] = [s for s in measured if s is not None]
     sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
     config = out / CONFIGURATION

@@ -2,8 +2,8 @@
 
 Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
 (``[stage1.jump]``), ``[measure]`` (the search for sources, `lyot.measure.detection.DetectionParams`), and what else is
-measured: ``[star]``, ``[contrast]``, ``[companion]``, ``[systematics]`` and ``[maps]``. Any name that does not exist is
-refused, with the nearest ones.
+measured: ``[star]``, ``[contrast]``, ``[companion]``, ``[systematics]``, ``[maps]``, ``[disk]`` and ``[astrometry]``.
+Any name that does not exist is refused, with the nearest ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from typing import Any
 
 import tomli_w
 
-from lyot.analysis.parameters import CompanionSection, ContrastSection, MapsSection, values_of, with_paths
+from lyot.analysis.parameters import (
+    CompanionSection,
+    ContrastSection,
+    DiskSection,
+    MapsSection,
+    values_of,
+    with_paths,
+)
+from lyot.analysis.proper_motion import AstrometrySection
 from lyot.analysis.star_flux import BESIDE_SOURCES, FLUX_SOURCES, StarSection
 from lyot.errors import ConfigError, MissingInputError, UnknownNameError, unknown_name
 from lyot.exposures.given_roles import check_roles
@@ -29,7 +37,7 @@ from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage,
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
-    "maps": MapsSection,
+    "maps": MapsSection, "disk": DiskSection, "astrometry": AstrometrySection,
 }  # fmt: skip
 """Sections that tell what is measured beside the detections, and what declares their parameters."""
 
@@ -81,6 +89,8 @@ class Config:
     companion : CompanionSection
     systematics : SystematicParams
     maps : MapsSection
+    disk : DiskSection
+    astrometry : AstrometrySection
     roles : mapping of str to str
         Roles given by hand: name or pattern of exposures, and what they are for.
     stages : mapping of str to mapping
@@ -96,6 +106,8 @@ class Config:
     companion: CompanionSection = field(default_factory=CompanionSection)
     systematics: SystematicParams = field(default_factory=SystematicParams)
     maps: MapsSection = field(default_factory=MapsSection)
+    disk: DiskSection = field(default_factory=DiskSection)
+    astrometry: AstrometrySection = field(default_factory=AstrometrySection)
     roles: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -264,8 +276,11 @@ def _check_measuring(sections: Mapping[str, Any], prefix: str) -> None:
     """What can be said of the measuring sections before anything is read."""
     sections["star"].check(f"{prefix}[star]")
     sections["companion"].guesses()
-    if sections["contrast"].masses is not None and sections["star"].distance is None:
-        raise ConfigError(f"{prefix}[contrast]: masses needs the star's distance; give [star] distance, in pc.")
+    sections["disk"].check()
+    star = sections["star"]
+    distance = 0.0 if star.distance is None and star.simbad is not None else star.distance  # it will be fetched
+    sections["astrometry"].check(f"{prefix}[astrometry]", distance)
+    sections["contrast"].check(f"{prefix}[contrast]", distance)
 
 
 def measuring_table(config: Config) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMPANIONS_TASK = "companions"
 CONTRAST_TASK = "contrast"
 MAPS_TASK = "maps"
+DISK_TASK = "disk"
 
 
 def run_measurement(task: Task, folder: Path, out: Path) -> None:
@@ -25,7 +26,8 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
     Parameters
     ----------
     task : Task
-        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, or else the search for sources, with its sections as arguments.
+        `COMPANIONS_TASK`, `CONTRAST_TASK`, `MAPS_TASK`, `DISK_TASK`, or else the search for sources, with its sections
+        as arguments.
     folder : Path
         Where the products go before they are complete.
     out : Path
@@ -38,6 +40,8 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
         _contrast(task, folder, out)
     elif what == MAPS_TASK:
         _maps(task, folder, out)
+    elif what == DISK_TASK:
+        _disk(task, folder, out)
     else:
         _detections(task, folder, out)
 
@@ -74,7 +78,8 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
     from lyot.analysis.measurements import measure_companions, places_to_fit, write_no_companion
-    from lyot.analysis.parameters import CompanionSection
+    from lyot.analysis.parameters import CompanionSection, ContrastSection
+    from lyot.analysis.proper_motion import AstrometrySection, measure_motion
     from lyot.analysis.star_flux import StarSection, load_star
     from lyot.measure.systematics import SystematicParams
 
@@ -84,9 +89,15 @@ def _companions(task: Task, folder: Path, out: Path) -> None:
     if not guesses:
         write_no_companion(run)
     else:
-        star = load_star(from_mapping(StarSection, task.arguments["star"]), run.sequence.coronagraph)
+        star_section = from_mapping(StarSection, task.arguments["star"])
+        star = load_star(star_section, run.sequence.coronagraph)
         systematics = from_mapping(SystematicParams, task.arguments["systematics"])
-        measure_companions(run, guesses, star, section, systematics=systematics)
+        masses = from_mapping(ContrastSection, task.arguments.get("contrast", {})).mass_grid(run.sequence.coronagraph)
+        table, _ = measure_companions(run, guesses, star, section, systematics=systematics,
+                                      distance=star_section.distance, masses=masses)  # fmt: skip
+        astrometry = from_mapping(AstrometrySection, task.arguments.get("astrometry", {}))
+        if astrometry.epochs:
+            measure_motion(run, table, astrometry, distance=star_section.distance)
     for copy in copies:
         copy.unlink()
 
@@ -100,7 +111,8 @@ def _contrast(task: Task, folder: Path, out: Path) -> None:
     star_section = from_mapping(StarSection, task.arguments["star"])
     run, copies = _opened(task, folder, out, section.modes)
     star = load_star(star_section, run.sequence.coronagraph)
-    measure_contrast(run, star, section, distance=star_section.distance, masses=section.mass_grid())
+    masses = section.mass_grid(run.sequence.coronagraph)
+    measure_contrast(run, star, section, distance=star_section.distance, masses=masses)
     for copy in copies:
         copy.unlink()
 
@@ -112,3 +124,15 @@ def _maps(task: Task, folder: Path, out: Path) -> None:
     section = from_mapping(MapsSection, task.arguments["maps"])
     run, _ = _opened(task, folder, out, section.modes)
     measure_maps(run, section, sigma=section.sigma, completeness_flux=section.completeness_flux)
+
+
+def _disk(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.disks import basis_for_disks, measure_disks, models_of
+    from lyot.analysis.finished_run import find_finished, open_run
+    from lyot.analysis.parameters import DiskSection
+
+    section = from_mapping(DiskSection, task.arguments["disk"])
+    finished = find_finished(out, i2d=Path(task.inputs[0]))
+    strategy = basis_for_disks(finished, rolls=section.rolls)
+    run = open_run(finished, modes=section.modes, tables=folder, strategy=strategy)
+    measure_disks(run, models_of(section), section if section.ring else None, section)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.parameters import existing, values_of, with_paths, without_paths
+from lyot.analysis.parameters import MASS_PARAMETERS, existing, values_of, with_paths, without_paths
 from lyot.analysis.star_flux import load_star, resolved
 from lyot.errors import InputError
 from lyot.exposures import associations
@@ -30,6 +30,7 @@ from lyot.run.config import Config, parse_stages
 from lyot.run.measure_task import (
     COMPANIONS_TASK,
     CONTRAST_TASK,
+    DISK_TASK,
     MAPS_TASK,
 )
 from lyot.run.pipelines import effective_parameters, step_parameters
@@ -283,7 +284,7 @@ def _stage3(
 def _asked(config: Config) -> list[str]:
     """What is to be measured beside the search for sources."""
     wanted = [("companions", config.companion.wanted), ("contrast", config.contrast.measure),
-              ("maps", config.maps.measure)]  # fmt: skip
+              ("maps", config.maps.measure), ("disks", config.disk.wanted)]  # fmt: skip
     return [name for name, is_wanted in wanted if is_wanted and config.run.measure]
 
 
@@ -308,19 +309,20 @@ def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any
 
 
 def _with_star(config: Config, reductions: Sequence[Reduction]) -> Config:
-    """Look the star up where that is asked for, and read what tells its flux: a fault is found before the work."""
-    if not _asked(config) or not config.star.is_given:
+    """Look the star up where that is asked for, and read what tells its flux and the masses: faults are found now."""
+    if not _asked(config):
         return config
     targets = {r.target for r in reductions}
-    if len(targets) > 1:
+    if config.star.is_given and len(targets) > 1:
         log.warning("the star's flux that is given is used for all of %s", " and ".join(sorted(targets)))
-    existing(config.star.files)
+    existing([*config.star.files, *config.contrast.files])
     config = replace(config, star=resolved(config.star, reductions[0].target if reductions else ""))
     for reduction in reductions:
         exposure = reduction.stars[0].exposure
         known = modelled_coronagraph(exposure.instrument, exposure.filter)
         if known is not None:
             load_star(config.star, known)
+            config.contrast.mass_grid(known)
     return config
 
 
@@ -347,6 +349,11 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
         if config.companion.measure:
             sources.append(("detections", folder / DETECTIONS))
         values = {"companion": values_of(config.companion), "star": star, "systematics": systematics}
+        if config.contrast.masses is not None:
+            values["contrast"] = {name: getattr(config.contrast, name) for name in MASS_PARAMETERS}
+            sources += [("masses", path) for path in existing(config.contrast.files)]
+        if config.astrometry.epochs:
+            values["astrometry"] = values_of(config.astrometry)
         builder.add("measure", COMPANIONS_TASK + end, sources, makes=(COMPANIONS,), arguments=with_paths(values),
                     parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
         known += [("companions", folder / COMPANIONS)]
@@ -359,6 +366,11 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
     if config.run.measure and config.maps.measure:
         values = {"maps": values_of(config.maps)}
         builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
+                    folder=below)  # fmt: skip
+    if config.run.measure and config.disk.wanted:
+        values, models = {"disk": values_of(config.disk)}, existing(config.disk.files)
+        builder.add("measure", DISK_TASK + end, [("i2d", i2d), *(("disk", path) for path in models)],
+                    arguments=with_paths(values), parameters=without_paths(values), weight=weight,
                     folder=below)  # fmt: skip
 
 
@@ -415,7 +427,7 @@ def _with_search(config: Config) -> Config:
 def _other_files(config: Config) -> list[Path]:
     """Files that measurements and parameters name."""
     given = (path for arguments in config.stages.values() for path in files_in(arguments))
-    return [*existing([*config.star.files, *config.contrast.files]), *given]
+    return [*existing([*config.star.files, *config.contrast.files, *config.disk.files]), *given]
 
 
 def files_in(arguments: Mapping[Any, Any]) -> list[Path]:
