@@ -302,8 +302,8 @@ def searched_elements(
 def completeness(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
     """Planets at the 5-sigma curve, half of them inside `CLOSE`, each in its own noise: what becomes of them.
 
-    ``significance`` is what the curve stands for: the aperture at the planet's place against the others of its ring,
-    its own image taken out of them. ``found`` is a detection of 5 sigmas by the search within half a resolution
+    ``significance`` is what the curve stands for: the aperture at the planet's place against the combined noise, its
+    own image taken out of the others. ``found`` is a detection of 5 sigmas by the search within half a resolution
     element: it takes the highest of the pixels around, which gains a few tenths of a sigma. ``in_map`` is the plain S/N
     map, where a planet close to the star is hidden by its own wings.
     """
@@ -324,10 +324,14 @@ def completeness(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
         x, y = c.pixel(east, north)
         own = source_snr(c.image, c.forward(east, north), (x, y), c.center, one.fwhm)
         maps = snr_map(c.image, c.center, one.fwhm)
+        pattern = speckle_pattern(c.speckles, c.center, one.fwhm)
+        rest = c.image - own.scale * np.nan_to_num(c.forward(east, north))
+        combined = combined_significance(rest, pattern, own.signal, (x, y), c.center, one.fwhm)
         params = DetectionParams(threshold=0.0, min_significance=5.0, outer_radius=5.0)
         found = [d for d in detect_in_reduction(c, one.fwhm, maps=maps, params=params) if d.accepted]
         rows.append({
-            "seed": seed, "separation": float(curve.separation[i]), "angle": angle, "significance": own.significance,
+            "seed": seed, "separation": float(curve.separation[i]), "angle": angle,
+            "significance": combined.significance, "ring": own.significance,
             "in_map": float(maps.significance()[round(y), round(x)]), "elements": int(curve.elements[i]),
             "found": float(any(np.hypot(d.x - x, d.y - y) < 0.5 * one.fwhm for d in found)),
             "flux": float(curve.flux_limit[i]), "snr": own.snr, "threshold": float(curve.threshold[i]),

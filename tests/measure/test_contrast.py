@@ -1,5 +1,7 @@
 """Detection limits: the noise and the throughput are what they are known to be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,8 +13,10 @@ from lyot.geometry import sky_offset
 from lyot.measure import ContrastParams, Injector, contrast_curve, limit_map, model_mask, snr_map
 from lyot.measure.contrast import half_found, response_map
 from lyot.measure.noise import MIN_ELEMENTS, aperture_kernel, aperture_sums, threshold_for
+from lyot.measure.significance import combined_noise, combined_significance
+from lyot.measure.source_snr import source_snr
 
-PARAMS = ContrastParams(separations=5, angles=4, inner_radius=1.0, outer_radius=3.2)
+PARAMS = ContrastParams(separations=5, angles=4, inner_radius=1.0, outer_radius=3.2, noise="ring")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def test_subtraction_costs_throughput(measured):
 
 def test_limit_map_agrees_with_the_curve(bench, measured):
     injector, curve = measured
-    limits = limit_map(injector, curve, bench.fwhm)
+    limits = limit_map(injector, curve, bench.fwhm, noise="ring")
     ny, nx = limits.shape
     y, x = np.indices((ny, nx))
     r = np.hypot(x - injector.center[0], y - injector.center[1]) * injector.pixel_scale
@@ -120,10 +124,11 @@ def test_known_companions_do_not_raise_the_limit(bench):
     np.testing.assert_allclose(treated.flux_limit, free.flux_limit, rtol=0.25)
 
 
-def test_completeness_at_the_curve_is_one_half():
-    # at the limit the measured S/N is above the threshold as often as below it
+@pytest.mark.parametrize("noise", ["ring", "combined"])
+def test_completeness_at_the_curve_is_one_half(noise):
+    # at the limit the measured significance is above 5 as often as below it
     fwhm, found = 4.4, []
-    params = ContrastParams(separations=3, angles=4, inner_radius=1.2, outer_radius=3.0)
+    params = ContrastParams(separations=3, angles=4, inner_radius=1.2, outer_radius=3.0, noise=noise)
     for seed in range(12):
         base = white(100 + seed)
         curve = contrast_curve(base, fwhm, params)
@@ -132,10 +137,40 @@ def test_completeness_at_the_curve_is_one_half():
                 east, north = (float(v) for v in sky_offset(curve.separation[i], curve.responses.position_angle[i, j]))
                 other = white(1000 + seed)  # noise that the curve has not seen
                 image = other.inject([(east, north, float(curve.flux_limit[i]))])
-                x, y = (round(v) for v in other.pixel(east, north))
-                found.append(snr_map(image, other.center, fwhm).significance()[y, x] >= 5)
+                at, center = tuple(round(v) for v in other.pixel(east, north)), other.center
+                if noise == "ring":
+                    found.append(snr_map(image, center, fwhm).significance()[at[1], at[0]] >= 5)
+                    continue
+                own = source_snr(image, other.forward(east, north), at, center, fwhm)
+                rest = image - own.scale * other.forward(east, north)
+                found.append(combined_significance(rest, None, own.signal, at, center, fwhm).significance >= 5)
     # 144 planets, four in each of 36 rings of one noise: 50 % +- 4 %, and 3.5 sigma of that
     assert 0.36 < np.mean(found) < 0.64
+
+
+def test_the_combined_noise_is_that_of_the_significance():
+    """At every tenth place of a ring the significance of a source there follows from noise and elements of the map."""
+    image, fwhm, center = white(7).image, 4.4, (50.0, 50.0)
+    noise, elements = combined_noise(image, None, center, fwhm)
+    ratios = []
+    for angle in np.arange(0, 360, 36.0):
+        at = (round(50 + 14 * np.cos(np.radians(angle))), round(50 + 14 * np.sin(np.radians(angle))))
+        signal = 8.0 * noise[at[1], at[0]]
+        own = combined_significance(image, None, signal, at, center, fwhm)
+        ratios.append(own.ratio)
+        assert elements[at[1], at[0]] - 1 == min(own.elements - 1, 40.0)
+    # the map counts the apertures that a source would cover as well, 3 of the 20 of its ring: a tenth at one place
+    np.testing.assert_allclose(ratios, 8.0, rtol=0.3)
+    assert np.mean(ratios) == pytest.approx(8.0, rel=0.1)
+    assert np.isnan(noise[50, 50]) and elements[50, 50] == 0
+
+
+def test_close_to_the_star_the_combined_noise_gives_lower_limits(bench):
+    injector = bench.injector(bench.sequence(11))
+    ring, combined = (contrast_curve(injector, bench.fwhm, replace(PARAMS, noise=n)) for n in ("ring", "combined"))
+    # at 1 arcsec a ring has a dozen apertures, t of 11 degrees of freedom needs 8.7 sigmas, of 40 5.9
+    assert (combined.threshold < ring.threshold)[0] and combined.flux_limit[0] < ring.flux_limit[0]
+    assert (combined.elements > ring.elements)[0] and combined.elements.max() <= 41
 
 
 def test_threshold_is_the_t_distribution():

@@ -131,7 +131,8 @@ def measure_contrast(
     params = _beyond(params or ContrastParams(), sources)
     full = _lossless_signal(run)
     curve = contrast_curve(injector, fwhm, params, known=known, exclude=exclude, full_signal=full)
-    flux_map = limit_map(injector, curve, fwhm, throughput=run.sequence.throughput, known=known, exclude=exclude)
+    flux_map = limit_map(injector, curve, fwhm, throughput=run.sequence.throughput, known=known, exclude=exclude,
+                         noise=params.noise)  # fmt: skip
     behind = run.sequence.coronagraph.spot_radius
     if behind > 0:
         curve, flux_map = _without_spot(curve, flux_map, run, behind)
@@ -140,7 +141,13 @@ def measure_contrast(
         table.meta["no_limit_inside_arcsec"] = behind
         table.meta["no_limit_because"] = "behind the opaque spot a source leaves no image of its own"
     injected = int(np.isfinite(curve.limits).sum())
-    more = {"sigma": curve.sigma, "injections": injected, "known_sources": len(sources), "known_sources_from": origin}
+    more = {
+        "sigma": curve.sigma,
+        "noise": params.noise,
+        "injections": injected,
+        "known_sources": len(sources),
+        "known_sources_from": origin,
+    }
     table.meta.update(provenance(run, **more, **star_meta(star)))
     write_table(table, run.tables / CONTRAST)
     layers = {"SCI": contrast_of(flux_map, star) if np.isfinite(star.flux) else flux_map, "FLUX": flux_map}

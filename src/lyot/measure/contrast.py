@@ -1,16 +1,17 @@
 """Detection limits: 5-sigma contrast against separation, and in two dimensions.
 
 A limit is the flux of a source whose expected S/N is the threshold: threshold x noise / response. The noise is that of
-`lyot.measure.noise.snr_map`, the threshold carries the statistics of few samples, and the response is what an
-aperture holds of a source of unit flux that went through the mask and the whole reduction, at that place.
-The S/N is that of `lyot.measure.detection.source_snr`: the source's own image is taken out of the apertures that tell
-the noise. With it left in, a source bright enough for the high threshold close to the star would raise its own noise.
+the significance of detections (`lyot.measure.significance.combined_noise`), or of the ring alone (`snr_map`); the
+threshold carries the statistics of few samples, and the response is what an aperture holds of a source of unit flux
+that went through the mask and the whole reduction, at that place. The source's own image is taken out of the
+apertures that tell the noise. With it left in, a source bright enough for the high threshold close to the star would
+raise its own.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from lyot.geometry import offset_grid, position_angle, sky_offset
 from lyot.measure.injection import FloatArray, Injector, in_threads
 from lyot.measure.matched_filter import completeness_of
 from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_sums, snr_map, threshold_for
+from lyot.measure.significance import combined_noise, speckle_pattern
 from lyot.params import param
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,12 @@ class ContrastParams:
     )  # fmt: skip
     sigma: float = param(5.0, help="level of the limit, Gaussian sigmas", min=0.1)
     first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
+    noise: str = param(
+        "combined",
+        help="noise of the limits: combined, as that of the significance of detections, or ring, that of the other "
+        "apertures at the separation alone",
+        choices=("combined", "ring"),
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +218,7 @@ def contrast_curve(
     """
     p = params or ContrastParams()
     image = injector.image if known is None else injector.image - np.nan_to_num(known)
-    maps = snr_map(image, injector.center, fwhm, exclude=exclude)
+    maps = limit_noise(injector, image, fwhm, p.noise, exclude=exclude)
     if responses is None:
         first = _typical_flux(maps, fwhm) if injector.reduce_many is None else 1.0
         responses = measure_responses(injector, fwhm, p, flux=first)
@@ -241,6 +249,41 @@ def contrast_curve(
         sigma=p.sigma,
         fwhm=fwhm * injector.pixel_scale,
     )
+
+
+def limit_noise(
+    injector: Injector,
+    image: FloatArray,
+    fwhm: float,
+    kind: str,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+) -> SignalToNoise:
+    """S/N map with the noise, and the number of elements it is known from, that limits are measured against.
+
+    Parameters
+    ----------
+    injector : Injector
+        Its `speckles` tell where residual starlight is strong.
+    image : (Ny, Nx) float64 ndarray
+        Without known sources.
+    fwhm : float
+        Pixels.
+    kind : str
+        ``combined`` or ``ring``, see `ContrastParams.noise`; where the combined noise is not known, that of the ring.
+    exclude : (Ny, Nx) bool ndarray, optional
+        Pixels that do not count as noise.
+    """
+    maps = snr_map(image, injector.center, fwhm, exclude=exclude)
+    if kind == "ring":
+        return maps
+    pattern = speckle_pattern(injector.speckles, injector.center, fwhm)
+    noise, elements = combined_noise(image, pattern, injector.center, fwhm, exclude=exclude)
+    known = np.isfinite(noise) & np.isfinite(maps.noise)
+    noise = np.where(known, noise, maps.noise)
+    counted: NDArray[np.int32] = np.where(known, np.floor(elements), maps.elements).astype(np.int32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return replace(maps, noise=noise, snr=maps.signal / noise, elements=counted)
 
 
 def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float, *, fraction: float = 0.5) -> float:
@@ -348,6 +391,7 @@ def limit_map(
     throughput: FloatArray | None = None,
     known: FloatArray | None = None,
     exclude: NDArray[np.bool_] | None = None,
+    noise: str = "combined",
 ) -> FloatArray:
     """Detection limit at every pixel: behind a four-quadrant mask it depends on the position angle.
 
@@ -364,6 +408,8 @@ def limit_map(
         Images of the known sources, unit of the image; as for `contrast_curve`.
     exclude : (Ny, Nx) bool ndarray, optional
         Pixels that do not count as noise; as for `contrast_curve`.
+    noise : str, optional
+        As `ContrastParams.noise`.
 
     Returns
     -------
@@ -371,7 +417,7 @@ def limit_map(
         Flux; NaN inside the first separation, outside the last, and where there are no data.
     """
     image = injector.image if known is None else injector.image - np.nan_to_num(known)
-    maps = snr_map(image, injector.center, fwhm, exclude=exclude)
+    maps = limit_noise(injector, image, fwhm, noise, exclude=exclude)
     response = response_map(injector, curve.responses, throughput=throughput)
     with np.errstate(invalid="ignore", divide="ignore"):
         limit = threshold_for(curve.sigma, maps.elements) * maps.noise / response

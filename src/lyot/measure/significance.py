@@ -166,3 +166,43 @@ def combined_significance(
     ratio = float(signal / np.sqrt(scale))
     significance = float(t_to_gaussian(np.array(ratio), np.array(min(elements - 1.0, MOST_FREEDOM))))
     return Combined(ratio, elements, float(np.clip(significance, -MOST_SIGMAS, MOST_SIGMAS)))
+
+
+def combined_noise(
+    image: FloatArray,
+    pattern: FloatArray | None,
+    center: tuple[float, float],
+    fwhm: float,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Noise that a source at each pixel would be compared with by `combined_significance`.
+
+    Parameters
+    ----------
+    image, pattern, center, fwhm, exclude
+        As for `combined_significance`; `image` without sources.
+
+    Returns
+    -------
+    noise : (ny, nx) float64 ndarray
+        Of an aperture, unit of the image times pixels; NaN where too few apertures are near.
+    elements : (ny, nx) float64 ndarray
+        Resolution elements of which Student's t has one degree of freedom less; 0 where the noise is NaN.
+    """
+    nowhere = np.zeros(image.shape, bool) if exclude is None else exclude
+    offsets = _offsets(image, center, fwhm, nowhere)
+    expected = _radial_power(offsets, center, fwhm) * (1.0 if pattern is None else pattern)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(expected > 0, offsets**2 / expected, np.nan)
+    known = np.isfinite(relative)
+    bins = np.rint(2 * radius_map((image.shape[0], image.shape[1]), center)).astype(int)
+    count = np.bincount(bins[known], minlength=int(bins.max()) + 1).astype(float)
+    total = np.bincount(bins[known], weights=relative[known], minlength=len(count))
+    kernel = np.ones(2 * round(2 * REACH * fwhm) + 1)
+    count, total = (np.convolve(v, kernel, mode="same")[bins] for v in (count, total))
+    elements = count / (np.pi * fwhm**2 / 4) - 4 * APART**2  # without those that the source covers
+    enough = (elements >= MIN_ELEMENTS) & (expected > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        noise = np.sqrt(total / count * expected * (1.0 + 1.0 / elements))
+    return np.where(enough, noise, np.nan), np.where(enough, np.minimum(elements, MOST_FREEDOM + 1.0), 0.0)
