@@ -150,9 +150,12 @@ def contrast_section(out: Path) -> Section | None:
     if low in table.colnames and high in table.colnames:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
+    noise = "the noise of its own ring" if table.meta.get("noise", "ring") == "ring" else (
+        "the noise that the significance of detections is told by"
+    )  # fmt: skip
     caption = (
-        "Faintest companion seen at 5 sigma against the noise of its own ring, few samples allowed for; in the band, 16"
-        " to 84 % are found. A detection's significance draws on more than its ring and may exceed 5 below this limit."
+        f"Faintest companion seen at 5 sigma against {noise}, few samples allowed for; in the band, 16 to 84 % are "
+        "found."
     )
     pictures = [render(figure, caption, "Contrast against separation")]
     if "mass_5sigma" in table.colnames and np.isfinite(np.asarray(table["mass_5sigma"], dtype=float)).any():
