@@ -45,7 +45,8 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
     ]
     with pytest.raises(InputError, match="not a FITS file"):
         make_plan([data, broken], tmp_path / "out", build_config({"run": {"stages": "3"}}))
-    assert len(look_at([data]).failures) == 1
+    assert look_at([data]).left_out == (f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =).",)
+    assert list(look_at([data, broken]).failures) == [broken]
     for path in data.glob("*.fits"):
         path.write_text("hello")
     with pytest.raises(InputError, match="not a FITS file"):
