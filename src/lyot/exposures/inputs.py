@@ -10,7 +10,7 @@ from pathlib import Path
 from lyot.errors import InputError, NotCoronagraphicError
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_role_of
-from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure
+from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure, second_files
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def look_at(
     told = {e.root: members[e.path] for e in chosen if e.path in members}
     fatal = {path: failure for path, failure in failures.items() if path in named or not chosen}
     left_out = [f"left out: {failure}" for path, failure in failures.items() if path not in fatal]
+    left_out += [f"left out: {line}" for line in second_files(exposures)]
     return Inputs(tuple(chosen), (*passed_over, *left_out), {**told, **(roles or {})}, fatal)
 
 
