@@ -75,12 +75,23 @@ def test_info(tmp_path):
     assert "Nothing is missing" in result.stdout
 
 
-def test_info_shows_what_it_can_and_names_what_it_cannot(tmp_path):
-    write_sequence(tmp_path)
-    (tmp_path / "text_uncal.fits").write_text("hello")
-    result = call("info", tmp_path)
-    assert "science, roll 1" in result.stdout
-    assert_one_sentence(result, "text_uncal.fits", "not a FITS file")
+def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    broken = data / "text_calints.fits"
+    broken.write_text("hello")
+    sentence = f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)."
+    shown = call("info", data)
+    assert shown.returncode == 0
+    assert "science, roll 1" in shown.stdout
+    assert f"- {sentence}\n" in shown.stdout
+    refused = call("run", data, "--out", tmp_path / "out", "--target", "NOBODY")  # so that it ends when it is planned
+    assert sentence in refused.stderr
+    # named, it is an error for both, after the table of the rest
+    shown = call("info", data, broken)
+    assert "science, roll 1" in shown.stdout
+    assert shown.returncode == cli.EXIT_USER_ERROR
+    assert shown.stderr.endswith(f"Error: {sentence.removeprefix('left out: ')}\n")
+    assert_one_sentence(call("run", data, broken, "--out", tmp_path / "other"), "text_calints.fits", "not a FITS file")
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path):

@@ -45,11 +45,27 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
     ]
     with pytest.raises(InputError, match="not a FITS file"):
         make_plan([data, broken], tmp_path / "out", build_config({"run": {"stages": "3"}}))
-    assert len(look_at([data]).failures) == 1
+    assert look_at([data]).left_out == (f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =).",)
+    assert list(look_at([data, broken]).failures) == [broken]
     for path in data.glob("*.fits"):
         path.write_text("hello")
     with pytest.raises(InputError, match="not a FITS file"):
         read_inputs([data])
+
+
+def test_a_second_file_of_an_exposure_is_left_out_in_a_sentence(tmp_path):
+    """As sequences of two stars are that were simulated with the same observation numbers: one of them is not used."""
+    for star in ("HD-1", "HD-2"):
+        write_exposure(tmp_path / star / "a_calints.fits", "calints", TARGPROP=star)
+        write_exposure(tmp_path / star / "a_rateints.fits", "rateints", TARGPROP=star)
+    found = read_inputs([tmp_path], preference=("calints", "rateints", "uncal"))
+    assert [e.path for e in found.exposures] == [tmp_path / "HD-1" / "a_calints.fits"]
+    first, second = tmp_path / "HD-1", tmp_path / "HD-2"
+    assert found.left_out == tuple(
+        f"left out: {second / name}: by its name it is the same exposure as {first / name}, which is used; rename it "
+        "if it is another one."
+        for name in ("a_calints.fits", "a_rateints.fits")
+    )
 
 
 def test_what_was_left_out_is_said_before_what_follows_from_it_is_refused(tmp_path, caplog):

@@ -131,4 +131,4 @@ def test_the_same_exposure_twice_is_told(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         (found,) = find_exposures([tmp_path])
     assert found.path.parent.name == "first"
-    assert "a is there twice" in caplog.text and "second" in caplog.text
+    assert f"{tmp_path / 'second' / 'a_uncal.fits'}: by its name it is the same exposure as {found.path}" in caplog.text

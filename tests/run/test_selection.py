@@ -6,6 +6,8 @@ import pytest
 
 from lyot.analysis.finished_run import find_finished
 from lyot.errors import InputError, MissingInputError, UnknownNameError
+from lyot.exposures.inputs import read_inputs
+from lyot.exposures.roles import advice, sort_roles
 from lyot.records.manifest import Manifest
 from lyot.reference_files.calibration import Calibration
 from lyot.report.views import targets_of, view
@@ -101,6 +103,26 @@ def test_rolls_alone_are_subtracted_from_each_other(tmp_path):
     assert stage3.parameters["klip"]["strategy"] == "roll"
     with pytest.raises(InputError, match=r"strategy is 'rdi', which needs a reference star.*use 'adi'"):
         _plan(data, klip={"strategy": "rdi"})
+
+
+def test_one_roll_and_one_reference_exposure_are_said_to_be_few(tmp_path):
+    """With one exposure of a real star as the reference, seven peaks of S/N 5.6 to 7.7 were listed as sources."""
+    data = write_sequence(tmp_path / "data", "calints")
+    sentence = "HIP-65426 has one roll and one reference exposure only: residual speckles can be taken for sources"
+
+    def said() -> list[bool]:
+        return [any(sentence in line for line in lines) for lines in (_plan(data).notes, _advice(data))]
+
+    assert said() == [False, False]
+    next(data.glob("jw01386009*")).unlink()
+    assert said() == [False, False]  # two dithers of the reference
+    next(data.glob("jw01386007*")).unlink()
+    assert said() == [True, True]
+
+
+def _advice(data):
+    """What lyot info says."""
+    return advice(sort_roles(read_inputs([data]).exposures))
 
 
 def test_one_roll_without_reference_is_refused_when_it_is_planned(tmp_path):

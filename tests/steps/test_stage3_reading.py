@@ -91,6 +91,36 @@ def test_proper_motion_is_applied_where_the_header_forgot_it():
     assert sky_position(m) == pytest.approx((m.meta.wcsinfo.ra_ref, m.meta.wcsinfo.dec_ref))
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan, -999999.0])
+def test_coordinates_that_are_no_position_are_not_used(value):
+    """An infinite one let an error of the math library through, and NaN became the star's position."""
+    m = model()
+    target, wcs = m.meta.target, m.meta.wcsinfo
+    target.ra, target.dec = RA, value
+    assert sky_position(m) == pytest.approx((wcs.ra_ref, wcs.dec_ref))
+    target.ra, target.dec = RA + 1e-4, DEC
+    wcs.dec_ref = value
+    assert sky_position(m) == (RA + 1e-4, DEC)
+    target.dec = value
+    with pytest.raises(InputError, match="no sky position; expected RA_REF and DEC_REF, or TARG_RA and TARG_DEC"):
+        sky_position(m)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 0.0])
+def test_a_scale_that_is_none_is_not_used(value):
+    m = model()
+    wcs = m.meta.wcsinfo
+    wcs.cd1_1, wcs.cd1_2, wcs.cd2_1, wcs.cd2_2 = value, 0.0, 0.0, 3e-5
+    assert geometry_of(m).pixel_scale == coronagraph("F1550C").pixel_scale
+    m.meta.instrument.filter = "F444W"  # of another instrument: there is no table
+    wcs.cdelt1, wcs.cdelt2 = 1.75e-5, value
+    m.meta.photometry.pixelarea_arcsecsq = 0.063**2
+    assert geometry_of(m).pixel_scale == pytest.approx((0.063, 0.063))
+    m.meta.photometry.pixelarea_arcsecsq = value
+    with pytest.raises(InputError, match="no pixel scale"):
+        geometry_of(m)
+
+
 def test_windows_of_different_crops_show_the_same_pixels():
     y, x = np.indices((60, 70))
     sky = 1000.0 * y + x

@@ -36,8 +36,8 @@ def exposure_table(assigned: Sequence[Assigned]) -> Table:
     return table
 
 
-def show(assigned: Sequence[Assigned], *, passed_over: Sequence[str] = (), width: int | None = None) -> None:
-    """Print the table of exposures, what was passed over, and what is missing."""
+def show(assigned: Sequence[Assigned], *, left_out: Sequence[str] = (), width: int | None = None) -> None:
+    """Print the table of exposures, what was left out, and what is missing."""
     from rich.console import Console
 
     from lyot.exposures.background_state import state_advice
@@ -48,7 +48,7 @@ def show(assigned: Sequence[Assigned], *, passed_over: Sequence[str] = (), width
         console = Console(highlight=False, width=160)
     console.print(exposure_table(assigned))
     lines = [*advice(assigned), *state_advice(assigned)]
-    for line in (*passed_over, *lines):
+    for line in (*left_out, *lines):
         console.print(f"- {line}", style="yellow", soft_wrap=True)
     if not lines:
         console.print("Nothing is missing for stage 3.", soft_wrap=True)
@@ -65,7 +65,7 @@ def info(
 
     found = look_at(paths, roles=roles_section(role))
     if found.exposures:
-        show(sort_roles(found.exposures), passed_over=found.left_out)
+        show(sort_roles(found.exposures), left_out=found.left_out)
     failures = list(found.failures.values())
     for failure in failures[1:]:
         typer.echo(f"Error: {failure}", err=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lyot.errors import InputError, NotCoronagraphicError
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_role_of
-from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure
+from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure, second_files
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Inputs:
     roles : mapping of str to str
         Roles that associations and the user gave, by name or pattern; the user's last.
     failures : mapping of Path to InputError
-        Files that ought to be usable and are not, and why; none of `read_inputs`.
+        Files for which a run is refused, and why: they were named and cannot be used, or no file can be. None from
+        `read_inputs`, which raises them.
     """
 
     exposures: tuple[Exposure, ...]
@@ -40,8 +41,9 @@ def look_at(
 ) -> Inputs:
     """Read all exposures that files, folders and associations name, as far as they can be read.
 
-    Files of a folder that are of another kind (a guide star, an image of another mode) are passed over with a sentence;
-    what else cannot be used is among the failures. Arguments are those of `read_inputs`.
+    Files of a folder that are of another kind (a guide star, an image of another mode) are passed over with a sentence,
+    and those that are broken are left out with one; what was named and cannot be used is among the failures. Arguments
+    are those of `read_inputs`.
     """
     given = [Path(item).absolute() for item in inputs]
     named = set(expand_paths(path for path in given if not path.is_dir()))
@@ -66,7 +68,10 @@ def look_at(
     if chosen:
         chosen = with_given_roles(chosen, roles or {})
     told = {e.root: members[e.path] for e in chosen if e.path in members}
-    return Inputs(tuple(chosen), tuple(passed_over), {**told, **(roles or {})}, failures)
+    fatal = {path: failure for path, failure in failures.items() if path in named or not chosen}
+    left_out = [f"left out: {failure}" for path, failure in failures.items() if path not in fatal]
+    left_out += [f"left out: {line}" for line in second_files(exposures)]
+    return Inputs(tuple(chosen), (*passed_over, *left_out), {**told, **(roles or {})}, fatal)
 
 
 def read_inputs(
@@ -89,14 +94,10 @@ def read_inputs(
         For a file that was named itself, or by an association, and cannot be used; if no file can be used; or if a
         given role is for no exposure.
     """
-    inputs = list(inputs)
     found = look_at(inputs, preference=preference, roles=roles)
-    named = set(expand_paths(p for p in map(Path, inputs) if not p.is_dir()))
-    for path, failure in found.failures.items():
-        if not found.exposures or path in named:
-            raise failure
-    left_out = tuple(f"left out: {failure}" for failure in found.failures.values())
-    return Inputs(found.exposures, (*found.left_out, *left_out), found.roles)
+    for failure in found.failures.values():
+        raise failure
+    return found
 
 
 def _members(inputs: Sequence[Path]) -> dict[Path, str]:

@@ -341,12 +341,24 @@ def one_per_exposure(exposures: Sequence[Exposure], *, preference: Sequence[Stag
     chosen: dict[str, Exposure] = {}
     for exposure in exposures:
         other = chosen.get(exposure.root)
-        if other is not None and other.stage == exposure.stage and other.path != exposure.path:
-            log.warning("%s is there twice; %s is used, %s is not", exposure.root, other.path, exposure.path)
         if other is None or preference.index(exposure.stage) < preference.index(other.stage):
             chosen[exposure.root] = exposure
     kept = whole_or_segments(list(chosen.values()), preference)
     return sorted(kept, key=lambda e: (e.name, e.segment))
+
+
+def second_files(exposures: Sequence[Exposure]) -> list[str]:
+    """One sentence for each file that has the name and the stage of one before it, which is used in its place."""
+    first: dict[tuple[str, Stage], Exposure] = {}
+    lines = []
+    for exposure in exposures:
+        other = first.setdefault((exposure.root, exposure.stage), exposure)
+        if other.path != exposure.path:
+            lines.append(
+                f"{exposure.path}: by its name it is the same exposure as {other.path}, which is used; rename it if it "
+                "is another one."
+            )
+    return lines
 
 
 def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES) -> list[Exposure]:
@@ -369,4 +381,6 @@ def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] 
         On the first file that cannot be used.
     """
     exposures = [read_exposure(path) for path in expand_paths(inputs)]
+    for line in second_files(exposures):
+        log.warning("%s", line)
     return one_per_exposure(exposures, preference=preference)

@@ -228,10 +228,21 @@ def _list(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def single_reference(science: Sequence[Assigned], references: Sequence[Assigned]) -> str:
+    """A sentence about a target with one roll and one reference exposure; empty if there are more of either."""
+    if len({a.roll_number for a in science}) != 1 or len({a.exposure.name for a in references}) != 1:
+        return ""
+    return (
+        f"{science[0].exposure.target} has one roll and one reference exposure only: residual speckles can be taken "
+        "for sources, since neither a second roll nor other references show where they are."
+    )
+
+
 def _reference_advice(science: list[Assigned], references: list[Assigned], prefix: str) -> list[str]:
-    if references:
-        return []
     targets = sorted({a.exposure.target for a in science})
+    if references:
+        by_target = [[a for a in science if a.exposure.target == target] for target in targets]
+        return [prefix + line for mine in by_target if (line := single_reference(mine, references))]
     if len(targets) > 1:
         return [f"{prefix}no reference star: {_list(targets)} can be references of each other, with --reference all."]
     rolls = {a.roll_number for a in science}

@@ -165,7 +165,8 @@ def stage3_subtraction(out: Path, sources: QTable | None) -> Section | None:
         figures.mark_star(axes[2 * row + 1], color=figures.DARK_INK)
     caption = "Each roll before and after the subtraction of the star, detector orientation; star at the origin."
     picture = render(figure, caption, "Calibrated and star-subtracted image of each roll")
-    return Section("Stage 3: the star subtracted", "stage3", f"{len(items)} science exposures.", (picture,))
+    count = f"{len(items)} science exposure{'' if len(items) == 1 else 's'}."
+    return Section("Stage 3: the star subtracted", "stage3", count, (picture,))
 
 
 def _calibrated(out: Path, item: Product) -> Product | None:

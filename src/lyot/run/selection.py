@@ -8,7 +8,7 @@ from typing import Any
 
 from lyot.errors import InputError, unknown_name
 from lyot.exposures.exposure import Exposure
-from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, choose_filter, with_role
+from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, choose_filter, single_reference, with_role
 from lyot.geometry import angular_distance
 from lyot.run.config import Config
 
@@ -205,7 +205,7 @@ def strategy_for(
     Returns
     -------
     (str or None, str)
-        Strategy to set, None to leave it as it is, and the sentence about it.
+        Strategy to set, None to leave it as it is, and the sentence about it or about a single reference.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def strategy_for(
                 f"{reduction.target}: stage3.klip.strategy is {asked!r}, which needs a second roll; use 'rdi', as "
                 "there is a reference star."
             )
-        return None, ""
+        return None, single_reference(with_role(reduction.stars, Role.SCIENCE), reduction.references)
     if reduction.rolls < 2:
         raise InputError(f"{_alone(reduction)}{_way_out(reduction, others)}")
     if asked in ("rdi", "adi+rdi"):

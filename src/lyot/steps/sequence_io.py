@@ -183,6 +183,19 @@ def _required(value: Any, name: str, keyword: str) -> float:
     return float(value)
 
 
+def _numbers(*values: Any) -> tuple[float, ...] | None:
+    """Values of keywords as numbers; None if one is missing or not finite, as those of broken headers."""
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not np.isfinite(v) for v in values):
+        return None
+    return tuple(float(v) for v in values)
+
+
+def _place(ra: Any, dec: Any) -> tuple[float, float] | None:
+    """A position on the sky, degrees; None if it is missing or none."""
+    found = _numbers(ra, dec)
+    return (found[0], found[1]) if found is not None and abs(found[1]) <= 90 else None
+
+
 def geometry_of(model: JwstDataModel) -> Geometry:
     """Read star position, orientation, scale and sky position of an exposure from its header.
 
@@ -204,18 +217,21 @@ def geometry_of(model: JwstDataModel) -> Geometry:
 def _pixel_scale(model: JwstDataModel) -> tuple[float, float]:
     """Pixel scale (x, y) in arcsec: from the CD matrix, CDELT, the instrument table, or the nominal pixel area."""
     wcs = model.meta.wcsinfo
-    cd = [getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")]
-    if all(v is not None for v in cd):
-        c11, c12, c21, c22 = (float(v) for v in cd if v is not None)
-        return 3600 * float(np.hypot(c11, c21)), 3600 * float(np.hypot(c12, c22))
+    matrix = _numbers(*(getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")))
+    if matrix is not None:
+        c11, c12, c21, c22 = matrix
+        scale = 3600 * float(np.hypot(c11, c21)), 3600 * float(np.hypot(c12, c22))
+        if min(scale) > 0:
+            return scale
     known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
     if known is not None:
         return known.pixel_scale
-    if wcs.cdelt1 is not None and wcs.cdelt2 is not None:
-        return 3600 * abs(float(wcs.cdelt1)), 3600 * abs(float(wcs.cdelt2))
-    area = model.meta.photometry.pixelarea_arcsecsq
-    if area:
-        return float(np.sqrt(area)), float(np.sqrt(area))
+    steps = _numbers(wcs.cdelt1, wcs.cdelt2)
+    if steps is not None and 0 not in steps:
+        return 3600 * abs(steps[0]), 3600 * abs(steps[1])
+    area = _numbers(model.meta.photometry.pixelarea_arcsecsq)
+    if area is not None and area[0] > 0:
+        return float(np.sqrt(area[0])), float(np.sqrt(area[0]))
     raise InputError(f"{model_name(model)}: no pixel scale; expected CD1_1 ... CD2_2 or PIXAR_A2 in the header.")
 
 
@@ -227,13 +243,17 @@ def sky_position(model: JwstDataModel) -> tuple[float, float]:
     reference point is taken; if neither is within `POINTING_TOLERANCE`, the pointing itself.
     """
     target, wcs = model.meta.target, model.meta.wcsinfo
-    candidates = [(target.ra, target.dec), _moved_proposer_position(model)]
-    known = [(float(c[0]), float(c[1])) for c in candidates if c is not None and None not in c]
-    if wcs.ra_ref is None or wcs.dec_ref is None:
+    candidates = (_place(target.ra, target.dec), _moved_proposer_position(model))
+    known = [c for c in candidates if c is not None]
+    found = _place(wcs.ra_ref, wcs.dec_ref)
+    if found is None:
         if not known:
-            raise InputError(f"{model_name(model)}: no sky position; expected RA_REF or TARG_RA in the header.")
+            raise InputError(
+                f"{model_name(model)}: no sky position; expected RA_REF and DEC_REF, or TARG_RA and TARG_DEC, in "
+                "degrees in the header."
+            )
         return known[0]
-    pointing = (float(wcs.ra_ref), float(wcs.dec_ref))
+    pointing: tuple[float, float] = found
 
     def distance(position: tuple[float, float]) -> float:
         return 3600 * geometry.angular_distance(position, pointing)
@@ -252,16 +272,17 @@ def _moved_proposer_position(model: JwstDataModel) -> tuple[float, float] | None
     """Proposer's position moved by the proper motion (arcsec/yr, of epoch 2000 unless told) to the exposure."""
     target = model.meta.target
     start = model.meta.exposure.start_time
-    if None in (target.proposer_ra, target.proposer_dec, target.proper_motion_ra, target.proper_motion_dec, start):
+    values = _numbers(target.proposer_ra, target.proposer_dec, target.proper_motion_ra, target.proper_motion_dec, start)
+    if values is None:
         return None
+    ra, dec, motion_ra, motion_dec, start = values
     try:
         epoch = float(str(target.proper_motion_epoch or "2000")[:4])
     except ValueError:
         epoch = 2000.0
-    years = 2000.0 + (float(start) - 51544.5) / 365.25 - epoch
-    dec = float(target.proposer_dec) + float(target.proper_motion_dec) * years / 3600
-    ra = float(target.proposer_ra) + float(target.proper_motion_ra) * years / 3600 / np.cos(np.radians(dec))
-    return float(ra), dec
+    years = 2000.0 + (start - 51544.5) / 365.25 - epoch
+    dec += motion_dec * years / 3600
+    return _place(ra + motion_ra * years / 3600 / np.cos(np.radians(dec)), dec)
 
 
 def check_same_setting(models: Sequence[JwstDataModel]) -> None:
