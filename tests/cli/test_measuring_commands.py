@@ -157,7 +157,9 @@ def test_disk_with_a_ring_and_two_models(finished, tmp_path):
     text = invoke("disk", finished, tmp_path / "one.fits", tmp_path / "two.fits", "--ring", "--radius", "1.6",
                   "--inclination", "20", "--fit", "radius", "--inner", "1", "--outer", "2.6",
                   "--no-search")  # fmt: skip
-    assert re.search(r"best: (one|two|ring)", text) and re.search(r"  radius [\d.]+ \+- [\d.]+ arcsec", text)
+    assert re.search(r"disk (one|two|ring)\S*: .*, best", text) and re.search(
+        r"  radius [\d.]+ \+- [\d.]+ arcsec", text
+    )
     table = Table.read(finished / "measure" / "disk.ecsv", format="ascii.ecsv")
     assert list(table["model"]) == ["one.fits", "two.fits", "ring"]
     assert table["chi2"][0] == pytest.approx(table["chi2"][1]) and len(set(table["pixels"])) == 1

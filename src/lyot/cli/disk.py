@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.results import show_disks
 
 
 @options(
@@ -28,7 +29,7 @@ def disk(
     Writes measure/disk.ecsv and measure/disk_residual.fits; with --ring also measure/disk_ring.ecsv and
     measure/disk_ring.fits.
     """
-    from lyot.analysis.disks import basis_for_disks, measure_disks, models_of, ring_table
+    from lyot.analysis.disks import basis_for_disks, measure_disks, models_of
     from lyot.analysis.finished_run import find_finished, open_run
     from lyot.exposures.names import DISK
     from lyot.run.config import config_of_run
@@ -39,19 +40,8 @@ def disk(
     images = models_of(section)
     finished = find_finished(out, target=target)
     run = open_run(finished, modes=section.modes, strategy=basis_for_disks(finished, rolls=section.rolls))
-    found = measure_disks(run, images, section if section.ring else None, section)
-    for row in found.table:
-        typer.echo(
-            f"{row['model']}: scale {row['scale']:.4g} +- {row['scale_err']:.2g} (S/N {row['snr']:.1f}), flux "
-            f"{1e6 * row['flux']:.4g} +- {1e6 * row['flux_err']:.2g} uJy, reduced chi2 {row['reduced_chi2']:.2f}"
-        )
-    if len(found.names) > 1:
-        typer.echo(f"best: {found.names[found.best]}")
-    if found.ring is not None:
-        for row in ring_table(found.ring):
-            if row["status"] != "fixed":
-                error = f" +- {row['error']:.2g}" if row["status"] == "fitted" else f" ({row['status']})"
-                typer.echo(f"  {row['parameter']} {row['value']}{error} {row['unit']}".rstrip())
+    measure_disks(run, images, section if section.ring else None, section)
+    show_disks(run.tables)
     typer.echo(f"{run.tables / DISK}")
     refresh_report(out)
 

@@ -20,11 +20,12 @@ GIVE_STAR = (
 
 def show_results(result: RunResult) -> None:
     """Print what a run found, target by target."""
-    from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
+    from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK
 
     folders = list(dict.fromkeys(p.parent for p in result.products("measure", DETECTIONS)))
     fitted = {p.parent for p in result.products("measure", COMPANIONS)}
     limited = {p.parent for p in result.products("measure", CONTRAST)}
+    disks = {p.parent for p in result.products("measure", f"/{DISK}")}
     for folder in folders:
         star = f"{folder.name}: " if len(folders) > 1 else ""
         show_detections(folder, star, fitted=folder in fitted)
@@ -32,6 +33,8 @@ def show_results(result: RunResult) -> None:
             show_companions(folder, star)
         if folder in limited:
             show_limits(folder, star)
+        if folder in disks:
+            show_disks(folder, star)
     if (fitted or limited) and not result.plan.config.star.is_given:
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
 
@@ -99,6 +102,30 @@ def show_limits(folder: Path, star: str = "") -> None:
         parts.append(f'{limit.separation:g}" {flux}{contrast}')
     if parts:
         typer.echo(f"{star}{sigma:g}-sigma limits: {', '.join(parts)}")
+
+
+def show_disks(folder: Path, star: str = "") -> None:
+    """Print the disk models that were fitted, which is best, and the parameters of the ring."""
+    from astropy.table import Table
+
+    from lyot.analysis.summary import with_error
+    from lyot.exposures.names import DISK, DISK_RING
+
+    table = Table.read(folder / DISK, format="ascii.ecsv", encoding="utf-8")
+    for row in table:
+        best = ", best" if len(table) > 1 and row["best"] else ""
+        typer.echo(
+            f"{star}disk {row['model']}: scale {row['scale']:.4g} +- {row['scale_err']:.2g}, S/N {row['snr']:.1f}, "
+            f"flux {with_error(1e6 * row['flux'], 1e6 * row['flux_err'], '+-')} uJy, "
+            f"reduced chi2 {row['reduced_chi2']:.2f}{best}"
+        )
+    if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
+        return
+    for row in Table.read(folder / DISK_RING, format="ascii.ecsv", encoding="utf-8"):
+        if row["status"] != "fixed":
+            limit = "" if row["status"] == "fitted" else f" ({row['status']})"
+            unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"
+            typer.echo(f"  {row['parameter']} {with_error(float(row['value']), row['error'], '+-')}{unit}{limit}")
 
 
 def show_warnings(result: RunResult) -> None:

@@ -137,7 +137,7 @@ def contrast_section(out: Path) -> Section | None:
     found = read_table(out, COMPANIONS)
     for row in range(len(found) if found is not None else 0):
         where, how_bright = finite(found, row, "separation"), finite(found, row, "contrast")
-        if where is not None and how_bright is not None:
+        if where is not None and how_bright is not None and not finite(found, row, "flux_upper_limit"):
             companions.append((where, how_bright, f"companion {row + 1}"))
     if not curves:
         name, label = "flux_5sigma", "5 sigma flux [Jy]"
@@ -347,9 +347,11 @@ def disk_section(out: Path) -> Section | None:
     for ax, (name, title) in zip(axes, panels, strict=True):
         figures.draw_image(ax, images[name], view=shown, label="MJy/sr", cmap="RdBu_r", limits=limit)
         figures.mark_star(ax, color=figures.DARK_INK)
+        ax.set_xlabel("offset west [arcsec]", fontsize=8)
+        ax.set_ylabel("offset north [arcsec]", fontsize=8)
         chi2 = headers[name].get("DCHI2")
         ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2:.2f}", fontsize=8)
-    caption = "North up, east left. The model went through mask, PSF and reduction, with what they take away from it."
+    caption = "North up, east left. The model went through mask, PSF and reduction, over-subtraction included."
     return Section(
         "Disk", "disk", _disk_text(out, header), (render(figure, caption, "Image, disk model and residual"),)
     )
