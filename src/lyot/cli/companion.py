@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
 
 
 @options(
@@ -39,6 +39,7 @@ def companion(
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
+    show_target(run)
     star = load_star(config.star, run.sequence.coronagraph)
     table, budgets = measure_companions(run, guesses, star, config.companion, systematics=config.systematics)
     for row, terms in zip(table, budgets, strict=True):

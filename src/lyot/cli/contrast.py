@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
 
 
 @options(
@@ -34,6 +34,7 @@ def contrast(
     config = config_of_run(out, sections)
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
+    show_target(run)
     star = load_star(config.star, run.sequence.coronagraph)
     table = measure_contrast(run, star, params, distance=config.star.distance, masses=params.mass_grid())
     typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast")

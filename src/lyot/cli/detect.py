@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report, show_target
 
 
 @options(
@@ -38,6 +38,7 @@ def detect(
 
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.maps.modes)
+    show_target(run)
     found = measure_detections(run, config.measure, all_truncations=all_truncations)
     if not any(d.accepted for d in found):
         typer.echo("no source above the threshold")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report, show_target
 
 
 @options(
@@ -37,6 +37,7 @@ def disk(
     params = from_mapping(DiskParams, sections["fit"], where="lyot disk: ")
     image = read_disk(model, from_mapping(DiskOptions, sections["model"], where="lyot disk: "))
     run = open_run(out, target=target, modes=modes)
+    show_target(run)
     fit = measure_disk(run, image, params)
     flux = 1e6 * float(image.image.sum())
     typer.echo(
