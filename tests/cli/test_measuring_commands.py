@@ -277,7 +277,8 @@ def two_targets(finished):
 @pytest.mark.parametrize(("options", "measured"), [((), "other"), (("--target", "star"), "star")])
 def test_one_of_several_targets_is_measured(two_targets, options, measured):
     before = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in ("star", "other")}
-    invoke("detect", two_targets, "--threshold", "10000", *options)
+    said = invoke("detect", two_targets, "--threshold", "10000", *options)
+    assert f"target: {measured}\n" in said
     after = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in before}
     assert [name for name in before if after[name] != before[name]] == [measured]
     assert "No source above the threshold" in (two_targets / "report" / measured / "index.html").read_text()

@@ -127,6 +127,16 @@ def _manifest(out: Path) -> Manifest:
     return Manifest(out)
 
 
+def _slug_of(record: Record) -> str:
+    """The target in the name of a product of stage 3: ``jw01386-a3001_hip-65426_miri_f1550c-mask1550``."""
+    return record.name.split("_")[1] if "_" in record.name else record.name
+
+
+def _letters(slug: str) -> str:
+    """A target's name without what separates its parts, as `lyot run` compares names."""
+    return slug.replace("-", "")
+
+
 def _last_stage3(manifest: Manifest, i2d: Path | None, target: str | None) -> Record:
     """The record of stage 3 that made a combined image, or that of a target, or else of the one that was done last."""
     out, records = manifest.out, [r for r in manifest.records if r.kind == "stage3"]
@@ -137,9 +147,13 @@ def _last_stage3(manifest: Manifest, i2d: Path | None, target: str | None) -> Re
         if not records:
             raise MissingInputError(f"{i2d}: no reduction in {out} has made this image; run lyot run again.")
     if target is not None:
-        records = [r for r in records if f"_{target_slug(target)}_" in r.name]
+        there = list(dict.fromkeys(_slug_of(r) for r in records))
+        wanted = _letters(target_slug(target))
+        records = [r for r in records if _letters(_slug_of(r)) == wanted]
         if not records:
-            raise MissingInputError(f"{out}: no reduction of {target} here; expected a target of lyot run.")
+            raise MissingInputError(
+                f"{out}: no reduction of {target} here; expected {' or '.join(there)}, or lyot run with this target."
+            )
     return records[-1]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
 from lyot.cli.results import GIVE_STAR, companion_line
 
 MASSES = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
@@ -47,6 +47,7 @@ def companion(
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
+    show_target(run)
     star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
     star = load_star(star_section, run.sequence.coronagraph)
     keep_star(out, star_section)

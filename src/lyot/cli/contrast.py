@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
 from lyot.cli.results import GIVE_STAR
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def contrast(
     config = config_of_run(out, sections)
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
+    show_target(run)
     star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
     star = load_star(star_section, run.sequence.coronagraph)
     keep_star(out, star_section)

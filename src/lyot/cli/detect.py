@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report, show_target
 from lyot.cli.results import show_detections
 
 
@@ -39,6 +39,7 @@ def detect(
 
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.maps.modes)
+    show_target(run)
     measure_detections(run, config.measure, all_truncations=all_truncations)
     show_detections(run.tables)
     if maps or config.maps.completeness_flux is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import TARGET, Group, Sections, options, refresh_report
+from lyot.cli.options import TARGET, Group, Sections, options, refresh_report, show_target
 from lyot.cli.results import show_disks
 
 
@@ -40,6 +40,7 @@ def disk(
     images = models_of(section)
     finished = find_finished(out, target=target)
     run = open_run(finished, modes=section.modes, strategy=basis_for_disks(finished, rolls=section.rolls))
+    show_target(run)
     measure_disks(run, images, section if section.ring else None, section)
     show_disks(run.tables)
     typer.echo(f"{run.tables / DISK}")

@@ -14,11 +14,14 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lyot.params import ParameterInfo, describe
+
+if TYPE_CHECKING:
+    from lyot.analysis.finished_run import MeasuredRun
 
 Sections = dict[str, dict[str, Any]]
 """What was given on the command line, by section of the configuration."""
@@ -162,6 +165,12 @@ STAR = Group(
              "k_magnitude": ("--star-kmag",), "spectral_type": ("--star-sptype",), "distance": ("--distance!",)},
 )  # fmt: skip
 """The star, in every command that measures."""
+
+
+def show_target(run: MeasuredRun) -> None:
+    """Say which target is measured, where the run has several."""
+    if run.finished.folder:
+        typer.echo(f"target: {run.finished.folder}")
 
 
 def refresh_report(out: Path) -> None:

@@ -37,12 +37,16 @@ _ASDF_SOURCE = re.compile(rb"source:\s*['\"]?fits:([A-Za-z0-9_]+),(\d+)")
 """How the metadata in the extension ASDF name the extensions that hold their arrays."""
 
 
+def _check_headers(hdus: Any, path: Path) -> None:
+    """Raise if there is an extension of whose header astropy could make no sense: it has no array then."""
+    if not all(hasattr(hdu, "fileinfo") and hasattr(type(hdu), "data") for hdu in hdus):  # the class: nothing is read
+        raise InputError(f"{path}: the header of an extension is broken; download or copy it again.")
+
+
 def _check_complete(hdus: Any, path: Path) -> None:
     """Raise if the file ends before its last array does."""
     size = path.stat().st_size
     for hdu in hdus:
-        if not hasattr(hdu, "fileinfo"):  # astropy could not make sense of its header
-            raise InputError(f"{path}: the header of an extension is broken; download or copy it again.")
         info = hdu.fileinfo()
         end = info["datLoc"] + info["datSpan"]
         if end > size:
@@ -207,6 +211,7 @@ def read_exposure(path: str | Path) -> Exposure:
         with warnings.catch_warnings(), fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
             warnings.simplefilter("ignore", AstropyUserWarning)  # truncation, which is checked here
             header = hdus[0].header
+            _check_headers(hdus, path)
             if not start.startswith(b"\x1f\x8b"):
                 _check_complete(hdus, path)
             science = hdus["SCI"].header if "SCI" in hdus else None
