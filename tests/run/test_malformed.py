@@ -131,6 +131,10 @@ def test_faults_that_many_tries_found(good, tmp_path):
     path.write_bytes(good.replace(b"datatype: float32", b"datatype: flaat32"))
     with pytest.raises(LyotError, match=r"not a readable JWST exposure \(.*\)\.$"):
         open_exposure(str(path))
+    # the metadata are no YAML any more: of a kind of error that is no ValueError
+    path.write_bytes(good.replace(b"datatype: float32", b"@atatype: float32"))
+    with pytest.raises(LyotError, match=r"not a readable JWST exposure \(.*\)\.$"):
+        open_exposure(str(path))
     # over a pole the same place: the square of the half chord came out as -1e-16, by rounding
     assert angular_distance((10.0, 135.0), (190.0, 45.0)) == 0.0
     assert angular_distance((10.0, 147.0), (190.0, 33.0)) == 0.0

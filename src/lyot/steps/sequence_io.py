@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from asdf.exceptions import ValidationError
-from astropy.io.fits import VerifyError
 from jwst.datamodels import ModelContainer
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
@@ -462,9 +460,9 @@ def open_exposure(source: Any) -> JwstDataModel:
         return source
     try:
         return datamodels.open(source)
-    except LyotError:
+    except (LyotError, MemoryError):
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError, VerifyError) as error:
+    except Exception as error:  # whatever the readers of FITS, YAML and ASDF, and the schemas, raise for a broken file
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{source}: not a readable JWST exposure ({reason}).") from error
 
