@@ -207,8 +207,9 @@ def test_masses_of_companion_and_limits(finished, tmp_path):
     assert table.meta["age_error_myr"] == 2.0
     page = page_of(finished)
     assert "mass [Jupiter masses]" in page and "Mass against separation" in page
+    assert config_of_run(finished).star.distance == 40  # kept with the run
     with pytest.raises(ConfigError, match="distance"):
-        invoke("contrast", finished, "--masses", tmp_path / "models.txt", "--age", "10")
+        config_of_run(finished, {"contrast": {"masses": "x"}, "star": {"distance": None}})
     with pytest.raises(InputError, match="outside the models, 5 to 40 Myr"):
         invoke("contrast", finished, *options[:4], "--age", "1000")
 
