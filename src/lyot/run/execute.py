@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import tomli_w
 
 from lyot.errors import LyotError
 from lyot.exposures.inputs import read_inputs
-from lyot.records.manifest import CONFIGURATION, Manifest, Record, versions, write_text
+from lyot.records.manifest import CONFIGURATION, NOTES, Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
 from lyot.run.config import ROLES, Config, build_config, measuring_table, parse_stages, run_arguments
@@ -69,6 +70,8 @@ class RunResult:
         One for each task of the plan, done now or before.
     done, current : int
         Tasks done now, and tasks that were up to date.
+    new_notes : bool
+        What is said of the input is not what the run before said.
     """
 
     out: Path
@@ -76,6 +79,12 @@ class RunResult:
     records: tuple[Record, ...]
     done: int
     current: int
+    new_notes: bool = False
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the report has to be written again."""
+        return bool(self.done) or self.new_notes
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
         """Products of one kind of task, e.g. ``products("stage3", "_i2d.fits")``."""
@@ -142,10 +151,20 @@ def run(
         for name, text in plan.associations.items():
             write_text(out / name, text)
         write_text(out / CONFIGURATION, used_configuration(plan))
+        new_notes = _write_notes(out / NOTES, plan.notes)
         notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
         done = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
     records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)
-    return RunResult(out, plan, records, done, len(plan.tasks) - done)
+    return RunResult(out, plan, records, done, len(plan.tasks) - done, new_notes)
+
+
+def _write_notes(path: Path, notes: Sequence[str]) -> bool:
+    """Write what is said of the input; whether it is not what is there already."""
+    text = json.dumps(list(notes), indent=1) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
 
 
 def used_configuration(plan: Plan) -> str:
