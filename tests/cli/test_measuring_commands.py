@@ -313,6 +313,19 @@ def test_a_finished_run_is_up_to_date_and_its_report_is_written(finished_once, f
     assert len(pictures) >= 4
 
 
+def test_what_a_run_says_of_its_input_is_in_the_report(finished_once, finished, tmp_path):
+    """It was printed and gone: nobody who was given the page knew of a file that had been left out."""
+    broken = tmp_path / "more" / "b_calints.fits"
+    broken.parent.mkdir()
+    broken.write_text("hello")
+    config = build_config({"run": {"stages": "3", "jobs": 1}, **SETTINGS})
+    inputs = [finished_once.parent / "data", broken.parent]
+    result = reduce_and_report(inputs, finished, config)
+    assert (result.done, result.new_notes) == (0, True)
+    assert f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)." in page_of(finished)
+    assert not reduce_and_report(inputs, finished, config).is_news
+
+
 def test_sections_of_a_finished_run(finished):
     sections = {s.anchor: s for s in all_sections(finished, read_sources(finished))}
     assert {"detections", "stage3"} <= set(sections)

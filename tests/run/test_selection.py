@@ -10,6 +10,7 @@ from lyot.exposures.inputs import read_inputs
 from lyot.exposures.roles import advice, sort_roles
 from lyot.records.manifest import Manifest
 from lyot.reference_files.calibration import Calibration
+from lyot.report.quality import read_notes
 from lyot.report.views import targets_of, view
 from lyot.run import execute, measure_task, pipelines
 from lyot.run.config import build_config
@@ -187,6 +188,7 @@ def test_the_tables_of_several_targets_do_not_overwrite_each_other(tmp_path, mon
         assert record.name == next(iter(names))
         assert (alone / "measure" / "detections.ecsv").read_text() == record.name
         assert len(list((alone / "asn").iterdir())) == 1
+        assert read_notes(alone) == list(result.plan.notes) != []
     assert execute.run([data], out, build_config(table), inline=True).done == 0
     one = {
         "run": {"stages": "3", "target": "HIP-65426", "reference": "HIP-68245", "measure": False},

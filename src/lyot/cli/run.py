@@ -42,7 +42,7 @@ def _write_report(result: RunResult) -> None:
     from lyot import report
 
     page = result.out / "report" / "index.html"
-    if result.done or result.failed or not page.is_file():
+    if result.is_news or not page.is_file():
         page = report.write_report(result.out)
     typer.echo(f"report: {page}")
 

@@ -100,7 +100,7 @@ def reduce(
             result = execute(paths, out, settings, overwrite=overwrite, on_event=listener)
     else:
         result = execute(paths, out, settings, overwrite=overwrite)
-    if report and (result.done or not (result.out / "report" / "index.html").is_file()):
+    if report and (result.is_news or not (result.out / "report" / "index.html").is_file()):
         from lyot.report import write_report
 
         write_report(result.out)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 FILE_NAME = "manifest.jsonl"
 CONFIGURATION = "lyot.toml"
 """File in the output folder with the configuration of the last run, every parameter that has a value."""
+NOTES = "notes.json"
+"""File in the output folder with what the last run said of its input: a list of sentences."""
 SCHEMA = 1
 _CHUNK = 1 << 22
 _PACKAGES = ("jwst", "stcal", "stpipe", "stdatamodels", "numpy", "scipy", "numba", "crds")

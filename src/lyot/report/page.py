@@ -38,7 +38,7 @@ from lyot.report.measured import (
     read_table,
 )
 from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
-from lyot.report.quality import quality_rows, read_quality
+from lyot.report.quality import quality_rows, read_notes, read_quality
 from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
 from lyot.report.sections import Picture, Section, all_sections, grid, render
 from lyot.report.views import targets_of, view
@@ -193,7 +193,8 @@ def quality_table(out: Path) -> Table | None:
 
 def warnings_table(out: Path) -> Table | None:
     """Warnings about the input as a table of the page."""
-    found = [(w["code"], w["text"]) for w in read_quality(out)["warnings"]]
+    found = [("input", note) for note in read_notes(out)]
+    found += [(w["code"], w["text"]) for w in read_quality(out)["warnings"]]
     found += [("not measured", r.failure) for r in Manifest(out).records if r.failure and not _made_since(out, r)]
     rows = tuple((cell(code), cell(text)) for code, text in found)
     return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
@@ -206,8 +207,8 @@ def _made_since(out: Path, record: Record) -> bool:
     return path.is_file() and is_current(path, out)
 
 
-def exposures_table(assigned: Sequence[Assigned]) -> Table:
-    """The exposures and their roles as a table of the page."""
+def exposures_table(assigned: Sequence[Assigned], said: Sequence[str] = ()) -> Table:
+    """The exposures and their roles as a table of the page, with what is missing and not `said` already."""
     rows = []
     for a in assigned:
         e = a.exposure
@@ -216,7 +217,7 @@ def exposures_table(assigned: Sequence[Assigned]) -> Table:
         values = (e.root, a.label, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
         rows.append(tuple(cell(v) for v in values))
     columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
-    lines = [*advice(assigned), *state_advice(assigned)]
+    lines = [line for line in (*advice(assigned), *state_advice(assigned)) if line not in said]
     notes = " ".join(line[0].upper() + line[1:] for line in lines)
     return Table("Exposures", "exposures", columns, tuple(rows), notes)
 
@@ -398,7 +399,7 @@ def _page(out: Path) -> str:
         tables=[
             t
             for t in (
-                exposures_table(assigned),
+                exposures_table(assigned, read_notes(out)),
                 quality_table(out),
                 references_table(out),
                 glow_table(out),

@@ -1,4 +1,4 @@
-"""What is wrong with the input, and how much of each exposure is flagged: from the files next to the products."""
+"""What is wrong with the input, and how much of each exposure is flagged: from what the run wrote about it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+
+from lyot.records.manifest import NOTES
 
 COLUMNS = ("exposure", "as", "flagged by integration [%]", "star's light by integration", "left out")
 
@@ -24,6 +26,12 @@ def read_quality(out: Path) -> dict[str, Any]:
         for name in found:
             found[name] += content.get(name, [])
     return found
+
+
+def read_notes(out: Path) -> list[str]:
+    """What the last run said of its input when it was planned, one sentence each; empty if it left no such file."""
+    path = out / NOTES
+    return [str(line) for line in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
 
 
 def quality_rows(out: Path) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record
+from lyot.records.manifest import CONFIGURATION, FILE_NAME, NOTES, Manifest, Record
 
 
 def targets_of(records: Sequence[Record]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def view(out: Path, name: str, folder: str) -> Iterator[Path]:
         files = {Path(p.path): out / p.path for r in records if r.kind != "measure" for p in r.products}
         files |= {Path(r.association): out / r.association for r in records if r.association}
         files |= {Path("measure") / p.name: p for p in (out / "measure" / folder).glob("*")}
-        files[Path(CONFIGURATION)] = out / CONFIGURATION
+        files |= {Path(name): out / name for name in (CONFIGURATION, NOTES)}
         for link, path in files.items():
             if path.is_file():
                 (place / link).parent.mkdir(parents=True, exist_ok=True)

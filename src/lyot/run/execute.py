@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import tomli_w
 
 from lyot.errors import LyotError
 from lyot.exposures.inputs import read_inputs
-from lyot.records.manifest import CONFIGURATION, Manifest, Record, versions, write_text
+from lyot.records.manifest import CONFIGURATION, NOTES, Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
 from lyot.run.checks import check_output, check_space, only_writer, prepare_output
 from lyot.run.config import (
@@ -81,6 +82,8 @@ class RunResult:
         Tasks done now, and tasks that were up to date.
     failed : tuple of LyotError
         Measurements that could not be made; the products are complete without them.
+    new_notes : bool
+        What is said of the input is not what the run before said.
     """
 
     out: Path
@@ -89,6 +92,12 @@ class RunResult:
     done: int
     current: int
     failed: tuple[LyotError, ...] = ()
+    new_notes: bool = False
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the report has to be written again."""
+        return bool(self.done or self.failed) or self.new_notes
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
         """Products of one kind of task, e.g. ``products("stage3", "_i2d.fits")``."""
@@ -161,10 +170,20 @@ def run(
         for name, text in plan.associations.items():
             write_text(out / name, text)
         write_text(out / CONFIGURATION, used_configuration(plan))
+        new_notes = _write_notes(out / NOTES, plan.notes)
         notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
         done, failed = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
     records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)
-    return RunResult(out, plan, records, done - len(failed), len(plan.tasks) - done, failed)
+    return RunResult(out, plan, records, done - len(failed), len(plan.tasks) - done, failed, new_notes)
+
+
+def _write_notes(path: Path, notes: Sequence[str]) -> bool:
+    """Write what is said of the input; whether it is not what is there already."""
+    text = json.dumps(list(notes), indent=1) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
 
 
 def used_configuration(plan: Plan) -> str:
