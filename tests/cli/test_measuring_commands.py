@@ -318,7 +318,7 @@ def test_what_a_run_says_of_its_input_is_in_the_report(finished_once, finished, 
     broken = tmp_path / "more" / "b_calints.fits"
     broken.parent.mkdir()
     broken.write_text("hello")
-    config = build_config({"run": {"stages": "3", "jobs": 1}, **SETTINGS})
+    config = build_config({"run": {**RUN, "jobs": 1}, **SETTINGS})
     inputs = [finished_once.parent / "data", broken.parent]
     result = reduce_and_report(inputs, finished, config)
     assert (result.done, result.new_notes) == (0, True)
