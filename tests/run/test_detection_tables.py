@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from astropy.io import fits
 
 from lyot.analysis import finished_run as measured
 from lyot.analysis.combined_image import CombinedImage, detection_table, read_detections
-from lyot.cli.run import _show_detections
+from lyot.cli.results import show_detections
 from lyot.errors import MissingInputError
 from lyot.measure.detection import Detection
 from lyot.records.manifest import Manifest, Product, Record
@@ -47,16 +46,8 @@ def test_a_table_of_an_earlier_version_holds_sources_alone(table_file):
     assert len(read_detections(table_file)) == 7
 
 
-@dataclass
-class Result:
-    path: Path
-
-    def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
-        return (self.path,)
-
-
 def test_all_sources_are_printed(table_file, capsys):
-    _show_detections(Result(table_file))  # type: ignore[arg-type]
+    show_detections(table_file.parent)
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("source at separation") for line in lines) == 5
     assert "6.0 sigma, false-alarm probability 1.0e-06" in lines[0]
