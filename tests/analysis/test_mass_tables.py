@@ -108,7 +108,7 @@ def test_a_folder_of_atmo_2020(tmp_path):
     assert models.name == "ATMO 2020 (MIRI)" and models.filter == "F1140C"
     assert len(models.ages) == 9  # those without a magnitude are left out
     for age, mass in ((1.0, 2.0), (30.0, 10.0)):
-        assert models.mass(magnitude(age, mass) + 0.5, age) == pytest.approx(mass, rel=1e-4)  # four digits
+        assert models.at(age).mass(magnitude(age, mass) + 0.5) == pytest.approx(mass, rel=1e-4)  # four digits
     with pytest.raises(InputError, match="outside the models, 1 to 100 Myr"):
         models.at(500.0)
     single = next((tmp_path / "MIRI").iterdir())
@@ -132,7 +132,7 @@ def test_bex(tmp_path, vizier, named):
     path = bex(tmp_path / "BEX_evol_mags_-2_MH_0.00.dat", vizier=vizier, named=named)
     models = read_models(path, "F1500W")
     assert models.name.startswith("BEX")
-    assert models.mass(magnitude(30.0, 0.5) - 1, 30.0) == pytest.approx(0.5, rel=1e-4)
+    assert models.at(30.0).mass(magnitude(30.0, 0.5) - 1) == pytest.approx(0.5, rel=1e-4)
     np.testing.assert_allclose(np.unique(models.masses), np.array([20, 100, 318]) * EARTH_MASS)
     with pytest.raises(InputError, match=r"BEX .* without F1550C; it has F1000W, F1500W"):
         read_models(path, "F1550C")
@@ -147,7 +147,7 @@ def test_sonora_takes_fluxes_from_a_second_table(tmp_path, layout):
     log_flux = 3 * np.log10(teff_of(age, mass) / 1000) - (logg_of(mass) - 4)
     expected = -2.5 * np.log10(10**log_flux * 1e-3 / zero)
     # linear between temperatures whose logarithms are 0.2 apart, in which the flux is linear; five digits of the table
-    assert models.mass(expected, age) == pytest.approx(mass * SOLAR_MASS, rel=1e-3)
+    assert models.at(age).mass(expected) == pytest.approx(mass * SOLAR_MASS, rel=1e-3)
     with pytest.raises(InputError, match="--mass-photometry"):
         read_models(path, "F1140C")
     with pytest.raises(InputError, match="without F2300C; it has F1000W, F1140C"):
@@ -163,13 +163,13 @@ def test_sonora_takes_magnitudes_as_they_are(tmp_path):
     table.write_text("\n".join(lines))
     models = read_models(path, "F1140C", photometry=table)
     expected = 20 - 5 * np.log10(teff_of(10.0, 0.012) / 500)
-    assert models.mass(expected, 10.0) == pytest.approx(0.012 * SOLAR_MASS, rel=1e-3)  # five digits of the table
+    assert models.at(10.0).mass(expected) == pytest.approx(0.012 * SOLAR_MASS, rel=1e-3)  # five digits of the table
     (tmp_path / "text").write_text("no table\n")
     with pytest.raises(InputError, match="begins with Teff"):
         read_models(path, "F1140C", photometry=tmp_path / "text")
 
 
-def test_plain_columns(tmp_path):
+def test_plain_columns(tmp_path, caplog):
     path = tmp_path / "grid.txt"
     path.write_text("# age mass mag\n10 1 15\n10 5 12\n10 20 9  # a note\n100 1 18\n100 5 14\n100 20 11\n")
     young = read_aged(path, "F1140C", 10.0)
@@ -180,6 +180,9 @@ def test_plain_columns(tmp_path):
         read_aged(path, "F1140C", 1000.0)
     with pytest.raises(InputError, match="give the age"):
         read_aged(path, "F1140C", None)
+    assert not caplog.records
+    read_aged(path, "F1140C", 20.0, 15.0)
+    assert "the age of 20 +- 15 Myr reaches beyond the models; its error is that of 10 to 35 Myr" in caplog.text
     path.write_text("1 15\n5 12\n")
     for age in (None, 300.0):  # a table at one age, which it does not say
         found = read_aged(path, "F1140C", age, 20.0)

@@ -13,7 +13,7 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
 from lyot.analysis import measurements
-from lyot.analysis.disks import measure_disk
+from lyot.analysis.disks import measure_disks
 from lyot.analysis.finished_run import find_finished, open_run, read_truncations
 from lyot.analysis.maps import measure_maps, measure_stim
 from lyot.analysis.measured_sequence import OFFICIAL, cannot_repeat, open_reduction
@@ -44,7 +44,7 @@ from lyot.measure.companion import CompanionParams
 from lyot.measure.contrast import ContrastParams
 from lyot.measure.detection import DetectionParams
 from lyot.measure.disks import DiskModel, DiskParams
-from lyot.measure.mass import MassGrid
+from lyot.measure.mass import AgedModels, EvolutionModels
 from lyot.measure.matched_filter import MatchedFilterParams
 from lyot.measure.photometry import Star
 from tests.finished import PLANET
@@ -274,7 +274,7 @@ def measure_stim_into(run, folder):
 def limits(companions):
     """The contrast curve, with the planet known and subtracted."""
     run, _, _ = companions
-    masses = MassGrid(np.array([1.0, 10.0]), np.array([20.0, 10.0]))
+    masses = AgedModels(EvolutionModels(np.ones(2), np.array([1.0, 10.0]), np.array([20.0, 10.0])), 1.0)
     return run, measure_contrast(run, STAR, QUICK, distance=50.0, masses=masses)
 
 
@@ -386,7 +386,7 @@ def test_a_disk_that_is_put_in_is_measured(opened, run):
     ring = np.exp(-0.5 * ((np.hypot(x, y / 0.6) - 16) / 2.0) ** 2)
     ring *= 2e-3 / ring.sum()
     model = DiskModel(ring, 0.11, 40.0)
-    empty = measure_disk(run, model, DiskParams(outer_radius=3.0))
+    (empty,) = measure_disks(run, {"model": model}, params=DiskParams(outer_radius=3.0)).fits
     assert abs(empty.scale) < 0.3  # no disk is there; the planet and residuals of the star are no ring
     with fits.open(run.tables / DISK_RESIDUAL) as hdus:
         assert [h.name for h in hdus[1:]] == ["SCI", "MODEL", "IMAGE"]

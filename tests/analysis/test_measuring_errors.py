@@ -24,7 +24,7 @@ def test_no_limits_behind_a_spot():
     separation = np.array([1.0, 2.0, 3.0])
     one, angles = np.ones(3), np.zeros((3, 2))
     curve = ContrastCurve(separation, one, one, one, one, one, np.array([9, 9, 9]), one, one, angles + 1,
-                          Responses(separation, angles, angles + 1), 5.0, 0.7)  # fmt: skip
+                          Responses(separation, angles, angles + 1), 5.0, 0.7, None)  # fmt: skip
     run = SimpleNamespace(sequence=SimpleNamespace(injector=SimpleNamespace(center=(40.0, 40.0), pixel_scale=0.1)))
     hidden, limits = _without_spot(curve, np.ones((81, 81)), run, 2.125)
     np.testing.assert_array_equal(np.isnan(hidden.flux_limit), [True, True, False])

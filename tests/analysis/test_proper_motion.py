@@ -9,15 +9,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from lyot.analysis.astrometry import AstrometrySection, parse_date, parse_epoch
 from lyot.analysis.finished_run import open_run
-from lyot.analysis.proper_motion import (
-    AstrometrySection,
-    date_of,
-    measure_motion,
-    observer_at,
-    parse_date,
-    parse_epoch,
-)
+from lyot.analysis.proper_motion import date_of, measure_motion, observer_at
 from lyot.errors import ConfigError, InputError
 from lyot.exposures.names import PROPER_MOTION
 from lyot.geometry import separation_and_pa, sky_offset

@@ -86,7 +86,7 @@ def test_subtraction_costs_throughput(measured):
 
 def test_limit_map_agrees_with_the_curve(bench, measured):
     injector, curve = measured
-    limits = limit_map(injector, curve, bench.fwhm, noise="ring")
+    limits = limit_map(injector, curve)
     ny, nx = limits.shape
     y, x = np.indices((ny, nx))
     r = np.hypot(x - injector.center[0], y - injector.center[1]) * injector.pixel_scale

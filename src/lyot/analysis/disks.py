@@ -390,20 +390,3 @@ def models_of(section: DiskSection) -> dict[str, DiskModel]:
     if double is not None:
         raise InputError(f"{double}: two disk models have this file name; rename one of them.")
     return {path.name: read_disk(path, section) for path in section.files}
-
-
-def measure_disk(run: MeasuredRun, model: DiskModel, params: DiskParams | None = None) -> DiskFit:
-    """Fit one disk model; writes `DISK` and `DISK_RESIDUAL` (image minus model, model, image).
-
-    Parameters
-    ----------
-    run : MeasuredRun
-    model : DiskModel
-        Flux in Jy per pixel.
-    params : DiskParams, optional
-
-    Returns
-    -------
-    DiskFit
-    """
-    return measure_disks(run, {"model": model}, None, params).fits[0]

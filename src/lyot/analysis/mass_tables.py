@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from scipy.interpolate import LinearNDInterpolator
 
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.measure.mass import AgedModels, EvolutionModels
+
+log = logging.getLogger(__name__)
 
 SOLAR_MASS = 1047.57
 """Nominal solar mass in Jupiter masses: ratio of GM, IAU 2015 resolution B3."""
@@ -145,7 +148,13 @@ def read_aged(
     """
     models = read_models(path, filter_name, photometry=photometry, zero_point=zero_point)
     found = AgedModels(models, age_of(models, age, path), 0.0 if models.name == ANY_AGE else error)
-    found.mass(0.0)  # refuses an age outside of the models before anything is measured
+    models.at(found.age)  # refuses an age outside of the models before anything is measured
+    young, old = models.age_range(found.age, found.error)
+    if (young, old) != (found.age - found.error, found.age + found.error):
+        log.warning(
+            "%s: the age of %g +- %g Myr reaches beyond the models; its error is that of %g to %g Myr",
+            path, found.age, found.error, young, old,
+        )  # fmt: skip
     return found
 
 

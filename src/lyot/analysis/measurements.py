@@ -46,7 +46,7 @@ from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
-from lyot.measure.mass import AgedModels, MassGrid
+from lyot.measure.mass import AgedModels
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
 from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
@@ -105,7 +105,7 @@ def measure_contrast(
     params: ContrastParams | None = None,
     *,
     distance: float | None = None,
-    masses: MassGrid | AgedModels | None = None,
+    masses: AgedModels | None = None,
 ) -> Table:
     """Measure the contrast curve and the limit map; writes `CONTRAST` and `CONTRAST_MAP`.
 
@@ -117,7 +117,7 @@ def measure_contrast(
     params : ContrastParams, optional
     distance : float, optional
         pc, for separations in au (and masses).
-    masses : MassGrid or AgedModels, optional
+    masses : AgedModels, optional
         Masses against absolute magnitude in the filter.
 
     Returns
@@ -131,8 +131,7 @@ def measure_contrast(
     params = _beyond(params or ContrastParams(), sources)
     full = _lossless_signal(run)
     curve = contrast_curve(injector, fwhm, params, known=known, exclude=exclude, full_signal=full)
-    flux_map = limit_map(injector, curve, fwhm, throughput=run.sequence.throughput, known=known, exclude=exclude,
-                         noise=params.noise)  # fmt: skip
+    flux_map = limit_map(injector, curve, throughput=run.sequence.throughput)
     behind = run.sequence.coronagraph.spot_radius
     if behind > 0:
         curve, flux_map = _without_spot(curve, flux_map, run, behind)

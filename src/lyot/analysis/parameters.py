@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lyot.analysis.mass_tables import read_aged
 from lyot.errors import ConfigError
 from lyot.instrument import Coronagraph
 from lyot.measure.companion import CompanionParams
@@ -61,6 +60,8 @@ class ContrastSection(ContrastParams):
         """The evolution models in the filter at the age of the star; None where none are given."""
         if self.masses is None:
             return None
+        from lyot.analysis.mass_tables import read_aged
+
         return read_aged(
             self.masses, self.mass_filter or coronagraph.filter, self.age, self.age_error,
             photometry=self.mass_photometry, zero_point=coronagraph.vega_zero_point,

@@ -22,7 +22,6 @@ from lyot.measure.photometry import MAGNITUDE, Bandpass, Star
 from lyot.measure.star import ACQUISITION_WAVELENGTH, AcquisitionParams, star_from_acquisition
 from lyot.measure.star_colors import star_from_k
 from lyot.params import describe, param
-from lyot.steps.acquisition import open_acquisition
 
 FLUX_SOURCES = ("flux", "magnitude", "sed", "acquisition", "k_magnitude", "simbad")
 """Parameters of which one tells the star's flux."""
@@ -252,6 +251,8 @@ def read_acquisition(path: Path) -> tuple[NDArray[np.float64], float | None, str
         Steradian, for images in MJy/sr; None for others.
     filter : str
     """
+    from lyot.steps.acquisition import open_acquisition
+
     read = open_acquisition(path)
     image, header = read.image, read.header
     calibrated = str(header.get("BUNIT", "")).replace(" ", "").lower() == "mjy/sr"

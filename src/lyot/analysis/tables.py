@@ -19,7 +19,7 @@ from lyot.errors import output_error
 from lyot.exposures.headers import star_pixel_cards
 from lyot.measure.companion import Companion
 from lyot.measure.contrast import ContrastCurve
-from lyot.measure.mass import AgedModels, MassGrid
+from lyot.measure.mass import AgedModels
 from lyot.measure.photometry import Star, contrast_of, magnitude_of
 from lyot.measure.systematics import ErrorTerm
 from lyot.records.freshness import KEYWORD, LENGTH, META
@@ -59,7 +59,7 @@ def contrast_table(
     star: Star,
     *,
     distance: float | None = None,
-    masses: MassGrid | AgedModels | None = None,
+    masses: AgedModels | None = None,
 ) -> Table:
     """The curve as a table with units and descriptions."""
     c = run.sequence.coronagraph
@@ -85,9 +85,8 @@ def contrast_table(
     if masses is not None and distance is not None:
         absolute = magnitude_of(curve.flux_limit, zero) - 5 * np.log10(distance / 10.0)
         table["mass_5sigma"] = masses.mass(absolute) * u.Mjup
-        if isinstance(masses, AgedModels):
-            table.meta.update(models_meta(masses))
-        if isinstance(masses, AgedModels) and masses.error > 0:
+        table.meta.update(models_meta(masses))
+        if masses.error > 0:
             low, high = masses.range(absolute)
             table["mass_5sigma_low"], table["mass_5sigma_high"] = low * u.Mjup, high * u.Mjup
     for name, text in {

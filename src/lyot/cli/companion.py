@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target, star_of
 from lyot.cli.results import GIVE_STAR, companion_line
 
 MASSES = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
@@ -17,7 +17,7 @@ MASSES = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
 @options(
     STAR,
     Group("companion", "lyot.analysis.parameters:CompanionSection", leave_out=("measure", "positions")),
-    Group("astrometry", "lyot.analysis.proper_motion:AstrometrySection", aliases={"epochs": ("--epoch!",)}),
+    Group("astrometry", "lyot.analysis.astrometry:AstrometrySection", aliases={"epochs": ("--epoch!",)}),
     Group("contrast", "lyot.analysis.parameters:ContrastSection", only=MASSES),
     Group("systematics", "lyot.measure.systematics:SystematicParams", prefix="error-"),
 )
@@ -39,18 +39,15 @@ def companion(
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.proper_motion import measure_motion
-    from lyot.analysis.star_flux import load_star, resolved
     from lyot.analysis.summary import read_fitted
     from lyot.exposures.names import COMPANIONS
-    from lyot.run.config import config_of_run, keep_star
+    from lyot.run.config import config_of_run
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
     show_target(run)
-    star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
-    star = load_star(star_section, run.sequence.coronagraph)
-    keep_star(out, star_section)
+    star_section, star = star_of(run, config.star)
     table, budgets = measure_companions(
         run, guesses, star, config.companion, systematics=config.systematics, distance=star_section.distance,
         masses=config.contrast.mass_grid(run.sequence.coronagraph),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target
+from lyot.cli.options import STAR, TARGET, Group, Sections, options, refresh_report, show_target, star_of
 from lyot.cli.results import GIVE_STAR
 
 if TYPE_CHECKING:
@@ -31,17 +31,14 @@ def contrast(
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast
-    from lyot.analysis.star_flux import load_star, resolved
     from lyot.exposures.names import CONTRAST
-    from lyot.run.config import config_of_run, keep_star
+    from lyot.run.config import config_of_run
 
     config = config_of_run(out, sections)
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
     show_target(run)
-    star_section = resolved(config.star, str(run.image.primary.get("TARGPROP", "")))
-    star = load_star(star_section, run.sequence.coronagraph)
-    keep_star(out, star_section)
+    star_section, star = star_of(run, config.star)
     masses = params.mass_grid(run.sequence.coronagraph)
     table = measure_contrast(run, star, params, distance=star_section.distance, masses=masses)
     heading = f"   mass [MJup], {masses.models.name}" if masses is not None else ""

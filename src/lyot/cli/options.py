@@ -22,6 +22,8 @@ from lyot.params import ParameterInfo, describe
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
+    from lyot.analysis.star_flux import StarSection
+    from lyot.measure.photometry import Star
 
 Sections = dict[str, dict[str, Any]]
 """What was given on the command line, by section of the configuration."""
@@ -165,6 +167,17 @@ STAR = Group(
              "k_magnitude": ("--star-kmag",), "spectral_type": ("--star-sptype",), "distance": ("--distance!",)},
 )  # fmt: skip
 """The star, in every command that measures."""
+
+
+def star_of(run: MeasuredRun, section: StarSection) -> tuple[StarSection, Star]:
+    """The star of a finished run, looked up where that is asked for, and kept for the measurements that follow."""
+    from lyot.analysis.star_flux import load_star, resolved
+    from lyot.run.config import keep_star
+
+    found = resolved(section, str(run.image.primary.get("TARGPROP", "")))
+    star = load_star(found, run.sequence.coronagraph)
+    keep_star(run.finished.out, found)
+    return found, star
 
 
 def show_target(run: MeasuredRun) -> None:

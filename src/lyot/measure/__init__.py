@@ -3,7 +3,7 @@
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detection import Detection, DetectionParams, detect_sources
-from lyot.measure.disks import DiskModel, compare_disks, fit_disk
+from lyot.measure.disks import DiskModel, fit_disk, same_pixels
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import EvolutionModels
@@ -32,7 +32,6 @@ __all__ = [
     "StarMotion",
     "SystematicParams",
     "background_track",
-    "compare_disks",
     "compare_motion",
     "contrast_curve",
     "detect_sources",
@@ -43,5 +42,6 @@ __all__ = [
     "limit_map",
     "model_mask",
     "ring_image",
+    "same_pixels",
     "snr_map",
 ]

@@ -101,6 +101,8 @@ class ContrastCurve:
     sigma : float
     fwhm : float
         arcsec.
+    maps : SignalToNoise
+        S/N without the known sources, and the noise that the limits are against, at every pixel.
     """
 
     separation: FloatArray
@@ -116,6 +118,7 @@ class ContrastCurve:
     responses: Responses
     sigma: float
     fwhm: float
+    maps: SignalToNoise
 
 
 def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *, flux: float = 1.0) -> Responses:
@@ -248,6 +251,7 @@ def contrast_curve(
         responses=responses,
         sigma=p.sigma,
         fwhm=fwhm * injector.pixel_scale,
+        maps=maps,
     )
 
 
@@ -383,16 +387,7 @@ def noise_profile(
     return noise, elements
 
 
-def limit_map(
-    injector: Injector,
-    curve: ContrastCurve,
-    fwhm: float,
-    *,
-    throughput: FloatArray | None = None,
-    known: FloatArray | None = None,
-    exclude: NDArray[np.bool_] | None = None,
-    noise: str = "combined",
-) -> FloatArray:
+def limit_map(injector: Injector, curve: ContrastCurve, *, throughput: FloatArray | None = None) -> FloatArray:
     """Detection limit at every pixel: behind a four-quadrant mask it depends on the position angle.
 
     The response between the injected sources is interpolated after the mask's own throughput is divided out, and
@@ -400,27 +395,19 @@ def limit_map(
 
     Parameters
     ----------
-    injector, curve, fwhm
+    injector, curve
         As for `contrast_curve`, and its result.
     throughput : (Ny, Nx) float array, optional
         Light that the mask leaves of a source at each pixel of the combined image.
-    known : (Ny, Nx) float64 ndarray, optional
-        Images of the known sources, unit of the image; as for `contrast_curve`.
-    exclude : (Ny, Nx) bool ndarray, optional
-        Pixels that do not count as noise; as for `contrast_curve`.
-    noise : str, optional
-        As `ContrastParams.noise`.
 
     Returns
     -------
     (Ny, Nx) float64 ndarray
         Flux; NaN inside the first separation, outside the last, and where there are no data.
     """
-    image = injector.image if known is None else injector.image - np.nan_to_num(known)
-    maps = limit_noise(injector, image, fwhm, noise, exclude=exclude)
     response = response_map(injector, curve.responses, throughput=throughput)
     with np.errstate(invalid="ignore", divide="ignore"):
-        limit = threshold_for(curve.sigma, maps.elements) * maps.noise / response
+        limit = threshold_for(curve.sigma, curve.maps.elements) * curve.maps.noise / response
     return np.asarray(np.where(np.isfinite(limit) & (response > 0), limit, np.nan))
 
 

@@ -214,7 +214,7 @@ class DiskImager:
         for exposure, image in self.images.items():
             light = on_detector(model, self.detector, exposure, shape)
             if not light.any():
-                raise InputError("disk model: no light falls on the detector; check pixel scale and centre.")
+                raise InputError(NO_LIGHT)
             frames[exposure] = image.spread(light)
         return np.stack([frames[int(e)] for e in self.injector.exposure])
 
@@ -236,6 +236,8 @@ class DiskImager:
             return np.asarray(many(signal)[0, self.injector.index][window])
         return np.asarray(self.injector.reduce_window(signal, window)[0, self.injector.index])
 
+
+NO_LIGHT = "disk model: no light falls on the detector; check pixel scale and centre."
 
 NOT_LINEAR = (
     "disk: the reduction has the other rolls in its basis, or is not linear, so that the disk subtracts itself by an "
@@ -263,16 +265,14 @@ def disk_imager(
     -------
     DiskImager
     """
-    p = params or DiskParams()
     shape = (injector.science.shape[1], injector.science.shape[2])
-    images = {}
+    wanted = {}
     for exposure in map(int, np.unique(injector.exposure)):
         x0, y0 = detector.star[exposure]
         y, x = np.indices(shape)
         distance = np.hypot((x - x0) * detector.pixel_scale[0], (y - y0) * detector.pixel_scale[1])
-        wanted = distance <= radius + 4 * max(detector.pixel_scale)
-        images[exposure] = _sources(injector, detector, exposure, wanted, fwhm, p)
-    return DiskImager(injector, detector, images)
+        wanted[exposure] = distance <= radius + 4 * max(detector.pixel_scale)
+    return _imager(injector, detector, fwhm, wanted, params)
 
 
 def disk_signal(
@@ -290,15 +290,24 @@ def disk_signal(
         Resolution element, pixels of the detector.
     params : DiskParams, optional
     """
-    p = params or DiskParams()
     shape = (injector.science.shape[1], injector.science.shape[2])
-    images = {}
-    for exposure in map(int, np.unique(injector.exposure)):
-        light = on_detector(model, detector, exposure, shape)
-        if not light.any():
-            raise InputError("disk model: no light falls on the detector; check pixel scale and centre.")
-        images[exposure] = _sources(injector, detector, exposure, light != 0, fwhm, p)
-    return DiskImager(injector, detector, images).signal(model)
+    exposures = map(int, np.unique(injector.exposure))
+    wanted = {exposure: on_detector(model, detector, exposure, shape) != 0 for exposure in exposures}
+    if not all(lit.any() for lit in wanted.values()):
+        raise InputError(NO_LIGHT)
+    return _imager(injector, detector, fwhm, wanted, params).signal(model)
+
+
+def _imager(
+    injector: Injector,
+    detector: Detector,
+    fwhm: float,
+    wanted: Mapping[int, NDArray[np.bool_]],
+    params: DiskParams | None,
+) -> DiskImager:
+    """Images of a point source at the wanted pixels of each exposure."""
+    p = params or DiskParams()
+    return DiskImager(injector, detector, {e: _sources(injector, detector, e, w, fwhm, p) for e, w in wanted.items()})
 
 
 def _sources(
@@ -362,53 +371,13 @@ def fit_disk(
     return _fit_by_removal(injector, signal, grid, p)
 
 
-def compare_disks(
-    injector: Injector,
-    models: Sequence[DiskModel],
-    detector: Detector,
-    fwhm: float,
-    params: DiskParams | None = None,
-) -> tuple[DiskFit, ...]:
-    """Fit the scales of several disk models to the same pixels with the same weights, so that their chi2 compare.
-
-    The pixels are those of any of the models, the weights the inverse scatter at each separation that the best of them
-    leaves there.
-
-    Parameters
-    ----------
-    injector : Injector
-        The reduction.
-    models : sequence of DiskModel
-        One or more.
-    detector : Detector
-    fwhm : float
-        Resolution element, pixels of the combined image.
-    params : DiskParams, optional
-
-    Returns
-    -------
-    tuple of DiskFit
-        In the order of `models`.
-
-    Raises
-    ------
-    InputError
-        If a model has no light on the detector.
-    ReductionError
-        If too few pixels can be fitted.
-    """
-    if len(models) < 2:
-        return tuple(fit_disk(injector, model, detector, fwhm, params) for model in models)
-    reach = max(float(np.hypot(*model.light()[:2]).max()) for model in models)
-    imager = disk_imager(injector, detector, fwhm, reach, params)
-    fits = [fit_disk(injector, model, detector, fwhm, params, imager=imager) for model in models]
-    return same_pixels(fits, injector, fwhm, params)
-
-
 def same_pixels(
     fits: Sequence[DiskFit], injector: Injector, fwhm: float, params: DiskParams | None = None
 ) -> tuple[DiskFit, ...]:
-    """Fitted disks once more, on the pixels of all of them and with the scatter that the best leaves.
+    """Fitted disks once more, on the same pixels with the same weights, so that their chi2 compare.
+
+    The pixels are those of any of the models, the weights the inverse scatter at each separation that the best of them
+    leaves there.
 
     Parameters
     ----------

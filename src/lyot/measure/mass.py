@@ -163,62 +163,9 @@ class EvolutionModels:
         weight = 0.0 if above == below else np.log(age / below) / np.log(above / below)
         return np.exp(at), np.asarray(first + weight * (second - first))
 
-    def mass(self, magnitude: ArrayLike, age: float) -> FloatArray:
-        """Mass at absolute magnitudes and an age, Jupiter masses; NaN outside the models.
-
-        Parameters
-        ----------
-        magnitude : (...) array_like
-            Absolute Vega magnitudes.
-        age : float
-            Myr.
-
-        Returns
-        -------
-        (...) float64 ndarray
-
-        Raises
-        ------
-        InputError
-            If the age is outside the models.
-        """
-        return self.at(age).mass(magnitude)
-
     def age_range(self, age: float, error: float) -> tuple[float, float]:
         """An age less and plus its error, within the models, Myr."""
         return max(age - error, float(self.ages.min())), min(age + error, float(self.ages.max()))
-
-    def with_error(
-        self, magnitude: ArrayLike, magnitude_error: ArrayLike, age: float, age_error: float = 0.0
-    ) -> MassWithError:
-        """Masses with the errors that follow from those of brightness and age.
-
-        Parameters
-        ----------
-        magnitude, magnitude_error : (n,) array_like
-            Absolute Vega magnitudes and their one-sigma errors.
-        age, age_error : float
-            Myr.
-
-        Returns
-        -------
-        MassWithError
-
-        Raises
-        ------
-        InputError
-            If the age is outside the models.
-        """
-        m = np.atleast_1d(np.asarray(magnitude, float))
-        error = np.atleast_1d(np.asarray(magnitude_error, float))
-        grid = self.at(age)
-        mass = grid.mass(m)
-        from_flux = half_difference(grid.mass(m + error), mass, grid.mass(m - error))
-        from_age = np.zeros(mass.shape)
-        if age_error > 0:
-            young, old = self.age_range(age, age_error)
-            from_age = half_difference(self.mass(m, young), mass, self.mass(m, old))
-        return MassWithError(mass, np.asarray(np.hypot(from_flux, from_age)), from_flux, from_age)
 
 
 @dataclass(frozen=True)
@@ -248,7 +195,7 @@ class AgedModels:
         -------
         (...) float64 ndarray
         """
-        return self.models.mass(magnitude, self.age)
+        return self.models.at(self.age).mass(magnitude)
 
     def range(self, magnitude: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Masses at an age of one sigma less and more.
@@ -263,11 +210,11 @@ class AgedModels:
         low, high : (...) float64 ndarray
             Jupiter masses, NaN outside the models.
         """
-        young, old = self.models.age_range(self.age, self.error)
-        return self.models.mass(magnitude, young), self.models.mass(magnitude, old)
+        young, old = (self.models.at(age) for age in self.models.age_range(self.age, self.error))
+        return young.mass(magnitude), old.mass(magnitude)
 
     def with_error(self, magnitude: ArrayLike, magnitude_error: ArrayLike) -> MassWithError:
-        """Masses with the errors that follow from those of brightness and age, see `EvolutionModels.with_error`.
+        """Masses with the errors that follow from those of brightness and age.
 
         Parameters
         ----------
@@ -278,7 +225,16 @@ class AgedModels:
         -------
         MassWithError
         """
-        return self.models.with_error(magnitude, magnitude_error, self.age, self.error)
+        m = np.atleast_1d(np.asarray(magnitude, float))
+        error = np.atleast_1d(np.asarray(magnitude_error, float))
+        grid = self.models.at(self.age)
+        mass = grid.mass(m)
+        from_flux = half_difference(grid.mass(m + error), mass, grid.mass(m - error))
+        from_age = np.zeros(mass.shape)
+        if self.error > 0:
+            young, old = self.range(m)
+            from_age = half_difference(young, mass, old)
+        return MassWithError(mass, np.asarray(np.hypot(from_flux, from_age)), from_flux, from_age)
 
 
 def half_difference(low: FloatArray, middle: FloatArray, high: FloatArray) -> FloatArray:

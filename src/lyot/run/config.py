@@ -17,6 +17,7 @@ from typing import Any
 
 import tomli_w
 
+from lyot.analysis.astrometry import AstrometrySection
 from lyot.analysis.parameters import (
     CompanionSection,
     ContrastSection,
@@ -25,7 +26,6 @@ from lyot.analysis.parameters import (
     values_of,
     with_paths,
 )
-from lyot.analysis.proper_motion import AstrometrySection
 from lyot.analysis.star_flux import BESIDE_SOURCES, FLUX_SOURCES, StarSection
 from lyot.errors import ConfigError, MissingInputError, UnknownNameError, unknown_name
 from lyot.exposures.given_roles import check_roles

@@ -77,9 +77,10 @@ def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[Mea
 
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
+    from lyot.analysis.astrometry import AstrometrySection
     from lyot.analysis.measurements import measure_companions, places_to_fit, write_no_companion
     from lyot.analysis.parameters import CompanionSection, ContrastSection
-    from lyot.analysis.proper_motion import AstrometrySection, measure_motion
+    from lyot.analysis.proper_motion import measure_motion
     from lyot.analysis.star_flux import StarSection, load_star
     from lyot.measure.systematics import SystematicParams
 

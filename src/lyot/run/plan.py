@@ -250,8 +250,11 @@ def _add_stage2(
 
 def _stage3(
     builder: _Builder, reduction: Reduction, calibrated: Mapping[str, Path], strategy: str | None, *, alone: bool
-) -> None:
-    """Add stage 3 and the measurement of one science target; `alone` if there is no other."""
+) -> str:
+    """Add stage 3 and the measurements of one science target; `alone` if there is no other.
+
+    Returns why what is asked for is not measured, as a sentence; empty if it is.
+    """
     stars = reduction.stars
     usable = [a for a in stars if a.exposure.root in calibrated]
     left_out = [a.exposure for a in stars if a.exposure.root not in calibrated]
@@ -277,8 +280,10 @@ def _stage3(
         "measure", name, [("i2d", i2d)], makes=(DETECTIONS,),
         arguments=values, parameters={"": values}, weight=0.1 * stage3.weight, folder=folder,
     )  # fmt: skip
-    if not _obstacle(reduction, builder.config, stage3.parameters):
+    obstacle = _obstacle(reduction, builder.config, stage3.parameters)
+    if builder.config.run.measure and not obstacle:
         _measurements(builder, i2d, stage3.weight, folder)
+    return obstacle
 
 
 def _asked(config: Config) -> list[str]:
@@ -344,7 +349,7 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
     folder = builder.out / "measure" / below
     end = f"_{below}" if below else ""
     known = [("detections", folder / DETECTIONS)]
-    if config.run.measure and config.companion.wanted:
+    if config.companion.wanted:
         sources = [("i2d", i2d), *star_files]
         if config.companion.measure:
             sources.append(("detections", folder / DETECTIONS))
@@ -357,17 +362,17 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
         builder.add("measure", COMPANIONS_TASK + end, sources, makes=(COMPANIONS,), arguments=with_paths(values),
                     parameters=without_paths(values), weight=0.5 * weight, folder=below)  # fmt: skip
         known += [("companions", folder / COMPANIONS)]
-    if config.run.measure and config.contrast.measure:
+    if config.contrast.measure:
         grid = [("masses", path) for path in existing(config.contrast.files)]
         values = {"contrast": values_of(config.contrast), "star": star}
         builder.add("measure", CONTRAST_TASK + end, [("i2d", i2d), *known, *star_files, *grid],
                     makes=(CONTRAST,), arguments=with_paths(values), parameters=without_paths(values),
                     weight=weight, folder=below)  # fmt: skip
-    if config.run.measure and config.maps.measure:
+    if config.maps.measure:
         values = {"maps": values_of(config.maps)}
         builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
                     folder=below)  # fmt: skip
-    if config.run.measure and config.disk.wanted:
+    if config.disk.wanted:
         values, models = {"disk": values_of(config.disk)}, existing(config.disk.files)
         builder.add("measure", DISK_TASK + end, [("i2d", i2d), *(("disk", path) for path in models)],
                     arguments=with_paths(values), parameters=without_paths(values), weight=weight,
@@ -496,12 +501,8 @@ def make_plan(
         calibrated = _stage2(builder, group, slopes, states, run_it=2 in stages)
         for reduction in reductions:
             strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
-            parameters = _subtracting_by(config, strategy).get("parameters") or effective_parameters(
-                "stage3", config.stages["stage3"]
-            )
-            lines = [line, _obstacle(reduction, config, parameters)]
-            notes += [*reduction.notes, *(text for text in lines if text)]
-            _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
+            obstacle = _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
+            notes += [*reduction.notes, *(text for text in (line, obstacle) if text)]
     for line in notes[len(found.left_out) :]:
         log.warning("%s", line)
     if not builder.tasks:
