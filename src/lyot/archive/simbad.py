@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lyot.errors import ArchiveError, InputError
+
+log = logging.getLogger(__name__)
 
 _INSTEAD = "give the star's flux, its magnitude in the filter, or K magnitude and spectral type instead"
 
@@ -85,8 +88,8 @@ def _ask(query: str) -> Any:
     try:
         return Simbad().query_tap(query)
     except Exception as error:
-        text = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ArchiveError(f"SIMBAD cannot be reached ({text}); {_INSTEAD}.") from error
+        log.info("SIMBAD: %s", error)
+        raise ArchiveError(f"SIMBAD cannot be reached ({type(error).__name__}); {_INSTEAD}.") from error
 
 
 def _number(value: Any) -> float:

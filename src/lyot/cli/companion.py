@@ -47,19 +47,23 @@ def companion(
     config = config_of_run(out, sections)
     run = open_run(out, target=target, modes=config.companion.modes)
     show_target(run)
+    masses = config.contrast.mass_grid(run.sequence.coronagraph)
     star_section, star = star_of(run, config.star)
     table, budgets = measure_companions(
         run, guesses, star, config.companion, systematics=config.systematics, distance=star_section.distance,
-        masses=config.contrast.mass_grid(run.sequence.coronagraph),
+        masses=masses,
     )  # fmt: skip
     for number, (fitted, terms) in enumerate(zip(read_fitted(run.tables), budgets, strict=True), start=1):
         typer.echo(f"companion {number}: {companion_line(fitted)}")
         if "mass" in table.colnames:
             row = table[number - 1]
-            typer.echo(
-                f"  mass {row['mass']:.3g} +- {row['mass_err']:.2g} MJup (flux {row['mass_err_flux']:.2g}, age "
-                f"{row['mass_err_age']:.2g}; {table.meta['evolution_models']})"
-            )
+            value = "outside the models"
+            if isfinite(row["mass"]):
+                value = (
+                    f"{row['mass']:.3g} +- {row['mass_err']:.2g} MJup (flux {row['mass_err_flux']:.2g}, age "
+                    f"{row['mass_err_age']:.2g})"
+                )
+            typer.echo(f"  mass {value}; {table.meta['evolution_models']}")
         for term in terms:
             typer.echo(
                 f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "

@@ -38,8 +38,8 @@ def contrast(
     params = config.contrast
     run = open_run(out, target=target, modes=params.modes)
     show_target(run)
-    star_section, star = star_of(run, config.star)
     masses = params.mass_grid(run.sequence.coronagraph)
+    star_section, star = star_of(run, config.star)
     table = measure_contrast(run, star, params, distance=star_section.distance, masses=masses)
     heading = f"   mass [MJup], {masses.models.name}" if masses is not None else ""
     typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast{heading}")
@@ -56,9 +56,13 @@ def mass_text(table: Table, row: Row) -> str:
     """The mass of a limit with its range for the error of the age; empty where there are no masses."""
     if "mass_5sigma" not in table.colnames:
         return ""
+
+    def text(name: str) -> str:
+        return f"{row[name]:.3g}" if isfinite(row[name]) else "outside the models"
+
     if "mass_5sigma_low" not in table.colnames:
-        return f"   {row['mass_5sigma']:.3g}"
-    return f"   {row['mass_5sigma']:.3g} ({row['mass_5sigma_low']:.3g} to {row['mass_5sigma_high']:.3g})"
+        return f"   {text('mass_5sigma')}"
+    return f"   {text('mass_5sigma')} ({text('mass_5sigma_low')} to {text('mass_5sigma_high')})"
 
 
 COMMANDS = {"contrast": contrast}

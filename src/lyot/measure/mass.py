@@ -124,7 +124,10 @@ class EvolutionModels:
         """
         first, last = float(self.ages.min()), float(self.ages.max())
         if not first <= age <= last:
-            raise InputError(f"{self.name}: the age {age:g} Myr is outside the models, {first:g} to {last:g} Myr.")
+            raise InputError(
+                f"{self.name}: the age {age:g} Myr is outside the models, {first:g} to {last:g} Myr; "
+                "give another age or table."
+            )
         tracks, isochrones = self._along_tracks(age), self._between_isochrones(age)
         masses, magnitudes = max(tracks, isochrones, key=lambda found: len(found[0]))
         if len(masses) < 2:

@@ -406,7 +406,10 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
     path = Path(out) / CONFIGURATION
     table = read_toml(path) if path.is_file() else {}
     _merge(table, sections or {}, path)
-    return build_config(table, where=str(path) if path.is_file() else "")
+    where = str(path) if path.is_file() else ""
+    if where and any((sections or {}).values()):
+        where += " with the options given"
+    return build_config(table, where=where)
 
 
 def parse_stages(text: str) -> tuple[int, ...]:
