@@ -73,7 +73,7 @@ def test_companion(finished):
 
 def test_companion_at_a_given_place_that_is_empty(finished):
     text = invoke("companion", finished, "--no-posterior", "--guess", "2.5,20")
-    assert "the star's flux is not given, so contrasts are unknown" in text
+    assert "the stellar flux is not given, so contrasts are unknown" in text
     row = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")[0]
     assert row["separation"] == pytest.approx(2.5, abs=0.4)  # it may move by a resolution element to a peak of noise
     assert ("not detected, flux below" in text) == (row["flux_upper_limit"] > 0)

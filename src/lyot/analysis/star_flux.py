@@ -43,11 +43,11 @@ class StarSection(AcquisitionParams):
     acquisition: str | None = param(None, help="target-acquisition image of the star (FITS)")
     bandpass: str | None = param(None, help="file of the filter's bandpass for the spectrum; default a top hat")
     k_magnitude: float | None = param(
-        None, help="2MASS K magnitude of the star; spectral_type carries it to the filter"
+        None, help="2MASS K magnitude of the star, converted to the filter using spectral_type"
     )
     spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for k_magnitude; e.g. F5V")
     simbad: str | None = param(
-        None, help="name of the star in SIMBAD, to fetch K magnitude and spectral type; TARGET: as in the headers"
+        None, help="look up K magnitude and spectral type in SIMBAD under this name; TARGET: the name in the headers"
     )
     error: float = param(0.0, help="relative error of the star's flux", min=0.0)
     distance: float | None = param(None, help="distance of the star", unit="pc", min=0.01)

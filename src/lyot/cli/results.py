@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lyot.run.execute import RunResult
 
 GIVE_STAR = (
-    "the star's flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
+    "the stellar flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
     "--star-sptype, --star-simbad, --star-sed or --star-ta once; it is kept with the run"
 )
 

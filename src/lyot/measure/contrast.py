@@ -47,8 +47,8 @@ class ContrastParams:
     first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
     noise: str = param(
         "combined",
-        help="noise of the limits: combined, as that of the significance of detections, or ring, that of the other "
-        "apertures at the separation alone",
+        help="noise used for the limits: combined, as for the significance of detections, or ring, the other apertures "
+        "at the same separation only",
         choices=("combined", "ring"),
     )
 

@@ -26,9 +26,11 @@ class SystematicParams:
     flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
     throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
     mask: float = param(
-        0.15, help="throughput where the mask takes light, as a part of the open field's: times the root of that light",
+        0.15,
+        help="throughput error where the mask removes light: times the root of that light, both in units of the open "
+        "field's throughput",
         min=0.0,
-    )  # fmt: skip
+    )
     star_center: float | None = param(
         None,
         help="position of the star behind the mask, per axis; none: as the product's headers say (STARERRX, STARERRY), "

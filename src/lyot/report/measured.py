@@ -150,11 +150,11 @@ def contrast_section(out: Path) -> Section | None:
     if low in table.colnames and high in table.colnames:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
-    noise = "the noise of its own ring" if table.meta.get("noise", "ring") == "ring" else (
-        "the noise that the significance of detections is told by"
-    )  # fmt: skip
+    noise = "the other apertures at the same separation"
+    if table.meta.get("noise", "ring") != "ring":
+        noise = "the noise that is used for the significance of detections"
     caption = (
-        f"Faintest companion seen at 5 sigma against {noise}, few samples allowed for; in the band, 16 to 84 % are "
+        f"Limit at 5 sigma against {noise}, with small-sample statistics; in the band, 16 to 84 % of the sources are "
         "found."
     )
     pictures = [render(figure, caption, "Contrast against separation")]

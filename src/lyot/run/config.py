@@ -61,7 +61,7 @@ class RunParams:
     )
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
     measure: bool = param(
-        True, help="fit the sources and measure the contrast curve after the search; off: no measurement but the search"
+        True, help="fit the detected sources and measure the contrast curve; off: search for sources only"
     )
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
     calints_background: str = param(
@@ -360,7 +360,7 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
     said = {name: getattr(kept, name) for name in FLUX_SOURCES if getattr(kept, name) is not None}
     told = " and ".join(f"{name} = {value}" for name, value in said.items())
     distance = kept.distance if config.star.distance is None else config.star.distance
-    return replace(config, star=replace(kept, distance=distance)), f"the star's flux is that of the earlier run: {told}"
+    return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}"
 
 
 def keep_star(out: str | Path, star: StarSection) -> None:

@@ -305,11 +305,11 @@ def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any
     )
     if modelled_coronagraph(exposure.instrument, exposure.filter) is None:
         return (
-            f"{left_out}: that takes a model of the coronagraph, and there is one for MIRI only; the rest is done, "
-            "sources are searched for without it."
+            f"{left_out}, because a model of the coronagraph is needed and exists for MIRI only; everything else is "
+            "done, and sources are searched for without it."
         )
     if "official" in (parameters.get("", {}).get("mode"), parameters.get("klip", {}).get("mode")):
-        return f"{left_out}: that takes our own star subtraction, stage3.mode = lyot; the rest is done."
+        return f"{left_out}, because stage3.mode = lyot is needed; everything else is done."
     return ""
 
 
