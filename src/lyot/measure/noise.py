@@ -99,14 +99,30 @@ def annulus_mean(values: FloatArray, center: tuple[float, float], width: float) 
     (ny, nx) float64 ndarray
         Unit of `values`; NaN where the annulus has none.
     """
+    total, count = annulus_sums(values, center, width)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / count)
+
+
+def annulus_sums(values: FloatArray, center: tuple[float, float], width: float) -> tuple[FloatArray, FloatArray]:
+    """Sum and number of the pixels whose separation is about that of each pixel, see `annulus_mean`.
+
+    Parameters
+    ----------
+    values, center, width
+        As for `annulus_mean`.
+
+    Returns
+    -------
+    total, count : (ny, nx) float64 ndarray
+        Unit of `values`, and a number.
+    """
     bins = np.rint(2 * radius_map((values.shape[0], values.shape[1]), center)).astype(int)
     good = np.isfinite(values)
     count = np.bincount(bins[good], minlength=int(bins.max()) + 1).astype(float)
     total = np.bincount(bins[good], weights=values[good], minlength=len(count))
     kernel = np.ones(2 * max(1, round(width)) + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.convolve(total, kernel, mode="same") / np.convolve(count, kernel, mode="same")
-    return np.asarray(mean[bins])
+    return np.convolve(total, kernel, mode="same")[bins], np.convolve(count, kernel, mode="same")[bins]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.geometry import radius_map
-from lyot.measure.noise import FloatArray, annulus_mean, aperture_sums, ring_statistics, t_to_gaussian
+from lyot.measure.noise import FloatArray, annulus_mean, annulus_sums, aperture_sums, ring_statistics, t_to_gaussian
 
 REACH = 1.5
 """Half-width of the annulus that sets the scale of the noise, resolution elements."""
@@ -195,12 +195,7 @@ def combined_noise(
     expected = _radial_power(offsets, center, fwhm) * (1.0 if pattern is None else pattern)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(expected > 0, offsets**2 / expected, np.nan)
-    known = np.isfinite(relative)
-    bins = np.rint(2 * radius_map((image.shape[0], image.shape[1]), center)).astype(int)
-    count = np.bincount(bins[known], minlength=int(bins.max()) + 1).astype(float)
-    total = np.bincount(bins[known], weights=relative[known], minlength=len(count))
-    kernel = np.ones(2 * round(2 * REACH * fwhm) + 1)
-    count, total = (np.convolve(v, kernel, mode="same")[bins] for v in (count, total))
+    total, count = annulus_sums(relative, center, 2 * REACH * fwhm)
     elements = count / (np.pi * fwhm**2 / 4) - 4 * APART**2  # without those that the source covers
     enough = (elements >= MIN_ELEMENTS) & (expected > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
