@@ -98,7 +98,13 @@ def test_star_on_axis_is_rejected(fqpm: CoronagraphModel) -> None:
 def test_smaller_stop_without_shear_rejects_better() -> None:
     def total(fraction: float) -> float:
         params = OpticsParams(
-            pupil_pixels=128, n_wavelengths=1, wavefront_rms=0, shear_x=0, shear_y=0, fqpm_stop_transmission=fraction
+            pupil_pixels=128,
+            n_wavelengths=1,
+            wavefront_rms=0,
+            stop="eroded",
+            shear_x=0,
+            shear_y=0,
+            fqpm_stop_transmission=fraction,
         )
         return CoronagraphModel.build("F1140C", params).energy((0.0, 0.0))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lyot.optics.model import CoronagraphModel
 from lyot.optics.params import OpticsParams
-from lyot.optics.wavefront import drifted
+from lyot.optics.wavefront import Wavefront, drifted
 
 FloatArray = NDArray[np.float64]
 
@@ -80,12 +80,12 @@ def drift_images(
     model, rng = CoronagraphModel.build(filter_name, OPTICS), np.random.default_rng(seed)
 
     def image(sign: float, drift: FloatArray) -> FloatArray:
-        wavefront = type(model.wavefront)(sign * drift)
+        wavefront = Wavefront(model.wavefront.opd + sign * drift)
         return model.psf((0.0, 0.0), shape=shape, center=center, wavefront=wavefront)
 
     differences = np.empty((draws, shape[0] * shape[1]))
     for row in differences:
-        drift = drifted(model.wavefront, STEP, rng).opd
+        drift = drifted(Wavefront.flat(model.params.pupil_pixels), STEP, rng).opd
         row[:] = (image(1.0, drift) - image(-1.0, drift)).ravel() / (2.0 * STEP)
     differences /= np.sqrt(draws)
     vectors = np.linalg.eigh(differences @ differences.T)[1]

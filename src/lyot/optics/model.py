@@ -15,8 +15,10 @@ from lyot.geometry import offset_grid
 from lyot.instrument import Coronagraph, coronagraph
 from lyot.optics import field as _field
 from lyot.optics import propagate
+from lyot.optics.fitted import FittedOptics, fitted_optics
 from lyot.optics.params import OpticsParams
-from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, Pupil, jwst_pupil, lyot_stop
+from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, Pupil, jwst_pupil
+from lyot.optics.stops import stop_of
 from lyot.optics.throughput import ThroughputTable, throughput_table
 from lyot.optics.wavefront import Wavefront, realistic_wavefront
 
@@ -68,15 +70,20 @@ class CoronagraphModel:
     @cached_property
     def lyot_stop(self) -> FloatArray:
         """Transmission of the Lyot stop, sheared: (n, n) float64."""
+        return stop_of(self.coronagraph, self.params, self.params.pupil_pixels)
+
+    @cached_property
+    def fitted(self) -> FittedOptics | None:
+        """Wavefront and errors of the mask that belong to the effective stop; None with any other."""
         p = self.params
-        fqpm = self.coronagraph.kind == "4QPM"
-        open_fraction = p.fqpm_stop_transmission if fqpm else p.lyot_stop_transmission
-        return lyot_stop(p.pupil_pixels, transmission=open_fraction, shear=(p.shear_x, p.shear_y))
+        return fitted_optics(p.fitted_optics) if p.stop == "effective" and self.coronagraph.kind == "4QPM" else None
 
     @cached_property
     def wavefront(self) -> Wavefront:
         """The model's own wavefront error, used where none is given."""
         p = self.params
+        if self.fitted is not None:
+            return Wavefront(self.fitted.wavefront(p.pupil_pixels))
         if p.wavefront_rms == 0:
             return Wavefront.flat(p.pupil_pixels)
         return realistic_wavefront(p.wavefront_seed, p.wavefront_rms, npix=p.pupil_pixels)
@@ -99,10 +106,14 @@ class CoronagraphModel:
         c, xi = self.coronagraph, self.pupil.coordinates
         half = _field.window_half_width(c)
         if c.kind == "4QPM":
+            errors = (0.0, 0j) if self.fitted is None else (self.fitted.phase_error, self.fitted.leak)
             return [
-                propagate.phase_mask(xi, half_width=half, wavelength=w, design_wavelength=c.design_wavelength * 1e-6)
+                propagate.phase_mask(
+                    xi, half_width=half, wavelength=w, design_wavelength=c.design_wavelength * 1e-6,
+                    phase_error=errors[0], leak=errors[1],
+                )
                 for w in self.wavelengths
-            ]
+            ]  # fmt: skip
         return [
             propagate.opaque_spot(xi, half_width=half, wavelength=w, radius=c.spot_radius, bar_width=c.bar_width)
             for w in self.wavelengths
@@ -112,6 +123,11 @@ class CoronagraphModel:
     def full_energy(self) -> float:
         """Energy that passes the Lyot stop without any mask (pupil units): the unit of all images."""
         return float(((self.pupil.amplitude * self.lyot_stop) ** 2).sum())
+
+    @property
+    def charge_diffusion(self) -> float:
+        """Gaussian sigma of charge diffusion, arcsec."""
+        return self.params.charge_diffusion if self.fitted is None else self.fitted.charge_diffusion
 
     @cached_property
     def image_step(self) -> float:
@@ -176,7 +192,7 @@ class CoronagraphModel:
             to_u = propagate.fourier_matrix(grid.u, self.pupil.coordinates, wave)
             amplitude = to_v @ lyot @ to_u.T
             image += weight * self.pixel_solid_angle(wave) * (amplitude.real**2 + amplitude.imag**2)
-        response = _field.pixel_response(grid, c, self.params.charge_diffusion)
+        response = _field.pixel_response(grid, c, self.charge_diffusion)
         return _field.on_pixels(image / self.full_energy, response, grid, u, v)
 
     def pixel_solid_angle(self, wave: float) -> float:

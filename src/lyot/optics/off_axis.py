@@ -32,7 +32,7 @@ Operator = Callable[[Any], Any]
 
 LYOT_PIXELS = 128
 """Samples across the Lyot plane. The field stop makes the field there smooth on the scale of two samples of the pupil:
-half of them carry the image to better than 1e-3 of its peak."""
+half of them carry the image to 1.1e-3 of its peak."""
 
 _ORDER = 5  # of the spline
 
@@ -110,7 +110,7 @@ class SourceImager:
         dx, dy = offset_grid((size, size), (half, half))
         u, v = _field.to_mask_frame(dx * c.pixel_scale[0], dy * c.pixel_scale[1], c.boundary_tilt)
         grid = _field.sample_grid(u, v, step=model.image_step)
-        response = _field.pixel_response(grid, c, model.params.charge_diffusion) / _spline_transfer(grid.shape)
+        response = _field.pixel_response(grid, c, model.charge_diffusion) / _spline_transfer(grid.shape)
         bands = tuple(
             _Wavelength(
                 entrance=np.asarray(model._entrance((0.0, 0.0), k, None), dtype=np.complex64),
@@ -188,7 +188,7 @@ def _small(mask: Any, factor: int, box: slice) -> Operator:
     """The operator of a mask in single precision, from the pupil to the opening of the stop at fewer samples."""
     if isinstance(mask, PhaseMask):
         even, odd = (_midway(k, factor)[box].astype(np.float32) for k in (mask.even, mask.odd))
-        return PhaseMask(even, odd, mask.phase)
+        return PhaseMask(even, odd, mask.phase, mask.leak)
     window, bar = (_midway(k, factor)[box].astype(np.float32) for k in (mask.window, mask.bar))
     beside = window - bar
     disk, forth = (mask.scale * mask.disk).astype(np.float32), mask.transform.astype(np.complex64)

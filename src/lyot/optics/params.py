@@ -17,18 +17,45 @@ class OpticsParams:
     samples_per_resolution: float = param(
         4.5, help="image samples per lambda/D before integration over detector pixels", min=3.0, max=20.0
     )
+    stop: str = param(
+        "geometric",
+        help="Lyot stop of the four-quadrant masks: geometric (a drawing fitted to the sky), effective (the free map "
+        "fitted to a star, with its wavefront and mask errors; for starlight), eroded (the pupil moved inward)",
+        choices=("geometric", "effective", "eroded"),
+    )
+    fitted_optics: str = param(
+        "", help="file of lyot fit-optics for the effective stop; empty: the one that comes with Lyot"
+    )
     fqpm_stop_transmission: float = param(
-        0.62, help="open fraction of the four-quadrant masks' Lyot stop", min=0.2, max=0.95
+        0.62, help="open fraction of the eroded stop of the four-quadrant masks", min=0.2, max=0.95
     )
     lyot_stop_transmission: float = param(0.72, help="open fraction of the Lyot spot's stop", min=0.2, max=0.95)
-    shear_x: float = param(
-        0.0106, help="shift of the Lyot stop along V2, fraction of the pupil diameter", min=-0.1, max=0.1
+    shear_x: float | None = param(
+        None,
+        help="shift of the Lyot stop along V2, fraction of the pupil diameter; none: 0 for the geometric stop, "
+        "which holds its own, 0.0106 for an eroded one",
+        min=-0.1,
+        max=0.1,
     )
-    shear_y: float = param(
-        0.0106, help="shift of the Lyot stop along V3, fraction of the pupil diameter", min=-0.1, max=0.1
+    shear_y: float | None = param(
+        None,
+        help="shift of the Lyot stop along V3, fraction of the pupil diameter; none: 0 for the geometric stop, "
+        "which holds its own, 0.0106 for an eroded one",
+        min=-0.1,
+        max=0.1,
     )
-    wavefront_rms: float = param(120.0, help="wavefront error, rms over the pupil", unit="nm", min=0.0, max=2000.0)
+    wavefront_rms: float = param(
+        120.0,
+        help="wavefront error, rms over the pupil; the effective optics have their own",
+        unit="nm",
+        min=0.0,
+        max=2000.0,
+    )
     wavefront_seed: int = param(20220711, help="seed of the wavefront error map", min=0)
     charge_diffusion: float = param(
-        0.02, help="Gaussian sigma of charge diffusion between pixels", unit="arcsec", min=0.0, max=1.0
+        0.03,
+        help="Gaussian sigma of charge diffusion between pixels; the effective optics have their own",
+        unit="arcsec",
+        min=0.0,
+        max=1.0,
     )

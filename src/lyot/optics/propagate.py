@@ -76,17 +76,20 @@ class PhaseMask:
         Kernels of the window and of the sign in it.
     phase : float
         Phase step between quadrants, radian.
+    leak : complex
+        Field that passes the mask unchanged, as a fraction of what falls on it: defects, gaps between the quadrants.
     """
 
     even: FloatArray
     odd: FloatArray
     phase: float
+    leak: complex = 0j
 
     @property
     def weights(self) -> tuple[complex, complex]:
         """Factors of the even and the odd term in the Lyot plane (the odd kernels carry i each, hence the minus)."""
         step = np.exp(1j * self.phase)
-        return complex((1.0 + step) / 2.0), complex(-(1.0 - step) / 2.0)
+        return complex((1.0 + step) / 2.0 + self.leak), complex(-(1.0 - step) / 2.0)
 
     def __call__(self, field: ComplexArray) -> ComplexArray:
         """Field in the Lyot plane for a `field` (n, n) in the pupil."""
@@ -127,12 +130,24 @@ class OpaqueSpot:
         return np.asarray(open_field - self.scale * back)
 
 
-def phase_mask(coordinates: FloatArray, *, half_width: float, wavelength: float, design_wavelength: float) -> PhaseMask:
-    """Build the four-quadrant mask for one wavelength (m); `half_width` of the field in arcsec."""
+def phase_mask(
+    coordinates: FloatArray,
+    *,
+    half_width: float,
+    wavelength: float,
+    design_wavelength: float,
+    phase_error: float = 0.0,
+    leak: complex = 0j,
+) -> PhaseMask:
+    """Build the four-quadrant mask for one wavelength (m); `half_width` of the field in arcsec.
+
+    `phase_error` is the relative error of the phase step, `leak` the field that passes as if there were no mask.
+    """
     return PhaseMask(
         window_kernel(coordinates, half_width, wavelength),
         sign_kernel(coordinates, half_width, wavelength),
-        float(np.pi * design_wavelength / wavelength),
+        float(np.pi * design_wavelength / wavelength * (1.0 + phase_error)),
+        leak,
     )
 
 

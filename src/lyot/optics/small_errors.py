@@ -82,7 +82,7 @@ def small_errors(
     Parameters
     ----------
     model : CoronagraphModel
-        Its own wavefront is not used: the star is expanded about a perfect one.
+        The star is expanded about a perfect wavefront; with the effective stop about the one that was fitted with it.
     pixels : (dx, dy)
         Offsets of the pixels' centres from the mask centre along the detector's axes, (npixels,) float64 each, arcsec.
     modes : list of Wavefront, optional
@@ -111,10 +111,13 @@ def _entrances(model: CoronagraphModel, wave: float, modes: list[Wavefront]) -> 
     factor = 2 * np.pi * propagate.ARCSEC * 1e-3 / wave
     along_x = factor * (np.cos(t) * xi[None, :] - np.sin(t) * xi[:, None])
     along_y = factor * (np.sin(t) * xi[None, :] + np.cos(t) * xi[:, None])
+    entrance = model.pupil.amplitude
+    if model.fitted is not None:
+        entrance = entrance * np.exp(2j * np.pi / wave * model.wavefront.opd)
     for phase in (1.0, 1j * along_x, 1j * along_y, -0.5 * along_x**2, -along_x * along_y, -0.5 * along_y**2):
-        yield np.asarray(model.pupil.amplitude * phase, dtype=np.complex128)
+        yield np.asarray(entrance * phase, dtype=np.complex128)
     for mode in modes:
-        yield np.asarray(model.pupil.amplitude * (2j * np.pi / wave) * mode.opd)
+        yield np.asarray(entrance * (2j * np.pi / wave) * mode.opd)
 
 
 def _sampled(field: ComplexArray, where: list[FloatArray]) -> ComplexArray:
@@ -128,7 +131,7 @@ def _quadrature(model: CoronagraphModel) -> tuple[FloatArray, FloatArray]:
     """Nine points (pixels) and weights that stand for a pixel with charge diffusion, exact to the fifth order."""
     sides = []
     for scale in model.coronagraph.pixel_scale:
-        s2 = (model.params.charge_diffusion / scale) ** 2
+        s2 = (model.charge_diffusion / scale) ** 2
         second, fourth = 1 / 12 + s2, 1 / 80 + s2 / 2 + 3 * s2 * s2
         at, weight = np.sqrt(fourth / second), 0.5 * second**2 / fourth
         sides.append((np.array([-at, 0.0, at]), np.array([weight, 1 - 2 * weight, weight])))

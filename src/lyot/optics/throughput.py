@@ -8,6 +8,7 @@ opposite points, to 3e-4 away from the design wavelength), and interpolated with
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.params import OpticsParams
 from lyot.optics.propagate import OpaqueSpot, PhaseMask
-from lyot.optics.pupil import jwst_pupil, lyot_stop
+from lyot.optics.pupil import jwst_pupil
+from lyot.optics.stops import stop_of
 
 FloatArray = NDArray[np.float64]
 ComplexSingle = NDArray[np.complex64]
@@ -59,7 +61,7 @@ def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: fl
     ----------
     coronagraph : Coronagraph
     params : OpticsParams
-        Transmission and shear of the Lyot stop, and the spectral index; the wavefront is not used.
+        The Lyot stop and the spectral index; wavefront and errors of the mask are not used.
     step : float
         Grid spacing near the mask's features, in units of lambda/D; the time goes with its inverse square.
 
@@ -71,24 +73,19 @@ def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: fl
     c, p = coronagraph, params
     if not 0.05 <= step <= 2.0:
         raise ConfigError(f"throughput: step must lie between 0.05 and 2 lambda/D, got {step}.")
-    values = {"step": step, "stop": _open_fraction(c, p), "shear": [p.shear_x, p.shear_y], "index": p.spectral_index}
+    stop = stop_of(c, p, _PIXELS)
+    values = {"step": step, "stop": hashlib.sha256(stop.tobytes()).hexdigest(), "index": p.spectral_index}
     content = {**values, "coronagraph": dataclasses.asdict(c)}
-    table = remembered("throughput", content, lambda: _tabulate(c, p, step), room=Path(__file__).parent)
+    table = remembered("throughput", content, lambda: _tabulate(c, p, stop, step), room=Path(__file__).parent)
     nodes, edge = table["nodes"], PchipInterpolator(table["edge_distance"], table["edge_light"])
     return ThroughputTable(RectBivariateSpline(nodes, nodes, table["light"], s=0), edge, c)
 
 
-def _open_fraction(c: Coronagraph, p: OpticsParams) -> float:
-    """Open fraction of the coronagraph's Lyot stop."""
-    return p.fqpm_stop_transmission if c.kind == "4QPM" else p.lyot_stop_transmission
-
-
-def _tabulate(c: Coronagraph, p: OpticsParams, step: float) -> Arrays:
+def _tabulate(c: Coronagraph, p: OpticsParams, stop: FloatArray, step: float) -> Arrays:
     """Light on the grid of the table (v, u), and by the distance inside an edge of the field stop."""
     nodes = _nodes(c, step)
     n = _PIXELS
     pupil = jwst_pupil(n)
-    stop = lyot_stop(n, transmission=_open_fraction(c, p), shear=(p.shear_x, p.shear_y))
     waves = (c.wavelength + c.bandwidth * ((np.arange(_BAND_SAMPLES) + 0.5) / _BAND_SAMPLES - 0.5)) * 1e-6
     weights = waves ** -(p.spectral_index + 1.0)
     weights = weights / weights.sum() / ((pupil.amplitude * stop) ** 2).sum()

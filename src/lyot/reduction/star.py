@@ -48,6 +48,12 @@ class StarPositionParams:
         min=0.0,
     )
     n_modes: int = param(55, help="modes of the wavefront in the fit of the model", min=0, max=69)
+    optics: str = param(
+        "effective",
+        help="Lyot stop of that model: effective (fitted to a star, with wavefront and mask errors), geometric, eroded",
+        choices=("effective", "geometric", "eroded"),
+    )
+    fitted_optics: str = param("", help="file of lyot fit-optics; empty: the effective optics that come with Lyot")
 
     def given(self) -> tuple[float, float] | None:
         """The position if it is two numbers.
@@ -107,6 +113,7 @@ def fit_sequence(
     *,
     n_modes: int = 55,
     params: StarFitParams | None = None,
+    optics: OpticsParams | None = None,
 ) -> StarFit:
     """Fit the model of the optics to the exposures of a sequence: the science, and the references if there are any.
 
@@ -119,6 +126,8 @@ def fit_sequence(
     n_modes : int, optional
         Modes of the wavefront in the fit.
     params : StarFitParams, optional
+    optics : OpticsParams, optional
+        Of the model; by default effective ones at three wavelengths.
 
     Returns
     -------
@@ -150,7 +159,7 @@ def fit_sequence(
                         for _, v, g, n in cubes if v is not None])
         if known_noise else None
     )  # fmt: skip
-    model = CoronagraphModel.build(coronagraph, OpticsParams(n_wavelengths=3))
+    model = CoronagraphModel.build(coronagraph, optics or OpticsParams(stop="effective", n_wavelengths=3))
     modes = wavefront_modes(n=n_modes, npix=model.params.pupil_pixels) if n_modes else []
     fields = small_errors(model, (dx[near], dy[near]), modes)
     background = None if sequence.templates is None else sequence.templates[0][near]

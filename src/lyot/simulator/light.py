@@ -91,15 +91,19 @@ class LightMaker:
         self.scene = scene
         self.model = model
         self.seed = seed
+        # effective optics reproduce a star on the mask; sources beside it are imaged through the drawing of the stop
+        companions = "geometric" if model.params.stop == "effective" else model.params.stop
+        self._beside = CoronagraphModel.build(model.coronagraph, replace(model.params, stop=companions))
         half = max(model.params.pupil_pixels // _COARSE, 1)
         self._step = half
-        coarse = replace(model.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
+        coarse = replace(self._beside.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
         self._coarse = CoronagraphModel.build(model.coronagraph, coarse)
 
     @classmethod
     def build(cls, scene: Scene, filter_name: str, seed: int, *, params: OpticsParams | None = None) -> LightMaker:
         """Make the optics from the scene (`params` replaces them, e.g. for quick tests) and return the maker."""
-        params = params or OpticsParams(wavefront_rms=scene.optics.wavefront_rms)
+        o = scene.optics
+        params = params or OpticsParams(stop=o.stop, fitted_optics=o.fitted_optics, wavefront_rms=o.wavefront_rms)
         return cls(scene, CoronagraphModel.build(filter_name, params), seed)
 
     def _rng(self, *key: int) -> np.random.Generator:
@@ -127,13 +131,13 @@ class LightMaker:
             return Light(image, pa_y, None, (), level, 0.0, 0.0)
         wavefront = self.wavefront(exposure)
         flux = scene.star_flux(c.filter) * (scene.reference.brightness if exposure.is_reference else 1.0)
-        star = self._source("star", flux, exposure.star_offset, wavefront)
-        sources = self._image_of(star, wavefront)
+        star = self._source("star", flux, exposure.star_offset, wavefront, self.model)
+        sources = self._image_of(star, wavefront, self.model)
         companions: tuple[Source, ...] = ()
         if not exposure.is_reference:
             companions = self._companions(exposure, pa_y, wavefront)
             for companion in companions:
-                sources += self._image_of(companion, wavefront)
+                sources += self._image_of(companion, wavefront, self._beside)
             if scene.disk.contrast > 0.0:
                 sources += self._disk(scene.disk, scene.disk.contrast * flux, exposure, pa_y, wavefront)
         drift = Wavefront(wavefront.opd - self.model.wavefront.opd)
@@ -141,15 +145,17 @@ class LightMaker:
             image + sources * field_stop(c), pa_y, star, companions, level, wavefront.rms_nm, drift.rms_nm
         )  # fmt: skip
 
-    def _source(self, name: str, flux: float, offset: tuple[float, float], wavefront: Wavefront) -> Source:
+    def _source(
+        self, name: str, flux: float, offset: tuple[float, float], wavefront: Wavefront, model: CoronagraphModel
+    ) -> Source:
         c = self.model.coronagraph
         x = c.reference_point[0] + offset[0] / c.pixel_scale[0]
         y = c.reference_point[1] + offset[1] / c.pixel_scale[1]
-        return Source(name, flux, (x, y), offset, float(self.model.energy(offset, wavefront=wavefront)))
+        return Source(name, flux, (x, y), offset, float(model.energy(offset, wavefront=wavefront)))
 
-    def _image_of(self, source: Source, wavefront: Wavefront) -> FloatArray:
-        scale = source.flux * 1e-6 / self.model.coronagraph.pixel_area
-        return np.asarray(scale * self.model.psf(source.offset, wavefront=wavefront))
+    def _image_of(self, source: Source, wavefront: Wavefront, model: CoronagraphModel) -> FloatArray:
+        scale = source.flux * 1e-6 / model.coronagraph.pixel_area
+        return np.asarray(scale * model.psf(source.offset, wavefront=wavefront))
 
     def _companions(self, exposure: Exposure, pa_y: float, wavefront: Wavefront) -> tuple[Source, ...]:
         out = []
@@ -157,7 +163,7 @@ class LightMaker:
             dx, dy = detector_offset(companion.separation, companion.position_angle, pa_y)
             offset = (float(dx) + exposure.star_offset[0], float(dy) + exposure.star_offset[1])
             flux = self.scene.companion_flux(companion, exposure.coronagraph.filter)
-            out.append(self._source(companion.name, flux, offset, wavefront))
+            out.append(self._source(companion.name, flux, offset, wavefront, self._beside))
         return tuple(out)
 
     def _disk(self, disk: Disk, flux: float, exposure: Exposure, pa_y: float, wavefront: Wavefront) -> FloatArray:

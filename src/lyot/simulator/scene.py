@@ -102,9 +102,18 @@ class Pointing:
 
 @dataclass(frozen=True)
 class Optics:
-    """Wavefront of the telescope."""
+    """Optics of coronagraph and telescope."""
 
-    wavefront_rms: float = param(120.0, help="static wavefront error, rms", unit="nm", min=0.0, max=2000.0)
+    stop: str = param(
+        "effective",
+        help="what the star shines through: effective (stop, wavefront and mask errors fitted to a star in flight), "
+        "geometric (the drawing that companions always get), eroded (the pupil moved inward)",
+        choices=("effective", "geometric", "eroded"),
+    )
+    fitted_optics: str = param("", help="file of lyot fit-optics for the effective optics; empty: Lyot's own")
+    wavefront_rms: float = param(
+        120.0, help="static wavefront error, rms; the effective optics have their own", unit="nm", min=0.0, max=2000.0
+    )
     drift_reference: float = param(
         4.0, help="wavefront change between the two stars, rms", unit="nm", min=0.0, max=500.0
     )
