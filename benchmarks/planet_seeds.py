@@ -53,18 +53,18 @@ class Seed:
     planets: NDArray[np.float32]
 
 
-def load(folder: Path, seed: int) -> Seed:
+def load(folder: Path, seed: int, stop: str = "geometric") -> Seed:
     """The light of a seed, from the folder or made (15 s) and kept there."""
-    path = folder / f"seed_{seed}.npz"
+    path = folder / f"{stop}_{seed}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **vars(make(seed)))
+        np.savez(path, **vars(make(seed, stop)))
     with np.load(path) as saved:
         return Seed(**{name: saved[name] for name in saved.files})
 
 
-def make(seed: int) -> Seed:
-    """Let the simulator make the light of a sequence."""
+def make(seed: int, stop: str = "geometric") -> Seed:
+    """Let the simulator make the light of a sequence; effective optics have one static wavefront for all seeds."""
     from lyot.optics import OpticsParams
     from lyot.simulator.light import LightMaker
     from lyot.simulator.plan import Size, plan_sequence
@@ -72,7 +72,7 @@ def make(seed: int) -> Seed:
 
     c, scene = coronagraph("F1550C"), Scene(companions=())
     own = OpticsParams().wavefront_seed + seed
-    maker = LightMaker.build(scene, "F1550C", seed, params=OpticsParams(wavefront_seed=own))
+    maker = LightMaker.build(scene, "F1550C", seed, params=OpticsParams(stop=stop, wavefront_seed=own))
     size = Size(INTEGRATIONS["science"], INTEGRATIONS["reference"])
     images: dict[str, list[FloatArray]] = {}
     planets: list[list[FloatArray]] = [[] for _ in ANGLES]
@@ -86,7 +86,7 @@ def make(seed: int) -> Seed:
             dx, dy = geometry.detector_offset(SEPARATION, angle, light.pa_y)
             offset = (float(dx) + exposure.star_offset[0], float(dy) + exposure.star_offset[1])
             flux = scene.companion_flux(Companion(contrast=CONTRAST), "F1550C")
-            planets[k].append(flux * 1e-6 / c.pixel_area * maker.model.psf(offset, wavefront=wavefront))
+            planets[k].append(flux * 1e-6 / c.pixel_area * maker.beside.psf(offset, wavefront=wavefront))
     roles = ("science", "reference", "science_background", "reference_background")
     return Seed(*(np.array(images[role]) for role in roles), np.array(planets, dtype=np.float32))
 

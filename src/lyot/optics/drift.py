@@ -17,8 +17,8 @@ FloatArray = NDArray[np.float64]
 STEP = 4.0
 """Size of the drifts the images are made with, nm; small enough that images are linear in it."""
 
-OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2, wavefront_rms=0.0)
-"""Optics of the images: perfect but for the drift, and coarse, which is enough for differences of images."""
+OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2, wavefront_rms=0.0, stop="effective")
+"""Optics of the images: those fitted to a star in flight, and coarse, which is enough for differences of images."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def drift_images(
 ) -> DriftImages:
     """Images of small drifts, from draws of rigid motions of the segments and low-order bending.
 
-    The wavefront that drifts is taken as perfect: the real one is not known. How images change depends little on it,
-    because most of the light that the four-quadrant mask lets through is that of the segmented pupil.
+    The wavefront that drifts is that of the effective optics; behind the Lyot spot, where none was fitted, a perfect
+    one.
 
     Parameters
     ----------

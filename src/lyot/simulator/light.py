@@ -85,6 +85,11 @@ class LightMaker:
         The optics.
     seed : int
         Of the wavefront drifts and background variations.
+
+    Attributes
+    ----------
+    model, beside : CoronagraphModel
+        Optics of the star, and of everything beside it.
     """
 
     def __init__(self, scene: Scene, model: CoronagraphModel, seed: int) -> None:
@@ -93,10 +98,10 @@ class LightMaker:
         self.seed = seed
         # effective optics reproduce a star on the mask; sources beside it are imaged through the drawing of the stop
         companions = "geometric" if model.params.stop == "effective" else model.params.stop
-        self._beside = CoronagraphModel.build(model.coronagraph, replace(model.params, stop=companions))
+        self.beside = CoronagraphModel.build(model.coronagraph, replace(model.params, stop=companions))
         half = max(model.params.pupil_pixels // _COARSE, 1)
         self._step = half
-        coarse = replace(self._beside.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
+        coarse = replace(self.beside.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
         self._coarse = CoronagraphModel.build(model.coronagraph, coarse)
 
     @classmethod
@@ -137,7 +142,7 @@ class LightMaker:
         if not exposure.is_reference:
             companions = self._companions(exposure, pa_y, wavefront)
             for companion in companions:
-                sources += self._image_of(companion, wavefront, self._beside)
+                sources += self._image_of(companion, wavefront, self.beside)
             if scene.disk.contrast > 0.0:
                 sources += self._disk(scene.disk, scene.disk.contrast * flux, exposure, pa_y, wavefront)
         drift = Wavefront(wavefront.opd - self.model.wavefront.opd)
@@ -163,7 +168,7 @@ class LightMaker:
             dx, dy = detector_offset(companion.separation, companion.position_angle, pa_y)
             offset = (float(dx) + exposure.star_offset[0], float(dy) + exposure.star_offset[1])
             flux = self.scene.companion_flux(companion, exposure.coronagraph.filter)
-            out.append(self._source(companion.name, flux, offset, wavefront, self._beside))
+            out.append(self._source(companion.name, flux, offset, wavefront, self.beside))
         return tuple(out)
 
     def _disk(self, disk: Disk, flux: float, exposure: Exposure, pa_y: float, wavefront: Wavefront) -> FloatArray:

@@ -88,7 +88,7 @@ class Pointing:
     mask_offset_x: float = param(0.004, help="offset of the star from the mask centre along detector x", unit="arcsec")
     mask_offset_y: float = param(-0.003, help="offset of the star from the mask centre along detector y", unit="arcsec")
     repeatability: float = param(0.003, help="scatter of that offset per visit and axis, rms", unit="arcsec", min=0.0)
-    jitter: float = param(0.001, help="scatter per exposure and axis, rms", unit="arcsec", min=0.0)
+    jitter: float = param(0.002, help="scatter per exposure and axis, rms", unit="arcsec", min=0.0)
     commanded_x: float = param(
         0.0, help="offset commanded in all visits, in XOFFSET but not on the mask", unit="arcsec"
     )
@@ -118,7 +118,7 @@ class Optics:
         4.0, help="wavefront change between the two stars, rms", unit="nm", min=0.0, max=500.0
     )
     drift_roll: float = param(1.5, help="wavefront change between the two rolls, rms", unit="nm", min=0.0, max=500.0)
-    drift_exposure: float = param(0.5, help="wavefront change per exposure, rms", unit="nm", min=0.0, max=500.0)
+    drift_exposure: float = param(1.5, help="wavefront change per exposure, rms", unit="nm", min=0.0, max=500.0)
 
 
 @dataclass(frozen=True)
