@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lyot-installed
+DOCS_STAMP := $(VENV)/.lyot-docs-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit coverage clean
+.PHONY: demo test setup check unit doctest coverage docs tutorials dist clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,11 +34,36 @@ check: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test: check unit
+# The examples in the docstrings of the package.
+doctest: $(STAMP)
+	$(BIN)/python -m pytest -q -n 0 --doctest-modules src/lyot
+
+test: check doctest unit
 
 # The same tests with their coverage, lines and branches; the tracer makes pure Python several times slower.
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
 
+$(DOCS_STAMP): $(STAMP) requirements-docs.lock
+	@echo "Installing what the documentation is built with into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock -c requirements.lock
+	@touch $@
+
+# The documentation, warnings as errors. Needs no network once its packages are installed.
+docs: $(DOCS_STAMP)
+	@MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Documentation: $(CURDIR)/docs/_build/html/index.html"
+
+# The tutorial notebooks with their outputs, for the next `make docs`: 15 minutes on two cores.
+tutorials: $(DOCS_STAMP)
+	$(BIN)/python docs/execute_tutorials.py
+
+# Wheel and source distribution, and a smoke test of the wheel in an empty environment; takes a few minutes, so it is
+# not part of `make test`.
+dist: $(DOCS_STAMP)
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+	PYTHON=$(PYTHON) .ci/smoke_test dist/*.whl
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) docs/_build docs/api docs/tutorials/notebooks dist build

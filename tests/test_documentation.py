@@ -1,0 +1,116 @@
+"""What the documentation tells people to type exists: commands, options, parameters, files; and nothing is left out."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import shlex
+import tomllib
+import typing
+from pathlib import Path
+
+import pytest
+
+from lyot.cli import build_app
+from lyot.run.config import SECTIONS, apply_settings, build_config
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "pipeline_demos" / "README.md"])
+COMMAND = re.compile(r"^\s*(?:\$ )?((?:lyot|strun) .*)$", re.M)
+WRONG = ("rejection_treshold=5", "stage3.truncate=20", "truncate=5.5")
+"""Settings that are shown with the error that they give."""
+SECTION = re.compile(r"\bstage[123](?:\.(?!md\b|py\b|json\b|STEP\b)\w+)+")
+
+
+def options_of(name: str) -> set[str]:
+    """Spellings of the options of a command."""
+    callback = build_app(name).registered_commands[0].callback
+    hints = typing.get_type_hints(callback, include_extras=True)
+    found = {"--help", "-h"}
+    for parameter in inspect.signature(callback).parameters.values():
+        info = hints[parameter.name].__metadata__[0]
+        given = [x for x in (info.default, *(info.param_decls or ())) if isinstance(x, str) and x.startswith("-")]
+        found |= {part for each in given or [f"--{parameter.name.replace('_', '-')}"] for part in each.split("/")}
+    return found
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, set[str]]:
+    return {command.name: options_of(command.name) for command in build_app(all_options=False).registered_commands}
+
+
+def lines_of(path: Path) -> list[str]:
+    """Commands in the code blocks of a page, and those that stand in backquotes in its text."""
+    text = path.read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^(?:```.*\n(?:.*\n)*?```|(?: {4}.*\n)+)", text, re.M))
+    return [*COMMAND.findall(blocks), *(t for t in re.findall(r"`([^`\n]+)`", text) if re.match(r"(lyot|strun) ", t))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_options_and_settings_exist(path: Path, commands: dict[str, set[str]]) -> None:
+    for line in lines_of(path):
+        words = shlex.split(line.replace("...", "").split(" #")[0].split("   ")[0])
+        if words[0] == "strun":
+            from lyot.steps.integration import get_steps
+
+            assert words[1].startswith("calwebb_") or words[1] in {alias for _, alias, _ in get_steps()}, line
+            continue
+        if len(words) < 2 or words[1] in ("--version", "--help", "COMMAND"):
+            continue
+        assert words[1] in commands, line
+        for number, word in enumerate(words):
+            if word.startswith("-") and not re.match(r"-[\d.]", word):
+                assert word.split("=")[0] in commands[words[1]], f"{line}: no option {word}"
+            if word in ("--set", "-s") and not line.endswith(WRONG):
+                build_config(apply_settings({}, [words[number + 1]]))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_parameters_named_in_the_text_exist(path: Path) -> None:
+    from lyot.run.pipelines import step_parameters
+
+    names = {stage: step_parameters(stage) for stage in ("stage1", "stage2", "stage3")}
+    for found in SECTION.findall(path.read_text(encoding="utf-8")):
+        stage, *rest = found.split(".")
+        steps = names[stage]
+        pipeline = {p.name for p in steps[""]}
+        known = rest[0] in steps or rest[0] in pipeline or found == "stage3.truncate"  # shown with its error
+        assert known, f"{path.name}: {found}"
+        if rest[0] in steps and len(rest) == 2 and not rest[1].startswith(("override_", "rejection_treshold")):
+            assert rest[1] in {p.name for p in steps[rest[0]]}, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_configurations_are_accepted(path: Path) -> None:
+    for block in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S):
+        table = tomllib.loads(block)
+        if set(table) <= set(SECTIONS) and not {"flux", "name"} & set(table.get("star", {})):  # else a scene
+            build_config(table)
+
+
+def test_every_command_and_every_section_has_its_place(commands: dict[str, set[str]]) -> None:
+    page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\{lyot-command\} (\w+)", page)) == set(commands)
+    page = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^### `\[(\w+)\]`", page, re.M)) | set(re.findall(r"\{lyot-stage\} (\w+)", page))
+    assert shown == set(SECTIONS)
+
+
+def test_every_public_package_is_in_the_reference() -> None:
+    text = (DOCS / "_ext" / "lyot_reference.py").read_text(encoding="utf-8")
+    packages = {p.parent.name for p in (ROOT / "src" / "lyot").glob("*/__init__.py")}
+    public = {p for p in packages if getattr(importlib.import_module(f"lyot.{p}"), "__all__", None)}
+    named = set(re.findall(r'^    "(\w+)": "', text, re.M))
+    assert named == public - {"interface"}  # whose names are those of lyot
+    page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert named <= set(re.findall(r"^\.\./api/lyot\.(\w+)$", page, re.M))
+
+
+def test_pictures_exist_and_stay_small() -> None:
+    total = sum(p.stat().st_size for p in (DOCS / "_static").iterdir())
+    assert total < 4e6
+    for path in PAGES:
+        for name in re.findall(r"(?:\]\(|image\} |figure\} )(\S+\.(?:png|webp|svg))", path.read_text(encoding="utf-8")):
+            assert (path.parent / name).is_file(), f"{path.name}: {name}"
