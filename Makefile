@@ -40,6 +40,13 @@ doctest: $(STAMP)
 
 test: check doctest unit
 
+# The tests with other versions of the dependencies, each in an environment of its own; run weekly.
+unit-%:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter oldest,$*),-c .ci/oldest.txt) \
+	  -e '.[test]' $(if $(filter jwst-main,$*),'jwst @ git+https://github.com/spacetelescope/jwst')
+	.venv-$*/bin/python -m pytest -n $(JOBS) --dist loadgroup
+
 # The same tests with their coverage, lines and branches; the tracer makes pure Python several times slower.
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
