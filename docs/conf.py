@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
@@ -34,6 +35,7 @@ source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-n
 exclude_patterns = ["_build", "_ext", "_templates", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 default_role = "autolink"
+smartquotes = False  # options begin with two hyphens
 nitpicky = False
 
 # Text
@@ -92,7 +94,7 @@ html_static_path = ["_static"]
 html_css_files = ["lyot.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "start/index": []}
 html_theme_options = {
     "logo": {"text": "Lyot", "alt_text": "Lyot: home"},
     "navbar_align": "left",

@@ -34,25 +34,10 @@ from sphinx.util.docutils import SphinxDirective
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {
-    "measure": "Measurement on arrays",
-    "reduction": "Whole reductions on arrays",
-    "subtract": "Star subtraction on arrays",
-    "calibrate": "Calibration on arrays",
-    "ramps": "Ramps on arrays",
-    "optics": "The coronagraph model",
-    "steps": "stpipe steps and pipelines",
-    "analysis": "Measuring a finished reduction",
-    "run": "Configuration, plan and execution",
-    "report": "The report",
-    "exposures": "Exposures and their roles",
-    "reference_files": "CRDS reference files",
-    "archive": "MAST search and download",
-    "records": "What was made from what",
-    "simulator": "The simulator",
-    "tutorials": "Helpers of the notebooks",
-    "testing": "Hypothesis strategies",
-}
+PACKAGES = (
+    "measure", "reduction", "subtract", "calibrate", "ramps", "optics", "steps", "analysis",
+    "run", "report", "exposures", "reference_files", "archive", "records", "simulator", "tutorials", "testing",
+)  # fmt: skip
 """Public packages, in the order of the API pages."""
 
 MODULES = ("errors", "params", "dq", "geometry", "instrument")
@@ -254,13 +239,12 @@ class Packages(SphinxDirective):
         return [table(("package", "contents"), rows, (25, 75))]
 
 
-def package_page(package: str, title: str) -> str:
+def package_page(package: str) -> str:
     """The page of a public package: its docstring and a table of its public names, each with a page of its own."""
     module = importlib.import_module(package)
     doc = (module.__doc__ or "").strip().split("\n\n")[0]
     names = [n for n in sorted(module.__all__) if not n.startswith("__")]
-    heading = f"{title}: {package}" if title else package
-    lines = [heading, "=" * len(heading), "", f".. currentmodule:: {package}", "", doc, ""]
+    lines = [package, "=" * len(package), "", f".. currentmodule:: {package}", "", doc, ""]
     lines += [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
     return "\n".join([*lines, *(f"   {name}" for name in names), ""])
 
@@ -277,8 +261,8 @@ def module_page(package: str) -> str:
 def write_pages(app: Sphinx, _: Config) -> None:
     """Write the pages of the API and copy the notebooks, executed ones if they are there."""
     api = Path(app.srcdir) / "api"
-    pages = {"lyot": package_page("lyot", "")}
-    pages |= {f"lyot.{name}": package_page(f"lyot.{name}", title) for name, title in PACKAGES.items()}
+    pages = {"lyot": package_page("lyot")}
+    pages |= {f"lyot.{name}": package_page(f"lyot.{name}") for name in PACKAGES}
     pages |= {f"lyot.{name}": module_page(f"lyot.{name}") for name in MODULES}
     api.mkdir(exist_ok=True)
     for old in api.glob("*.rst"):
