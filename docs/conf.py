@@ -10,7 +10,7 @@ from sphinx.util import logging
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from lyot.version import __version__  # noqa: E402
+from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ exclude_patterns = ["_build", "_ext", "_templates", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 default_role = "autolink"
 smartquotes = False  # options begin with two hyphens
+highlight_language = "text"
 nitpicky = False
 
 # Text

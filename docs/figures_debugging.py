@@ -51,7 +51,7 @@ def shifted_references(sequence: Sequence) -> Sequence:
 
 def star_elsewhere(sequence: Sequence) -> Sequence:
     """The star taken to be four pixels from where it is."""
-    return replace(sequence, star=sequence.star + [4.0, 0.0])
+    return replace(sequence, star=sequence.star + np.array([4.0, 0.0]))
 
 
 def companion_of_reference(sequence: Sequence) -> Sequence:

@@ -204,7 +204,9 @@ class Command(SphinxDirective):
                 cell += [nodes.Text(", ")] if number else []
                 cell += code(each)
             meaning = sentence(info.help or "")
-            if not (required or "efault" in meaning or parameter.default is None or isinstance(parameter.default, bool)):
+            if not (
+                required or "efault" in meaning or parameter.default is None or isinstance(parameter.default, bool)
+            ):
                 meaning += f" Default: {parameter.default}."
             rows.append([cell, word, meaning])
         usage.append("[OPTIONS]")
@@ -254,7 +256,14 @@ def module_page(package: str) -> str:
     module = importlib.import_module(package)
     names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == package and not n.startswith("_")]
     lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
-    lines += [f".. currentmodule:: {package}", "", ".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
+    lines += [
+        f".. currentmodule:: {package}",
+        "",
+        ".. autosummary::",
+        "   :toctree: generated",
+        "   :nosignatures:",
+        "",
+    ]
     return "\n".join([*lines, *(f"   {name}" for name in names), ""])
 
 

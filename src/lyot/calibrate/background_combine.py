@@ -33,7 +33,7 @@ class BackgroundParams:
     components: int = param(3, help="principal components (method pca)", min=1, max=50)
     fit_offset: bool = param(True, help="fit a constant with the scale or the components (methods scaled and pca)")
     exclusion_radius: float = param(
-        4.0, help="radius about the star left out of fits (methods scaled and pca)", unit="arcsec", min=0.0
+        4.0, help="radius around the star that is excluded from fits (methods scaled and pca)", unit="arcsec", min=0.0
     )
     reject_sources: bool = param(
         True, help="replace stars and ghosts in one background exposure by what the other exposures show there"

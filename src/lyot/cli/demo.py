@@ -74,12 +74,10 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for observations and products.")] = Path("demo"),
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: by the machine.")
-    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: automatic.")] = None,
     filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
     size: Annotated[str, typer.Option(help="small, medium or full.")] = "small",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Repeat everything, even if up to date.")] = False,
 ) -> None:
     """Simulate a small observing sequence, reduce it from the raw ramps, and show the planet; no network needed."""
     from lyot.cli.run import reduce_and_report

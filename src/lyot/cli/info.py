@@ -58,7 +58,7 @@ def info(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations.")],
     role: Annotated[list[str] | None, ROLE] = None,
 ) -> None:
-    """Tell what every exposure is for, and what is missing for a reduction."""
+    """List the role of each exposure, and what is missing for a reduction."""
     from lyot.exposures.given_roles import roles_section
     from lyot.exposures.inputs import look_at
     from lyot.exposures.roles import sort_roles

@@ -149,7 +149,7 @@ def with_options(command: Callable[..., None], *, all_options: bool = True) -> C
 ROLE = typer.Option(
     "--role",
     metavar="FILE=ROLE",
-    help="What exposures are for, whatever their headers say: file, target or pattern, and science, reference, "
+    help="Roles of exposures, overriding their headers: file, target or pattern, and science, reference, "
     "background, acquisition or ignore. May be repeated.",
 )
 """Roles given by hand, in every command that reads exposures."""

@@ -69,7 +69,7 @@ def run(
         list[str] | None,
         typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do everything again, whatever is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Repeat everything, even if up to date.")] = False,
     role: Annotated[list[str] | None, ROLE] = None,
     companion: Annotated[
         list[str] | None,

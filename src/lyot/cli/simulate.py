@@ -49,7 +49,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
     size: Annotated[str, typer.Option(help="small (170 MB), medium (1 GB) or full (as observed, 13 GB).")] = "small",
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     scene: Annotated[str | None, typer.Option(help="Scene file (TOML), or the name of a bundled scene.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulated sequence.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Threads; by default all cores.")] = None,

@@ -52,7 +52,7 @@ class CompanionParams:
         1.0, help="prior of the position: a circle around the guess with this radius", unit="lambda/D", min=0.0
     )
     iterations: int = param(3, help="alternations of fit and noise estimate", min=1)
-    posterior: bool = param(True, help="sample the posterior (emcee) beside that on the mesh")
+    posterior: bool = param(True, help="sample the posterior with emcee, in addition to the mesh")
     walkers: int = param(32, help="walkers of the sampler", min=8)
     steps: int = param(800, help="steps of the sampler, of which the first quarter is dropped", min=40)
     seed: int = param(1, help="seed of the sampler", min=0)

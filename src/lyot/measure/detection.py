@@ -53,10 +53,10 @@ MODEL_ERROR = 0.2
 class DetectionParams:
     """How sources are searched for."""
 
-    threshold: float = param(5.0, help="Least S/N of a detection (few-sample corrected)", min=0.0)
+    threshold: float = param(5.0, help="Minimum S/N of a detection (few-sample corrected)", min=0.0)
     min_significance: float = param(
         3.0,
-        help="Least significance as Gaussian sigmas: where few elements give the noise a high S/N means little",
+        help="Minimum significance, Gaussian sigmas; near the star, few noise samples make S/N alone insufficient",
         min=0.0,
     )
     inner_radius: float | None = param(
@@ -72,7 +72,7 @@ class DetectionParams:
         unit="lambda/D",
         min=0.0,
     )
-    extended_light: bool = param(True, help="disks and other extended light left out of the noise")
+    extended_light: bool = param(True, help="exclude disks and other extended light from the noise")
     shape_threshold: float = param(
         4.0,
         help="deviation from the image of a point source at which a peak is rejected; 0: never",

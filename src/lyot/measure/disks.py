@@ -98,7 +98,7 @@ class DiskParams:
 
     stamp_radius: float = param(5.0, help="half side of the images that spread the light", unit="lambda/D", min=1.0)
     spacing: float = param(
-        0.6, help="distance of the places where the image of a source is made", unit="lambda/D", min=0.2
+        0.6, help="spacing of the positions at which the image of a source is computed", unit="lambda/D", min=0.2
     )
     threshold: float = param(
         0.1, help="pixels of the fit: those where the model exceeds this fraction of its maximum", min=0.0, max=0.9
@@ -108,7 +108,7 @@ class DiskParams:
     )
     outer_radius: float | None = param(None, help="fit inside this separation; default all", unit="arcsec", min=0.1)
     background: bool = param(True, help="fit a constant background as well")
-    iterations: int = param(8, help="most alternations where the reduction is not linear", min=1)
+    iterations: int = param(8, help="maximum number of iterations if the reduction is not linear", min=1)
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,14 @@ MIN_COVERAGE = 0.6
 class MatchedFilterParams:
     """How the images of sources are made for the matched filter."""
 
-    outer_radius: float = param(5.0, help="the map ends at this separation", unit="arcsec", min=0.2)
+    outer_radius: float = param(5.0, help="outermost separation of the map", unit="arcsec", min=0.2)
     spacing: float = param(1.8, help="spacing of the nodes far from the mask's features", unit="lambda/D", min=0.3)
     fine_spacing: float = param(
         0.7, help="spacing of the nodes where the mask's throughput changes quickly", unit="lambda/D", min=0.2
     )
     stamp_radius: float = param(3.0, help="half side of the images", unit="lambda/D", min=1.0)
-    threshold: float = param(5.0, help="sources above this S/N are taken out before the noise is measured", min=0.0)
-    most: int = param(10, help="maximum number of sources that are taken out", min=0)
+    threshold: float = param(5.0, help="S/N above which sources are subtracted before the noise is measured", min=0.0)
+    most: int = param(10, help="maximum number of sources that are subtracted", min=0)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class RingFitParams(RingParams):
     """A ring whose parameters are fitted, with their starting values."""
 
     fit: tuple[str, ...] = param(
-        ("radius", "inclination", "major_axis"), help="parameters of the ring that are fitted, beside its flux"
+        ("radius", "inclination", "major_axis"), help="parameters of the ring to be fitted, in addition to its flux"
     )
     search: bool = param(
         True, help="try other radii, inclinations and position angles before the fit, of those that are fitted"

@@ -17,7 +17,7 @@ from lyot.ramps.slopes import RampFitResult, SlopeImage
 class RscdOptions:
     """Options of the groups given up at the start of a ramp."""
 
-    extra_groups: int = param(0, help="Groups given up at the start beyond those of the RSCD reference", min=0)
+    extra_groups: int = param(0, help="groups flagged at the start in addition to those of the RSCD reference", min=0)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FitOptions:
     )
     depth_min_groups: int = param(10, help="Groups that are kept at any depth", min=2)
     outlier_threshold: float | None = param(
-        None, help="Integrations further than this from a pixel's median are given up", unit="sigma", min=1
+        None, help="deviation from the median of the pixel beyond which an integration is flagged", unit="sigma", min=1
     )
 
 

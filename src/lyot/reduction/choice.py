@@ -31,7 +31,7 @@ class ChoiceParams:
     """What is chosen from the data, beside `lyot.subtract.ReductionParams`."""
 
     reject_references: bool = param(
-        True, help="leave out reference frames that are much less similar to the science than the others"
+        True, help="reject reference frames that are much less similar to the science than the others"
     )
     reference_weights: str = param(
         "equal",

@@ -54,10 +54,10 @@ class RefineParams(DetectionParams):
 
     protect: str = param(
         "auto",
-        help="sources that are left out of the fit: auto (those found in the first pass), or separation,position angle "
+        help="sources that are masked in the fit: auto (those found in the first pass), or separation,position angle "
         "in arcsec and degrees, several with semicolons",
     )
-    protect_radius: float = param(0.9, help="radius that is left out around each", unit="lambda/D", min=0.1, max=5.0)
+    protect_radius: float = param(0.9, help="radius of the mask around each source", unit="lambda/D", min=0.1, max=5.0)
     wavefront_drift: float = param(
         4.0,
         help="expected drift of the wavefront between reference and science, rms, the changes by which are fitted too",

@@ -43,7 +43,7 @@ class StarPositionParams:
     )
     acquisition_error: float = param(
         10.0,
-        help="error of a position from target acquisition beside the centroid's: pointing, distortion, filter's shift",
+        help="error of a position from target acquisition besides the centroid: pointing, distortion, filter shift",
         unit="mas",
         min=0.0,
     )

@@ -72,7 +72,9 @@ class RunParams:
     jobs: int = param(0, help="worker processes; 0: as many as cores and memory allow", min=0)
     threads: int = param(0, help="threads per worker; 0: share the cores between the workers", min=0)
     scheduler: str | None = param(None, help="address of a Dask scheduler that does the work instead of local workers")
-    crds_path: str | None = param(None, help="calibration cache; by default the environment's, or one beside the input")
+    crds_path: str | None = param(
+        None, help="calibration cache; by default that of the environment, or one next to the input"
+    )
     crds_context: str | None = param(None, help="calibration context (.pmap); by default the environment's or cache's")
 
 

@@ -98,7 +98,7 @@ def simulate_sequence(
     size : "small", "medium", "full" or Size
         15 files: about 170 MB, 1 GB or 13 GB (a fifth of that is the reference output).
     seed : int
-        Of everything random. The same seed, version and arguments give the same bytes.
+        Random seed. The same seed, version and arguments give the same bytes.
     scene : Scene, str or path, optional
         A scene, the name of a bundled one (`lyot.simulator.scene.BUNDLED_SCENES`), or a TOML file; by default
         HIP 65426.

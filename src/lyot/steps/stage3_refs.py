@@ -106,7 +106,7 @@ class AlignParams:
     )
     fit_radius: float = param(4.0, help="registration uses the pixels this near to the star", unit="arcsec", min=0.1)
     largest_shift: float = param(
-        3.0, help="shift beyond which a reference frame is left out; 0 keeps all", unit="pixel", min=0.0
+        3.0, help="shift beyond which a reference frame is rejected; 0 keeps all", unit="pixel", min=0.0
     )
 
 

@@ -35,9 +35,9 @@ class ReductionParams:
         help="use the mean of each reference exposure or each integration",
         choices=("exposure", "integration"),
     )
-    inner_radius: float = param(0.0, help="pixels closer to the star are left out", unit="arcsec", min=0.0)
+    inner_radius: float = param(0.0, help="separation inside which pixels are excluded", unit="arcsec", min=0.0)
     outer_radius: float | None = param(
-        None, help="pixels further from the star are left out; none: all of the field", unit="arcsec", min=0.0
+        None, help="separation outside which pixels are excluded; none: the whole field", unit="arcsec", min=0.0
     )
     zone_edges: tuple[float, ...] | None = param(
         None,
@@ -49,17 +49,23 @@ class ReductionParams:
     sectors: int = param(1, help="sectors that each annulus but the innermost is divided into", min=1, max=36)
     quadrants: bool = param(False, help="divide the annuli along the boundaries of the four-quadrant mask")
     fit_margin: float = param(
-        0.0, help="how far the region of the fit reaches beyond the region it is subtracted in", unit="arcsec", min=0.0
+        0.0,
+        help="margin by which the region of the fit extends beyond the region of the subtraction",
+        unit="arcsec",
+        min=0.0,
     )
     boundary_buffer: float = param(
-        0.0, help="pixels nearer to a quadrant boundary are left out of the fit", unit="arcsec", min=0.0
+        0.0,
+        help="distance from a quadrant boundary within which pixels are excluded from the fit",
+        unit="arcsec",
+        min=0.0,
     )
     subtract_mean: bool = param(True, help="fit and subtract a constant in each zone as well")
     use_templates: bool = param(
         True, help="fit the mean background of stage 2 in each zone as well, where the science files hold it"
     )
     min_good_references: float = param(
-        0.5, help="pixels that are good in a smaller part of the references are left out", min=0.0, max=1.0
+        0.5, help="minimum fraction of references in which a pixel must be good", min=0.0, max=1.0
     )
     damping: float = param(
         1e-3, help="loci: damping of the least squares, relative to the mean power of a reference", min=0.0

@@ -45,7 +45,7 @@ class StarFitParams:
         0.5, help="error of differences between exposures from drifts of the wavefront, per axis", unit="mas", min=0.0
     )
     largest_residual: float = param(
-        0.15, help="part of the star's light (rms) that the model may leave; beyond it is not believed", min=0.0
+        0.15, help="maximum fraction of the starlight (rms) in the residuals; beyond it the fit is rejected", min=0.0
     )
     largest_offset: float = param(
         60.0, help="largest offset that is believed; the expansion of the model ends there", unit="mas", min=1.0
