@@ -44,7 +44,7 @@ def commands() -> dict[str, set[str]]:
 
 def lines_of(path: Path) -> list[str]:
     """Commands in the code blocks of a page, and those that stand in backquotes in its text."""
-    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))  # lines that go on
     blocks = "".join(re.findall(r"^(?:```.*\n(?:.*\n)*?```|(?: {4}.*\n)+)", text, re.M))
     return [*COMMAND.findall(blocks), *(t for t in re.findall(r"`([^`\n]+)`", text) if re.match(r"(lyot|strun) ", t))]
 
