@@ -27,6 +27,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -237,7 +238,11 @@ class Packages(SphinxDirective):
         rows: list[list[nodes.Node | str]] = []
         for name in (*PACKAGES, *MODULES):
             doc = (importlib.import_module(f"lyot.{name}").__doc__ or "").strip().split("\n\n")[0]
-            rows.append([code(f"lyot.{name}"), sentence(" ".join(doc.replace("`", "").split()))])
+            link = addnodes.pending_xref(
+                "", code(f"lyot.{name}"), refdomain="std", reftype="doc", refexplicit=True, refwarn=True,
+                reftarget=f"/api/lyot.{name}", refdoc=self.env.docname,
+            )  # fmt: skip
+            rows.append([link, sentence(" ".join(doc.replace("`", "").split()))])
         return [table(("package", "contents"), rows, (25, 75))]
 
 

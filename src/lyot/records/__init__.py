@@ -1,4 +1,4 @@
-"""What was made from what, and whether it is still true: the manifest of a run, and freshness."""
+"""The manifest of a run: what each product was made from, and whether it is up to date."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""stpipe steps and pipelines around the rooms below, in the place of those of `jwst`."""
+"""Steps and pipelines for stpipe, to be used in place of those of `jwst`."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Stage 3 on arrays: registration, reference choice, zones, KLIP and its kin, roll combination."""
+"""Stage 3 on arrays: registration, reference choice, zones, KLIP and related methods, roll combination."""
 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.plan import ReductionPlan, plan_reduction

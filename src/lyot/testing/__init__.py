@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what the rooms take: ramps, flags, cubes with bad pixels, sequences, exposures.
+"""Hypothesis strategies for test data: ramps, flags, cubes with bad pixels, sequences, exposures.
 
 For tests of this package and of code that uses it; needs ``hypothesis``, which the extra ``test`` installs.
 """

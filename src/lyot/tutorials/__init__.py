@@ -1,4 +1,4 @@
-"""What only the notebooks and the demo need: inputs, folders, figures, small tables."""
+"""Helpers of the notebooks and the demo: inputs, folders, figures, small tables."""
 
 import lazy_loader
 
