@@ -50,7 +50,6 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 
 # Code
-autosummary_generate = True
 autosummary_imported_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings give type, shape and unit

@@ -36,7 +36,7 @@ from sphinx.util.docutils import SphinxDirective
 log = logging.getLogger(__name__)
 
 PACKAGES = (
-    "measure", "reduction", "subtract", "calibrate", "ramps", "optics", "steps", "analysis",
+    "measure", "reduction", "subtract", "calibrate", "ramps", "optics", "optics.fitting", "steps", "analysis",
     "run", "report", "exposures", "reference_files", "archive", "records", "simulator", "tutorials", "testing",
 )  # fmt: skip
 """Public packages, in the order of the API pages."""
@@ -272,7 +272,7 @@ def module_page(package: str) -> str:
     return "\n".join([*lines, *(f"   {name}" for name in names), ""])
 
 
-def write_pages(app: Sphinx, _: Config) -> None:
+def write_pages(app: Sphinx, config: Config) -> None:
     """Write the pages of the API and copy the notebooks, executed ones if they are there."""
     api = Path(app.srcdir) / "api"
     pages = {"lyot": package_page("lyot")}
@@ -284,6 +284,7 @@ def write_pages(app: Sphinx, _: Config) -> None:
             old.unlink()
     for name, text in pages.items():
         put(api / f"{name}.rst", text)
+    config.autosummary_generate = [f"api/{name}.rst" for name in sorted(pages)]  # also those that are new
     copy_notebooks(Path(app.srcdir))
 
 
