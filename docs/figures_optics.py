@@ -20,7 +20,7 @@ from astropy.io import fits
 from scipy import ndimage, optimize
 
 from lyot.geometry import radius_map
-from lyot.optics import CoronagraphModel, Wavefront
+from lyot.optics import CoronagraphModel, OpticsParams, Wavefront
 from lyot.optics.field import detector_offsets, to_mask_frame
 
 log = logging.getLogger("figures_optics")
@@ -101,12 +101,13 @@ def throughput_figure(models: dict[str, CoronagraphModel]) -> None:
 
 
 def star_figure(models: dict[str, CoronagraphModel]) -> None:
-    """Pupil and stop, and the image of the star behind each coronagraph."""
-    figure, axes = plt.subplots(1, 5, figsize=(14, 3.1), layout="constrained")
-    first = models["F1140C"]
-    axes[0].imshow(first.pupil.amplitude + first.lyot_stop, origin="lower", cmap="Greys_r")
-    axes[0].set_title("pupil, Lyot stop")
-    for ax, (name, model) in zip(axes[1:], models.items(), strict=True):
+    """Pupil and stops, and the image of the star behind each coronagraph, with the effective optics."""
+    figure, axes = plt.subplots(1, 7, figsize=(17, 2.8), layout="constrained")
+    for ax, stop in zip(axes, ("eroded", "geometric", "effective"), strict=False):
+        model = CoronagraphModel.build("F1140C", OpticsParams(stop=stop))
+        ax.imshow(model.pupil.amplitude + model.lyot_stop, origin="lower", cmap="Greys_r")
+        ax.set_title(f"{stop} stop")
+    for ax, (name, model) in zip(axes[3:], models.items(), strict=True):
         star = model.psf((0.0, 0.0), shape=(101, 101), center=(50.0, 50.0))
         free = model.off_axis_psf((5.5, 5.5), size=25)
         shown = ax.imshow(np.log10(np.maximum(star / free.max(), 1e-7)), origin="lower", vmin=-6, vmax=-2, cmap="magma")
@@ -137,8 +138,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     HERE.mkdir(exist_ok=True)
     models = {name: CoronagraphModel.build(name) for name in (*FQPM, "F2300C")}
+    starlight = {name: CoronagraphModel.build(name, OpticsParams(stop="effective")) for name in models}
     throughput_figure(models)
-    star_figure(models)
+    star_figure(starlight)
+    rejection_table(starlight)
     rejection_table(models)
 
 
