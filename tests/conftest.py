@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import functools
+import gc
 import os
 import shutil
 import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import asdf.schema
 import matplotlib
 import pytest
 from hypothesis import settings
@@ -20,6 +29,19 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+
+def _parsed_once(make_loader: Callable[[], Callable[[str], Any]]) -> Callable[[], Callable[[str], Any]]:
+    """Keep what the schema loader of asdf has parsed.
+
+    It parses the YAML of a schema again for each keyword of a data model that is set and for each product that is
+    written, a quarter of the time of a small pipeline. The schemas are those of the installed packages and do not change
+    while the tests run; validating does not change them.
+    """
+    return functools.cache(lambda: functools.cache(make_loader()))
+
+
+asdf.schema._make_schema_loader = _parsed_once(asdf.schema._make_schema_loader)
+
 _LOCAL = ("127.0.0.1", "::1", "localhost", "")
 
 
@@ -28,9 +50,24 @@ def _is_local(address: object) -> bool:
     return not isinstance(address, tuple) or str(address[0]) in _LOCAL
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep pupils and throughputs beside what pytest keeps, for all processes of the tests, and not in the home."""
+    if config.cache is not None:  # the plug-in can be turned off
+        os.environ.setdefault("LYOT_CACHE", str(config.cache.mkdir("kept_arrays")))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the notebooks, which take longest and go to one process, so that the others do not wait for them."""
     items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of garbage collections.
+
+    A step collects garbage each time that it is run; looking at all objects of jwst, numba and astropy takes 0.5 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -93,13 +130,41 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Temporary folder that all processes of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep the other processes of the tests out of a folder while one makes what is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def hd106906_run(hd106906: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Output folder of `lyot run` on HD 106906, made once per session; not to be changed. What it said is beside it."""
+    folder = _session_folder(tmp_path_factory, worker_id) / "hd106906"
+    with _locked(folder):
+        if not (folder / "stdout").is_file():
+            command = [sys.executable, "-m", "lyot", "run", hd106906, "--out", folder / "out"]
+            environment = {**os.environ, "COLUMNS": "100"}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=800, env=environment, check=False)
+            assert done.returncode == 0, done.stderr
+            (folder / "stdout").write_text(done.stdout)
+    return folder / "out"
+
+
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Output folder of a small synthetic run (`tests.finished`), made once per session; not to be changed."""
     from tests.finished import finished_run
 
-    base = tmp_path_factory.getbasetemp()
-    base = base if worker_id == "master" else base.parent
+    base = _session_folder(tmp_path_factory, worker_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
         patch.setenv("XDG_CACHE_HOME", str(base / "cache"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,12 @@ from lyot.analysis.measurements import known_sources, measure_contrast
 from lyot.cli import build_app
 from lyot.errors import ConfigError, MissingInputError
 
-pytestmark = [pytest.mark.data, pytest.mark.slow]
+pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.xdist_group("hd106906")]
 
 
 @pytest.fixture(scope="module")
-def out(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lyot.run.config import load_config
-    from lyot.run.execute import run
-
-    folder = tmp_path_factory.mktemp("hd") / "out"
-    run([test_data / "miri_hd106906_f1140c"], folder, load_config(None, [], jobs=1))
-    return folder
+def out(hd106906_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(hd106906_run, tmp_path_factory.mktemp("hd") / "out"))
 
 
 def invoke(*arguments: str) -> str:
