@@ -31,8 +31,11 @@ check: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q -n 0 tests/test_docstrings.py
 
+# Tests that share what takes long to make go to one process; --no-loadscope-reorder: in the order of tests/conftest.py.
+XDIST := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest $(XDIST)
 
 # The examples in the docstrings of the package.
 doctest: $(STAMP)
@@ -49,7 +52,7 @@ unit-%:
 
 # The same tests with their coverage, lines and branches; the tracer makes pure Python several times slower.
 coverage: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest $(XDIST) --cov --cov-report=term
 
 $(DOCS_STAMP): $(STAMP) requirements-docs.lock
 	@echo "Installing what the documentation is built with into $(VENV) ..."

@@ -56,8 +56,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("LYOT_CACHE", str(config.cache.mkdir("kept_arrays")))
 
 
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture that is made once for its file."""
+    fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    return any(definition.scope == "module" for definitions in fixtures for definition in definitions)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the notebooks, which take longest and go to one process, so that the others do not wait for them."""
+    """Keep tests that share a fixture in one process, so that it is made once, and begin with the notebooks.
+
+    These take longest and go to one process: the others do not wait for them at the end.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
 
 
