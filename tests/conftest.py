@@ -34,8 +34,8 @@ def _parsed_once(make_loader: Callable[[], Callable[[str], Any]]) -> Callable[[]
     """Keep what the schema loader of asdf has parsed.
 
     It parses the YAML of a schema again for each keyword of a data model that is set and for each product that is
-    written, a quarter of the time of a small pipeline. The schemas are those of the installed packages and do not change
-    while the tests run; validating does not change them.
+    written, a quarter of the time of a small pipeline. The schemas are those of the installed packages and do not
+    change while the tests run; validating does not change them.
     """
     return functools.cache(lambda: functools.cache(make_loader()))
 
@@ -188,3 +188,15 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 def finished(finished_once: Path, tmp_path: Path) -> Path:
     """A copy of the small synthetic run, to be measured and changed."""
     return Path(shutil.copytree(finished_once, tmp_path / "finished"))
+
+
+@pytest.fixture
+def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without the pictures of the reduction, which take 6 s to draw; for tests of what is measured on it.
+
+    `tests.report` and some tests of the commands draw them.
+    """
+    from lyot.report import sections
+
+    for name in ("detection_map", "stage3_truncations", "stage3_subtraction"):
+        monkeypatch.setattr(sections, name, lambda *_: None)
