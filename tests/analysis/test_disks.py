@@ -93,6 +93,7 @@ def test_what_is_written(measured):
         names = [h.name for h in hdus[1:]]
         assert names == ["SCI", "MODEL", "IMAGE", *(f"{kind}{k}" for k in (1, 2, 3) for kind in ("RESID", "MODEL"))]
         best = found.fits[found.best]
+        # float32 of the product, of an image of the order of 100 MJy/sr
         np.testing.assert_allclose(hdus["SCI"].data, best.residual, rtol=1e-5, atol=1e-4)
         assert hdus["RESID2"].header["DMODEL"] == "wrong.fits"
         assert hdus["RESID2"].header["DCHI2"] == pytest.approx(found.fits[1].reduced_chi2)
@@ -111,6 +112,7 @@ def test_what_is_written(measured):
 def test_one_model_alone_is_fitted_as_before(run, models):
     one = fit_disks(run, {"right.fits": models["right.fits"]}, None, REGION)
     assert one.best == 0 and one.ring is None and one.table["delta_bic"][0] == 0
+    # the planet in the ring, as above
     assert one.table["flux"][0] == pytest.approx(FLUX, abs=3 * one.table["flux_err"][0] + 0.03 * FLUX)
     with pytest.raises(InputError, match="nothing to fit"):
         fit_disks(run, {})

@@ -132,6 +132,7 @@ def test_bex(tmp_path, vizier, named):
     path = bex(tmp_path / "BEX_evol_mags_-2_MH_0.00.dat", vizier=vizier, named=named)
     models = read_models(path, "F1500W")
     assert models.name.startswith("BEX")
+    # magnitudes are written with four decimals
     assert models.at(30.0).mass(magnitude(30.0, 0.5) - 1) == pytest.approx(0.5, rel=1e-4)
     np.testing.assert_allclose(np.unique(models.masses), np.array([20, 100, 318]) * EARTH_MASS)
     with pytest.raises(InputError, match=r"BEX .* without F1550C; it has F1000W, F1500W"):

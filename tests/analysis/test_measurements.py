@@ -152,6 +152,7 @@ def test_a_search_of_all_truncations_says_in_how_many_it_was_found(run):
 
 def test_without_the_reduction_the_image_is_searched_all_the_same(run):
     found = search_sources(dataclasses.replace(run, reduction=None, reason="there is no model"))
+    # half a pixel of 0.11 arcsec
     assert found.detections[0].separation == pytest.approx(SEPARATION, abs=0.05)
     with pytest.raises(InputError, match="there is no model"):
         _ = dataclasses.replace(run, reduction=None, reason="there is no model").sequence

@@ -36,6 +36,7 @@ MOTION = {"pm_ra": -39.0, "pm_dec": -12.9, "parallax": 9.68}
 
 def test_dates():
     assert parse_date("2015.41", "x") == 2015.41
+    # to the digits that are given here: 0.001 years are 9 hours
     assert parse_date(" 2015-05-30 ", "x") == pytest.approx(2015.408, abs=1e-3)
     assert parse_date("2015-05-30T12:00:00", "x") == pytest.approx(2015.4096, abs=1e-3)
     assert parse_date("57172", "x") == pytest.approx(2015.408, abs=1e-3)

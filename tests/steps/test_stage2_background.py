@@ -98,6 +98,7 @@ def test_combined_background_product(exposures, tmp_path):
     (path,) = tmp_path.glob("*combinedbackground.fits")
     with datamodels.open(path) as model:
         assert np.median(np.abs(model.data - thermal())) < NOISE
+        # two exposures of four integrations; what the clipping takes from the mean changes its error by 1 to 2 %
         assert float(np.median(model.err)) == pytest.approx(NOISE / np.sqrt(8), rel=0.05)
 
 

@@ -41,6 +41,7 @@ def test_the_product_has_coordinates_and_the_table_of_sources(products):
             assert refined["SCI"].header[key] == plain["SCI"].header[key]
         assert refined[0].header["NPROTECT"] == len(refined["PROTECTED"].data) == 1
         row = refined["PROTECTED"].data[0]
+        # half a pixel, at 1.6 arcsec 2 degrees
         assert row["SEPARATION"] == pytest.approx(1.6, abs=0.06) and row["PA"] == pytest.approx(149.4, abs=2.0)
         assert refined[0].header["WFDRIFT"] == 4.0 and np.isfinite(refined["ERR"].data).any()
 
