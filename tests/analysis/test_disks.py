@@ -15,7 +15,7 @@ from lyot.analysis.finished_run import find_finished, open_run
 from lyot.analysis.parameters import DiskSection
 from lyot.errors import ConfigError, InputError, MissingInputError
 from lyot.exposures.names import DISK, DISK_RESIDUAL, DISK_RING, DISK_RING_MODEL
-from lyot.measure.disks import DiskParams, disk_signal
+from lyot.measure.disks import DiskModel, DiskParams, disk_signal
 from lyot.measure.ring import RingParams, ring_image
 from lyot.measure.ring_fit import RingFitParams
 from lyot.run.config import build_config
@@ -34,12 +34,19 @@ START = RingFitParams(
 REGION = DiskParams(inner_radius=1.0, outer_radius=3.2)
 
 
+def ring(parameters: RingParams, scale: float) -> DiskModel:
+    """A ring whose image ends where its light does: the image of a source is made wherever there is light."""
+    model = ring_image(parameters, 3.3, scale)
+    faint = model.image < 1e-4 * model.image.max()
+    return dataclasses.replace(model, image=np.where(faint, 0.0, model.image))
+
+
 @pytest.fixture(scope="module")
 def opened(finished_once):
     """The finished run with a ring of 4 mJy in its exposures, as mask and PSF leave it."""
     run = open_run(finished_once)
     injector = run.sequence.injector
-    model = ring_image(TRUTH, 3.3, 0.06)
+    model = ring(TRUTH, 0.06)
     signal = disk_signal(injector, model, run.sequence.detector, run.sequence.fwhm)
     disk = dataclasses.replace(injector, science=injector.science + FLUX * signal)
     return dataclasses.replace(run, reduction=dataclasses.replace(run.reduction, injector=disk))
@@ -54,7 +61,7 @@ def run(opened, tmp_path):
 def models():
     """The disk as it is, and one that lies across it."""
     wrong = dataclasses.replace(TRUTH, major_axis=110.0)
-    return {"right.fits": ring_image(TRUTH, 3.3, 0.08), "wrong.fits": ring_image(wrong, 3.3, 0.08)}
+    return {"right.fits": ring(TRUTH, 0.08), "wrong.fits": ring(wrong, 0.08)}
 
 
 @pytest.fixture(scope="module")
