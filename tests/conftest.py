@@ -198,5 +198,5 @@ def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from lyot.report import sections
 
-    for name in ("detection_map", "stage3_truncations", "stage3_subtraction"):
+    for name in ("detection_map", "stage3_truncations", "stage3_subtraction", "stage2", "stage1"):
         monkeypatch.setattr(sections, name, lambda *_: None)

@@ -142,6 +142,7 @@ def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
     assert "HIP-65426 <b>" not in page
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_report_is_overwritten_not_half_written(run_folder):
     first = write_report(run_folder)
     again = write_report(run_folder)
@@ -149,6 +150,7 @@ def test_report_is_overwritten_not_half_written(run_folder):
     assert [p.name for p in first.parent.iterdir()] == ["index.html"]
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_reference_star_and_error_budget(run_folder):
     planes = np.zeros(
         4, [("PLANE", "i4"), ("EXPOSURE", "i4"), ("FILENAME", "S30"), ("DX", "f8"), ("DY", "f8"), ("SCALE", "f8"),
@@ -179,6 +181,7 @@ def test_reference_star_and_error_budget(run_folder):
         assert text in page
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_exposures_fetched_into_the_folder_of_the_run_are_shown(run_folder):
     raw = write_exposure(run_folder / "uncal" / "jw01386008001_04101_00001_mirimage_uncal.fits")
     product = write_exposure(run_folder / "stage2" / "jw01386009001_04101_00001_mirimage_calints.fits", "calints")
@@ -281,6 +284,7 @@ def test_nanmean_needs_no_warning():
     assert np.isnan(nanmean(np.full((2, 2, 2), np.nan))).all()
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_maps_are_shown_where_they_are(run_folder):
     from lyot.report.measured import maps_section
 
@@ -298,6 +302,7 @@ def test_maps_are_shown_where_they_are(run_folder):
     assert 'id="maps"' in write_report(run_folder).read_text()
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_measurements_of_an_earlier_reduction_are_not_shown(run_folder):
     for name in ("contrast.ecsv", "companions.ecsv"):
         path = run_folder / "measure" / name
@@ -324,6 +329,7 @@ def test_the_second_pass_shown_is_that_of_the_image(run_folder):
     assert section is not None and "0.80 arcsec: 5.2 times the scatter of 11 such places" in section.text
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_a_measurement_that_failed_is_a_warning_until_it_is_made(run_folder):
     failed = Record(
         "measure/contrast", "measure", "contrast", "key", [], [], {}, {}, "", "2026-01-01T00:00:00", 0.0, 0.0,
