@@ -40,7 +40,8 @@ def _parsed_once(make_loader: Callable[[], Callable[[str], Any]]) -> Callable[[]
     return functools.cache(lambda: functools.cache(make_loader()))
 
 
-asdf.schema._make_schema_loader = _parsed_once(asdf.schema._make_schema_loader)
+if hasattr(asdf.schema, "_make_schema_loader"):  # in asdf 5; it saves time and nothing else
+    asdf.schema._make_schema_loader = _parsed_once(asdf.schema._make_schema_loader)
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "")
 
