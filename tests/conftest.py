@@ -53,8 +53,9 @@ def _is_local(address: object) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep pupils and throughputs beside what pytest keeps, for all processes of the tests, and not in the home."""
-    if config.cache is not None:  # the plug-in can be turned off
-        os.environ.setdefault("LYOT_CACHE", str(config.cache.mkdir("kept_arrays")))
+    cache = getattr(config, "cache", None)  # the plug-in can be turned off
+    if cache is not None:
+        os.environ.setdefault("LYOT_CACHE", str(cache.mkdir("kept_arrays")))
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:
