@@ -238,3 +238,28 @@ def test_registration_imports_nothing() -> None:
     source = inspect.getsource(inspect.getmodule(get_steps))  # type: ignore[arg-type]
     imports = [line for line in source.splitlines() if line.startswith(("import", "from"))]
     assert imports == ["from __future__ import annotations"]
+
+
+@pytest.mark.parametrize(("name", "keyword"), [
+    ("dq_init", "dq_init"), ("saturation", "saturation"), ("reset", "reset"), ("linearity", "linearity"),
+    ("rscd", "rscd"), ("dark_current", "dark_sub"),
+])  # fmt: skip
+def test_without_a_reference_file_a_step_is_skipped_as_the_official_one(
+    name: str, keyword: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, official = (
+        pipeline.step_defs[name]().run(ramp_model(Scenario(nints=2, ngroups=6, seed=21)))
+        for pipeline in (Detector1Pipeline, OfficialDetector1Pipeline)
+    )
+    assert getattr(ours.meta.cal_step, keyword) == getattr(official.meta.cal_step, keyword) == "SKIPPED"
+    for array in ("data", "groupdq", "pixeldq"):
+        np.testing.assert_array_equal(getattr(ours, array), getattr(official, array))
+    np.testing.assert_array_equal(ours.data, ramps(Scenario(nints=2, ngroups=6, seed=21)).astype(np.float32))
+    assert "step will be skipped" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["firstframe", "lastframe"])
+def test_frames_of_other_instruments_are_left_alone(name: str) -> None:
+    scenario = Scenario(nints=2, ngroups=6, seed=22)
+    model = Detector1Pipeline.step_defs[name]().run(ramp_model(scenario, name="NIRCAM", detector="NRCALONG"))
+    assert getattr(model.meta.cal_step, name) == "SKIPPED" and not model.groupdq.any()
