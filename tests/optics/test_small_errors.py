@@ -47,8 +47,8 @@ def test_a_wavefront_with_all_modes(model, modes, fields, near):
     z = np.random.default_rng(3).normal(size=12)
     wavefront = Wavefront(sum(a * m.opd for a, m in zip(z, modes, strict=True)))
     expected = model.psf((5e-3, -3e-3), wavefront=wavefront)[near]
-    # second order of a hundred nm at 15.5 um: (2 pi 0.1 / 15.5)^2 = 0.0016 of the field, some fifteen times more of what
-    # is left (measured 2.1 %)
+    # second order of a hundred nm at 15.5 um: (2 pi 0.1 / 15.5)^2 = 0.0016 of the field, some fifteen times more of
+    # what is left (measured 2.1 %)
     np.testing.assert_allclose(fields.image((5.0, -3.0), z), expected, atol=0.03 * expected.max())
 
 
