@@ -60,24 +60,31 @@ PA_Y = (113.006, 122.385)
 DITHERS = ((0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 BOUNDARY = 0.35  # planets that keep less light than this in one of the rolls are told apart: they are on a boundary
 OPTICS = OpticsParams(pupil_pixels=64, n_wavelengths=2)
+STARLIGHT = replace(OPTICS, stop="effective")
 DRIFT = 5.0  # nm between the stars; a third of it between exposures
 POINTING = 0.003  # arcsec per axis, of each star behind the mask
 
 
 @dataclass(frozen=True)
 class World:
-    """What sequences are made with that the measurement does not know of."""
+    """What sequences are made with that the measurement does not know of.
+
+    `optics` are those of the planets, `star` those of the star (none: the same).
+    """
 
     optics: OpticsParams = OPTICS
+    star: OpticsParams | None = STARLIGHT
     drift: float = DRIFT
     pointing: float = POINTING
 
 
 WORLDS = {
     "ours": World(),
-    "stop": World(replace(OPTICS, fqpm_stop_transmission=0.50, lyot_stop_transmission=0.60)),
-    "shear": World(replace(OPTICS, shear_x=-0.02, shear_y=0.025, wavefront_seed=7)),
-    "blur": World(replace(OPTICS, charge_diffusion=0.05, wavefront_rms=180.0)),
+    "geometric": World(star=None),
+    "eroded": World(replace(OPTICS, stop="eroded"), star=None),
+    "stop": World(replace(OPTICS, stop="eroded", fqpm_stop_transmission=0.50, lyot_stop_transmission=0.60), star=None),
+    "shear": World(replace(OPTICS, shear_x=-0.02, shear_y=0.025, wavefront_seed=7), star=None),
+    "blur": World(replace(OPTICS, charge_diffusion=0.05, wavefront_rms=180.0), star=None),
     "pointing": World(pointing=0.010, drift=10.0),
 }
 """Worlds; in all but the first the model of the optics, or what is assumed of star and drift, is wrong."""
@@ -88,8 +95,14 @@ PARAMS = ReductionParams()  # that of the product
 
 @lru_cache(maxsize=1)
 def model() -> CoronagraphModel:
-    """The optics that sequences are made with, coarse enough for hundreds of exposures."""
+    """The optics that planets are made with, coarse enough for hundreds of exposures."""
     return CoronagraphModel.build(FILTER, WORLD.optics)
+
+
+@lru_cache(maxsize=1)
+def starlight() -> CoronagraphModel:
+    """The optics that the star shines through."""
+    return model() if WORLD.star is None else CoronagraphModel.build(FILTER, WORLD.star)
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ class Truth:
 def noiseless(seed: int) -> Truth:
     """The star in two rolls and nine reference exposures."""
     rng = np.random.default_rng([seed, 1])
-    optics, c = model(), coronagraph(FILTER)
+    optics, c = starlight(), coronagraph(FILTER)
     center = ((SIZE - 1) / 2 + 0.25, (SIZE - 1) / 2 - 0.29)
     unit = 1e-6 / c.pixel_area
     drift = WORLD.drift if WORLD.drift != World().drift else DRIFT

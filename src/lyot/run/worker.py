@@ -159,8 +159,11 @@ def _peak_memory() -> float:
 
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.pipelines import pipeline_classes
+    from lyot.run.warm import warm_process
 
     pipeline = pipeline_classes()[task.kind]
+    if _events is not None:  # in a process of ours
+        warm_process()
     source = str(out / task.association) if task.association else task.inputs[0]
     arguments = {**task.arguments, "steps": {k: dict(v) for k, v in task.arguments["steps"].items()}}
     pipeline.call(  # type: ignore[attr-defined]

@@ -1,0 +1,51 @@
+"""A warm process: schemas are parsed once, models stay what they are, a loader of an unknown version is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import gc
+import asdf, asdf.schema
+from lyot.run import warm
+
+parsed = []
+original = asdf.schema.yaml.load
+def load(*a, **k):
+    parsed.append(1)
+    return original(*a, **k)
+if {known}:
+    asdf.schema.yaml.load = load
+else:
+    asdf.__version__ = "99.0"
+before = asdf.schema._make_schema_loader
+warm.warm_process()
+warm.warm_process()
+from stdatamodels.jwst import datamodels
+import numpy as np
+counts = []
+for k in range(3):
+    model = datamodels.CubeModel(data=np.ones((2, 4, 4), dtype="f4"))
+    model.meta.instrument.name = "MIRI"
+    model.validate()
+    counts.append(len(parsed))
+print(counts[-1] == counts[0], asdf.schema._make_schema_loader is before, gc.get_freeze_count() > 1000)
+"""
+
+
+def _run(known: bool) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::stdatamodels.exceptions.ValidationWarning", "-c", SCRIPT.format(known=known)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_schemas_are_parsed_once() -> None:
+    same, untouched, frozen = _run(True)
+    assert (same, untouched, frozen) == ("True", "False", "True")
+
+
+def test_an_unknown_asdf_is_left_alone() -> None:
+    assert _run(False)[1] == "True"
