@@ -99,7 +99,7 @@ def test_report_holds_everything(run_folder):
     page = write_report(run_folder).read_text()
     assert 'Companion: separation 0.818 ± 0.011"' in page.replace("&#34;", '"')
     assert "position angle 149.40 ± 0.70 deg" in page
-    for heading in ("Detections", "What is beside the star", "several truncations", "Stage 1", "Stage 2", "Timings"):
+    for heading in ("Detections", "Images of the detections", "several truncations", "Stage 1", "Stage 2", "Timings"):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
     assert "0.8176 ± 0.0110" in page and "149.40 ± 0.70" in page and "(6.10 ± 0.40)e-04" in page
@@ -326,7 +326,10 @@ def test_the_second_pass_shown_is_that_of_the_image(run_folder):
     assert section is not None and "second pass" not in section.text
     write(run_folder / "stage3" / "x_refined.fits", np.zeros((60, 60)), sky_header(), protected)
     section = detection_map(run_folder, None)
-    assert section is not None and "0.80 arcsec: 5.2 times the scatter of 11 such places" in section.text
+    assert (
+        section is not None
+        and '5.2 sigma at 0.80", relative to 11 control positions masked identically' in section.text
+    )
 
 
 @pytest.mark.usefixtures("quick_report")

@@ -181,7 +181,7 @@ def draw_compass(ax: Axes, pa_y: float, *, color: str = INK) -> None:
     """Draw north and east arrows in the lower left corner of an Axes whose axes are in arcsec."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     size = 0.11 * min(abs(x1 - x0), abs(y1 - y0))
-    origin = (x0 + 0.17 * (x1 - x0), y0 + 0.08 * (y1 - y0))
+    origin = (x0 + 0.22 * (x1 - x0), y0 + 0.08 * (y1 - y0))
     for name, pa in (("N", 0.0), ("E", 90.0)):
         dx, dy = (float(v) for v in detector_offset(size, pa, pa_y))
         ax.annotate(
@@ -190,7 +190,7 @@ def draw_compass(ax: Axes, pa_y: float, *, color: str = INK) -> None:
             xytext=origin,
             arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.1, "mutation_scale": 8},
         )
-        ax.text(origin[0] + 1.35 * dx, origin[1] + 1.35 * dy, name, color=color, fontsize=8, ha="center", va="center")
+        ax.text(origin[0] + 1.5 * dx, origin[1] + 1.5 * dy, name, color=color, fontsize=8, ha="center", va="center")
 
 
 def draw_scale_bar(ax: Axes, length: float | None = None, *, color: str = INK) -> None:

@@ -173,8 +173,8 @@ def references_table(out: Path) -> Table | None:
         return None
     text = (
         "Position and brightness of the reference star relative to the science, mean and scatter over the "
-        "integrations; similarity is the correlation with the science near the star; worth is by how much the "
-        "residuals would grow without the exposure."
+        "integrations; similarity is the correlation with the science near the star; worth is the "
+        "increase of the residual if the exposure is dropped."
     )
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 

@@ -273,10 +273,10 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         ax.set_title(title, fontsize=9)
     caption = "North up, east left, star at the origin; detections are circled in order of S/N."
     if refined:
-        caption += " Second pass: sources left out of the fit of the star, small drifts of the wavefront fitted too."
+        caption += " Second pass: detections masked in the fit of the star, wavefront drifts fitted."
     picture = render(figure, caption, "Combined star-subtracted image and S/N map with the detections circled")
     text = _detections_text(sources) + ("" if not refined else " " + _refined_text(refined[0]))
-    return Section("What is beside the star", "detections", text, (picture,))
+    return Section("Images of the detections", "detections", text, (picture,))
 
 
 def _refined_text(path: Path) -> str:
@@ -284,11 +284,11 @@ def _refined_text(path: Path) -> str:
     with fits.open(path) as hdus:
         table = hdus["PROTECTED"].data if "PROTECTED" in hdus else ()
         parts = [
-            f"{row['SEPARATION']:.2f} arcsec: {row['SNR']:.1f} times the scatter of {row['PLACES']} such places"
+            f'{row["SNR"]:.1f} sigma at {row["SEPARATION"]:.2f}", relative to {row["PLACES"]} control positions'
             for row in table
             if np.isfinite(row["SNR"])
         ]
-    return "" if not parts else f"Second pass, against places left out of the fit in the same way: {'; '.join(parts)}."
+    return "" if not parts else f"Second pass: {'; '.join(parts)} masked identically."
 
 
 def _read_snr(path: Path) -> Product:
