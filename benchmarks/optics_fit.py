@@ -124,7 +124,6 @@ def main() -> None:
     if len(maps) > 1:
         spread = np.std(maps, axis=0)
         record["free maps between starts, rms"] = round(float(np.sqrt((spread**2).mean())), 4)
-        np.savez_compressed(options.out / "optics_fit_maps.npz", maps=np.array(maps, dtype=np.float32))
     if options.keep is not None:
         fit = fit_optics(
             c, star, companion=companion, params=OpticsFitParams(stop="free"),
