@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, dict[str, float]]] = {
     DEFAULT: {},
     "cosmic rays x 6": {"detector": {"cosmic_ray_rate": 30.0}},
     "other static wavefront": {},
-    "wavefront drifts x 2": {"optics": {"drift_reference": 8.0, "drift_roll": 3.0, "drift_exposure": 1.0}},
+    "wavefront drifts x 2": {"optics": {"drift_reference": 8.0, "drift_roll": 3.0, "drift_exposure": 3.0}},
     "brighter-fatter 0.3": {"detector": {"brighter_fatter": 0.3}},
     "star 15 mas off": {"pointing": {"mask_offset_x": 0.012, "mask_offset_y": -0.009, "repeatability": 0.006}},
     "glow sticks x 3": {"background": {"glow": 3.0, "drift": 0.01}},

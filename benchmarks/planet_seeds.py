@@ -86,7 +86,7 @@ def make(seed: int, stop: str = "geometric") -> Seed:
             dx, dy = geometry.detector_offset(SEPARATION, angle, light.pa_y)
             offset = (float(dx) + exposure.star_offset[0], float(dy) + exposure.star_offset[1])
             flux = scene.companion_flux(Companion(contrast=CONTRAST), "F1550C")
-            planets[k].append(flux * 1e-6 / c.pixel_area * maker.beside.psf(offset, wavefront=wavefront))
+            planets[k].append(flux * 1e-6 / c.pixel_area * maker.off_axis.psf(offset, wavefront=wavefront))
     roles = ("science", "reference", "science_background", "reference_background")
     return Seed(*(np.array(images[role]) for role in roles), np.array(planets, dtype=np.float32))
 

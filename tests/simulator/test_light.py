@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lyot.errors import ConfigError
 from lyot.geometry import detector_offset, pa_of_detector_y
 from lyot.instrument import CORONAGRAPHS, coronagraph
 from lyot.simulator.background import STRAY_FRACTION, field_stop, thermal_background
 from lyot.simulator.light import LightMaker, disk_points
-from lyot.simulator.scene import Companion, Disk, Scene, with_changes
+from lyot.simulator.scene import Companion, Disk, Optics, Scene, with_changes
 from tests.simulator.simulate_support import QUICK, plan
 
 FAR = Companion("far", 5.0, 158.0, 0.5)  # bright, away from the boundaries in both rolls
@@ -113,3 +114,21 @@ def test_glow_stick_is_along_the_flat_boundary() -> None:
     column = glow[40:180, x]
     assert abs(40 + int(np.argmax(column)) - y) < 3.0
     assert column.max() == pytest.approx(1.1, abs=0.4)  # a tenth of the level
+
+
+def test_a_static_wavefront_that_the_effective_optics_do_not_use_is_refused() -> None:
+    scene = Scene(optics=Optics(wavefront_rms=200.0))
+    with pytest.raises(ConfigError, match="have their own static wavefront"):
+        LightMaker.build(scene, "F1550C", 1)
+    assert (
+        LightMaker.build(scene, "F2300C", 1).model.params.wavefront_rms == 200.0
+    )  # nothing was fitted behind the spot
+    drawn = Scene(optics=Optics(stop="geometric", wavefront_rms=200.0))
+    assert LightMaker.build(drawn, "F1550C", 1).model.wavefront.rms_nm == pytest.approx(200.0)
+
+
+def test_the_stop_of_the_scene_changes_the_star_and_the_drawing_images_companions() -> None:
+    effective, eroded = (LightMaker.build(Scene(optics=Optics(stop=s)), "F1550C", 1) for s in ("effective", "eroded"))
+    assert effective.off_axis.params.stop == "geometric" and eroded.off_axis.params.stop == "eroded"
+    # measured 1/36 against 1/24 of the light
+    assert effective.model.energy((0.0, 0.0)) < 0.8 * eroded.model.energy((0.0, 0.0))

@@ -188,3 +188,15 @@ def test_without_references_a_given_position_is_kept(tmp_path):
     assert header["STARDX"] == pytest.approx(0.3 * SCALE[0] * 1e3, abs=2e-3)  # three decimals of a mas are written
     with fits.open(tmp_path / "jw01001001001_a3001_psfsub.fits") as hdus:
         assert hdus[STAR_TABLE].data["DX"][0] == pytest.approx(0.3 * SCALE[0] * 1e3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [({"fitted_optics": "nix.npz"}, r"locate_star: nix\.npz: expected fitted optics"),
+     ({"fitted_optics": "nix.npz", "optics": "geometric"}, "the stop is geometric; leave one out")],
+)  # fmt: skip
+def test_optics_that_cannot_be_used_are_refused_before_the_work(tmp_path, values, sentence):
+    write_sequence(tmp_path)
+    config = build_config({"stage3": {"locate_star": {"position": "model", **values}}})
+    with pytest.raises(ConfigError, match=sentence):
+        make_plan([tmp_path], tmp_path / "out", config)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.stats import mad_std
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
@@ -20,6 +21,7 @@ from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import check_same_setting, frames_of, geometry_of, known_input, model_name
 from lyot.steps.stage3_star import commanded_offset
+from lyot.subtract.sequence import mean_by_group
 
 FloatArray = NDArray[np.float64]
 
@@ -145,10 +147,8 @@ def _mean(model: JwstDataModel) -> FloatArray:
 
 
 def _mean_of(data: NDArray[np.floating[Any]]) -> FloatArray:
-    good = np.isfinite(data)
-    count = good.sum(axis=0)
-    total = np.where(good, data, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    """Mean over the first axis; NaN where none is good."""
+    return mean_by_group(data, np.zeros(len(data), dtype=np.intp), 1)[0]
 
 
 def _companion(
@@ -178,8 +178,7 @@ def _companion(
     box = np.s_[y - h : y + h + 1, x - h : x + h + 1]
     around = rest[y - 3 * h : y + 3 * h + 1, x - 3 * h : x + 3 * h + 1].copy()
     around[2 * h : 4 * h + 1, 2 * h : 4 * h + 1] = np.nan
-    around = around[np.isfinite(around)]
-    noise = 1.4826 * float(np.median(np.abs(around - np.median(around))))
+    noise = float(mad_std(around, ignore_nan=True))
     return CompanionFrame(rest[box], dx[box], dy[box], (float(offset[0]), float(offset[1])), noise)
 
 

@@ -17,9 +17,9 @@ def fit_optics(
         list[Path], typer.Argument(help="Background-subtracted calints of one dithered star, or a folder of them.")
     ],
     sections: Sections,
-    out: Annotated[Path, typer.Option("--out", help="File of the fit (.npz); a picture is put beside it.")] = Path(
-        "optics.npz"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="File of the fit (.npz); a picture of the same name is written next to it.")
+    ] = Path("optics.npz"),
     science: Annotated[
         Path | None, typer.Option("--science", help="Calints of another star with a companion far from the mask.")
     ] = None,
@@ -30,14 +30,15 @@ def fit_optics(
         str | None, typer.Option("--star-flux", help="FLUX,ERROR of the dithered star, Jy; free if not given.")
     ] = None,
     leave_out: Annotated[
-        str | None, typer.Option("--leave-out", help="Exposures, numbered from 1, that are predicted only: 2,4,6,8.")
+        str | None,
+        typer.Option("--leave-out", help="Exposures to leave out of the fit and predict, numbered from 1: 2,4,6,8."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier fit.")] = False,
 ) -> None:
     """Fit the optics of a four-quadrant-mask coronagraph to images of a star.
 
-    Takes about a minute for nine dithers. The result serves starlight: give it as [optics] fitted_optics of a scene, or
-    as locate_star.fitted_optics.
+    Takes about a minute for nine dithers. The result describes starlight: use it as fitted_optics in the section
+    [optics] of a scene, or as stage3.locate_star.fitted_optics.
     """
     from lyot.analysis.optics_fit import fit_exposures, free_to_write, save_fit
     from lyot.analysis.parameters import parse_position

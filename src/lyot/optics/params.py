@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lyot.errors import ConfigError
 from lyot.params import param
 
 
@@ -59,3 +60,7 @@ class OpticsParams:
         min=0.0,
         max=1.0,
     )
+
+    def __post_init__(self) -> None:
+        if self.fitted_optics and self.stop != "effective":
+            raise ConfigError(f"fitted_optics: serves the effective stop, and the stop is {self.stop}; leave one out.")

@@ -73,19 +73,16 @@ def stop_of(coronagraph: Coronagraph, params: OpticsParams, npix: int) -> FloatA
     """
     p = params
     fqpm = coronagraph.kind == "4QPM"
-    if fqpm and p.stop == "effective":
+    stop = p.stop if fqpm else "eroded"
+    if stop == "effective":
         return fitted_optics(p.fitted_optics).stop(npix)
-    own = (0.0, 0.0) if fqpm and p.stop == "geometric" else ERODED_SHEAR
-    shear = (own[0] if p.shear_x is None else p.shear_x, own[1] if p.shear_y is None else p.shear_y)
-    if fqpm and p.stop == "geometric":
-        moved = replace(
-            FITTED_SHAPE,
-            x=FITTED_SHAPE.x + shear[0] * CIRCUMSCRIBED_DIAMETER,
-            y=FITTED_SHAPE.y + shear[1] * CIRCUMSCRIBED_DIAMETER,
-        )
-        return geometric_stop(npix, moved)
+    own = (0.0, 0.0) if stop == "geometric" else ERODED_SHEAR
+    x, y = (value if given is None else given for given, value in zip((p.shear_x, p.shear_y), own, strict=True))
+    if stop == "geometric":
+        at = FITTED_SHAPE.x + x * CIRCUMSCRIBED_DIAMETER, FITTED_SHAPE.y + y * CIRCUMSCRIBED_DIAMETER
+        return geometric_stop(npix, replace(FITTED_SHAPE, x=at[0], y=at[1]))
     fraction = p.fqpm_stop_transmission if fqpm else p.lyot_stop_transmission
-    return lyot_stop(npix, transmission=fraction, shear=shear)
+    return lyot_stop(npix, transmission=fraction, shear=(x, y))
 
 
 def geometric_stop(npix: int, shape: StopShape = FITTED_SHAPE) -> FloatArray:

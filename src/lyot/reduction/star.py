@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.errors import ConfigError, InputError
+from lyot.errors import ConfigError, InputError, LyotError
 from lyot.instrument import Coronagraph
 from lyot.measure.systematics import STAR_CENTER
 from lyot.optics import CoronagraphModel, OpticsParams
+from lyot.optics.fitted import fitted_optics
 from lyot.optics.small_errors import small_errors, wavefront_modes
 from lyot.params import param
 from lyot.subtract import CoronagraphicSequence
@@ -54,6 +55,22 @@ class StarPositionParams:
         choices=("effective", "geometric", "eroded"),
     )
     fitted_optics: str = param("", help="file of lyot fit-optics; empty: the effective optics that come with Lyot")
+
+    def model_optics(self) -> OpticsParams:
+        """Optics of the model that is fitted.
+
+        Raises
+        ------
+        ConfigError
+            If the file of fitted optics cannot be read, or the stop is not the effective one.
+        """
+        try:
+            optics = OpticsParams(stop=self.optics, fitted_optics=self.fitted_optics, n_wavelengths=3)
+            if self.fitted_optics:
+                fitted_optics(self.fitted_optics)
+        except LyotError as error:
+            raise ConfigError(f"locate_star: {error}") from error
+        return optics
 
     def given(self) -> tuple[float, float] | None:
         """The position if it is two numbers.

@@ -23,6 +23,7 @@ from lyot.measure.detection import DetectionParams
 from lyot.params import describe
 from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
 from lyot.reduction.second_pass import RefineParams
+from lyot.reduction.star import StarPositionParams
 from lyot.reference_files.calibration import Calibration
 from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.code_digest import source_digest
@@ -413,6 +414,12 @@ def _with_acquisitions(config: Config, found: Sequence[Assigned]) -> Config:
     return replace(config, stages={**config.stages, "stage3": stage3})
 
 
+def _check_star_optics(config: Config) -> None:
+    """Refuse optics for the star's position that cannot be used, before any work."""
+    given = config.stages["stage3"].get("steps", {}).get("locate_star", {})
+    StarPositionParams(**{name: given[name] for name in ("optics", "fitted_optics") if name in given}).model_optics()
+
+
 def _with_search(config: Config) -> Config:
     """Let the second pass search for sources as the measurement will, where its own section does not say otherwise."""
     defaults = {info.name: info.default for info in describe(DetectionParams)}
@@ -490,6 +497,8 @@ def make_plan(
     group, reductions = select(assigned, config, stages)
     config = _with_search(_with_acquisitions(config, assigned))
     config = _with_star(config, reductions)
+    if 3 in stages:
+        _check_star_optics(config)
     checksums = Checksums(out / CHECKSUMS)
     digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
     builder = _Builder(out, config, calibration or Calibration(), digests)

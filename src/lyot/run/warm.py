@@ -15,8 +15,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-_ASDF = ("3", "4", "5")
-"""Major versions of asdf whose loader of schemas was looked at."""
+_ASDF = "5"
+"""Major version of asdf whose loader of schemas is known."""
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def _keep_schemas() -> None:
     import asdf.schema
 
     make_loader: Callable[[], Callable[[str], Any]] | None = getattr(asdf.schema, "_make_schema_loader", None)
-    if make_loader is None or asdf.__version__.partition(".")[0] not in _ASDF:
+    if make_loader is None or asdf.__version__.partition(".")[0] != _ASDF:
         log.debug("asdf %s: its schemas are parsed as ever", asdf.__version__)
         return
     loader = functools.cache(make_loader())  # the schemas are those of the installed packages

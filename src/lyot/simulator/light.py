@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lyot.errors import ConfigError
 from lyot.geometry import detector_offset, pa_of_detector_y
 from lyot.instrument import V3_IDEAL_Y_ANGLE
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.simulator.background import field_stop, thermal_background
 from lyot.simulator.plan import OBSERVATIONS, Exposure
-from lyot.simulator.scene import Disk, Scene
+from lyot.simulator.scene import Disk, Optics, Scene
 
 FloatArray = NDArray[np.float64]
 
@@ -88,28 +89,43 @@ class LightMaker:
 
     Attributes
     ----------
-    model, beside : CoronagraphModel
-        Optics of the star, and of everything beside it.
+    model, off_axis : CoronagraphModel
+        Optics of the star, and of companions and disks.
     """
 
     def __init__(self, scene: Scene, model: CoronagraphModel, seed: int) -> None:
         self.scene = scene
         self.model = model
         self.seed = seed
-        # effective optics reproduce a star on the mask; sources beside it are imaged through the drawing of the stop
-        companions = "geometric" if model.params.stop == "effective" else model.params.stop
-        self.beside = CoronagraphModel.build(model.coronagraph, replace(model.params, stop=companions))
+        # effective optics reproduce a star on the mask; companions and disks are imaged through the drawing of the stop
+        effective = model.params.stop == "effective"
+        params = replace(model.params, stop="geometric", fitted_optics="") if effective else model.params
+        self.off_axis = CoronagraphModel.build(model.coronagraph, params)
         half = max(model.params.pupil_pixels // _COARSE, 1)
         self._step = half
-        coarse = replace(self.beside.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
+        coarse = replace(self.off_axis.params, pupil_pixels=model.params.pupil_pixels // half, n_wavelengths=1)
         self._coarse = CoronagraphModel.build(model.coronagraph, coarse)
 
     @classmethod
     def build(cls, scene: Scene, filter_name: str, seed: int, *, params: OpticsParams | None = None) -> LightMaker:
-        """Make the optics from the scene (`params` replaces them, e.g. for quick tests) and return the maker."""
+        """Make the optics from the scene (`params` replaces them, e.g. for quick tests) and return the maker.
+
+        Raises
+        ------
+        ConfigError
+            If the scene sets a static wavefront where the effective optics have their own.
+        InputError
+            If fitted optics cannot be read.
+        """
         o = scene.optics
         params = params or OpticsParams(stop=o.stop, fitted_optics=o.fitted_optics, wavefront_rms=o.wavefront_rms)
-        return cls(scene, CoronagraphModel.build(filter_name, params), seed)
+        model = CoronagraphModel.build(filter_name, params)
+        if model.fitted is not None and o.wavefront_rms != Optics().wavefront_rms:
+            raise ConfigError(
+                f"scene: [optics] wavefront_rms is {o.wavefront_rms:g}, but the effective optics of {filter_name} have "
+                'their own static wavefront; set [optics] stop = "geometric", or leave wavefront_rms out.'
+            )
+        return cls(scene, model, seed)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 0x119A7, *key])
@@ -142,7 +158,7 @@ class LightMaker:
         if not exposure.is_reference:
             companions = self._companions(exposure, pa_y, wavefront)
             for companion in companions:
-                sources += self._image_of(companion, wavefront, self.beside)
+                sources += self._image_of(companion, wavefront, self.off_axis)
             if scene.disk.contrast > 0.0:
                 sources += self._disk(scene.disk, scene.disk.contrast * flux, exposure, pa_y, wavefront)
         drift = Wavefront(wavefront.opd - self.model.wavefront.opd)
@@ -168,7 +184,7 @@ class LightMaker:
             dx, dy = detector_offset(companion.separation, companion.position_angle, pa_y)
             offset = (float(dx) + exposure.star_offset[0], float(dy) + exposure.star_offset[1])
             flux = self.scene.companion_flux(companion, exposure.coronagraph.filter)
-            out.append(self._source(companion.name, flux, offset, wavefront, self.beside))
+            out.append(self._source(companion.name, flux, offset, wavefront, self.off_axis))
         return tuple(out)
 
     def _disk(self, disk: Disk, flux: float, exposure: Exposure, pa_y: float, wavefront: Wavefront) -> FloatArray:

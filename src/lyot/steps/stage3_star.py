@@ -19,7 +19,6 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.errors import ConfigError, InputError, LyotError
 from lyot.exposures.headers import STAR_SOURCES, Card, star_offset_cards
 from lyot.instrument import Coronagraph
-from lyot.optics import OpticsParams
 from lyot.params import from_step, spec_from
 from lyot.reduction.star import (
     FARTHEST_GIVEN,
@@ -178,8 +177,7 @@ def _from_model(
     targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: StarPositionParams
 ) -> StarPosition:
     sequence = sequence_with_references(targets, stack).sequence
-    optics = OpticsParams(stop=params.optics, fitted_optics=params.fitted_optics, n_wavelengths=3)
-    fit = fit_sequence(sequence, _coronagraph(targets[0]), n_modes=params.n_modes, optics=optics)
+    fit = fit_sequence(sequence, _coronagraph(targets[0]), n_modes=params.n_modes, optics=params.model_optics())
     if not fit.believed:
         raise InputError(f"{fit.reason}.")
     n = len(targets)

@@ -53,8 +53,8 @@ class Gradient:
     leak: FloatArray
     diffusion: float
 
-    def __add__(self, other: Gradient) -> Gradient:
-        """Sum; the offsets are those of the first."""
+    def with_shared(self, other: Gradient) -> Gradient:
+        """With the derivatives of another image of the same optics added, but for the offsets, which are its own."""
         return Gradient(
             self.stop + other.stop,
             self.opd + other.opd,

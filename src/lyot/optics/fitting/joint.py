@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +189,16 @@ class _Linear:
     residual: FloatArray
 
 
+@dataclass(frozen=True)
+class _SeenCompanion:
+    """Image of the companion on its good pixels, its expected place along the mask's axes (arcsec), and the noise."""
+
+    pixels: Pixels
+    data: FloatArray
+    at: FloatArray
+    noise: float
+
+
 class _Block:
     """A part of the parameter vector."""
 
@@ -227,12 +237,12 @@ class _Problem:
         unit = 1e-6 / c.pixel_area
         self.unit = unit
         self.flux_prior = None if star.flux is None else (star.flux[0] * unit, star.flux[1] * unit)
-        self.companion: tuple[Pixels, FloatArray, BoolArray, FloatArray, float] | None = None
+        self.companion: _SeenCompanion | None = None
         if companion is not None:
             good = np.isfinite(companion.image)
             at = np.array([float(q) for q in _field.to_mask_frame(*companion.position, c.boundary_tilt)])
             seen = self.images.pixels(companion.dx[good], companion.dy[good])
-            self.companion = (seen, companion.image[good], good, at, companion.noise)
+            self.companion = _SeenCompanion(seen, companion.image[good], at, companion.noise)
         self.blocks = {
             "stop": _Block(self.stop.start(), self.stop.scale, self.stop.prior),
             "modes": _Block(np.zeros(len(self.modes)), 0.3, 1.0),
@@ -307,9 +317,9 @@ class _Problem:
         g = pull(-self.weight * solved.flux * solved.residual)
         by_position = np.zeros(2)
         if self.companion is not None:
-            more, gradient = self._companion(star, q)
+            more, gradient = self._companion(self.companion, star, q)
             chi2 += more
-            g, by_position = g + gradient, gradient.offset[0]
+            g, by_position = g.with_shared(gradient), gradient.offset[0]
         by = {
             "stop": self.stop.pull(q["stop"], star.stop, g.stop),
             "modes": np.tensordot(self.modes, g.opd, axes=2),
@@ -326,18 +336,16 @@ class _Problem:
         per_step = np.concatenate([b.scale / b.prior for b in self.blocks.values()])
         return total + 0.5 * float(off @ off), slope + off * per_step
 
-    def _companion(self, star: Star, q: dict[str, FloatArray]) -> tuple[float, Gradient]:
-        assert self.companion is not None
-        pixels, data, _, at, noise = self.companion
-        alone = Star(star.stop, star.opd, (at + q["companion"])[None], star.center, star.phase_error, star.leak,
-                     star.variance)  # fmt: skip
-        light, pull = self.images(alone, pixels)
-        matrix = np.stack([light[0], np.ones_like(data)], axis=1)
-        solution = np.linalg.lstsq(matrix, data, rcond=None)[0]
-        residual = data - matrix @ solution
-        self.chi2_of_companion = float((residual**2).sum()) / noise**2
+    def _companion(self, seen: _SeenCompanion, star: Star, q: dict[str, FloatArray]) -> tuple[float, Gradient]:
+        """Weighted chi2 of the companion's image, its flux and background solved for, and the gradient."""
+        alone = replace(star, offset=(seen.at + q["companion"])[None])
+        light, pull = self.images(alone, seen.pixels)
+        matrix = np.stack([light[0], np.ones_like(seen.data)], axis=1)
+        solution = np.linalg.lstsq(matrix, seen.data, rcond=None)[0]
+        residual = seen.data - matrix @ solution
+        self.chi2_of_companion = float((residual**2).sum()) / seen.noise**2
         weight = self.params.companion_weight
-        return weight * self.chi2_of_companion, pull((-weight / noise**2 * solution[0] * residual)[None])
+        return weight * self.chi2_of_companion, pull((-weight / seen.noise**2 * solution[0] * residual)[None])
 
 
 def fit_optics(
@@ -431,15 +439,13 @@ def _result(
     model = problem.star(q, problem.commanded + q["pointing"])
     light, _ = problem.images(model, problem.pixels)
     solved = problem.linear(light, rows, prior=False)
-    centered = Star(
-        model.stop, model.opd, np.zeros((1, 2)), model.center, model.phase_error, model.leak, model.variance
-    )
+    centered = replace(model, offset=np.zeros((1, 2)))
     behind = problem.images(centered, problem.pixels)[0].max()
     without = problem.images(centered, problem.pixels, mask=False)[0].max()
     amplitude = problem.images.pupil.amplitude
-    turn = np.radians(c.boundary_tilt)
-    back = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    center = back @ q["center"]
+    # back from the mask's axes to those of the detector
+    center = _field.to_mask_frame(float(q["center"][0]), float(q["center"][1]), -c.boundary_tilt)
+    pointing = _field.to_mask_frame(float(q["pointing"][0]), float(q["pointing"][1]), -c.boundary_tilt)
     inside = amplitude > 0.5
     optics = FittedOptics(
         problem.stop.latent(q["stop"]).copy(),
@@ -461,10 +467,10 @@ def _result(
         shape=shape,
         fitted=_misfit(problem, light, problem.used),
         left_out=_misfit(problem, light, left),
-        pointing=back @ q["pointing"],
+        pointing=np.array(pointing),
         flux=solved.flux / problem.unit,
         companion_chi2=problem.chi2_of_companion,
-        companion_pixels=0 if problem.companion is None else len(problem.companion[1]),
+        companion_pixels=0 if problem.companion is None else len(problem.companion.data),
         open_fraction=float((amplitude * model.stop).sum() / amplitude.sum()),
         rejection=float(without / behind),
         wavefront_rms=float(1e9 * model.opd[inside].std()),
