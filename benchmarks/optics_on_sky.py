@@ -1,4 +1,4 @@
-"""Simulated dithers beside the real ones of HD 218261 (F1140C): radial profile, and noise after KLIP.
+"""Simulated dithers compared with the real ones of HD 218261 (F1140C): radial profile, and noise after KLIP.
 
     LYOT_TEST_DATA=DIR python benchmarks/optics_on_sky.py [--out FILE]
 

@@ -3,7 +3,8 @@
     python benchmarks/star_position.py --work DIR [--seeds N] [--out FILE]
 
 DIR holds the light of the seeds of `planet_seeds.py` (made there if missing, 25 MB each): every seed has a static
-wavefront, drifts, pointing and background of its own, and the science a planet of 7e-4 at 0.82 arcsec. The fit gets two
+drifts, pointing and background of its own, and the science a planet of 7e-4 at 0.82 arcsec. Star and fit have the effective
+optics, as in the simulator and in ``lyot run``. The fit gets two
 science exposures and nine references at once, knows neither wavefront nor dithers, and is compared with the mask's
 reference point (science) and the commanded dither (references).
 """
@@ -55,11 +56,11 @@ def main() -> None:
     dx, dy = offset_grid(c.shape, c.reference_point)
     dx, dy = dx * c.pixel_scale[0], dy * c.pixel_scale[1]
     near = np.hypot(dx, dy) < params.radius
-    model = CoronagraphModel.build("F1550C", OpticsParams(n_wavelengths=3))
+    model = CoronagraphModel.build("F1550C", OpticsParams(stop="effective", n_wavelengths=3))
     fields = small_errors(model, (dx[near], dy[near]), wavefront_modes(n=options.modes))
     errors, given, relative, pointing, believed = [], [], [], [], []
     for number in range(options.seeds):
-        seed = load(options.work, number)
+        seed = load(options.work, number, "effective")
         drawn = draw(seed, np.random.default_rng([number, 5]))
         frames = np.vstack([drawn.science + seed.planets[0].astype(float), drawn.references])[:, near]
         variance = np.vstack([drawn.science_variance, drawn.reference_variance])[:, near]
