@@ -2,11 +2,11 @@
 
     python benchmarks/star_position.py --work DIR [--seeds N] [--out FILE]
 
-DIR holds the light of the seeds of `planet_seeds.py` (made there if missing, 25 MB each): every seed has a static
-drifts, pointing and background of its own, and the science a planet of 7e-4 at 0.82 arcsec. Star and fit have the effective
-optics, as in the simulator and in ``lyot run``. The fit gets two
-science exposures and nine references at once, knows neither wavefront nor dithers, and is compared with the mask's
-reference point (science) and the commanded dither (references).
+DIR holds the light of the seeds of `planet_seeds.py` (made there if missing, 25 MB each): every seed has drifts,
+pointing and background of its own, and the science a planet of 7e-4 at 0.82 arcsec. Star and fit have the effective
+optics, as in the simulator and in ``lyot run``. The fit gets two science exposures and nine references at once, knows
+neither drifts nor dithers, and is compared with the mask's reference point (science) and the commanded dither
+(references).
 """
 
 from __future__ import annotations
