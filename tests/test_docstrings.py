@@ -18,6 +18,13 @@ ROOMS = ["analysis", "archive", "calibrate", "exposures", "interface", "measure"
          "tutorials"]  # fmt: skip
 ARRAY = re.compile(r"NDArray|FloatArray|IntArray|BoolArray|\bFloat\b|\bBool\b")
 SHAPE = re.compile(r" : .*\(.*\)")
+UNIT = re.compile(
+    r"arcsec|\bmas\b|degree|\bdeg\b|radian|pixel|Jy|\bDN|electron|\bmm?\b|\bum\b|nm\b|second|\bs\b|\bmag|steradian|year"
+    r"|parsec|lambda/D|resolution element|unit|fraction|factor|ratio|relative|probability|S/N|sigma|contrast|count|%"
+    r"|share|0 to 1|between 0 and 1|flux|mass|Quantity|Myr|date|FITS",
+    re.I,
+)
+"""Units, and the words for what has none: ratios, probabilities and images of any unit."""
 
 
 def public_functions() -> Iterator[Any]:
@@ -65,6 +72,15 @@ def test_every_parameter_is_described_and_arrays_have_a_shape(function: Callable
 
 
 @pytest.mark.parametrize("function", public_functions())
+def test_every_float_has_a_unit(function: Callable[..., Any]) -> None:
+    """In its own entry, or by the words that say that it has none; the array to write to has that of the data."""
+    for entry in re.split(r"^(?=\S)", section(inspect.getdoc(function) or "", "Parameters"), flags=re.M):
+        name, _, kind = entry.partition("\n")[0].partition(" : ")
+        if "float" in kind and name != "out":
+            assert UNIT.search(entry.partition(" : ")[2]), f"no unit: {entry}"
+
+
+@pytest.mark.parametrize("function", public_functions())
 def test_the_summary_is_one_line_that_ends(function: Callable[..., Any]) -> None:
     first = (inspect.getdoc(function) or "").split("\n\n")[0]
     assert "\n" not in first and first.endswith("."), first
@@ -84,6 +100,18 @@ def test_a_docstring_that_lacks_something_is_seen() -> None:
     with pytest.raises(AssertionError, match="expected a shape"):
         test_every_parameter_is_described_and_arrays_have_a_shape(bad)
     assert described(inspect.getdoc(bad)) == {"image": "image : ndarray"}
+
+    def unitless(depth: float) -> None:
+        """Do it.
+
+        Parameters
+        ----------
+        depth : float
+            How deep.
+        """
+
+    with pytest.raises(AssertionError, match="no unit: depth"):
+        test_every_float_has_a_unit(unitless)
 
 
 @pytest.mark.parametrize("module", ["lyot.interface.arrays", "lyot.interface.simulation", "lyot.interface.run"])

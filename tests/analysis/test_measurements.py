@@ -202,6 +202,7 @@ def test_the_star_s_position_is_in_the_budget(companions):
     """The error of the star in the headers, 7 mas per axis where the mask's reference point was taken."""
     _, _, (terms,) = companions
     star = [t for t in terms if "star" in t.name or "center" in t.name]
+    # written with four digits
     assert star and max(t.separation for t in star) == pytest.approx(7e-3, abs=1e-4)
 
 

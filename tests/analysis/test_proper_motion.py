@@ -71,6 +71,7 @@ def test_the_date_of_the_images(opened, tmp_path):
     with pytest.raises(InputError, match=r"--date"):
         date_of(lost)
     fits.setval(bare, "DATE-OBS", value="2024-07-01")
+    # a day is 2.7e-3 yr: the right day
     assert date_of(lost) == pytest.approx(2024.497, abs=2e-3)
 
 
@@ -91,8 +92,10 @@ def test_the_companion_that_the_epochs_belong_to_is_tested(run, background):
     assert written.meta["verdict"] == test.verdict and written.meta["degrees_of_freedom"] == 2
     assert written.meta["parallax_mas"] == 9.68
     name = "background" if background else "common"
+    # the error of the epoch that the star position is fitted with
     np.testing.assert_allclose(written[f"{name}_separation"], written["separation"], atol=0.01)
     track = np.array(written.meta["track"])
+    # 0.1 mas: the dates of the track are some days apart
     assert track[np.argmin(np.abs(track[:, 0] - years[0])), 1:] == pytest.approx([0, 0], abs=1e-4)
 
 

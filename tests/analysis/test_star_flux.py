@@ -113,6 +113,7 @@ def test_target_acquisition(tmp_path):
     assert star.flux == pytest.approx(0.05 * (12.9 / C.wavelength) ** 2, rel=0.01)
     assert star.error / star.flux == pytest.approx(np.hypot(0.1, 0.05), rel=0.01)
     half = load_star(StarSection(acquisition=str(path), aperture_fraction=0.5, color=1.0), C)
+    # as above
     assert half.flux == pytest.approx(0.1, rel=0.01)
 
 

@@ -90,6 +90,7 @@ def test_plots_take_and_return_axes(run):
     assert run.plot_image(axes[0]) is axes[0]
     assert run.plot_contrast(axes[1]) is axes[1]
     assert axes[1].get_yscale() == "log" and axes[1].lines and "[Jy]" in axes[1].get_ylabel()
+    # to the edge of a pixel of 0.11 arcsec, and the star within one
     assert axes[0].images and run.plot_image(radius=2 * u.arcsec).get_xlim()[1] == pytest.approx(2.0, abs=0.2)
     plt.close("all")
 

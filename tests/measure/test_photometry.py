@@ -44,7 +44,9 @@ def test_coarse_bandpass():
     # three points: a triangle, whose variance is twice a top hat's of half the base: second order in width / wavelength
     triangle = Bandpass(np.array([10.0, 11.0, 12.0]), np.array([0.0, 1.0, 0.0])).mean_flux(w, w**-2.0)
     narrow = Bandpass.top_hat(11.0, 0.01).mean_flux(w, w**-2.0)
+    # (width / wavelength)^2
     assert narrow == pytest.approx(11.0**-2, rel=1e-4)
+    # the fourth order
     assert triangle == pytest.approx(11.0**-2 * (1 + (6 - 1) * (1 / 6) / 121), rel=1e-3)
     with pytest.raises(InputError, match="transmission above 0"):
         Bandpass(np.array([1.0, 2.0]), np.zeros(2))

@@ -48,6 +48,7 @@ def test_gaussian_maximum_has_the_width_of_its_curvature():
 def test_scale_widens_all_errors():
     w = white(gaussian, 40 * gaussian(0.7, -1.2))
     one, two = find_modes(w, 1.0)[0], find_modes(w, 2.0)[0]
+    # the mesh follows the width of the posterior, which has wings at twice the noise
     np.testing.assert_allclose(two.covariance, 4 * one.covariance, rtol=0.05, atol=0.01)
 
 
@@ -74,6 +75,7 @@ def test_both_sides_of_a_boundary_are_found():
     modes = find_modes(w, 1.0)
     assert sorted(round(float(m.best[1]), 1) for m in modes) == [-1.5, 1.5]
     for m in modes:
+        # the mesh of positions is not symmetric about the boundary
         assert m.probability == pytest.approx(0.5, abs=0.05)
     chain = sample_posterior(w, modes, 1.0, Sampling(32, 200, 3))
     assert 0.2 < np.mean(chain[:, 1] > 0) < 0.8  # each walker stays on its side: 32 of them, +-9 %, four of that
@@ -109,6 +111,7 @@ def test_two_solutions_are_told_and_covered():
     guess = (float(np.hypot(1.5, 0.3)), float(np.degrees(np.arctan2(1.5, 0.3))))
     c = fit_companion(injector, 4.4, guess, CompanionParams(posterior=False))
     assert c.ambiguous
+    # noise of one draw shifts the likelihood between the two
     assert sum(a.probability for a in c.alternatives) == pytest.approx(0.5, abs=0.2)
     other = c.alternatives[0]
     assert abs((c.east + other.east) / 2 - 1.5) < 0.05  # on either side of the line

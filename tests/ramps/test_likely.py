@@ -43,6 +43,7 @@ def compare(cube: Cube, times: GroupTimes) -> tuple[int, int]:
     for name in NAMES:
         floor = {"slope": 1e-6, "chisq": 1e-5}.get(name, 0.0)
         mine, official = getattr(ours.rate, name)[same], rate[name][same]
+        # as above
         np.testing.assert_allclose(mine, official, rtol=1e-5, atol=floor, err_msg=name)
     np.testing.assert_array_equal(ours.rate.dq[same], rate["dq"][same])
     return int(np.count_nonzero(differs)), differs.size

@@ -47,6 +47,7 @@ def test_a_planet_behind_each_mask(name):
     fwhm = c.lambda_over_d / injector.pixel_scale
     found = detect_sources(injector.image, injector.center, fwhm, injector.pixel_scale)
     assert found
+    # a detection is on a pixel of 0.11 arcsec
     assert found[0].separation == pytest.approx(separation, abs=0.1)
     (fit,) = fit_companions(injector, fwhm, [(separation, angle)], CompanionParams(posterior=False))
     # the same images made it: what is left is the noise

@@ -61,6 +61,7 @@ def test_bright_integrations_leave_the_next_ones_low_at_first() -> None:
     level = 1500.0 * 20 * FRAME
     drop = DETECTOR.rscd_amplitude * level * np.exp(-1 / DETECTOR.rscd_tau)
     amplitude = DETECTOR.reset_amplitude[GOOD].mean() * (DETECTOR.reset_scale[1] - DETECTOR.reset_scale[0])
+    # decay of the rest of the anomaly between the two first groups
     assert first[1] - first[0] == pytest.approx(amplitude - drop, rel=0.05)
 
 
@@ -71,6 +72,7 @@ def test_last_frame_is_pulled_down_differently_by_row() -> None:
     pulled = np.where(GOOD, usual - step, np.nan)
     even, odd = np.nanmedian(pulled[::2]), np.nanmedian(pulled[1::2])
     level = 500.0 * 20 * FRAME
+    # photon noise of a median of half the pixels
     assert even == pytest.approx(DETECTOR.last_frame[0] * level, rel=0.1)
     assert odd == pytest.approx(DETECTOR.last_frame[1] * level, rel=0.1)
 
@@ -85,6 +87,7 @@ def test_linearity_is_inverted_to_a_fiftieth_of_a_count() -> None:
     c2, c3 = (float(c.mean()) for c in DETECTOR.linearity[2:])
     for m in np.linspace(0.0, 65000.0, 27):
         linear = m + c2 * m**2 + c3 * m**3
+        # the documented accuracy, in DN
         assert measured_from_linear(linear, c2, c3) == pytest.approx(m, abs=0.02)
 
 
@@ -101,6 +104,7 @@ def test_cosmic_rays_come_at_their_rate() -> None:
     hits = [draw_hits(rng, rays, shape, frame, i) for i in range(40)]
     tracks = sum(h["hit"].max() + 1 for h in hits)
     expected = 5.0 * 224 * 288 * 25e-4**2 * 50 * 0.24 * 40
+    # four sigmas of the Poisson number
     assert tracks == pytest.approx(expected, abs=4 * np.sqrt(expected))
     every = np.concatenate(hits)
     assert 4 < len(every) / tracks < 15  # pixels with charge per track, neighbours included

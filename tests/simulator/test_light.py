@@ -91,6 +91,7 @@ def test_disk_points_lie_on_the_inclined_ring() -> None:
     disk = Disk(contrast=1.0, radius=2.0, width=0.02, inclination=60.0, position_angle=30.0, sources=400)
     separation, pa = disk_points(disk, np.random.default_rng(1))
     along, across = separation * np.cos(np.radians(pa - 30)), separation * np.sin(np.radians(pa - 30))
+    # the ring is 0.02 arcsec wide: five sigmas of half of it
     assert np.hypot(along, across / np.cos(np.radians(60.0))) == pytest.approx(np.full(400, 2.0), abs=0.05)
 
 
@@ -100,6 +101,7 @@ def test_background_has_stop_and_boundaries(name: str) -> None:
     image, stop = thermal_background(c, 10.0), field_stop(c)
     assert np.isfinite(image).all() and (image > 0).all()
     assert image[stop < 1e-3].max() < 1.1 * 10.0 * STRAY_FRACTION
+    # the shadow of the boundaries takes a few percent of the median
     assert np.median(image[stop > 0.99]) == pytest.approx(10.0, rel=0.06)
     if c.kind == "4QPM":
         outside = np.mean(stop < 0.5)

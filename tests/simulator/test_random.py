@@ -58,6 +58,7 @@ def test_single_deviates_agree_with_the_mean() -> None:
     state = stream(1, 1, 1, 1)
     for mean in (0.0, 2.0, 30.0, 100.0):
         values = np.array([poisson_one(state, mean) for _ in range(20_000)])
+        # five sigmas of the mean
         assert values.mean() == pytest.approx(mean, abs=5 * np.sqrt(max(mean, 1e-9) / values.size))
 
 

@@ -70,6 +70,7 @@ def test_fits_structure_is_sound(made: SimulatedSequence) -> None:
             hdus.verify("exception")
             assert [h.name for h in hdus] == ["PRIMARY", "SCI", "REFOUT", "GROUP", "INT_TIMES", "ASDF"]
             assert hdus["SCI"].data.dtype == np.uint16
+            # the bias, and the signal of the first groups on top of it
             assert np.median(hdus["SCI"].data) == pytest.approx(8000, abs=600)
 
 

@@ -98,7 +98,7 @@ def measure_motion(
         Of `lyot.analysis.measurements.measure_companions`, one row or more.
     section : AstrometrySection
     distance : float, optional
-        pc, where the parallax is not given.
+        Parsec, where the parallax is not given.
 
     Returns
     -------

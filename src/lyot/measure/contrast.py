@@ -202,7 +202,7 @@ def contrast_curve(
         Resolution element, pixels.
     params : ContrastParams, optional
     known : (Ny, Nx) float array, optional
-        Model of known companions, taken out of the image before the noise is measured.
+        Model of known companions, in the unit of the image, subtracted before the noise is measured.
     exclude : (Ny, Nx) bool array, optional
         Pixels that do not count as noise; see `lyot.measure.masking.model_mask`.
     full_signal : float, optional

@@ -237,7 +237,7 @@ def detect_sources(
     Parameters
     ----------
     images : (ny, nx) or (n, ny, nx) array of float
-        Star-subtracted images of one scene, e.g. at n truncations; NaN where there are no data.
+        Star-subtracted images of one scene, any unit, e.g. at n truncations; NaN where there are no data.
     center : (x, y)
         0-based pixel position of the star.
     fwhm : float
@@ -259,7 +259,7 @@ def detect_sources(
     rolls : RollImages, optional
         Single rolls, in which a source must be alike.
     speckles : (n, ny, nx) float array, optional
-        Residuals of the references, which show where the noise is strong.
+        Residuals of the references, any unit, which show where the noise is strong; NaN where there are no data.
 
     Returns
     -------

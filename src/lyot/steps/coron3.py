@@ -126,7 +126,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         if not self.refine.skip:
             from_step(RefineParams, self.refine).places()
 
-    def _run(self, models: Any, user_input: Any) -> None:
+    def _run(self, models: ModelContainer, user_input: Any) -> None:
         """The steps in their order."""
         self.asn_id = models.asn_table["asn_id"]
         self.output_file = models.asn_table["products"][0]["name"]
@@ -221,7 +221,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         targets: Sequence[JwstDataModel],
         aligned: JwstDataModel | None,
         subtracted: Sequence[JwstDataModel],
-        models: Any,
+        models: ModelContainer,
         user_input: Any,
     ) -> None:
         """Combine the rolls, blend the metadata and save the north-up products."""
@@ -244,7 +244,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             self.save_model(product, suffix=suffix)
 
 
-def _forget(models: Any, unwanted: Sequence[JwstDataModel]) -> None:
+def _forget(models: ModelContainer, unwanted: Sequence[JwstDataModel]) -> None:
     """Take models out of a container, so that their memory is free once nobody else has them."""
     gone = {id(model) for model in unwanted}
     for index in reversed(range(len(models))):

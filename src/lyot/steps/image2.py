@@ -64,7 +64,9 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
     def _looks_for_bad_pixels(self, model: JwstDataModel) -> bool:
         return is_coronagraphic_type(model.meta.exposure.type) and not self.bad_pixels.skip
 
-    def process_exposure_product(self, exp_product: Any, pool_name: str = " ", asn_file: str = " ") -> JwstDataModel:
+    def process_exposure_product(
+        self, exp_product: JwstDataModel, pool_name: str = " ", asn_file: str = " "
+    ) -> JwstDataModel:
         """Calibrate one exposure: the official steps in their order, then the bad pixels (for segments: see `process`).
 
         Parameters
@@ -92,7 +94,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         return model
 
     @staticmethod
-    def _is_calibrated(exp_product: Any) -> bool:
+    def _is_calibrated(exp_product: JwstDataModel) -> bool:
         """Whether the science member is a file of calibrated data already (MJy/sr)."""
         science = next(m["expname"] for m in exp_product["members"] if m["exptype"].lower() == "science")
         if isinstance(science, JwstDataModel):
@@ -102,7 +104,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         with fits.open(str(science)) as hdus:
             return "SCI" in hdus and str(hdus["SCI"].header.get("BUNIT", "")).strip() == CALIBRATED
 
-    def _subtract_background_alone(self, exp_product: Any, pool_name: str, asn_file: str) -> JwstDataModel:
+    def _subtract_background_alone(self, exp_product: JwstDataModel, pool_name: str, asn_file: str) -> JwstDataModel:
         """Subtract backgrounds from an exposure that is calibrated already, then look for bad pixels."""
         members = [(m["exptype"].lower(), m["expname"]) for m in exp_product["members"]]
         model = self.prepare_output(next(name for kind, name in members if kind == "science"))

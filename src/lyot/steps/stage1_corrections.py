@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from jwst.rscd.rscd_step import RscdStep as OfficialRscdStep
 from jwst.saturation.saturation_step import SaturationStep as OfficialSaturationStep
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.params import from_step, spec_from
 from lyot.ramps.dark import DarkReference, GroupTiming, match_dark, subtract_dark
@@ -197,7 +199,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         return model
 
 
-def rscd_plan(model: Any, step: Any, file: Any, n_integrations: int) -> Any:
+def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations: int) -> Any:
     """Groups to give up in each integration of a file, or None, with the step marked skipped and the reason logged."""
     exposure = model.meta.exposure
     skips = references.load_rscd(model, file)
@@ -222,7 +224,7 @@ def rscd_plan(model: Any, step: Any, file: Any, n_integrations: int) -> Any:
     )
 
 
-def record_rscd(model: Any, first: RscdTally | None, later: RscdTally | None) -> None:
+def record_rscd(model: JwstDataModel, first: RscdTally | None, later: RscdTally | None) -> None:
     """Write the tallies of RSCD, for the first and the later integrations, into the model's keywords."""
     for tally, which in ((first, "int1"), (later, "int2p")):
         if tally is None or (which == "int2p" and model.meta.exposure.nints <= 1):
@@ -261,7 +263,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         model.meta.cal_step.dark_sub = "COMPLETE"
         return model
 
-    def matched_dark(self, model: Any, dark_model: Any, n_groups: int) -> DarkReference | None:
+    def matched_dark(self, model: JwstDataModel, dark_model: JwstDataModel, n_groups: int) -> DarkReference | None:
         """Dark for the exposure's groups, or None, with the step marked skipped."""
         timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
         matched = match_dark(references.dark_of(model, dark_model), n_groups, timing, extrapolation=self.extrapolation)
@@ -270,7 +272,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
             skip(model, "dark_sub", "Dark current", reason)
         return matched
 
-    def save_dark(self, dark: DarkReference, dark_model: Any) -> None:
+    def save_dark(self, dark: DarkReference, dark_model: JwstDataModel) -> None:
         """Write the dark that is subtracted to the file that `dark_output` names."""
         out = datamodels.DarkMIRIModel(data=dark.data.astype(np.float32))
         out.update(dark_model)
@@ -282,7 +284,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         out.close()
 
 
-def average_dark_current(step: Any, dark_model: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def average_dark_current(step: Any, dark_model: JwstDataModel, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Mean dark current (ny, nx) float32, electrons/s, for the photon noise of the fit.
 
     From the step's parameter, else from the dark's image, else from its keyword, else zero.

@@ -154,7 +154,7 @@ def _plain(header: fits.Header) -> fits.Header:
     return header
 
 
-def open_dark_lightly(file: Any) -> tuple[Any, FloatFile] | None:
+def open_dark_lightly(file: str | Path) -> tuple[Any, FloatFile] | None:
     """A MIRI dark whose ramps stay on disk: (model without ramps, ramps); None if it is not such a file."""
     if not isinstance(file, (str, Path)) or not str(file).endswith(".fits"):
         return None

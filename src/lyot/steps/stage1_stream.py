@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.params import from_step
 from lyot.ramps import engine
@@ -78,7 +79,7 @@ def why_not(pipeline: Any, file: Level1bFile) -> str | None:
     return None
 
 
-def why_not_exposure(pipeline: Any, model: Any, file: Level1bFile) -> str | None:
+def why_not_exposure(pipeline: Any, model: JwstDataModel, file: Level1bFile) -> str | None:
     """As `why_not`, for what only the metadata tell."""
     exposure = model.meta.exposure
     if str(model.meta.instrument.name).upper() != "MIRI":
@@ -130,7 +131,7 @@ def stream(pipeline: Any, file: Level1bFile) -> Streamed | str:
 class _Run:
     """One exposure on its way through the engine: reference files in, keywords and products out."""
 
-    def __init__(self, pipeline: Any, model: Any, file: Level1bFile) -> None:
+    def __init__(self, pipeline: Any, model: JwstDataModel, file: Level1bFile) -> None:
         self.pipeline, self.model, self.file = pipeline, model, file
         self.first = first_integration_of(model)
 
@@ -263,7 +264,7 @@ class _Run:
             matched: DarkReference | None = step.matched_dark(self.model, model, self.file.shape[1])
             return matched
 
-    def _dark_on_disk(self, model: Any, ramps: Any) -> engine.DarkFile | None:
+    def _dark_on_disk(self, model: JwstDataModel, ramps: Any) -> engine.DarkFile | None:
         """The dark as it is, if it is of the exposure's pixels and timing and long enough; else None."""
         e, d = self.model.meta.exposure, model.meta.exposure
         same_timing = (d.nframes or 1, d.groupgap or 0) == (e.nframes or 1, e.groupgap or 0)

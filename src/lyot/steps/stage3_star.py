@@ -73,7 +73,7 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
             add_cards(model, star_cards(found.of(e)))
         return models[0] if len(models) == 1 else models
 
-    def save_model(self, model: Any, suffix: str | None = None, idx: Any = None, **keywords: Any) -> Any:
+    def save_model(self, model: JwstDataModel, suffix: str | None = None, idx: Any = None, **keywords: Any) -> Any:
         """Save a product; each of several exposures under its own name."""
         if idx is not None and not self.output_file and not keywords.get("output_file"):
             return super().save_model(model, suffix=suffix, output_file=model_name(model), **keywords)

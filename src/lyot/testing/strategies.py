@@ -73,7 +73,7 @@ def dq_masks(
     flags : tuple of int
         Bits that are set.
     share : float
-        Part of the samples that carries each of them.
+        Fraction of the samples that carries each of them, 0 to 1.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq as dq_flags
 from lyot.errors import ConfigError
@@ -340,7 +341,7 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
     return table.astype(dict.fromkeys(columns[2:], object)).map(lambda v: f"{v:.2g}" if isinstance(v, float) else v)
 
 
-def reference_table(model: Any) -> DataFrame:
+def reference_table(model: JwstDataModel) -> DataFrame:
     """Calibration reference files that a product was made with, and the context they were chosen by."""
     import pandas as pd
 
