@@ -10,7 +10,7 @@ from lyot.measure import CompanionParams, Star, SystematicParams, error_budget, 
 from lyot.measure.companion import fit_companion
 from lyot.measure.covariance import correlation
 from lyot.measure.forward import forward_lattice
-from lyot.measure.systematics import throughput_error
+from lyot.measure.systematics import position_error, throughput_error
 
 FAST = CompanionParams(posterior=False)
 PLANET = (1.6, 215.0, 120.0)
@@ -175,6 +175,21 @@ def test_the_throughput_model_is_uncertain_where_the_mask_takes_light():
     assert throughput_error(0.0, p) == throughput_error(0.02, p) > 5  # nothing is known behind the very centre
     none = SystematicParams(mask=0.0)
     assert throughput_error(0.2, none) == none.throughput
+
+
+def test_the_position_is_uncertain_where_the_mask_takes_light(bench):
+    p = SystematicParams()
+    assert position_error(1.0, p) == 0.0
+    # 15 to 20 thousandths of lambda/D on a boundary: 8 to 10 mas in F1550C, as in simulations with other optics
+    assert 0.015 < position_error(0.3, p) < 0.02
+    injector = bench.injector(bench.sequence(21, (PLANET,)))
+    (c,) = fit_companions(injector, bench.fwhm, [PLANET[:2]], FAST)
+    star = Star(1000.0, 50.0, "test")
+    (term,) = [t for t in error_budget(c, star, kept=0.3, lambda_over_d=0.5) if t.name == "throughput model"]
+    assert term.separation == pytest.approx(0.5 * position_error(0.3, p))
+    assert term.position_angle == pytest.approx(np.degrees(term.separation / c.separation))
+    (far,) = [t for t in error_budget(c, star, kept=1.0, lambda_over_d=0.5) if t.name == "throughput model"]
+    assert far.separation == far.position_angle == 0.0
 
 
 @pytest.mark.parametrize(("wider", "low", "high"), [(0.0, 0.0, 0.02), (0.7, 0.03, 0.3)])

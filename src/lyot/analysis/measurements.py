@@ -252,7 +252,10 @@ def fit_run(
     terms = systematics or SystematicParams()
     if terms.star_center is None:
         terms = replace(terms, star_center=star_error(run.image))
-    budgets = tuple(error_budget(c, star, terms, kept=_light_kept(run, c)) for c in companions)
+    resolution = run.sequence.coronagraph.lambda_over_d
+    budgets = tuple(
+        error_budget(c, star, terms, kept=_light_kept(run, c), lambda_over_d=resolution) for c in companions
+    )
     table = companion_table(companions, budgets, run, star)
     table.meta.update(provenance(run, **star_meta(star)))
     if masses is not None and distance is not None:
