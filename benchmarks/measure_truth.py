@@ -42,6 +42,7 @@ from lyot.measure.significance import combined_significance, speckle_pattern
 from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.reduction.injector import injector_of, off_axis_source, placed
+from lyot.reduction.second_pass import star_changes
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 FILTER = "F1550C"
@@ -91,6 +92,7 @@ WORLDS = {
 
 WORLD = WORLDS["ours"]
 PARAMS = ReductionParams()  # that of the product
+PRIOR = 0.0  # nm: drift whose images are fitted with the modes, 0 for none
 
 
 @lru_cache(maxsize=1)
@@ -193,8 +195,8 @@ def simulate(
     rng = np.random.default_rng([seed, 2, realisation])
     science = truth.science if extra is None else truth.science + extra
     sequence = sequence_of(with_noise(science, TIME, rng), with_noise(truth.references, TIME / 9, rng), truth.center)
-    plan = plan_reduction(sequence, one_truncation(sequence))
     c = coronagraph(FILTER)
+    plan = plan_reduction(sequence, one_truncation(sequence), changes=star_changes(sequence, c, PRIOR))
     psf = _source(sequence)
     injector = injector_of(plan, psf)
     return Simulated(truth, injector, c.lambda_over_d / injector.pixel_scale)
@@ -451,7 +453,7 @@ def total(folder: Path, what: str) -> str:
 
 def main() -> None:
     """Run one piece, or sum up."""
-    global FILTER, WORLD
+    global FILTER, WORLD, PRIOR
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("pulls", "alarms", "completeness", "disks", "significance", "summary"))
     parser.add_argument("--first", type=int, default=0, help="first seed")
@@ -460,8 +462,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--filter", choices=sorted(FLUXES), default=FILTER, help="of pulls")
     parser.add_argument("--world", choices=sorted(WORLDS), default="ours", help="of pulls")
+    parser.add_argument("--prior", type=float, default=PRIOR, help="drift of the wavefront that is fitted, nm")
     args = parser.parse_args()
-    FILTER, WORLD = args.filter, WORLDS[args.world]
+    FILTER, WORLD, PRIOR = args.filter, WORLDS[args.world], args.prior
     args.out.mkdir(parents=True, exist_ok=True)
     if args.what == "summary":
         from measure_truth_summary import figure, summary, tables

@@ -59,6 +59,7 @@ def test_the_second_pass_can_be_left_out(products, tmp_path, monkeypatch):
     [
         ({"refine": {"protect": "0.8"}}, "refine.protect"),
         ({"locate_star": {"position": "star"}}, "locate_star.position"),
+        ({"klip": {"wavefront_drift": 4.0, "method": "classical"}}, "klip.wavefront_drift"),
     ],
 )
 def test_what_cannot_be_read_is_told_before_the_work_begins(products, tmp_path, monkeypatch, steps, words):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lyot.kept_arrays import Arrays, remembered
 from lyot.optics.model import CoronagraphModel
 from lyot.optics.params import OpticsParams
 from lyot.optics.wavefront import Wavefront, drifted
@@ -70,13 +72,34 @@ def drift_images(
     Returns
     -------
     DriftImages
-        The arrays are shared between calls and not writable.
+        The arrays are shared between calls, and kept on disk for the next process; not writable.
 
     Raises
     ------
     UnknownNameError
         If there is no such filter.
     """
+    content = {
+        "optics": asdict(OPTICS),
+        "filter": filter_name,
+        "shape": shape,
+        "center": center,
+        "numbers": (draws, kept, seed, STEP),
+    }
+    arrays = remembered(
+        f"drift-{filter_name}",
+        content,
+        lambda: _drift_images(filter_name, shape, center, (draws, kept, seed)),
+        room=Path(__file__).parent,
+    )
+    return DriftImages(arrays["star"], arrays["changes"])
+
+
+def _drift_images(
+    filter_name: str, shape: tuple[int, int], center: tuple[float, float], numbers: tuple[int, int, int]
+) -> Arrays:
+    """The arrays of `DriftImages`, computed; `numbers` are those of draws and of kept components, and the seed."""
+    draws, kept, seed = numbers
     model, rng = CoronagraphModel.build(filter_name, OPTICS), np.random.default_rng(seed)
 
     def image(sign: float, drift: FloatArray) -> FloatArray:
@@ -90,7 +113,4 @@ def drift_images(
     differences /= np.sqrt(draws)
     vectors = np.linalg.eigh(differences @ differences.T)[1]
     changes = (vectors[:, ::-1][:, :kept].T @ differences).reshape(-1, *shape)
-    star = model.psf((0.0, 0.0), shape=shape, center=center)
-    for array in (star, changes):
-        array.setflags(write=False)
-    return DriftImages(star, changes)
+    return {"star": model.psf((0.0, 0.0), shape=shape, center=center), "changes": changes}

@@ -13,6 +13,7 @@ from lyot.errors import ConfigError, ReductionError, warn
 from lyot.instrument import Coronagraph
 from lyot.params import param
 from lyot.reduction.injector import off_axis_source
+from lyot.reduction.second_pass import can_refine
 from lyot.subtract import CoronagraphicSequence, ReductionParams
 from lyot.subtract.auto import Choice, Psf, candidates, choose
 from lyot.subtract.references import (
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChoiceParams:
-    """What is chosen from the data, beside `lyot.subtract.ReductionParams`."""
+    """What is chosen from the data, or modelled by the optics, in addition to `lyot.subtract.ReductionParams`."""
 
     reject_references: bool = param(
         True, help="reject reference frames that are much less similar to the science than the others"
@@ -51,6 +52,29 @@ class ChoiceParams:
     choose_avoid: float | None = param(
         None, help="position angle of the suspected planet, which is kept out of the choice", unit="deg"
     )
+    wavefront_drift: float = param(
+        0.0,
+        help="expected drift of the wavefront between reference and science, rms, the changes by which are fitted with "
+        "the modes (MIRI; rdi with klip or loci); 0: they are not",
+        unit="nm",
+        min=0.0,
+        max=100.0,
+    )
+
+
+def check_drift(choice: ChoiceParams, params: ReductionParams) -> None:
+    """Refuse `ChoiceParams.wavefront_drift` for a subtraction that cannot fit drifts with its modes.
+
+    Raises
+    ------
+    ConfigError
+        For another strategy or method than rdi with klip or loci.
+    """
+    if choice.wavefront_drift and not can_refine(params):
+        raise ConfigError(
+            f'klip.wavefront_drift: expected 0 with strategy "{params.strategy}" and method "{params.method}", got '
+            f'{choice.wavefront_drift:g}; drifts are fitted with strategy "rdi" and method "klip" or "loci".'
+        )
 
 
 def reject(

@@ -166,6 +166,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     if len(groups) < LEAST_REFERENCES:
         return None
     out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
+    changes = None if plan.changes is None else plan.changes * _brightness(frames, plan.frames())
     seen = subtracted_pixels(plan.zones, s.shape)  # the filled library has no NaN, but the same are to be reduced
     for image, group in zip(out, groups, strict=True):
         others = frames[exposure != group]
@@ -181,7 +182,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
             reference_exposure=np.arange(len(others)),
         )
         try:
-            found = plan_reduction(sequence, params).reduce(with_variance=False).combined[0]
+            found = plan_reduction(sequence, params, changes=changes).reduce(with_variance=False).combined[0]
         except ReductionError as error:
             log.info("the references do not tell the noise from place to place: %s", error)
             return None
@@ -189,6 +190,15 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
             return None
         image[:] = found
     return out
+
+
+def _brightness(references: NDArray[np.float64], science: NDArray[np.float64]) -> float:
+    """How many times as bright the reference star is as the science star: the scale that fits their mean images."""
+    mean, star = references.mean(axis=0), mean_by_group(science, np.zeros(len(science), np.intp), 1)[0]
+    good = np.isfinite(mean) & np.isfinite(star)
+    design = np.stack([mean[good], np.ones(int(good.sum()))], axis=1)
+    share = float(np.linalg.lstsq(design, star[good], rcond=None)[0][0])
+    return 1.0 / share if share > 0 else 1.0
 
 
 def _truncation(plan: ReductionPlan, modes: int | None) -> int:
@@ -203,7 +213,7 @@ def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
     """The plan for one truncation alone, so that nothing is computed in vain."""
     wanted = _truncation(plan, modes)
     params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
-    return plan_reduction(plan.sequence, params)
+    return plan_reduction(plan.sequence, params, changes=plan.changes)
 
 
 def combined_throughput(plan: ReductionPlan) -> NDArray[np.float64] | None:

@@ -188,6 +188,15 @@ def _check_texts(steps: Mapping[str, Mapping[str, Any]]) -> None:
         from lyot.reduction.second_pass import RefineParams
 
         RefineParams(protect=steps["refine"]["protect"]).places()
+    if steps.get("klip", {}).get("wavefront_drift"):
+        from lyot.params import from_mapping
+        from lyot.reduction.choice import ChoiceParams, check_drift
+        from lyot.subtract import ReductionParams
+
+        given = {name: value for name, value in steps["klip"].items() if name in ("strategy", "method")}
+        check_drift(
+            ChoiceParams(wavefront_drift=steps["klip"]["wavefront_drift"]), from_mapping(ReductionParams, given)
+        )
     if "position" in steps.get("locate_star", {}):
         from lyot.reduction.star import StarPositionParams
 

@@ -17,6 +17,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
+from lyot.reduction.choice import ChoiceParams, check_drift
 from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
 from lyot.steps.extra_fits import add_cards
@@ -125,6 +126,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             from_step(StarPositionParams, self.locate_star).given()
         if not self.refine.skip:
             from_step(RefineParams, self.refine).places()
+        check_drift(from_step(ChoiceParams, self.klip), self.klip.parameters())
 
     def _run(self, models: ModelContainer, user_input: Any) -> None:
         """The steps in their order."""

@@ -18,14 +18,15 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.errors import ConfigError
 from lyot.instrument import Coronagraph
 from lyot.params import describe, from_mapping
-from lyot.reduction.choice import ChoiceParams, choose_parameters, reject
+from lyot.reduction.choice import ChoiceParams, check_drift, choose_parameters, reject
+from lyot.reduction.second_pass import star_changes
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import read_table
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import SequenceInput, open_exposure
 from lyot.steps.stage3_inputs import sequence_with_references
 from lyot.steps.stage3_throughput import throughput_of
-from lyot.subtract import ReductionParams, ReductionPlan, plan_reduction
+from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 from lyot.subtract.references import ReferenceRanking
 
 PARAMETERS_TABLE = "KLIPPARS"
@@ -84,8 +85,21 @@ def plan_exposures(
     sequence, ranking = reject(inputs.sequence, choice)
     known = coronagraph_of(targets[0])
     chosen = choose_parameters(sequence, params, choice, known)
-    plan = plan_reduction(sequence, params if chosen is None else chosen.params)
+    fixed = params if chosen is None else chosen.params
+    plan = plan_reduction(sequence, fixed, changes=_expected_changes(sequence, choice, known, fixed))
     return PlannedReduction(plan, inputs, ranking, choice, known, use_throughput)
+
+
+def _expected_changes(
+    sequence: CoronagraphicSequence, choice: ChoiceParams, known: Coronagraph | None, params: ReductionParams
+) -> NDArray[np.float64] | None:
+    """Images of the drifts that are fitted with the modes; None where none is asked for."""
+    if choice.wavefront_drift == 0:
+        return None
+    if known is None:
+        raise ConfigError("klip.wavefront_drift needs a model of the coronagraph, and there is one for MIRI only.")
+    check_drift(choice, params)
+    return star_changes(sequence, known, choice.wavefront_drift)
 
 
 def reduction_plan(

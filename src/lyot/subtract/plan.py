@@ -101,6 +101,7 @@ def plan_reduction(
         resamplers=resamplers,
         exposure_weights=weights,
         exposure_throughput=throughput,
+        changes=changes,
     )
 
 
@@ -127,6 +128,8 @@ class ReductionPlan:
         One per exposure.
     exposure_weights, exposure_throughput : (nexposures, Ny, Nx) float64 ndarray (or None)
         Unnormalised weights, and throughput maps, on the grid.
+    changes : (n, ny, nx) float64 ndarray or None
+        Expected changes of the star's image, as given.
     """
 
     sequence: CoronagraphicSequence
@@ -141,6 +144,7 @@ class ReductionPlan:
     resamplers: tuple[Resampler, ...]
     exposure_weights: FloatArray
     exposure_throughput: FloatArray | None
+    changes: FloatArray | None = None
 
     def reduce(
         self, science: NDArray[np.floating[Any]] | None = None, *, with_variance: bool = True
