@@ -70,7 +70,7 @@ def main() -> None:
         )
         fwhm = known.lambda_over_d / injector.pixel_scale
         curve = contrast_curve(injector, fwhm, ContrastParams(separations=14, angles=8, outer_radius=4.5))
-        limits = {f"{s:.2f}": round(1e6 * f, 1) for s, f in zip(curve.separation, curve.flux_limit, strict=True)}
+        limits = {f"{s:.2f}": round(1e6 * float(f), 1) for s, f in zip(curve.separation, curve.flux_limit, strict=True)}
         print(f"drift {drift:g} nm: five-sigma limits in uJy {limits}", flush=True)
         numbers.append({"drift": drift, "limits_uJy": limits, "injected": []})
         maps = snr_map(injector.image, injector.center, fwhm)
