@@ -170,9 +170,9 @@ def test_the_throughput_model_is_uncertain_where_the_mask_takes_light():
     p = SystematicParams()
     assert throughput_error(1.0, p) == p.throughput
     errors = [throughput_error(kept, p) * kept for kept in (0.97, 0.8, 0.5, 0.2)]  # of the open field
-    # the scatter between our maps and those in use, F1550C, from open field to boundary: 0.01, 0.10, 0.11, 0.08
-    assert errors == sorted(errors) and 0.02 < errors[0] < 0.05 and 0.08 < errors[2] < 0.12
-    assert throughput_error(0.0, p) == throughput_error(0.02, p) > 5  # nothing is known behind the very centre
+    # models of the mask differ by 0.02 to 0.03 in the open field and by 0.02 to 0.07 where half of the light is left
+    assert errors == sorted(errors) and 0.02 < errors[0] < 0.05 and 0.05 < errors[2] < 0.07
+    assert throughput_error(0.0, p) == throughput_error(0.02, p) > 3  # nothing is known behind the very centre
     none = SystematicParams(mask=0.0)
     assert throughput_error(0.2, none) == none.throughput
 

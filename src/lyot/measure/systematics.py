@@ -26,7 +26,7 @@ class SystematicParams:
     flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
     throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
     mask: float = param(
-        0.15,
+        0.08,
         help="throughput error where the mask removes light: times the root of that light, both in units of the open "
         "field's throughput",
         min=0.0,
@@ -86,8 +86,8 @@ def throughput_error(kept: float, params: SystematicParams) -> float:
     -------
     float
         ``throughput`` in the open field. Where the mask takes light, ``mask * sqrt(1 - kept) / kept`` on top: models
-        of the four-quadrant mask that are independent of each other (this package's and the transmission maps in use)
-        differ by 0.1 to 0.15 of the open field where half of the light is left, by 0.02 to 0.04 where nearly all is.
+        of the four-quadrant masks (the geometric, the effective and the eroded stop, and the transmission maps of
+        others) differ by 0.02 to 0.07 of the open field there (``benchmarks/throughput_models.py``).
     """
     part = min(max(kept, 0.02), 1.0)
     return float(np.hypot(params.throughput, params.mask * np.sqrt(1.0 - part) / part))
