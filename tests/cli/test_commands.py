@@ -100,6 +100,20 @@ def test_info(tmp_path):
     assert "Nothing is missing" in result.stdout
 
 
+def test_info_of_a_finished_run(finished):
+    (i2d,) = (path for path in (finished / "stage3").glob("*_i2d.fits") if "_roll" not in path.name)
+    shown = called("info", finished)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(f"{finished}: lyot {lyot.__version__}, jwst ")
+    assert "stage 3: 1 task, " in shown.stdout
+    assert [line for line in shown.stdout.splitlines() if "image: " in line] == [f"image: {i2d}"]
+    assert "source at separation 1.59" in shown.stdout  # the planet, detected; it was not fitted in this run
+    i2d.unlink()
+    assert f"image: {i2d} (gone: run lyot run again)" in called("info", finished).stdout
+    (finished / "manifest.jsonl").write_text("")
+    assert "no task of the run is done yet" in called("info", finished).stdout
+
+
 def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
     data = write_sequence(tmp_path / "data", "calints")
     broken = data / "text_calints.fits"

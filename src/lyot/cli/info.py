@@ -54,15 +54,54 @@ def show(assigned: Sequence[Assigned], *, left_out: Sequence[str] = (), width: i
         console.print("Nothing is missing for stage 3.", soft_wrap=True)
 
 
+STAGES = {"stage1": "stage 1", "stage2": "stage 2", "stage3": "stage 3", "measure": "measuring"}
+
+
+def show_run(out: Path) -> None:
+    """Print what an output folder of `lyot run` holds: stages, images, what was found, and warnings."""
+    from lyot.cli.results import show_notes, show_tables
+    from lyot.exposures.names import is_product
+    from lyot.records.manifest import NOTES, Manifest
+
+    records = Manifest(out).records
+    if not records:
+        typer.echo(f"{out}: no task of the run is done yet; lyot run with the same --out goes on.")
+        return
+    last = max(records, key=lambda r: r.started)
+    typer.echo(f"{out}: lyot {last.versions.get('lyot', '?')}, jwst {last.versions.get('jwst', '?')}, "
+               f"last task of {last.started[:16].replace('T', ' ')} UTC")  # fmt: skip
+    for kind, name in STAGES.items():
+        done = [r for r in records if r.kind == kind and not r.failure]
+        if done:
+            tasks = "1 task" if len(done) == 1 else f"{len(done)} tasks"
+            typer.echo(f"{name}: {tasks}, {sum(r.wall_time for r in done):.0f} s")
+    products = [out / p.path for r in records if r.kind in ("stage3", "measure") for p in r.products]
+    for path in products:
+        if is_product(path, "i2d"):
+            typer.echo(f"image: {path}" + ("" if path.is_file() else " (gone: run lyot run again)"))
+    there = [path for path in products if path.is_file()]
+    show_tables(there)
+    show_notes(out / NOTES, there, [r.failure for r in records if r.failure])
+    report = out / "report" / "index.html"
+    if report.is_file():
+        typer.echo(f"report: {report}")
+
+
 def info(
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations, or output folders of lyot run.")],
     role: Annotated[list[str] | None, ROLE] = None,
 ) -> None:
-    """List the role of each exposure, and what is missing for a reduction."""
+    """List the role of each exposure and what is missing for a reduction, or what a run has made and found."""
     from lyot.exposures.given_roles import roles_section
     from lyot.exposures.inputs import look_at
     from lyot.exposures.roles import sort_roles
+    from lyot.records.manifest import FILE_NAME
 
+    for out in [path for path in paths if (path / FILE_NAME).is_file()]:
+        show_run(out)
+        paths = [path for path in paths if path != out]
+    if not paths:
+        return
     found = look_at(paths, roles=roles_section(role))
     if found.exposures:
         show(sort_roles(found.exposures), left_out=found.left_out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from lyot.analysis.summary import Fitted
     from lyot.run.execute import RunResult
 
+_NEEDS_STAR = ("companions.ecsv", "contrast.ecsv")
+"""Tables whose contrasts need the flux of the star."""
+
 GIVE_STAR = (
     "the stellar flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
     "--star-sptype, --star-simbad, --star-sed or --star-ta once; it is kept with the run"
@@ -20,23 +25,24 @@ GIVE_STAR = (
 
 def show_results(result: RunResult) -> None:
     """Print what a run found, target by target."""
+    tables = result.products("measure", ".ecsv")
+    show_tables(tables)
+    if any(p.name in _NEEDS_STAR for p in tables) and not result.plan.config.star.is_given:
+        typer.echo(f"Note: {GIVE_STAR}.", err=True)
+
+
+def show_tables(tables: Sequence[Path]) -> None:
+    """Print what some tables of measurements say, folder by folder (one for each target)."""
     from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK
 
-    folders = list(dict.fromkeys(p.parent for p in result.products("measure", DETECTIONS)))
-    fitted = {p.parent for p in result.products("measure", COMPANIONS)}
-    limited = {p.parent for p in result.products("measure", CONTRAST)}
-    disks = {p.parent for p in result.products("measure", f"/{DISK}")}
+    folders = list(dict.fromkeys(p.parent for p in tables if p.name == DETECTIONS))
     for folder in folders:
         star = f"{folder.name}: " if len(folders) > 1 else ""
-        show_detections(folder, star, fitted=folder in fitted)
-        if folder in fitted:
-            show_companions(folder, star)
-        if folder in limited:
-            show_limits(folder, star)
-        if folder in disks:
-            show_disks(folder, star)
-    if (fitted or limited) and not result.plan.config.star.is_given:
-        typer.echo(f"Note: {GIVE_STAR}.", err=True)
+        here = {p.name for p in tables if p.parent == folder}
+        show_detections(folder, star, fitted=COMPANIONS in here)
+        for name, show in ((COMPANIONS, show_companions), (CONTRAST, show_limits), (DISK, show_disks)):
+            if name in here:
+                show(folder, star)
 
 
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
@@ -130,12 +136,20 @@ def show_disks(folder: Path, star: str = "") -> None:
 
 def show_warnings(result: RunResult) -> None:
     """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
-    import json
+    _show_notes(result.plan.notes, result.products("stage3", "_quality.json"), result.failed)
 
-    for note in result.plan.notes:
+
+def show_notes(notes: Path, products: Sequence[Path], failed: Sequence[str]) -> None:
+    """Print the same of a finished run: `notes` is the file in its output folder."""
+    kept = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else []
+    _show_notes(kept, [p for p in products if p.name.endswith("_quality.json")], failed)
+
+
+def _show_notes(notes: Sequence[str], quality: Sequence[Path], failed: Sequence[object]) -> None:
+    for note in notes:
         typer.echo(f"Note: {note}", err=True)
-    for path in result.products("stage3", "_quality.json"):
+    for path in quality:
         for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
             typer.echo(f"Warning: {warning['text']}", err=True)
-    for failure in result.failed:
+    for failure in failed:
         typer.echo(f"Warning: not measured: {failure}", err=True)
