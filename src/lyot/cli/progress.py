@@ -14,20 +14,39 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """One line per event."""
+    """One line for each task that ends, with how many of all have ended."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._total = "?"
 
     def __call__(self, event: Event) -> None:
         """Print the line of an event."""
+        if event.kind == "planned":
+            self._total = event.detail
+            return
         name = event.task.id if event.task else ""
         text = {
-            "planned": f"{event.detail} tasks",
             "current": f"{name}: up to date",
-            "started": f"{name}: started",
             "finished": f"{name}: done in {event.detail} s",
             "failed": f"{name}: failed",
         }.get(event.kind)
         if text:
-            typer.echo(text)
+            self._ended += 1
+            typer.echo(f"[{self._ended}/{self._total}] {text}")
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Say on a terminal that the program starts: importing the official pipeline takes seconds."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status("starting"):
+        yield
 
 
 @contextmanager

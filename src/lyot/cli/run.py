@@ -23,12 +23,14 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     """Run the reduction with its progress shown, then write the report; prints what was found and where."""
     from lyot.cli.progress import Lines
     from lyot.interface.progress import progress_display
-    from lyot.run.execute import run as run_pipeline
 
     with progress_display(Lines()) as listener:
+        from lyot.run.execute import run as run_pipeline  # takes seconds, so that something is shown before
+
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
     if result.done or result.failed:
-        typer.echo(f"{result.done} tasks done, {result.current} up to date; products in {result.out}")
+        done = "1 task" if result.done == 1 else f"{result.done} tasks"
+        typer.echo(f"{done} done, {result.current} up to date; products in {result.out}")
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     show_results(result)
@@ -81,9 +83,12 @@ def run(
     Sources are fitted and the contrast curve is measured unless --no-measure is given. Run again, it does only what is
     not done or whose inputs, parameters or versions changed. Exit status 3: the image is made, a measurement failed.
     """
-    from lyot.archive.records import is_program
-    from lyot.exposures.given_roles import roles_section
-    from lyot.run.config import load_config
+    from lyot.cli.progress import starting
+
+    with starting():
+        from lyot.archive.records import is_program
+        from lyot.exposures.given_roles import roles_section
+        from lyot.run.config import load_config
 
     programs = [str(p) for p in inputs if not p.exists() and is_program(str(p))]
     if programs:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 STEPS_EXPECTED = {"stage1": 20, "stage2": 5, "stage3": 5, "measure": 1}
 """Roughly how many steps each kind of task reports, to move the bar within a task."""
 
+MOST_OF_A_TASK = 0.9
+"""The bar of the run goes no further for a task that has not ended, however many steps it reports."""
+
 
 class _Bars:
     """One bar for the run and one for each task at work."""
@@ -21,22 +24,30 @@ class _Bars:
         self._overall: int | None = None
         self._tasks: dict[str, int] = {}
         self._weights: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._reading: int | None = self._add("reading the exposures", None)
 
     def __call__(self, event: Event) -> None:
         if event.kind == "planned" and event.plan is not None:
+            if self._reading is not None:
+                self._progress.remove_task(self._reading)  # type: ignore[attr-defined]
+                self._reading = None
             self._weights = {t.id: t.weight for t in event.plan.tasks}
             self._overall = self._add("all", sum(self._weights.values()))
         elif event.task is not None:
             getattr(self, f"_{event.kind}")(event, event.task.id)
 
-    def _add(self, label: str, total: float) -> int:
+    def _add(self, label: str, total: float | None) -> int:
         return int(self._progress.add_task(label, total=total))  # type: ignore[attr-defined]
 
     def _print(self, text: str) -> None:
         self._progress.console.print(text, highlight=False)  # type: ignore[attr-defined]
 
-    def _advance(self, task: str) -> None:
-        self._progress.advance(self._overall, self._weights.get(task, 0.0))  # type: ignore[attr-defined]
+    def _advance(self, task: str, share: float = 1.0) -> None:
+        """Move the bar of the run to where `share` of a task is done."""
+        self._begun[task] = share * self._weights.get(task, 0.0)
+        self._progress.update(self._overall, completed=sum(self._begun.values()))  # type: ignore[attr-defined]
 
     def _current(self, _event: Event, task: str) -> None:
         self._print(f"{task}: up to date")
@@ -50,6 +61,9 @@ class _Bars:
         if task in self._tasks:
             label = f"{task} {event.detail}"
             self._progress.update(self._tasks[task], advance=1, description=label)  # type: ignore[attr-defined]
+            expected = STEPS_EXPECTED.get(task.partition("/")[0], 1)
+            self._steps[task] = self._steps.get(task, 0) + 1
+            self._advance(task, min(self._steps[task] / (expected + 1), MOST_OF_A_TASK))
 
     def _finished(self, event: Event, task: str) -> None:
         self._remove(task)
@@ -59,6 +73,7 @@ class _Bars:
     def _failed(self, _event: Event, task: str) -> None:
         self._remove(task)
         self._print(f"{task}: failed")
+        self._advance(task, 0.0)
 
     def _remove(self, task: str) -> None:
         if task in self._tasks:
