@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from lyot.errors import InputError, MissingInputError
+from lyot.errors import ConfigError, InputError, MissingInputError
 from lyot.instrument import resolution
 from lyot.records.manifest import Checksums, Manifest, Product, Record, content_key
 from lyot.run import executors
@@ -91,6 +92,15 @@ def test_measurement_in_a_worker_process(tmp_path):
         with pytest.raises(MissingInputError, match=r"gone_i2d\.fits"):
             pool.submit(missing, str(tmp_path)).result(timeout=400)
     assert dict(os.environ) == before
+
+
+def test_a_cluster_without_dask_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(ConfigError, match=r"Dask is not installed; pip install .lyot\[cluster\]."),
+        executors.dask_pool("tcp://head:8786", Workers(1, 1), {}),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -224,9 +224,15 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
     Raises
     ------
     ConfigError
-        If there is no scheduler at that address.
+        If there is no scheduler at that address, or Dask is not installed.
     """
-    from distributed import Client, KilledWorker
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise ConfigError(
+            f'--scheduler {address}: Dask is not installed; pip install "lyot[cluster]", or leave out --scheduler to use '
+            "the cores of this machine."
+        ) from None
 
     try:
         client: Any = Client(address, timeout="15s", set_as_default=False)
