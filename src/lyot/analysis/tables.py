@@ -189,8 +189,18 @@ def budget_table(budgets: Sequence[Sequence[ErrorTerm]]) -> Table:
 # Detections
 
 
+DIGITS = 8
+"""Significant digits of a number in a table that is written."""
+
+_DIGITS_OF = {"ra": 11, "dec": 11, "shape": 4, "false_alarm": 4}
+"""Of columns that need more (0.01 mas of a position in degrees), or are known to fewer (single precision, tails)."""
+
+
 def write_table(table: Table, path: Path) -> None:
-    """Write an ECSV table.
+    """Write an ECSV table, its floats rounded.
+
+    The last digits of a double depend on the number of threads; without them the same measurement gives the same file,
+    and what was made from it stays up to date.
 
     Raises
     ------
@@ -200,10 +210,20 @@ def write_table(table: Table, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
-        table.write(text, format="ascii.ecsv")
+        _rounded(table).write(text, format="ascii.ecsv")
         path.write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _rounded(table: Table) -> Table:
+    """The table with its floats to as many significant digits as their columns are written with."""
+    out = table.copy()
+    for name in out.colnames:
+        if out[name].dtype.kind == "f":
+            values, digits = np.asarray(out[name], dtype=float), _DIGITS_OF.get(name, DIGITS)
+            out[name][...] = np.array([float(f"{v:.{digits}g}") for v in values.ravel()]).reshape(values.shape)
+    return out
 
 
 def write_images(

@@ -230,8 +230,8 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
         from distributed import Client, KilledWorker
     except ImportError:
         raise ConfigError(
-            f'--scheduler {address}: Dask is not installed; pip install "lyot[cluster]", or leave out --scheduler to use '
-            "the cores of this machine."
+            f'--scheduler {address}: Dask is not installed; pip install "lyot[cluster]", or leave out --scheduler '
+            "to use the cores of this machine."
         ) from None
 
     try:
