@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -90,6 +91,15 @@ def test_unknown_command_and_option():
         result = called(*arguments)
         assert result.returncode == cli.EXIT_USER_ERROR
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("options", "said"), [((), True), (("--size", "full"), False), (("--scene", "x"), False)])
+def test_a_simulation_whose_planet_is_too_faint_is_announced(monkeypatch, tmp_path, options, said):
+    made = SimpleNamespace(uncal=[1, 2], path=tmp_path, truth=tmp_path / "truth.json", crds=None)
+    monkeypatch.setattr("lyot.cli.simulate.make_sequence", lambda *_, **__: made)
+    shown = called("simulate", tmp_path, *options)
+    assert shown.returncode == 0 and shown.stdout.startswith(f"2 raw exposures in {tmp_path}")
+    assert ("--scene bright_planet has one" in shown.stdout) == said
 
 
 def test_info(tmp_path):

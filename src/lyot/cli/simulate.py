@@ -59,6 +59,11 @@ def simulate(
         out, filter_name=filter_name, size=size, seed=seed, scene=scene, overwrite=overwrite, jobs=jobs
     )
     typer.echo(f"{len(sequence.uncal)} raw exposures in {sequence.path}; what was put in: {sequence.truth}")
+    if size == "small" and scene is None:
+        typer.echo(
+            "Note: the planet of the default scene is fainter than the noise of so short exposures, so that lyot run "
+            "finds no source; --scene bright_planet has one that it finds, --size full the depth as observed."
+        )
     if sequence.crds is not None:
         typer.echo("lyot run finds the calibration cache by itself; for the official pipelines:")
         typer.echo(f"export CRDS_PATH={sequence.crds.path.absolute()}\nexport CRDS_CONTEXT={sequence.crds.context}")
