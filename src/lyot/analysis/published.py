@@ -61,7 +61,9 @@ def read_published(path: Path) -> PublishedCurve:
         If it is no such table; one sentence says what is wrong.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such file (compare_contrast).")
+        raise MissingInputError(
+            f"{path}: there is no such file; give the right one as report.compare_contrast, or [] for none."
+        )
     table = _read(path)
     name = next((n for n in (*CONTRASTS, *MAGNITUDES) if n in table.colnames), None)
     if "separation" not in table.colnames or name is None:

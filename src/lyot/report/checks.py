@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def flagged_picture(out: Path) -> Picture | None:
     ax.set_xlim(0, max(100 * FLAGGED * 1.15, *(1.1 * high for _, high in ranges)))
     ax.set_xlabel("flagged pixels [%]", fontsize=8)
     ax.tick_params(axis="x", labelsize=7)
-    ax.legend(fontsize=7, frameon=False, loc="lower right")
+    ax.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
     table = Table({"exposure": names, "role": roles, "flagged_min": [r[0] for r in ranges],
                    "flagged_max": [r[1] for r in ranges]})  # fmt: skip
     caption = "Flagged pixels of each exposure, from the best (dark) to the worst integration (light)."
@@ -71,9 +71,9 @@ def background_picture(out: Path) -> Picture | None:
     subtracted = {s.exposure for s in glow_sticks(out)}
     pairs = []
     for name in after:
-        before = out / "stage1" / f"{name}_rateints.fits"
-        if name in subtracted and before.is_file():
-            pairs.append((read_product(before), after[name]))
+        slopes = out / "stage1" / f"{name}_rateints.fits"
+        if name in subtracted and slopes.is_file():
+            pairs.append((read_product(slopes), after[name]))
     references = [p for p in pairs if _is_reference(p[1])]
     shown = [p for p in pairs if not _is_reference(p[1])][:3] + references[:1]
     if not shown:
@@ -82,7 +82,7 @@ def background_picture(out: Path) -> Picture | None:
     layers = []
     for column, (before, item) in enumerate(shown):
         title = short_name(item)
-        for row, (product, when) in enumerate(((before, "before"), (item, "after"))):
+        for row, (product, when) in enumerate([(before, "before"), (item, "after")]):
             ax = axes[row * len(shown) + column]
             figures.draw_image(ax, product.image, label=product.unit, limits=_faint(product))
             ax.set_title(f"{title}: {when}", fontsize=7)
@@ -155,13 +155,13 @@ def registration_picture(out: Path) -> Picture | None:
                    "brightness": planes["SCALE"]})  # fmt: skip
     caption = (
         "Where the reference star was relative to the science star, as the registration found it; numbers are the rows "
-        "of the table. A small-grid dither shows its pattern of about 0.1 pixel."
+        "of the table. A small-grid dither shows its pattern."
     )
     return Picture("registration", figure, caption, "Offsets of the reference frames from the science", table=table)
 
 
 def modes_picture(out: Path) -> Picture | None:
-    """First Karhunen-Loeve modes of the registered references, over the whole frame."""
+    """First Karhunen-Loève modes of the registered references, over the whole frame."""
     path = next(iter(sorted((out / "stage3").glob("*_psfalign.fits"))), None)
     if path is None:
         return None
@@ -186,7 +186,7 @@ def modes_picture(out: Path) -> Picture | None:
         ax.set_title(f"mode {k + 1}: {100 * part[k]:.2g} % of the power", fontsize=7.5)
         layers.append(Layer(f"mode {k + 1}", image))
     caption = (
-        "First Karhunen-Loeve modes of the registered references over the whole frame (the subtraction makes its own "
+        "First Karhunen-Loève modes of the registered references over the whole frame (the subtraction makes its own "
         "in each zone). Modes should show speckles; a single bad pixel or stripe is a fault of one frame."
     )
     return Picture("kl_modes", figure, caption, f"The first {shown} modes of the references", layers)
@@ -199,8 +199,8 @@ def noise_picture(out: Path) -> Picture | None:
     if main is None:
         return None
     rolls = sorted(folder.glob(f"{main.name.removesuffix('_i2d.fits')}_roll*_i2d.fits"))
-    curves = [(label, curve) for label, path in [("combined", main), *((f"roll {n}", p) for n, p in enumerate(rolls, 1))]
-              if (curve := _noise_curve(path)) is not None]  # fmt: skip
+    images = [("combined", main), *((f"roll {n}", p) for n, p in enumerate(rolls, 1))]
+    curves = [(label, curve) for label, path in images if (curve := _noise_curve(path)) is not None]  # fmt: skip
     if not curves:
         return None
     figure, (ax,) = grid(1)
@@ -214,14 +214,14 @@ def noise_picture(out: Path) -> Picture | None:
     ax.set_yscale("log")
     ax.set_xlabel("separation [arcsec]", fontsize=8)
     ax.set_ylabel("noise of a pixel [MJy/sr]", fontsize=8)
-    ax.tick_params(labelsize=7)
+    ax.tick_params(labelsize=7, which="both")
     ax.xaxis.set_major_locator(MaxNLocator(9))
     ax.grid(alpha=0.3, which="both", lw=0.4)
     ax.legend(fontsize=7, frameon=False, ncols=2)
     caption = (
         "Robust scatter of the pixels of a ring after the subtraction, and the errors (ERR) that detector and photons "
-        "predict. Where they meet, the subtraction is as good as it can be; what is above it are residuals of the star, "
-        "sources and errors that are too small."
+        "predict. Where they meet, the subtraction is as good as it can be; what is above it are residuals of the "
+        "star, sources and errors that are too small."
     )
     table = Table({name: values for name, values in columns.items() if len(values) == len(columns["separation"])})
     return Picture("residual_noise", figure, caption, "Scatter and expected noise against separation", table=table)
@@ -241,7 +241,7 @@ def _noise_curve(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     radius = np.hypot((x - x0) * sx, (y - y0) * sy)
     edges = np.arange(0.2, float(radius[np.isfinite(item.image)].max()), 0.25)
     rings = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (radius >= low) & (radius < high) & np.isfinite(item.image) & np.isfinite(errors)
         if inside.sum() < 20:
             continue
@@ -252,8 +252,3 @@ def _noise_curve(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], 
         return None
     separation, measured, expected = (np.array(column) for column in zip(*rings, strict=True))
     return separation, measured, expected
-
-
-def made(pictures: Sequence[Picture | None]) -> tuple[Picture, ...]:
-    """Those that there is material for."""
-    return tuple(p for p in pictures if p is not None)

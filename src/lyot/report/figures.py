@@ -387,7 +387,7 @@ def draw_contrast(
         axis.tick_params(labelsize=7)
 
 
-def _times(factor: float) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+def _times(factor: float) -> Callable[[Any], Any]:
     return lambda values: values * factor
 
 

@@ -202,8 +202,11 @@ def _companions(out: Path) -> Iterable[Flag]:
     for row in range(len(table) if table is not None else 0):
         chi2 = finite(table, row, "reduced_chi2")
         if chi2 is not None and chi2 > 2.0:
-            yield Flag(f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).", "It may be extended, "
-                       "blended, or a residual of the star; its errors are increased accordingly.", "companions")  # fmt: skip
+            yield Flag(
+                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).",
+                "It may be extended, blended, or a residual of the star; its errors are increased accordingly.",
+                "companions",
+            )
 
 
 def _input_notes(out: Path) -> Iterable[Flag]:

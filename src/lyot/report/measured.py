@@ -87,7 +87,7 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
     """Companions as text: separation, position angle, contrast, flux and S/N."""
     return [
         (
-            str(row + 1),
+            f"C{row + 1}",
             value_with_error(table, row, "separation", 4),
             value_with_error(table, row, "position_angle", 2),
             scientific(table, row, "contrast"),

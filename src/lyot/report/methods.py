@@ -19,18 +19,19 @@ from lyot.report.citations import CITATIONS, Citation, software
 from lyot.report.content import plural
 from lyot.report.marks import read_table
 from lyot.report.provenance import Calibration, given_calibrations
+from lyot.report.references import first_table
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The paragraph and what it cites.
+    r"""The paragraph and what it cites.
 
     Attributes
     ----------
     text : str
         Sentences; citations in parentheses.
     latex : str
-        The same with ``\\citep``.
+        The same with ``\citep``.
     citations : tuple of Citation
         In the order in which they are cited.
     """
@@ -67,7 +68,11 @@ def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
         "We used Astropy [Astropy2022].",
     ]  # fmt: skip
     last = records[-1].versions
-    known = {**CITATIONS, "lyot": software("lyot", last.get("lyot", "")), "jwst": software("jwst", last.get("jwst", ""))}
+    known = {
+        **CITATIONS,
+        "lyot": software("lyot", last.get("lyot", "")),
+        "jwst": software("jwst", last.get("jwst", "")),
+    }
     marked = " ".join(sentences)
     keys = list(dict.fromkeys(k.strip() for group in _CITED.findall(marked) for k in group.split(",")))
 
@@ -87,19 +92,19 @@ def _observations(assigned: Sequence[Assigned]) -> list[str]:
     mask = modelled_coronagraph(first.instrument, first.filter)
     rolls = len({a.roll_number for a in assigned if a.roll_number})
     cite = "" if mask is None else " [Rouan2000, Boccaletti2022]" if mask.kind == "4QPM" else " [Boccaletti2022]"
-    what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot coronagraph"}.get("" if mask is None else mask.kind, "")
+    what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot spot"}.get("" if mask is None else mask.kind, "mask")
     seconds = sum(e.n_integrations * e.integration_time for e in science)
     lines = [
-        f"{first.target} was observed with JWST/{first.instrument} in {first.filter} behind the mask {first.mask}"
-        f"{f' ({what})' if what else ''}{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
+        f"{first.target} was observed with JWST/{first.instrument} in {first.filter} behind the {what} {first.mask}"
+        f"{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
         f"{f', {seconds:.0f} s in all' if seconds else ''})."
     ]
     stars = [a.exposure for a in with_role(assigned, Role.REFERENCE)]
     if stars:
         names = " and ".join(dict.fromkeys(e.target for e in stars if e.target))
         time = sum(e.n_integrations * e.integration_time for e in stars)
-        lines.append(f"The reference star{f' {names}' if names else ''} was observed in {plural(len(stars), 'exposure')}"
-                     f"{f' ({time:.0f} s)' if time else ''}.")  # fmt: skip
+        count = plural(len(stars), "exposure") + (f" ({time:.0f} s)" if time else "")
+        lines.append(f"The reference star{f' {names}' if names else ''} was observed in {count}.")
     return lines
 
 
@@ -108,15 +113,18 @@ def _calibration(kinds: Mapping[str, Record], given: Sequence[Calibration]) -> l
     last = list(kinds.values())[-1]
     lyot, jwst = last.versions.get("lyot", "?"), last.versions.get("jwst", "?")
     context = last.crds_context if last.crds_context not in ("", "none") else ""
-    start = "raw ramps" if "stage1" in kinds else "slopes" if "stage2" in kinds and not given else "calibrated exposures"
+    start = (
+        "raw ramps" if "stage1" in kinds else "slopes" if "stage2" in kinds and not given else "calibrated exposures"
+    )
     lines.append(
-        f"The data were reduced from {start} with Lyot {lyot} [lyot], whose steps follow the JWST calibration pipeline, "
-        f"version {jwst} [jwst]{f', with the calibration references of {context}' if context else ''}."
+        f"The data were reduced from {start} with Lyot {lyot} [lyot], whose steps follow the JWST calibration "
+        f"pipeline, version {jwst} [jwst]{f', with the calibration references of {context}' if context else ''}."
     )
     for calibration in given:
         lines.append(
-            f"{plural(calibration.count, 'exposure')} had been calibrated by the archive with pipeline version "
-            f"{calibration.version or 'unknown'} and {calibration.context or 'an unknown context'}."
+            f"{plural(calibration.count, 'exposure')} had been calibrated before, with version "
+            f"{calibration.version or '(not stated)'} of that pipeline and the references of "
+            f"{calibration.context or 'a context that is not stated'}."
         )
     if "stage1" in kinds:
         jump = kinds["stage1"].parameters.get("jump", {}).get("rejection_threshold")
@@ -147,7 +155,7 @@ _BACKGROUND = {
 }  # fmt: skip
 
 _METHODS = {
-    "klip": "by a projection onto the first {modes} Karhunen-Loeve modes [Soummer2012]",
+    "klip": "by a projection onto the first {modes} Karhunen-Loève modes [Soummer2012]",
     "classical": "by one scaled mean image (classical subtraction)",
     "loci": "by locally optimized linear combinations of images [Lafreniere2007]",
     "nmf": "by non-negative matrix factorization with {modes} components [Ren2018]",
@@ -173,19 +181,34 @@ def _subtraction(kinds: Mapping[str, Record], out: Path) -> list[str]:
                 "[Soummer2012, jwst], and the exposures were combined by its resample step."]  # fmt: skip
     frames = _FRAMES.get(str(klip.get("strategy", "rdi")), _FRAMES["rdi"])
     lines = [
-        f"The star was modelled in each exposure from {frames}, registered to it by their own light, {how}, and "
-        "subtracted; pixels that are bad in a frame were left out of its fit."
+        f"The star was modelled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; pixels that are "
+        "bad in a frame were left out of its fit."
     ]
     zones = klip.get("zone_edges")
     if zones:
         lines.append(f"The fit was made in annuli divided at {', '.join(f'{z:g}' for z in zones)} arcsec.")
     weights = {"throughput": "their variance and the throughput of the mask", "variance": "their variance"}
     weighted = weights.get(str(klip.get("roll_weights")), "")
-    lines.append(f"The rolls were turned north up with one interpolation and averaged{f', weighted by {weighted}' * bool(weighted)}.")  # fmt: skip
+    if len(list((out / "stage3").glob("*_psfsub.fits"))) > 1:
+        by = f", weighted by {weighted}" if weighted else ""
+        lines.append(f"The rolls were turned north up with one interpolation and averaged{by}.")
+    else:
+        lines.append("The image was turned north up with one interpolation.")
     if list((out / "stage3").glob("*_refined.fits")):
         lines.append("In a second pass, the sources found were masked in the fit of the star, and small drifts of the "
                      "wavefront were fitted.")  # fmt: skip
     return lines
+
+
+def _shifted(out: Path) -> str:
+    """How the references were laid onto the science, as part of a sentence."""
+    planes = first_table(out / "stage3", "psfalign", "REFS")
+    if planes is None or "APPLIED" not in planes:
+        return ""
+    if planes["APPLIED"].any():
+        return ", registered to it by their own light"
+    largest = float(np.nanmax(np.hypot(planes["DX"], planes["DY"]))) if np.isfinite(planes["DX"]).any() else np.nan
+    return f", at their own places behind the mask (within {largest:.2f} pixel)" if np.isfinite(largest) else ""
 
 
 def _modes(out: Path, klip: Mapping[str, Any]) -> str:
@@ -199,12 +222,16 @@ def _modes(out: Path, klip: Mapping[str, Any]) -> str:
 def _measurements(out: Path) -> list[str]:
     lines = []
     if (out / "measure" / "detections.ecsv").is_file():
-        lines.append("Point sources were searched for with apertures of one λ/D, the noise being that of neighboring "
-                     "separations and of the residuals of the references, with small-sample statistics [Mawet2014].")  # fmt: skip
+        lines.append(
+            "Point sources were searched for with apertures of one λ/D, the noise being that of neighboring "
+            "separations and of the residuals of the references, with small-sample statistics [Mawet2014]."
+        )
     companions = read_table(out, COMPANIONS)
     if companions is not None:
-        text = ("Position and flux of each companion were fitted with forward models: images computed with the mask and "
-                "the Lyot stop, taken through the same reduction as the data")  # fmt: skip
+        text = (
+            "Position and flux of each companion were fitted with forward models: images computed with the mask and "
+            "the Lyot stop, taken through the same reduction as the data"
+        )
         sampled = "flux_posterior_low" in companions.colnames and np.isfinite(
             np.asarray(companions["flux_posterior_low"], dtype=float)
         ).any()  # fmt: skip

@@ -274,7 +274,9 @@ def _results(out: Path, sources: QTable | None) -> list[Section]:
     return [s for s in found if s is not None]
 
 
-def _extended(section: Section | None, title: str, anchor: str, *pictures: Picture | None, **more: Any) -> Section | None:
+def _extended(
+    section: Section | None, title: str, anchor: str, *pictures: Picture | None, **more: Any
+) -> Section | None:
     """A section with more pictures and tables, made where it is not there and there is something to show."""
     kept = tuple(p for p in pictures if p is not None)
     tables = tuple(t for t in more.get("tables", ()) if t is not None)

@@ -109,8 +109,8 @@ def before_subtraction(out: Path, item: Product) -> Product | None:
     if kept.is_file():
         return read_product(kept)
     given = (Path(i["path"]) for r in Manifest(out).records if r.kind == "stage3" for i in r.inputs)
-    path = next((p for p in given if exposure_root(p) in (root, stem) and p.is_file()), None)
-    return None if path is None else read_product(path)
+    found = next((p for p in given if exposure_root(p) in (root, stem) and p.is_file()), None)
+    return None if found is None else read_product(found)
 
 
 def read_snr(path: Path) -> Product:

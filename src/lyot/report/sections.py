@@ -222,7 +222,9 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         limits = figures.symmetric_limits(figures.within(item.image, view, radius), 99.7)
         limits = SIGMA_LIMITS if item.unit == "S/N" else limits
         figures.draw_image(ax, item.image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
-        for lines, color in zip(boundaries, ("#b36b00", "#1178a8", "#777777", "#8a4ba3") * len(boundaries), strict=False):
+        for lines, color in zip(
+            boundaries, ("#b36b00", "#1178a8", "#777777", "#8a4ba3") * len(boundaries), strict=False
+        ):
             for east, north in lines:
                 ax.plot(-east, north, color=color, lw=0.7, ls="--", scalex=False, scaley=False)
         figures.mark_star(ax, color=figures.DARK_INK)

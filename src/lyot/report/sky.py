@@ -149,6 +149,6 @@ def regions_text(star: tuple[float, float], marked: Sequence[Marked], radius: fl
             continue
         sky = origin.spherical_offsets_by(source.east * u.arcsec, source.north * u.arcsec)
         color = " color=magenta" if source.kind == "companion" else ""
-        text = f"circle({sky.ra.deg:.8f},{sky.dec.deg:.8f},{radius:.3f}\")"
+        text = f'circle({sky.ra.deg:.8f},{sky.dec.deg:.8f},{radius:.3f}")'
         lines.append(f"{text} #{color} text={{{source.name}}}")
     return "\n".join(lines) + "\n"

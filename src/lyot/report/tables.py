@@ -141,7 +141,7 @@ def exposures_table(assigned: Sequence[Assigned], said: Sequence[str] = ()) -> T
 
 
 def times_text(assigned: Sequence[Assigned]) -> str:
-    """Exposure time by role in a sentence: ``Exposure time: science 3600 s, reference 1200 s.``"""
+    """Exposure time by role in a sentence, such as ``Exposure time: science 3600 s, reference 1200 s``."""
     found: dict[str, float] = {}
     for a in assigned:
         role = str(a.role)
@@ -188,8 +188,15 @@ def parameter_tables(records: Iterable[Record]) -> list[Table]:
             continue
         seen[key] = None
         rows = tuple((Cell(n), Cell(v)) for n, v in _flat(record.parameters))
-        tables.append(Table(record.kind, f"parameters-{len(tables)}", ("parameter", "value"), rows))
+        title = record.kind if record.kind != "measure" else f"measure: {_measured_by(record.name)}"
+        tables.append(Table(title, f"parameters-{len(tables)}", ("parameter", "value"), rows))
     return tables
+
+
+def _measured_by(name: str) -> str:
+    """What a measuring task of a name does."""
+    what = name.partition("_")[0]
+    return what if what in ("companions", "contrast", "maps", "disk") else "search for sources"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -198,5 +205,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", json.dumps(value, default=str)
-
-

@@ -55,7 +55,7 @@
     };
     if (control("stretch").value === "linear") {
       const range = state.high - state.low, power = 10 ** Math.floor(Math.log10(range / 4));
-      const step = [1, 2, 5, 10].map((m) => m * power).find((s) => range / s <= 7);
+      const step = [1, 2, 5, 10].map((m) => m * power).find((s) => range / s <= 9);
       for (let v = Math.ceil(state.low / step) * step; v <= state.high + 1e-9 * range; v += step) add(v);
       return found;
     }
@@ -80,8 +80,7 @@
     for (let i = 0; i < image.length; i += 1) if (Number.isNaN(values[i])) image[i] = NaN;
     models.image.data_source.data = { image: [new models.Array(image, [data.ny, data.nx])] };
     models.bar.ticker.ticks = ticks(to);
-    models.bar.title = plane.unit;
-    control("showing").textContent = plane.title;
+    control("showing").textContent = `${plane.title} [${plane.unit}]`;
     area.dataset.shown = String(state.shown);
     readout();
   }

@@ -22,9 +22,16 @@ from numpy.typing import NDArray
 
 from lyot.exposures.names import SNR_MAP, is_product
 from lyot.report import figures
-from lyot.report.figures import View
 from lyot.report.marks import marked_sources, on_which_roll
-from lyot.report.products import Product, before_subtraction, products, read_cube, read_product, read_snr, truncations_of
+from lyot.report.products import (
+    Product,
+    before_subtraction,
+    products,
+    read_cube,
+    read_product,
+    read_snr,
+    truncations_of,
+)
 from lyot.report.sky import Line, Marked, mask_boundaries, mean_image, north_up, regions_text
 
 COLOR_MAPS = {
@@ -162,7 +169,7 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
             found.append(plane("Single rolls", f"roll {number}", read_product(roll).image, main.unit))
     before = [b for item in products(out, "stage3", "psfsub") if (b := before_subtraction(out, item)) is not None]
     if before:
-        image = mean_image([north_up(item, main.view, shape) for item in before])  # type: ignore[arg-type]
+        image = mean_image([north_up(item, main.view, shape) for item in before])
         limits = figures.color_limits(figures.within(image, main.view, radius), 1.0, 99.7)
         found.append(plane("Before the subtraction", "calibrated, rolls averaged", image, main.unit, limits=limits))
     if (out / "measure" / SNR_MAP).is_file():
@@ -250,9 +257,7 @@ def _plot(main: Product, marked: Sequence[Marked], rolls: dict[str, list[Line]],
                  line_width=1.4)  # fmt: skip
     plot.scatter([0.0], [0.0], marker="cross", size=18, line_color="#000000", line_width=1.5, name="viewer-cursor",
                  visible=False)  # fmt: skip
-    plot.js_on_event(
-        "mousemove", CustomJS(code="window.lyotViewer && window.lyotViewer.point(cb_obj.x, cb_obj.y)")
-    )
+    plot.js_on_event("mousemove", CustomJS(code="window.lyotViewer && window.lyotViewer.point(cb_obj.x, cb_obj.y)"))
     script, element = components(plot)
     return str(script), str(element)
 
