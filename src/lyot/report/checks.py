@@ -21,7 +21,7 @@ from lyot.report.glow import glow_sticks
 from lyot.report.products import Product, products, read_product
 from lyot.report.quality import read_quality
 from lyot.report.references import first_table
-from lyot.report.sections import layer_of, short_name
+from lyot.report.sections import layer_of, short_name, without_ticks
 
 COLORS = {"science": "#0b6e99", "reference": "#b5651d"}
 SHOWN_MODES = 6
@@ -78,14 +78,16 @@ def background_picture(out: Path) -> Picture | None:
     shown = [p for p in pairs if not _is_reference(p[1])][:3] + references[:1]
     if not shown:
         return None
-    figure, axes = grid(2 * len(shown), len(shown))
+    ny, nx = shown[0][1].image.shape
+    figure, axes = grid(2 * len(shown), len(shown), tall=ny / nx + 0.12)
     layers = []
     for column, (before, item) in enumerate(shown):
         title = short_name(item)
         for row, (product, when) in enumerate([(before, "before"), (item, "after")]):
             ax = axes[row * len(shown) + column]
             figures.draw_image(ax, product.image, label=product.unit, limits=_faint(product))
-            ax.set_title(f"{title}: {when}", fontsize=7)
+            without_ticks(ax)
+            ax.set_title(f"{title}: {when}", fontsize=8)
             layers.append(layer_of(product, f"{title} {when}"))
     caption = (
         "Slopes before and calibrated images after the background subtraction, colors from the 5th to the 97th "
@@ -139,11 +141,12 @@ def registration_picture(out: Path) -> Picture | None:
     ax.axhline(0, color="0.8", lw=0.8)
     ax.axvline(0, color="0.8", lw=0.8)
     ax.plot(0, 0, marker="*", ms=10, mfc="none", mec="#1d2327", ls="none", label="science")
-    ax.scatter(planes["DX"], planes["DY"], s=16, color=COLORS["reference"], label="references")
+    ax.scatter(planes["DX"], planes["DY"], s=6, color=COLORS["reference"], alpha=0.5, label="frames")
     for number, exposure in enumerate(np.unique(planes["EXPOSURE"]), start=1):
         mine = planes["EXPOSURE"] == exposure
         place = (float(np.nanmean(planes["DX"][mine])), float(np.nanmean(planes["DY"][mine])))
         if np.isfinite(place).all():
+            ax.plot(*place, "o", ms=5, color=COLORS["reference"], label="mean of an exposure" if number == 1 else None)
             ax.annotate(str(number), place, xytext=(4, 3), textcoords="offset points", fontsize=7)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel("offset along detector x [pixel]", fontsize=8)
@@ -177,12 +180,13 @@ def modes_picture(out: Path) -> Picture | None:
     _, strength, modes = np.linalg.svd(frames, full_matrices=False)
     shown = min(SHOWN_MODES, len(modes))
     part = strength**2 / np.sum(strength**2)
-    figure, axes = grid(shown, 3)
+    figure, axes = grid(shown, 3, tall=good.shape[0] / good.shape[1] + 0.12)
     layers = []
     for k, ax in enumerate(axes):
         image = np.full(good.shape, np.nan)
         image[good] = modes[k]
         figures.draw_image(ax, image, cmap="RdBu_r", limits=figures.symmetric_limits(image, 99.5), label="")
+        without_ticks(ax)
         ax.set_title(f"mode {k + 1}: {100 * part[k]:.2g} % of the power", fontsize=7.5)
         layers.append(Layer(f"mode {k + 1}", image))
     caption = (

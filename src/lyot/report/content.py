@@ -20,8 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
+from PIL import Image
 
 DPI = 110
+WIDEST = 1400
+"""Width of a figure in the page, pixels."""
+
 PANEL = 3.1
 """Side of one panel, inches."""
 
@@ -105,8 +109,13 @@ class Picture:
 
     @cached_property
     def png(self) -> str:
-        """The figure as PNG, base64."""
-        return base64.b64encode(self.rendered("png", DPI)).decode("ascii")
+        """The figure as PNG of at most `WIDEST` pixels and 256 colors, base64: images of noise are large otherwise."""
+        whole = self.rendered("png", min(DPI, WIDEST / float(self.figure.get_size_inches()[0])))
+        with Image.open(io.BytesIO(whole)) as image:
+            small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        small.save(buffer, format="png", optimize=True)
+        return base64.b64encode(buffer.getvalue()).decode("ascii")
 
     def rendered(self, kind: str, dpi: float) -> bytes:
         """The figure as a file of a kind, ``png`` or ``pdf``."""
@@ -144,12 +153,13 @@ class Section:
         return self.short or self.title
 
 
-def grid(n: int, columns: int = 3) -> tuple[MplFigure, list[Axes]]:
-    """Make a figure of n panels in rows of `columns`."""
+def grid(n: int, columns: int = 3, *, tall: float = 1.12) -> tuple[MplFigure, list[Axes]]:
+    """Make a figure of n panels in rows of `columns`; `tall`: height of a row in units of `PANEL`."""
     columns = min(columns, max(n, 1))
     rows = -(-n // columns)
-    layout = ConstrainedLayoutEngine(wspace=0.1, hspace=0.03)  # it does not see the labels of the colour bars
-    figure = MplFigure(figsize=(PANEL * 1.38 * columns, PANEL * 1.12 * rows), layout=layout)
+    # the layout does not see the labels of the colour bars
+    layout = ConstrainedLayoutEngine(wspace=0.1, hspace=0.03)
+    figure = MplFigure(figsize=(PANEL * 1.38 * columns, PANEL * tall * rows), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for ax in axes[n:]:
         ax.set_axis_off()

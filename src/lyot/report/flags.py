@@ -141,7 +141,13 @@ def _outdated(out: Path) -> Iterable[Flag]:
 def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]) -> Iterable[Flag]:
     """Sources within lambda/D of a boundary of the mask, in which rolls."""
     near = _resolution(out)
-    for marked in marked_sources(out, sources):
+    every = marked_sources(out, sources)
+    companions = [m for m in every if m.kind == "companion"]
+    for marked in every:
+        if marked.kind == "detection" and any(
+            np.hypot(marked.east - c.east, marked.north - c.north) < near for c in companions
+        ):
+            continue  # it is named as the companion that was fitted to it
         hit = [on_which_roll(science, k).partition(" (")[0] for k, item in enumerate(science)
                if distance_to_lines(marked.east, marked.north, mask_boundaries(item.header)) < near]  # fmt: skip
         if marked.kind == "rejected" or not hit:

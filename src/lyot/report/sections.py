@@ -42,10 +42,11 @@ def gallery(
     columns: int = 4,
 ) -> Picture:
     """Draw images of one kind next to each other."""
-    figure, axes = grid(len(items), columns)
+    ny, nx = items[0].image.shape
+    figure, axes = grid(len(items), columns, tall=ny / nx + 0.12)
     for ax, item in zip(axes, items, strict=True):
         (draw or _draw_plain)(ax, item)
-        ax.set_title(short_name(item), fontsize=7)
+        ax.set_title(short_name(item), fontsize=9)
     alt = f"{plural(len(items), 'image')}: {', '.join(short_name(i) for i in items)}"
     return Picture(name, figure, caption, alt, [layer_of(item, short_name(item)) for item in items])
 
@@ -57,6 +58,15 @@ def layer_of(item: Product, title: str) -> Layer:
 
 def _draw_plain(ax: Axes, item: Product) -> None:
     figures.draw_image(ax, item.image, label=item.unit)
+    without_ticks(ax)
+
+
+def without_ticks(ax: Axes) -> None:
+    """Take ticks and labels from an image in pixels: there are many in a row, and the shape says where is what."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_xlabel("")
+    ax.set_ylabel("")
 
 
 def short_name(item: Product) -> str:
