@@ -25,6 +25,8 @@ from PIL import Image
 DPI = 110
 WIDEST = 1400
 """Width of a figure in the page, pixels."""
+LARGE = 300_000
+"""Bytes of a figure above which its colors are reduced."""
 
 PANEL = 3.1
 """Side of one panel, inches."""
@@ -109,12 +111,14 @@ class Picture:
 
     @cached_property
     def png(self) -> str:
-        """The figure as PNG of at most `WIDEST` pixels and 256 colors, base64: images of noise are large otherwise."""
+        """The figure as PNG of at most `WIDEST` pixels, base64; with 256 colors if it is `LARGE`, as noise is."""
         whole = self.rendered("png", min(DPI, WIDEST / float(self.figure.get_size_inches()[0])))
+        if len(whole) < LARGE:
+            return base64.b64encode(whole).decode("ascii")
         with Image.open(io.BytesIO(whole)) as image:
             small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         buffer = io.BytesIO()
-        small.save(buffer, format="png", optimize=True)
+        small.save(buffer, format="png")
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
     def rendered(self, kind: str, dpi: float) -> bytes:

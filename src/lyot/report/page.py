@@ -6,14 +6,15 @@ import html
 import json
 import logging
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import numpy as np
+from astropy.io import fits
 from astropy.table import QTable
 from markupsafe import Markup
 
@@ -60,6 +61,8 @@ from lyot.report.views import targets_of, view
 from lyot.version import __version__
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PAGE = Path("report") / "index.html"
 
@@ -159,8 +162,6 @@ def _each_target(out: Path) -> Iterator[list[tuple[Path, Path]]]:
     if not targets:
         yield [(out, Path())]
         return
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         yield [(stack.enter_context(view(out, name, folder)), Path(folder)) for name, folder in targets.items()]
 
@@ -230,6 +231,30 @@ def _list_of_pages(entries: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
+class _Guard:
+    """Makes the parts of a report, each by itself: one that a broken file prevents is named, the others are made."""
+
+    def __init__(self) -> None:
+        self.flags: list[Flag] = []
+
+    def __call__(self, what: str, make: Callable[..., T], *arguments: Any, otherwise: T) -> T:
+        """What `make` returns; `otherwise` if it cannot read what it needs."""
+        try:
+            return make(*arguments)
+        except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
+            log.info("%s is left out of the report", what, exc_info=True)
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            text = f"{what} could not be shown: {reason}."
+            meaning = "A product is damaged or incomplete; run lyot run again, which repeats what is not intact."
+            self.flags.append(Flag(text, meaning, "timings"))
+            return otherwise
+
+    def all_of(self, parts: Sequence[tuple[str, Callable[[], Section | None]]]) -> list[Section]:
+        """The sections that there is material for."""
+        made = (self(title, make, otherwise=None) for title, make in parts)
+        return [section for section in made if section is not None]
+
+
 def make_report(out: Path) -> Report:
     """Everything that is shown of a run with one product.
 
@@ -238,23 +263,34 @@ def make_report(out: Path) -> Report:
     out : Path
         Folder of the run.
     """
+    guard = _Guard()
     records = Manifest(out).records
-    sources = read_sources(out)
+    sources = guard("Detections", read_sources, out, otherwise=None)
     assigned = _assigned(out, records)
     title, subtitle = _title(assigned)
-    headline, details = answer(out, sources)
+    unread: tuple[str, list[str]] = ("The result could not be read.", [])
+    headline, details = guard("The result", answer, out, sources, otherwise=unread)
     config = out / CONFIGURATION
-    path = combined_image(out)
-    radius = 3.0 if path is None else sections.radius_of(read_product(path), sources)
-    calibrated = calibration_table(assigned)
+    calibrated = guard("Calibration", calibration_table, assigned, otherwise=None)
+    changed = guard("Changed parameters", changed_table, out, records, otherwise=None)
+    viewer = guard("The interactive image", _viewer, out, sources, otherwise=None)
+    results, steps = guard.all_of(_results(out, sources)), guard.all_of(_steps(out, assigned, sources))
+    methods = guard("The methods paragraph", methods_of, out, assigned, otherwise=None)
+    none: list[Flag] = []
+    flags = guard("The list of flags", collect_flags, out, sources, otherwise=none)
     return Report(
-        title=title, subtitle=subtitle, headline=headline, details=details, flags=collect_flags(out, sources),
-        viewer=make_viewer(out, sources, radius), results=_results(out, sources), steps=_steps(out, assigned, sources),
-        made=[t for t in (calibrated, changed_table(out, records), timings_table(records)) if t],
-        parameters=parameter_tables(records), methods=methods_of(out, assigned),
+        title=title, subtitle=subtitle, headline=headline, details=details, flags=[*guard.flags, *flags],
+        viewer=viewer, results=results, steps=steps,
+        made=[t for t in (calibrated, changed, timings_table(records)) if t],
+        parameters=parameter_tables(records), methods=methods,
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
         versions=versions_text(records, calibrated=calibrated is not None), command=command_text(out, assigned),
     )  # fmt: skip
+
+
+def _viewer(out: Path, sources: QTable | None) -> Viewer | None:
+    path = combined_image(out)
+    return None if path is None else make_viewer(out, sources, sections.radius_of(read_product(path), sources))
 
 
 def _with_tables(title: str, anchor: str, *tables: Table | None, short: str = "") -> Section | None:
@@ -263,15 +299,22 @@ def _with_tables(title: str, anchor: str, *tables: Table | None, short: str = ""
     return Section(title, anchor, "", tables=found, short=short) if found else None
 
 
-def _results(out: Path, sources: QTable | None) -> list[Section]:
+Parts = list[tuple[str, Callable[[], Section | None]]]
+"""Sections by their titles, to be made."""
+
+
+def _results(out: Path, sources: QTable | None) -> Parts:
     """What was found."""
-    found = [
-        sections.detection_map(out, sources),
-        _with_tables("Companions", "companions", companions_table(out), budget_table(out)),
-        _with_tables("Detections", "sources", sources_table(sources), rejected_table(out)),
-        contrast_section(out), motion_section(out), disk_section(out), maps_section(out), outdated_section(out),
-    ]  # fmt: skip
-    return [s for s in found if s is not None]
+    return [
+        ("Images of the detections", lambda: sections.detection_map(out, sources)),
+        ("Companions", lambda: _with_tables("Companions", "companions", companions_table(out), budget_table(out))),
+        ("Detections", lambda: _with_tables("Detections", "sources", sources_table(sources), rejected_table(out))),
+        ("Contrast", lambda: contrast_section(out)),
+        ("Proper motion", lambda: motion_section(out)),
+        ("Disk", lambda: disk_section(out)),
+        ("Maps", lambda: maps_section(out)),
+        ("Measured before", lambda: outdated_section(out)),
+    ]
 
 
 def _extended(
@@ -286,22 +329,27 @@ def _extended(
                    (*section.tables, *tables), section.short)  # fmt: skip
 
 
-def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> list[Section]:
+def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> Parts:
     """What each step did, in the order of the reduction."""
-    found = [
-        _with_tables("Exposures", "exposures", exposures_table(assigned, read_notes(out))),
-        sections.stage1(out),
-        _extended(sections.stage2(out), "Stage 2: calibration and background", "stage2", checks.background_picture(out),
-                  short="Calibration"),
-        _extended(None, "Glow sticks", "glow-sticks", checks.glow_picture(out), tables=(glow_table(out),)),
-        _extended(None, "Usable data", "usable-data", checks.flagged_picture(out), tables=(quality_table(out),)),
-        _extended(None, "Registration", "registration", checks.registration_picture(out)),
-        _extended(None, "Reference star", "references", checks.modes_picture(out), tables=(references_table(out),)),
-        sections.stage3_subtraction(out, sources),
-        sections.stage3_truncations(out, sources),
-        _extended(None, "Residuals and expected noise", "noise", checks.noise_picture(out), short="Noise"),
+
+    def one(title: str, anchor: str, picture: Callable[[Path], Picture | None], table: Callable[[Path], Table | None],
+            section: Section | None = None, short: str = "") -> Section | None:  # fmt: skip
+        return _extended(section, title, anchor, picture(out), tables=(table(out),), short=short)
+
+    return [
+        ("Exposures", lambda: _with_tables("Exposures", "exposures", exposures_table(assigned, read_notes(out)))),
+        ("Stage 1", lambda: sections.stage1(out)),
+        ("Stage 2", lambda: one("Stage 2: calibration and background", "stage2", checks.background_picture,
+                                lambda _: None, sections.stage2(out), "Calibration")),
+        ("Glow sticks", lambda: one("Glow sticks", "glow-sticks", checks.glow_picture, glow_table)),
+        ("Usable data", lambda: one("Usable data", "usable-data", checks.flagged_picture, quality_table)),
+        ("Registration", lambda: one("Registration", "registration", checks.registration_picture, lambda _: None)),
+        ("Reference star", lambda: one("Reference star", "references", checks.modes_picture, references_table)),
+        ("Stage 3", lambda: sections.stage3_subtraction(out, sources)),
+        ("KL modes", lambda: sections.stage3_truncations(out, sources)),
+        ("Noise", lambda: one("Residuals and expected noise", "noise", checks.noise_picture, lambda _: None,
+                              short="Noise")),
     ]  # fmt: skip
-    return [s for s in found if s is not None]
 
 
 def render_page(report: Report) -> str:
