@@ -349,3 +349,22 @@ def test_a_measurement_that_failed_is_a_warning_until_it_is_made(run_folder):
     assert "no detection limit could be measured." not in write_report(run_folder).read_text()  # made by its command
     (run_folder / "measure" / "contrast.ecsv").unlink()
     assert "no detection limit could be measured." in write_report(run_folder).read_text()
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_broken_product_costs_its_part_only(run_folder):
+    path = run_folder / "stage3" / "x_i2d.fits"
+    path.write_bytes(path.read_bytes()[:9000])
+    page = write_report(run_folder).read_text()
+    assert "The interactive image could not be shown" in page
+    assert "Companions" in page and "Contrast against separation" in page
+
+
+def test_a_run_that_ended_after_stage_1(tmp_path):
+    write(tmp_path / "stage1" / "jw1_rate.fits", np.ones((20, 24)), sky_header(north_up=False))
+    Manifest(tmp_path).add(
+        Record("stage1/jw1", "stage1", "jw1", "key", [], [], {}, {}, "jwst_0001.pmap", "2026-01-01T00:00:00", 1.5, 9.0)
+    )
+    page = write_report(tmp_path).read_text()
+    assert "No measurement in this run." in page and "1 exposure." in page and "1 task, 2 s of work" in page
+    assert "could not be shown" not in page and 'id="viewer"' not in page
