@@ -53,6 +53,10 @@ def read_published(path: Path) -> PublishedCurve:
         ECSV, or CSV with a line of names: ``separation`` (arcsec unless it has another unit), and ``contrast``,
         ``contrast_5sigma`` or ``delta_mag``.
 
+    Returns
+    -------
+    PublishedCurve
+
     Raises
     ------
     MissingInputError

@@ -6,6 +6,7 @@ import html
 import json
 import logging
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import jinja2
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
+from astropy.utils.exceptions import AstropyUserWarning
 from markupsafe import Markup
 
 from lyot.analysis.summary import read_fitted, read_limits
@@ -240,7 +242,9 @@ class _Guard:
     def __call__(self, what: str, make: Callable[..., T], *arguments: Any, otherwise: T) -> T:
         """What `make` returns; `otherwise` if it cannot read what it needs."""
         try:
-            return make(*arguments)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyUserWarning)  # of a truncated file, which is said here
+                return make(*arguments)
         except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
             log.info("%s is left out of the report", what, exc_info=True)
             reason = " ".join(str(error).split())[:200] or type(error).__name__
