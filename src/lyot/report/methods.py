@@ -80,7 +80,7 @@ def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
         return f" ({'; '.join(known[k.strip()].short for k in match[1].split(','))})"
 
     latex = re.sub(r"([%&#_])", r"\\\1", _CITED.sub(lambda m: f" \\citep{{{m[1].replace(' ', '')}}}", marked))
-    latex = latex.replace("µ", "$\\mu$").replace("λ", "$\\lambda$").replace('"', "\\arcsec")
+    latex = latex.replace("µ", "$\\mu$").replace("λ", "$\\lambda$").replace("è", "{\\`e}")
     return Methods(_CITED.sub(plain, marked), latex, tuple(known[k] for k in keys))
 
 
@@ -181,7 +181,7 @@ def _subtraction(kinds: Mapping[str, Record], out: Path) -> list[str]:
                 "[Soummer2012, jwst], and the exposures were combined by its resample step."]  # fmt: skip
     frames = _FRAMES.get(str(klip.get("strategy", "rdi")), _FRAMES["rdi"])
     lines = [
-        f"The star was modelled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; pixels that are "
+        f"The star was modeled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; pixels that are "
         "bad in a frame were left out of its fit."
     ]
     zones = klip.get("zone_edges")

@@ -69,6 +69,14 @@ T = TypeVar("T")
 PAGE = Path("report") / "index.html"
 
 
+_INSTEAD = {
+    "stage2": ("stage3", "exposures"), "glow-sticks": ("stage2",), "usable-data": ("exposures",),
+    "detections": ("image",), "companions": ("sources", "image"), "contrast": ("image",),
+    "registration": ("references",),
+}  # fmt: skip
+"""Sections that show something of a flag where its own is not there."""
+
+
 @dataclass(frozen=True)
 class Report:
     """All that the page of one science target shows.
@@ -103,6 +111,11 @@ class Report:
     config: str
     versions: str
     command: str
+
+    def link(self, flag: Flag) -> str:
+        """Section that shows what a flag is about; empty if there is none."""
+        wanted = [flag.anchor, *_INSTEAD.get(flag.anchor, ())]
+        return next((anchor for anchor in wanted if anchor in self.anchors), "")
 
     @property
     def pictures(self) -> list[Picture]:

@@ -56,14 +56,14 @@
     if (control("stretch").value === "linear") {
       const range = state.high - state.low, power = 10 ** Math.floor(Math.log10(range / 4));
       const step = [1, 2, 5, 10].map((m) => m * power).find((s) => range / s <= 9);
-      for (let v = Math.ceil(state.low / step) * step; v <= state.high + 1e-9 * range; v += step) add(v);
+      for (let n = Math.ceil(state.low / step); n * step <= state.high; n += 1) add(n * step);
       return found;
     }
     add(0);
     for (let power = 10 ** Math.floor(Math.log10(top)), n = 0; n < 5; n += 1, power /= 10) {
       for (const m of [5, 2, 1]) { add(m * power); add(-m * power); }
     }
-    return found;
+    return found.sort((one, other) => one - other); // or Bokeh leaves labels out
   }
 
   const number = (v, digits) => {
@@ -72,6 +72,8 @@
     const text = size && (size < 1e-3 || size >= 1e5) ? v.toExponential(digits - 1) : String(Number(v.toPrecision(digits)));
     return text.replace("-", "\u2212");
   };
+
+  const rounded = (v) => (Math.abs(v) < 1e-9 * (state.high - state.low) ? 0 : v);
 
   function draw() {
     const plane = data.planes[state.shown], values = valuesOf(plane), to = stretch().to;
@@ -213,7 +215,7 @@
   }
 
   function fit() {
-    const side = Math.max(220, Math.min(560, control("canvas").clientWidth - 150));
+    const side = Math.max(220, Math.min(560, control("canvas").clientWidth - 165));
     if (models.plot.frame_width !== side) models.plot.setv({ frame_width: side, frame_height: side });
   }
 
@@ -235,7 +237,7 @@
   }
 
   window.lyotViewer = {
-    label: (t) => (state.shown < 0 ? "" : number(stretch().from(t), 2)), point, models, state,
+    label: (t) => (state.shown < 0 ? "" : number(rounded(stretch().from(t)), 2)), point, models, state,
   };
   start();
 })();

@@ -171,7 +171,8 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
     if before:
         image = mean_image([north_up(item, main.view, shape) for item in before])
         limits = figures.color_limits(figures.within(image, main.view, radius), 1.0, 99.7)
-        found.append(plane("Before the subtraction", "calibrated, rolls averaged", image, main.unit, limits=limits))
+        title = "calibrated, rolls averaged" if len(before) > 1 else "calibrated"
+        found.append(plane("Before the subtraction", title, image, main.unit, limits=limits))
     if (out / "measure" / SNR_MAP).is_file():
         snr = read_snr(out / "measure" / SNR_MAP)
         found.append(plane("Signal to noise", "S/N map", snr.image, "S/N", limits=(-6.0, 6.0)))

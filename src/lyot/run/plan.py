@@ -391,9 +391,15 @@ def _unused_backgrounds(
     unused = [e.root for e in given if not {str(e.path), str(slopes.get(e.root, e.path))} & used]
     if not unused:
         return []
-    reason = "no exposure needs them: what is given is background-subtracted already, or another kind of product"
+    stars = with_role(group, Role.SCIENCE, Role.REFERENCE)
     if not builder.config.run.background:
         reason = "run.background is false"
+    elif any(a.exposure.stage != "calints" for a in stars):
+        reason = "they are not there as slopes"
+    elif any(e.stage == "calints" for e in given):
+        reason = "the calibrated exposures are background-subtracted already"
+    else:
+        reason = "backgrounds of calibrated exposures must be calints"
     names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
     number = "1 background exposure is" if len(unused) == 1 else f"{len(unused)} background exposures are"
     return [f"{number} not used, because {reason}: {names}."]
