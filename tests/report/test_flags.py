@@ -55,6 +55,14 @@ def test_a_source_on_a_boundary_of_the_mask_is_named_and_one_between_is_not(out)
     assert texts(out) == []
 
 
+def test_peaks_that_are_no_point_sources_are_said(out):
+    table = QTable({"separation": [1.6, 2.0] * u.arcsec, "position_angle": [30.0, 60.0] * u.deg, "snr": [9.0, 7.0],
+                    "status": ["extended", "source"], "reason": ["part of a disk", ""]})  # fmt: skip
+    (out / "measure").mkdir()
+    table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
+    assert texts(out) == ['1 peak above the threshold is taken for no point source: 1.60", PA 30.0 deg, S/N 9.0.']
+
+
 def test_boundaries_follow_roll_and_star():
     here = mask_boundaries(ROLL)
     assert len(here) == 2 and distance_to_lines(0.0, 0.0, here) == pytest.approx(0.0, abs=1e-9)

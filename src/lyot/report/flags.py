@@ -108,7 +108,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     """
     science = list(products(out, "stage3", "psfsub"))
     found = [
-        *_not_measured(out), *_outdated(out), *_on_boundaries(out, sources, science), *_limits(out),
+        *_not_measured(out), *_outdated(out), *_on_boundaries(out, sources, science), *_rejected(out, sources),
+        *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_glow(out),
     ]  # fmt: skip
     found += _from_logs(out, [flag.text for flag in found])
@@ -215,14 +216,31 @@ def _companions(out: Path) -> Iterable[Flag]:
             )
 
 
+_NOTES = (
+    (re.compile(r"background|glow|S_BKDSUB"), "Look for sky and glow sticks in the calibrated images.", "stage2"),
+    (re.compile(r"stellar flux|star's flux"), "Contrasts are relative to it.", "contrast"),
+    (re.compile(r"not measured"), "The image is complete without it.", "image"),
+    (re.compile(r"\breferences?\b|rolls?\b"), "The subtraction is as good as the images that it is made from.",
+     "references"),
+)  # fmt: skip
+"""Meaning and section of the remarks about the input."""
+
+
 def _input_notes(out: Path) -> Iterable[Flag]:
+    otherwise = ("Check that the exposures have the roles that you expect.", "exposures")
     for note in read_notes(out):
-        about = "stage2" if re.search(r"background|glow|S_BKDSUB", note) else "exposures"
-        meaning = {
-            "stage2": "Look for sky and glow sticks in the calibrated images.",
-            "exposures": "Check that the exposures have the roles that you expect.",
-        }[about]
-        yield Flag(f"Input: {note}", meaning, about)
+        meaning, anchor = next(((m, a) for pattern, m, a in _NOTES if pattern.search(note)), otherwise)
+        yield Flag(f"Input: {note}", meaning, anchor)
+
+
+def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
+    """Peaks above the threshold that are no point sources."""
+    peaks = [m for m in marked_sources(out, sources) if m.kind == "rejected"]
+    if peaks:
+        number = "1 peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
+        yield Flag(f"{number} above the threshold {'is' if len(peaks) == 1 else 'are'} taken for no point source"
+                   f"{'' if len(peaks) == 1 else 's'}: {'; '.join(m.note for m in peaks[:4])}.",
+                   "Extended light, or a residual of the star; the table has the reasons.", "rejected")  # fmt: skip
 
 
 def _quality(out: Path) -> Iterable[Flag]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -208,7 +207,7 @@ def write_report(out: str | Path) -> Path:
         for alone, below in targets:
             report = make_report(alone)
             write_text(path.parent / below / path.name, render_page(report))
-            entries.append((f"{below}/{path.name}", report.title, report.headline))
+            entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
     if len(targets) > 1 or targets[0][1] != Path():
         write_text(path, _list_of_pages(entries))
     return path
@@ -234,16 +233,9 @@ def checked_run(out: str | Path) -> Path:
     return Path(out)
 
 
-def _list_of_pages(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Page that leads to those of the targets: link, title and headline of each."""
-    rows = "".join(
-        f'<li><a href="{html.escape(link)}">{html.escape(title)}</a>: {html.escape(text)}</li>\n'
-        for link, title, text in entries
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Lyot reductions</title></head>\n'
-        f"<body><h1>{len(entries)} targets</h1>\n<ul>\n{rows}</ul></body></html>\n"
-    )
+def _list_of_pages(entries: Sequence[tuple[str, Report]]) -> str:
+    """Page that leads to those of the targets: link, and the report behind it."""
+    return _template("targets.html").render(entries=entries, version=__version__)
 
 
 class _Guard:
@@ -372,7 +364,7 @@ def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> P
 def render_page(report: Report) -> str:
     """The page as HTML."""
     viewer = report.viewer
-    return _template().render(
+    return _template("page.html").render(
         report=report,
         parts={} if viewer is None else {"resources": Markup(viewer.resources), "body": Markup(viewer.body),
                                          "alt": Markup(viewer_alt(viewer))},
@@ -404,7 +396,10 @@ def _given_roles(out: Path) -> dict[str, str]:
     return roles
 
 
-def _template() -> jinja2.Template:
-    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(text)
+def _template(name: str) -> jinja2.Template:
+    """A page of this package, with the style that all share."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(name)

@@ -239,7 +239,9 @@ def _plot(main: Product, marked: Sequence[Marked], rolls: dict[str, list[Line]],
     plot.add_tools(BoxZoomTool(match_aspect=True))
     plot.grid.visible = False
     plot.xaxis.ticker = BasicTicker(desired_num_ticks=7)
-    plot.xaxis.formatter = CustomJSTickFormatter(code="return String(Number((0 - tick).toPrecision(6)))")
+    plot.xaxis.formatter = CustomJSTickFormatter(
+        code="return String(Number((0 - tick).toPrecision(6))).replace('-', '\u2212')"
+    )
     mapper = LinearColorMapper(palette=["#000000", "#ffffff"], low=0.0, high=1.0, nan_color="rgba(0,0,0,0)")
     (x0, y0), (sx, sy) = main.view.center, main.view.pixel_scale
     ny, nx = main.image.shape

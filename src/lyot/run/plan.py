@@ -397,7 +397,7 @@ def _unused_backgrounds(
     elif any(a.exposure.stage != "calints" for a in stars):
         reason = "they are not there as slopes"
     elif any(e.stage == "calints" for e in given):
-        reason = "the calibrated exposures are background-subtracted already"
+        reason = "the exposures of their stars are background-subtracted already"
     else:
         reason = "backgrounds of calibrated exposures must be calints"
     names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
