@@ -105,7 +105,8 @@ def draw_image(
     image : (ny, nx) array of float
         NaN is shown grey.
     view : View, optional
-        Star position, scale and orientation; then axes are in arcsec, with scale bar and compass.
+        Star position, scale and orientation; then axes are in arcsec, with scale bar and compass. Data coordinates grow
+        with the pixels; with north up, ticks show offsets to the east, which are their negatives.
     label : str
         Of the colour bar: quantity and unit.
     limits : (low, high), optional

@@ -10,10 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import QTable
 
 from lyot.analysis.summary import LIMITS_AT
@@ -294,9 +292,3 @@ def _from_logs(out: Path, said: Sequence[str]) -> list[Flag]:
         )
         flags.append(Flag(f"{about}{text[0].upper() if not about else text[0]}{text[1:]}{again}.", meaning, anchor))
     return flags
-
-
-def header_of(path: Path) -> dict[str, Any]:
-    """Primary keywords of a file, and those of SCI."""
-    with fits.open(path) as hdus:
-        return {**dict(hdus[0].header), **(dict(hdus["SCI"].header) if "SCI" in hdus else {})}
