@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,22 +95,31 @@ def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
 
 
 def before_subtraction(out: Path, item: Product) -> Product | None:
-    """The calibrated exposure that a ``psfsub`` was made from: of stage 2, as stage 3 kept it, or as it was given."""
+    """The calibrated exposure that a ``psfsub`` was made from, with the star where it was found.
+
+    That of stage 2, else as stage 3 kept it, else as it was given; None if it is not there any more.
+    """
+    path = _calibrated(out, item)
+    if path is None:
+        return None
+    before = read_product(path)
+    # CRPIX of a calibrated exposure marks the mask, that of the psfsub the star
+    return replace(before, view=item.view) if before.image.shape == item.image.shape else before
+
+
+def _calibrated(out: Path, item: Product) -> Path | None:
     root = item.path.name.rsplit("_psfsub", 1)[0]
     stem = root.rsplit("_", 1)[0]  # level-3 file names carry the association's candidate before the suffix
-    for path in (out / "stage2" / f"{root}_calints.fits", out / "stage2" / f"{stem}_calints.fits"):
-        if path.is_file():
-            return read_product(path)
-    segments = [p for p in sorted((out / "stage2").glob("*-seg*_calints.fits"))
-                if exposure_name(p.name) in (f"{root}_calints.fits", f"{stem}_calints.fits")]  # fmt: skip
-    if segments:
-        return read_product(segments[0])
-    kept = item.path.with_name(f"{root}_crfints.fits")
-    if kept.is_file():
-        return read_product(kept)
-    given = (Path(i["path"]) for r in Manifest(out).records if r.kind == "stage3" for i in r.inputs)
-    found = next((p for p in given if exposure_root(p) in (root, stem) and p.is_file()), None)
-    return None if found is None else read_product(found)
+    names = (f"{root}_calints.fits", f"{stem}_calints.fits")
+    segments = sorted((out / "stage2").glob("*-seg*_calints.fits"))
+    candidates = [
+        *(out / "stage2" / name for name in names),
+        *(path for path in segments if exposure_name(path.name) in names),
+        item.path.with_name(f"{root}_crfints.fits"),
+    ]
+    given = [Path(i["path"]) for r in Manifest(out).records if r.kind == "stage3" for i in r.inputs]
+    candidates += [path for path in given if exposure_root(path) in (root, stem)]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_snr(path: Path) -> Product:
