@@ -316,7 +316,7 @@ def test_a_finished_run_is_up_to_date_and_its_report_is_written(finished_once, f
     assert re.search(r'source at separation 1\.[56]\d+", PA 1(49|50)\.\d+ deg, S/N \d+', text)
     page = page_of(finished)
     assert "Brightest source: separation" in page and "STAR in F1550C" in page
-    for heading in ("Images of the detections", "Stage 3: the star subtracted", "How long it took"):
+    for heading in ("Images of the detections", "Stage 3: the star subtracted", "Time and memory"):
         assert heading in headings(page)
     assert "science, roll 1" in page and "reference" in page and "jw01001001001" in page
     # pictures are in the page, each with a text for those who cannot see it

@@ -88,3 +88,15 @@ def test_the_command_repeats_the_run(given, finished_once):
     command = command_text(finished_once, given)
     assert command.startswith(f"lyot run {given[0].exposure.path.parent} --config ")
     assert str(finished_once / "lyot.toml") in command
+
+
+@pytest.mark.data
+@pytest.mark.xdist_group("hd106906")
+def test_the_report_of_hd_106906_says_what_was_given_and_what_was_not_used(hd106906_run):
+    page = (hd106906_run / "report" / "index.html").read_text()
+    assert "CRDS context: none" not in page
+    assert "jwst_1464.pmap" in page and "1.20.2" in page
+    flags = page.partition('id="flags"')[2].partition("</section>")[0]
+    assert "3 background exposures are not used" in flags and "VAR_POISSON" in flags
+    assert "Exposure time: science 360 s" in page
+    assert len(page) < 15e6
