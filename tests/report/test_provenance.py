@@ -34,7 +34,7 @@ def test_given_calints_say_how_they_were_calibrated(given, finished_once):
     assert ("1.20.2", "jwst_1464.pmap", "2026-08-04", "1") in rows
     assert ("not stated", "not stated", "", "1") in rows
     records = Manifest(finished_once).records
-    assert "in the table above" in versions_text([replace(records[-1], crds_context="none")], calibrated=True)
+    assert "in the table below" in versions_text([replace(records[-1], crds_context="none")], calibrated=True)
     assert "jwst_1.pmap" in versions_text([replace(records[-1], crds_context="jwst_1.pmap")], calibrated=False)
     assert calibration_table([]) is None
 

@@ -80,8 +80,10 @@ def versions_text(records: Sequence[Record], *, calibrated: bool) -> str:
     last = records[-1]
     lines = [f"{name} {version}" for name, version in sorted(last.versions.items())]
     context = last.crds_context if last.crds_context not in ("", "none") else ""
-    unused = "none used in this run" + ("; that of the given files is in the table above" if calibrated else "")
-    return "\n".join([*lines, f"CRDS context: {context or unused}"])
+    unused = "This run used no CRDS context" + (
+        "; that of the given files is in the table below." if calibrated else "."
+    )
+    return "\n".join([*lines, f"CRDS context: {context}" if context else unused])
 
 
 def _text(value: Any) -> str:
