@@ -33,9 +33,9 @@ def test_figures_come_with_their_data_and_are_not_replaced_unasked(run_folder, t
     table = Table.read(folder / "contrast.ecsv", format="ascii.ecsv")
     assert table["contrast_5sigma"].tolist() == [1e-3, 2e-4]
     assert (folder / "methods.txt").is_file() and "@article{Soummer2012" in (folder / "methods.bib").read_text()
-    with pytest.raises(OutputError, match=r"contrast\.png: exists already \(and 1 more\)"):
-        export.check_free([folder / "contrast.png", folder / "contrast.pdf", folder / "new.png"], overwrite=False)
-    export.check_free([folder / "contrast.png"], overwrite=True)
+    with pytest.raises(OutputError, match=r"methods\.bib: exists already \(and 1 more\); give --overwrite"):
+        invoke(run_folder, "--figures", folder)
+    export.check_free(folder.iterdir(), overwrite=True)
 
 
 def test_images_keep_their_coordinates():

@@ -31,8 +31,10 @@ def report(
     from lyot.run.config import config_of_run, keep_section
 
     checked_run(out)
-    if pdf and not overwrite:
-        check_free(sorted((out / "report").rglob("report.pdf")), overwrite=False)
+    if pdf:
+        check_free((out / "report").rglob("report.pdf"), overwrite=overwrite)
+    if figures is not None:
+        check_free(figures.rglob("methods.*"), overwrite=overwrite)  # which are always there
     if sections["report"]:
         found = config_of_run(out, sections).report
         found.curves()  # a file that cannot be used is refused before anything is written

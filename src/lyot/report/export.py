@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import urllib.parse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,12 @@ def write_figures(out: str | Path, folder: str | Path, *, overwrite: bool = Fals
     return list(files)
 
 
-def check_free(paths: object, *, overwrite: bool) -> None:
+def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:
     """Raise `OutputError` if one of the files is there and may not be replaced."""
-    there = [path for path in paths if path.exists()]  # type: ignore[attr-defined]
+    there = sorted(path for path in paths if path.exists())
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise OutputError(f"{there[0]}: exists already{more}; choose another place, or replace it with --overwrite.")
+        raise OutputError(f"{there[0]}: exists already{more}; give --overwrite to replace what is there.")
 
 
 def _files_of(report: Report) -> dict[str, bytes]:
