@@ -97,7 +97,8 @@ def report(demo: Path) -> None:
     page = (demo / "reduction" / "report" / "index.html").resolve().as_uri()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.png"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1200,1100", f"--screenshot={path}"]
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1240,1300", f"--screenshot={path}"]
+        options.append("--virtual-time-budget=10000")  # until the interactive image is drawn
         subprocess.run([browser, *options, page], check=True, capture_output=True, cwd=folder)
         picture = Image.open(path).convert("RGB")
         picture.save(STATIC / "demo_report.webp", quality=85, method=6)

@@ -198,7 +198,18 @@ def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
     `tests.report` and some tests of the commands draw them.
     """
-    from lyot.report import sections
+    from lyot.report import page
+
+    without_pictures(monkeypatch)
+    monkeypatch.setattr(page, "make_viewer", lambda *_: None)
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Leave out the static pictures of reports."""
+    from lyot.report import checks, sections
 
     for name in ("detection_map", "stage3_truncations", "stage3_subtraction", "stage2", "stage1"):
-        monkeypatch.setattr(sections, name, lambda *_: None)
+        patch.setattr(sections, name, lambda *_: None)
+    for name in dir(checks):
+        if name.endswith("_picture"):
+            patch.setattr(checks, name, lambda *_: None)

@@ -99,7 +99,14 @@ def test_report_holds_everything(run_folder):
     page = write_report(run_folder).read_text()
     assert 'Companion: separation 0.818 ± 0.011"' in page.replace("&#34;", '"')
     assert "position angle 149.40 ± 0.70 deg" in page
-    for heading in ("Detections", "Images of the detections", "several truncations", "Stage 1", "Stage 2", "Timings"):
+    for heading in (
+        "Detections",
+        "Images of the detections",
+        "several truncations",
+        "Stage 1",
+        "Stage 2",
+        "Time and memory",
+    ):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
     assert "0.8176 ± 0.0110" in page and "149.40 ± 0.70" in page and "(6.10 ± 0.40)e-04" in page
@@ -131,14 +138,14 @@ def test_all_sources_are_shown_and_what_is_none_is_named(run_folder):
     assert "Peaks that are no point sources" in page and "sharper than a point source" in page
     figure = Figure()
     ax = figure.subplots()
-    sections._mark_sources(ax, page_module.read_sources(run_folder), 0.2)
+    sections.mark_sources(ax, page_module.read_sources(run_folder), 0.2)
     assert [t.get_text() for t in ax.texts] == ["1", "2", "3", "4", "5"]
 
 
 def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
-    page = write_report(run_folder).read_text()
-    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)[^"]*"', page)
-    assert "<script>" not in page
+    page = re.sub(r"<script.*?</script>", "", write_report(run_folder).read_text(), flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|data:text/plain|#)[^"]*"', page)
+    assert "alert(1)" in page and "<script>" not in page  # a parameter that says so
     assert "HIP-65426 <b>" not in page
 
 
@@ -342,3 +349,22 @@ def test_a_measurement_that_failed_is_a_warning_until_it_is_made(run_folder):
     assert "no detection limit could be measured." not in write_report(run_folder).read_text()  # made by its command
     (run_folder / "measure" / "contrast.ecsv").unlink()
     assert "no detection limit could be measured." in write_report(run_folder).read_text()
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_broken_product_costs_its_part_only(run_folder):
+    path = run_folder / "stage3" / "x_i2d.fits"
+    path.write_bytes(path.read_bytes()[:9000])
+    page = write_report(run_folder).read_text()
+    assert "The interactive image could not be shown" in page
+    assert "Companions" in page and "Contrast against separation" in page
+
+
+def test_a_run_that_ended_after_stage_1(tmp_path):
+    write(tmp_path / "stage1" / "jw1_rate.fits", np.ones((20, 24)), sky_header(north_up=False))
+    Manifest(tmp_path).add(
+        Record("stage1/jw1", "stage1", "jw1", "key", [], [], {}, {}, "jwst_0001.pmap", "2026-01-01T00:00:00", 1.5, 9.0)
+    )
+    page = write_report(tmp_path).read_text()
+    assert "No measurement in this run." in page and "1 exposure." in page and "1 task, 2 s of work" in page
+    assert "could not be shown" not in page and 'id="viewer"' not in page

@@ -13,6 +13,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "astrometry": ["AstrometrySection"],
         "proper_motion": ["measure_motion"],
         "star_flux": ["StarSection", "load_star"],
-        "parameters": ["CompanionSection", "ContrastSection", "DiskOptions", "DiskSection", "MapsSection"],
+        "parameters": [
+            "CompanionSection",
+            "ContrastSection",
+            "DiskOptions",
+            "DiskSection",
+            "MapsSection",
+            "ReportSection",
+        ],
+        "published": ["read_published"],
     },
 )

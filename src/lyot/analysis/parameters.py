@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lyot.analysis.published import PublishedCurve, read_published
 from lyot.errors import ConfigError
 from lyot.instrument import Coronagraph
 from lyot.measure.companion import CompanionParams
@@ -163,6 +164,21 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
             check_fitted(self.start(), self.fit)
 
 
+@dataclass(frozen=True)
+class ReportSection:
+    """Section ``[report]``: what the report shows besides the run itself."""
+
+    compare_contrast: tuple[str, ...] = param(
+        (),
+        help="published contrast curves to draw next to that of the run: tables (ECSV or CSV) with separation [arcsec] "
+        "and contrast, contrast_5sigma or delta_mag",
+    )
+
+    def curves(self) -> list[PublishedCurve]:
+        """The published curves; raises `InputError` for a file that cannot be used."""
+        return [read_published(Path(path)) for path in self.compare_contrast]
+
+
 MASS_PARAMETERS = ("masses", "age", "age_error", "mass_filter", "mass_photometry")
 """Parameters of ``[contrast]`` that tell the masses of companions, too."""
 
@@ -190,7 +206,7 @@ def values_of(section: Any, *leave_out: str) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-FILES = ("sed", "acquisition", "bandpass", "masses", "mass_photometry", "models")
+FILES = ("sed", "acquisition", "bandpass", "masses", "mass_photometry", "models", "compare_contrast")
 """Parameters that name files."""
 
 

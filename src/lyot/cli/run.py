@@ -29,8 +29,8 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
     if result.done or result.failed:
-        done = "1 task" if result.done == 1 else f"{result.done} tasks"
-        typer.echo(f"{done} done, {result.current} up to date; products in {result.out}")
+        tasks = "task" if result.done == 1 else "tasks"
+        typer.echo(f"{result.done} {tasks} done, {result.current} up to date; products in {result.out}")
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     show_results(result)
@@ -57,6 +57,7 @@ def _write_report(result: RunResult) -> None:
     Group("maps", "lyot.analysis.parameters:MapsSection", only=("measure",), aliases={"measure": ("--maps!",)}),
     Group("disk", "lyot.analysis.parameters:DiskSection", only=("models", "ring"),
           aliases={"models": ("--disk!",), "ring": ("--disk-ring!",)}),
+    Group("report", "lyot.analysis.parameters:ReportSection"),
     STAR,
 )  # fmt: skip
 def run(

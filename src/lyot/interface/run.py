@@ -343,8 +343,6 @@ class Run:
         figures.mark_star(ax, color=figures.DARK_INK)
         for n, (r, t) in enumerate(places, start=1):
             figures.mark_source(ax, float(r), float(t), label=str(n), radius=max(0.09 * half, 0.15))
-        ax.set_xlabel("offset west [arcsec]")
-        ax.set_ylabel("offset north [arcsec]")
         ax.set_title(f"{self.target} {self.filter}")
         return ax
 

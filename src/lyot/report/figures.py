@@ -6,7 +6,7 @@ what it drew, so that colour limits and labels can be changed afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ DARK_INK = "#1d2327"
 
 MARK = "#0a8f3c"
 """Colour that circles a source."""
+
+PUBLISHED = ("#5b666d", "#7b4ea3", "#9a6a00", "#3d8361")
+"""Colours of curves that were measured by others."""
 
 DIVERGING = ("RdBu_r", "RdBu", "coolwarm", "seismic", "bwr", "PuOr", "BrBG")
 
@@ -53,6 +56,11 @@ class View:
     pa_y: float
     radius: float | None = None
 
+    @property
+    def is_north_up(self) -> bool:
+        """Whether north is up and east to the left."""
+        return self.pa_y == 0.0
+
 
 def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
     """Percentiles of the finite pixels; (0, 1) when there is none or all are equal."""
@@ -68,6 +76,13 @@ def symmetric_limits(image: NDArray[np.floating], percentile: float = 99.5) -> t
     values = np.abs(np.asarray(image)[np.isfinite(image)])
     top = float(np.percentile(values, percentile)) if values.size else 1.0
     return (-top, top) if top > 0 else (-1.0, 1.0)
+
+
+def within(image: NDArray[np.floating], view: View, radius: float) -> NDArray[np.float64]:
+    """Finite pixels within a radius [arcsec] of the star: (n,) float64."""
+    y, x = np.indices(image.shape)
+    r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
+    return np.asarray(image[(r <= radius) & np.isfinite(image)], dtype=float)
 
 
 def draw_image(
@@ -90,7 +105,8 @@ def draw_image(
     image : (ny, nx) array of float
         NaN is shown grey.
     view : View, optional
-        Star position, scale and orientation; then axes are in arcsec, with scale bar and compass.
+        Star position, scale and orientation; then axes are in arcsec, with scale bar and compass. Data coordinates grow
+        with the pixels; with north up, ticks show offsets to the east, which are their negatives.
     label : str
         Of the colour bar: quantity and unit.
     limits : (low, high), optional
@@ -126,8 +142,7 @@ def draw_image(
         ax.set_xlabel("x [pixel]", fontsize=8)
         ax.set_ylabel("y [pixel]", fontsize=8)
         return drawn
-    ax.set_xlabel("offset along x [arcsec]", fontsize=8)
-    ax.set_ylabel("offset along y [arcsec]", fontsize=8)
+    label_offsets(ax, view)
     if view.radius is not None:
         ax.set_xlim(-view.radius, view.radius)
         ax.set_ylim(-view.radius, view.radius)
@@ -135,6 +150,18 @@ def draw_image(
     draw_compass(ax, view.pa_y, color=ink)
     draw_scale_bar(ax, color=ink)
     return drawn
+
+
+def label_offsets(ax: Axes, view: View) -> None:
+    """Label axes that are in arcsec from the star: on the sky for an image with north up, else along the detector."""
+    if not view.is_north_up:
+        ax.set_xlabel("offset along detector x [arcsec]", fontsize=8)
+        ax.set_ylabel("offset along detector y [arcsec]", fontsize=8)
+        return
+    ax.set_xlabel("offset east [arcsec]", fontsize=8)
+    ax.set_ylabel("offset north [arcsec]", fontsize=8)
+    # +x of the image is west, and offsets in right ascension grow to the east
+    ax.xaxis.set_major_formatter(lambda value, _: f"{-value + 0.0:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def asinh_ticks(norm: AsinhNorm, apart: float = 0.07) -> list[float]:
@@ -180,14 +207,17 @@ def _extent(shape: tuple[int, ...], view: View | None) -> tuple[float, float, fl
 def draw_compass(ax: Axes, pa_y: float, *, color: str = INK) -> None:
     """Draw north and east arrows in the lower left corner of an Axes whose axes are in arcsec."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
-    size = 0.11 * min(abs(x1 - x0), abs(y1 - y0))
-    origin = (x0 + 0.22 * (x1 - x0), y0 + 0.08 * (y1 - y0))
-    for name, pa in (("N", 0.0), ("E", 90.0)):
-        dx, dy = (float(v) for v in detector_offset(size, pa, pa_y))
+    width = min(abs(x1 - x0), abs(y1 - y0))
+    size, margin = 0.1 * width, 0.06 * width
+    arrows = {name: [float(v) for v in detector_offset(size, pa, pa_y)] for name, pa in (("N", 0.0), ("E", 90.0))}
+    # as far from the corner as the letters need that stand at the ends of the arrows
+    origin = [low + margin - min(0.0, *(1.5 * arrow[axis] for arrow in arrows.values()))
+              for axis, low in enumerate((min(x0, x1), min(y0, y1)))]  # fmt: skip
+    for name, (dx, dy) in arrows.items():
         ax.annotate(
             "",
             xy=(origin[0] + dx, origin[1] + dy),
-            xytext=origin,
+            xytext=(origin[0], origin[1]),
             arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.1, "mutation_scale": 8},
         )
         ax.text(origin[0] + 1.5 * dx, origin[1] + 1.5 * dy, name, color=color, fontsize=8, ha="center", va="center")
@@ -311,7 +341,13 @@ def draw_ramp(
 
 
 def draw_contrast(
-    ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, companions: Sequence[tuple[float, float, str]] = ()
+    ax: Axes,
+    curves: Mapping[str, tuple[Any, Any]],
+    *,
+    companions: Sequence[tuple[float, float, str]] = (),
+    published: Mapping[str, tuple[Any, Any]] | None = None,
+    lambda_over_d: float | None = None,
+    distance: float | None = None,
 ) -> None:
     """Draw 5-sigma contrast against separation.
 
@@ -323,16 +359,37 @@ def draw_contrast(
         One line each.
     companions : sequence of (separation, contrast, name)
         Drawn as stars.
+    published : mapping of str to (separation [arcsec], contrast), optional
+        Curves to compare with.
+    lambda_over_d : float, optional
+        arcsec; adds an axis in this unit.
+    distance : float, optional
+        pc; adds an axis in au.
     """
     for (name, (separation, contrast)), style in zip(curves.items(), ("-", "--", ":", "-.") * 3, strict=False):
         ax.plot(separation, contrast, style, label=name, lw=1.5)
+    for number, (name, (separation, contrast)) in enumerate((published or {}).items()):
+        color = PUBLISHED[number % len(PUBLISHED)]
+        ax.plot(separation, contrast, ls=(0, (1, 1.2)), marker=".", ms=3, lw=1.2, color=color, label=name)
     for separation, contrast, name in companions:
-        ax.plot(separation, contrast, "*", ms=11, color="#d1495b", label=name)
+        ax.plot(separation, contrast, "*", ms=11, color="#d1495b")
+        ax.annotate(name, (separation, contrast), xytext=(7, 4), textcoords="offset points", fontsize=8)
     ax.set_yscale("log")
     ax.set_xlabel("separation [arcsec]", fontsize=9)
     ax.set_ylabel("contrast to the star", fontsize=9)
     ax.grid(alpha=0.3, which="both", lw=0.4)
     ax.legend(fontsize=8, frameon=False)
+    scales = [("separation [\N{GREEK SMALL LETTER LAMDA}/D]", None if lambda_over_d is None else 1 / lambda_over_d),
+              ("projected separation [au]", distance)]  # fmt: skip
+    known = [(label, factor) for label, factor in scales if factor]
+    for (label, factor), place in zip(known, (1.0, 1.15), strict=False):
+        axis = ax.secondary_xaxis(place, functions=(_times(factor), _times(1 / factor)))
+        axis.set_xlabel(label, fontsize=8)
+        axis.tick_params(labelsize=7)
+
+
+def _times(factor: float) -> Callable[[Any], Any]:
+    return lambda values: values * factor
 
 
 def draw_timings(ax: Axes, seconds: Mapping[str, float]) -> None:

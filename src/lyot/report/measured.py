@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,12 @@ from astropy.io import fits
 from astropy.table import Row
 from astropy.table import Table as AstroTable
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lyot.analysis.published import PublishedCurve, read_published
 from lyot.analysis.summary import Fitted, Limit, flux_text, with_error
+from lyot.errors import LyotError
 from lyot.exposures.names import (
     COMPANIONS,
     CONTRAST,
@@ -26,26 +31,13 @@ from lyot.exposures.names import (
     STIM_MAP,
 )
 from lyot.records.freshness import is_current, outdated
+from lyot.records.manifest import CONFIGURATION
 from lyot.report import figures
+from lyot.report.content import Layer, Picture, Section, grid
+from lyot.report.marks import finite, read_table
 from lyot.report.products import view_of
-from lyot.report.sections import Picture, Section, grid, render
 
-
-def read_table(out: Path, name: str) -> AstroTable | None:
-    """Read a table that was measured in a run; None if it is not there, empty, or of an earlier reduction."""
-    path = out / "measure" / name
-    if not path.is_file() or not is_current(path, out):
-        return None
-    table = AstroTable.read(path, format="ascii.ecsv", encoding="utf-8")
-    return table if len(table) else None
-
-
-def finite(table: AstroTable, row: int, name: str) -> float | None:
-    """One value of a table; None where the column is missing, masked or not finite."""
-    if name not in table.colnames or np.ma.is_masked(table[name][row]):
-        return None
-    value = float(table[name][row])
-    return value if np.isfinite(value) else None
+log = logging.getLogger(__name__)
 
 
 def value_with_error(table: AstroTable, row: int, name: str, digits: int) -> str:
@@ -95,7 +87,7 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
     """Companions as text: separation, position angle, contrast, flux and S/N."""
     return [
         (
-            str(row + 1),
+            f"C{row + 1}",
             value_with_error(table, row, "separation", 4),
             value_with_error(table, row, "position_angle", 2),
             scientific(table, row, "contrast"),
@@ -121,46 +113,90 @@ def outdated_section(out: Path) -> Section | None:
 
 
 def contrast_section(out: Path) -> Section | None:
-    """The contrast curve with the companions in it."""
+    """The contrast curve with the companions, and the published curves to compare with."""
     table = read_table(out, CONTRAST)
     if table is None:
         return None
     separation = np.asarray(table["separation"], dtype=float)
+    modes = table.meta.get("kl_modes")
+    end = "" if modes is None else f", {modes} KL mode{'s' * (modes != 1)}"
     curves = {
-        label: (separation, np.asarray(table[name], dtype=float))
+        label + end: (separation, np.asarray(table[name], dtype=float))
         for name, label in (("contrast_5sigma", "5 sigma, calibrated by injection"), ("contrast_raw", "5 sigma, raw"))
         if name in table.colnames and np.isfinite(np.asarray(table[name], dtype=float)).any()
     }
-    figure, (ax,) = grid(1)
-    figure.set_size_inches(7, 4.4)
-    companions = []
-    found = read_table(out, COMPANIONS)
-    for row in range(len(found) if found is not None else 0):
-        where, how_bright = finite(found, row, "separation"), finite(found, row, "contrast")
-        if where is not None and how_bright is not None and not finite(found, row, "flux_upper_limit"):
-            companions.append((where, how_bright, f"companion {row + 1}"))
+    what, published = "contrast", {curve.label: (curve.separation, curve.contrast) for curve in published_curves(out)}
     if not curves:
-        name, label = "flux_5sigma", "5 sigma flux [Jy]"
-        if name not in table.colnames:
+        what, published = "flux", {}
+        if "flux_5sigma" not in table.colnames:
             return None
-        curves = {label: (separation, np.asarray(table[name], dtype=float))}
-        companions = []
-    figures.draw_contrast(ax, curves, companions=companions)
-    low, high = "contrast_5sigma_low", "contrast_5sigma_high"
+        curves = {f"5 sigma flux{end}": (separation, np.asarray(table["flux_5sigma"], dtype=float))}
+    figure, (ax,) = grid(1)
+    figure.set_size_inches(7.4, 5.2)
+    found = read_table(out, COMPANIONS)
+    figures.draw_contrast(
+        ax, curves, companions=_companions_in(found, what), published=published,
+        lambda_over_d=table.meta.get("fwhm_arcsec"), distance=distance_of(out),
+    )  # fmt: skip
+    if what == "flux":
+        ax.set_ylabel("flux [Jy]", fontsize=9)
+    low, high = f"{what}_5sigma_low", f"{what}_5sigma_high"
     if low in table.colnames and high in table.colnames:
         bounds = (np.asarray(table[low], dtype=float), np.asarray(table[high], dtype=float))
         ax.fill_between(separation, *bounds, alpha=0.2, lw=0)
+    ax.annotate(_star_line(table), (0.99, 0.01), xycoords="axes fraction", fontsize=7.5, ha="right", va="bottom")
     noise = "the other apertures at the same separation"
     if table.meta.get("noise", "ring") != "ring":
         noise = "the noise that is used for the significance of detections"
     caption = (
-        f"Limit at 5 sigma against {noise}, with small-sample statistics; in the band, 16 to 84 % of the sources are "
-        "found."
+        f"Limit at {table.meta.get('sigma', 5):g} sigma against {noise}, with small-sample statistics; in the band, "
+        "16 to 84 % of the sources are found."
     )
-    pictures = [render(figure, caption, "Contrast against separation")]
+    if published:
+        caption += f" Dotted: {', '.join(published)}, as given for comparison."
+    alt = f"{what.capitalize()} against separation"
+    pictures = [Picture("contrast", figure, caption, alt, table=table)]
     if "mass_5sigma" in table.colnames and np.isfinite(np.asarray(table["mass_5sigma"], dtype=float)).any():
         pictures.append(_mass_picture(table, found))
     return Section("Contrast", "contrast", _star_text(table), tuple(pictures))
+
+
+def _companions_in(found: AstroTable | None, what: str) -> list[tuple[float, float, str]]:
+    """Companions as points of the plot of limits: separation, contrast or flux, and name."""
+    points = []
+    for row in range(len(found) if found is not None else 0):
+        where, how_bright = finite(found, row, "separation"), finite(found, row, what)
+        if where is not None and how_bright is not None and not finite(found, row, "flux_upper_limit"):
+            points.append((where, how_bright, f"C{row + 1}"))
+    return points
+
+
+def distance_of(out: Path) -> float | None:
+    """Distance of the star as the run was given it, pc."""
+    path = out / CONFIGURATION
+    value = tomllib.loads(path.read_text(encoding="utf-8")).get("star", {}).get("distance") if path.is_file() else None
+    return None if value is None else float(value)
+
+
+def published_curves(out: Path) -> list[PublishedCurve]:
+    """Curves that the run was given for comparison; a file that is no longer there is passed over."""
+    path = out / CONFIGURATION
+    section = tomllib.loads(path.read_text(encoding="utf-8")).get("report", {}) if path.is_file() else {}
+    found = []
+    for name in section.get("compare_contrast", ()):
+        try:
+            found.append(read_published(Path(name)))
+        except LyotError as error:
+            log.warning("%s The curve is left out of the report.", error)
+    return found
+
+
+def _star_line(table: AstroTable) -> str:
+    """Flux of the star and its source, in a few words."""
+    flux = table.meta.get("star_flux_jy")
+    if flux is None:
+        return "star's flux not known"
+    return f"star {flux_text(float(flux))} ({table.meta.get('star_flux_source', 'given')})"
 
 
 def _star_text(table: AstroTable) -> str:
@@ -195,9 +231,8 @@ def _mass_picture(table: AstroTable, companions: AstroTable | None) -> Picture:
     age = f"{meta['age_myr']:g}" if "age_myr" in meta else "the given"
     error = f" ± {meta['age_error_myr']:g}" if meta.get("age_error_myr") else ""
     caption = f"The same limits as masses: {meta.get('evolution_models', 'evolution models')} at {age}{error} Myr."
-    return render(
-        figure, caption + (" The band is for the error of the age." if error else ""), "Mass against separation"
-    )
+    caption += " The band is for the error of the age." if error else ""
+    return Picture("mass_limits", figure, caption, "Mass against separation", table=table)
 
 
 def motion_section(out: Path) -> Section | None:
@@ -233,7 +268,11 @@ def motion_section(out: Path) -> Section | None:
         f"star and {meta['chi2_common']:.1f} for common proper motion, {meta['degrees_of_freedom']} degrees of freedom."
     )
     caption = "Offsets from the star. Line and crosses: a star that stands still, at the same dates."
-    return Section("Proper motion", "motion", text, (render(figure, caption, "Positions at several dates"),))
+    picture = Picture("proper_motion", figure, caption, "Positions at several dates", table=table)
+    return Section("Proper motion", "motion", text, (picture,))
+
+
+_Header = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -269,7 +308,7 @@ def maps_section(out: Path) -> Section | None:
     for ax, (layer, (image, header)) in zip(axes, shown, strict=True):
         _draw_layer(ax, layer, image, header)
     texts = [_completeness_text(header) for layer, (_, header) in shown if layer.name == "COMPLETE"]
-    return Section("Maps", "maps", " ".join(texts), (_maps_picture(figure, [layer for layer, _ in shown]),))
+    return Section("Maps", "maps", " ".join(texts), (_maps_picture(figure, shown),))
 
 
 def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str, object]] | None:
@@ -299,8 +338,6 @@ def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dic
     limits = layer.limits or figures.color_limits(inside, 1.0, 98.0)
     shown = figures.View(view.center, view.pixel_scale, 0.0, radius)
     figures.draw_image(ax, image, view=shown, label=layer.label, cmap=layer.cmap, limits=limits)
-    ax.set_xlabel("offset west [arcsec]", fontsize=8)
-    ax.set_ylabel("offset north [arcsec]", fontsize=8)
     figures.mark_star(ax, color=figures.DARK_INK if layer.cmap in figures.DIVERGING else figures.INK)
     ax.set_title(layer.title, fontsize=8)
 
@@ -310,14 +347,16 @@ def _completeness_text(header: dict[str, object]) -> str:
     return f"Completeness is that of a source of {1e6 * flux:.3g} uJy." if isinstance(flux, float) else ""
 
 
-def _maps_picture(figure: object, layers: list[_Layer]) -> Picture:
+def _maps_picture(figure: Figure, shown: Sequence[tuple[_Layer, tuple[NDArray[np.float64], _Header]]]) -> Picture:
     caption = "North up, east left. The limit depends on the position angle where the mask does."
-    if any(layer.file == MATCHED_FILTER for layer in layers):
+    if any(layer.file == MATCHED_FILTER for layer, _ in shown):
         caption += (
             " The images of the sources that the matched filter looks for went through mask and reduction, each roll "
             "with its own throughput."
         )
-    return render(figure, caption, f"Maps: {', '.join(layer.title for layer in layers)}")  # type: ignore[arg-type]
+    alt = f"Maps: {', '.join(layer.title for layer, _ in shown)}"
+    layers = [Layer(layer.title, image, layer.label, header, True) for layer, (image, header) in shown]
+    return Picture("maps", figure, caption, alt, layers)
 
 
 def disk_section(out: Path) -> Section | None:
@@ -347,14 +386,12 @@ def disk_section(out: Path) -> Section | None:
     for ax, (name, title) in zip(axes, panels, strict=True):
         figures.draw_image(ax, images[name], view=shown, label="MJy/sr", cmap="RdBu_r", limits=limit)
         figures.mark_star(ax, color=figures.DARK_INK)
-        ax.set_xlabel("offset west [arcsec]", fontsize=8)
-        ax.set_ylabel("offset north [arcsec]", fontsize=8)
         chi2 = headers[name].get("DCHI2")
         ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2:.2f}", fontsize=8)
     caption = "North up, east left. The model went through mask, PSF and reduction, over-subtraction included."
-    return Section(
-        "Disk", "disk", _disk_text(out, header), (render(figure, caption, "Image, disk model and residual"),)
-    )
+    layers = [Layer(title, images[name], "MJy/sr", header, True) for name, title in panels]
+    picture = Picture("disk", figure, caption, "Image, disk model and residual", layers)
+    return Section("Disk", "disk", _disk_text(out, header), (picture,))
 
 
 def _ring_value(row: Row) -> str:

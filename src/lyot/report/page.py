@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import numpy as np
+from astropy.io import fits
 from astropy.table import QTable
+from astropy.utils.exceptions import AstropyUserWarning
+from markupsafe import Markup
 
-from lyot.analysis.combined_image import is_source
 from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
-from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER, exposure_root
+from lyot.exposures.names import COMPANIONS, CONTRAST, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
-from lyot.exposures.roles import Assigned, advice, sort_roles
+from lyot.exposures.roles import Assigned, sort_roles
 from lyot.records.freshness import is_current
 from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record, write_text
-from lyot.report import figures
+from lyot.report import checks, sections
+from lyot.report.content import Picture, Section, Table
+from lyot.report.flags import Flag, collect_flags
+from lyot.report.marks import read_sources
 from lyot.report.measured import (
-    companion_rows,
     contrast_section,
     disk_section,
     fitted_text,
@@ -35,191 +39,94 @@ from lyot.report.measured import (
     maps_section,
     motion_section,
     outdated_section,
-    read_table,
 )
-from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
-from lyot.report.quality import quality_rows, read_notes, read_quality
-from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
-from lyot.report.sections import Picture, Section, all_sections, grid, render
+from lyot.report.methods import Methods, methods_of
+from lyot.report.products import read_product
+from lyot.report.provenance import calibration_table, changed_table, command_text, versions_text
+from lyot.report.quality import read_notes
+from lyot.report.tables import (
+    budget_table,
+    companions_table,
+    exposures_table,
+    glow_table,
+    parameter_tables,
+    quality_table,
+    references_table,
+    rejected_table,
+    sources_table,
+    timings_table,
+    values_of,
+)
+from lyot.report.viewer import Viewer, combined_image, make_viewer, viewer_alt
 from lyot.report.views import targets_of, view
 from lyot.version import __version__
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PAGE = Path("report") / "index.html"
 
 
+_INSTEAD = {
+    "stage2": ("stage3", "exposures"), "glow-sticks": ("stage2",), "usable-data": ("exposures",),
+    "detections": ("image",), "companions": ("sources", "image"), "contrast": ("image",),
+    "registration": ("references",),
+}  # fmt: skip
+"""Sections that show something of a flag where its own is not there."""
+
+
 @dataclass(frozen=True)
-class Cell:
-    """One cell of a table; numbers are set to the right."""
+class Report:
+    """All that the page of one science target shows.
 
-    text: str
-    number: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the page."""
+    Attributes
+    ----------
+    title, subtitle, headline : str
+    details : list of str
+        Lines below the headline.
+    flags : list of Flag
+    viewer : Viewer or None
+    results, steps : list of Section
+        What was found; what each step did.
+    made : list of Table
+        Provenance.
+    parameters : list of Table
+    methods : Methods or None
+    config, versions, command : str
+    """
 
     title: str
-    anchor: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    text: str = field(default="")
+    subtitle: str
+    headline: str
+    details: list[str]
+    flags: list[Flag]
+    viewer: Viewer | None
+    results: list[Section]
+    steps: list[Section]
+    made: list[Table]
+    parameters: list[Table]
+    methods: Methods | None
+    config: str
+    versions: str
+    command: str
 
+    def link(self, flag: Flag) -> str:
+        """Section that shows what a flag is about; empty if there is none."""
+        wanted = [flag.anchor, *_INSTEAD.get(flag.anchor, ())]
+        return next((anchor for anchor in wanted if anchor in self.anchors), "")
 
-def cell(value: Any, digits: int = 3) -> Cell:
-    """Format one value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return Cell("" if value is None else str(value))
-    return Cell(f"{value:.{digits}f}" if isinstance(value, float) else str(value), True)
+    @property
+    def pictures(self) -> list[Picture]:
+        """All figures, in the order of the page."""
+        return [picture for section in (*self.results, *self.steps) for picture in section.pictures]
 
-
-def read_sources(out: Path) -> QTable | None:
-    """Sources of a run, highest S/N first; None if they were not searched for."""
-    table = _read_peaks(out)
-    return None if table is None else table[is_source(table)]
-
-
-def _read_peaks(out: Path) -> QTable | None:
-    """Sources and what was looked at besides."""
-    path = out / "measure" / DETECTIONS
-    if not path.is_file():
-        return None
-    table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")
-    for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
-        if table[name].unit is None:
-            table[name].unit = unit
-    return table
-
-
-def _values(table: QTable, name: str, unit: str = "") -> list[float]:
-    column = table[name]
-    return [float(v) for v in (column.to_value(unit) if unit else column)]
-
-
-def sources_table(table: QTable | None) -> Table | None:
-    """Detections as a table of the page."""
-    if table is None or not len(table):
-        return None
-    separations = _values(table, "separation", "arcsec")
-    angles = _values(table, "position_angle", "deg")
-    columns = ["#", "separation [arcsec]", "position angle [deg]", "S/N"]
-    rows: list[tuple[Cell, ...]] = [
-        (cell(n), cell(s), cell(a, 2), cell(v, 1))
-        for n, (s, a, v) in enumerate(zip(separations, angles, _values(table, "snr"), strict=True), start=1)
-    ]
-    text = "Position angles are east of north."
-    if "false_alarm" in table.colnames:
-        columns += ["significance [sigma]", "false-alarm probability"]
-        more = zip(_values(table, "significance"), _values(table, "false_alarm"), strict=True)
-        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
-        text += (
-            " The S/N is that against the ring of the source; the significance draws on neighboring rings and on the"
-            " residuals of the references. False-alarm probability: that of a peak like this anywhere in the image."
-        )
-    return Table("Detections", "sources", tuple(columns), tuple(rows), text)
-
-
-def rejected_table(out: Path) -> Table | None:
-    """Peaks above the threshold that are no point sources, as a table of the page."""
-    peaks = _read_peaks(out)
-    if peaks is None:
-        return None
-    table = peaks[~is_source(peaks)]
-    if not len(table):
-        return None
-    values = zip(_values(table, "separation", "arcsec"), _values(table, "position_angle", "deg"), strict=True)
-    rows = tuple(
-        (cell(s), cell(a, 2), cell(float(row["snr"]), 1), cell(str(row["status"])), cell(str(row["reason"])))
-        for (s, a), row in zip(values, table, strict=True)
-    )
-    columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")
-    return Table("Peaks that are no point sources", "rejected", columns, rows)
-
-
-def companions_table(out: Path) -> Table | None:
-    """Companions that were fitted, with error bars, as a table of the page."""
-    found = read_table(out, COMPANIONS)
-    if found is None:
-        return None
-    columns = (
-        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N",
-        *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
-    )  # fmt: skip
-    rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
-    text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
-    return Table("Companions", "companions", columns, rows, text)
-
-
-def _rows_of_text(rows: Iterable[tuple[str, ...]], words: Sequence[int]) -> tuple[tuple[Cell, ...], ...]:
-    """Rows of text as cells; all columns but `words` hold numbers."""
-    return tuple(tuple(Cell(text, column not in words) for column, text in enumerate(row)) for row in rows)
-
-
-def budget_table(out: Path) -> Table | None:
-    """What the errors of the fitted companions are made of, as a table of the page."""
-    rows = budget_rows(out)
-    if not rows:
-        return None
-    text = "One sigma each; the last line of a companion is the total."
-    return Table("Error budget", "error-budget", BUDGET_COLUMNS, _rows_of_text(rows, (1,)), text)
-
-
-def references_table(out: Path) -> Table | None:
-    """The reference exposures and what each was worth, as a table of the page."""
-    rows = reference_rows(out)
-    if not rows:
-        return None
-    text = (
-        "Position and brightness of the reference star relative to the science, mean and scatter over the "
-        "integrations; similarity is the correlation with the science near the star; worth is the "
-        "increase of the residual if the exposure is dropped."
-    )
-    return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
-
-
-def quality_table(out: Path) -> Table | None:
-    """Flagged fraction of every exposure as a table of the page."""
-    rows = quality_rows(out)
-    if not rows:
-        return None
-    text = (
-        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
-        "the exposure."
-    )
-    return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
-
-
-def warnings_table(out: Path) -> Table | None:
-    """Warnings about the input as a table of the page."""
-    found = [("input", note) for note in read_notes(out)]
-    found += [(w["code"], w["text"]) for w in read_quality(out)["warnings"]]
-    found += [("not measured", r.failure) for r in Manifest(out).records if r.failure and not _made_since(out, r)]
-    rows = tuple((cell(code), cell(text)) for code, text in found)
-    return Table("Warnings", "warnings", ("kind", "what was found"), rows) if rows else None
-
-
-def _made_since(out: Path, record: Record) -> bool:
-    """Whether a measurement that failed in the run was made by its command afterwards."""
-    names = {"companions": COMPANIONS, "contrast": CONTRAST, "maps": MATCHED_FILTER, "disk": DISK}
-    path = out / "measure" / names.get(record.name.partition("_")[0], DETECTIONS)
-    return path.is_file() and is_current(path, out)
-
-
-def exposures_table(assigned: Sequence[Assigned], said: Sequence[str] = ()) -> Table:
-    """The exposures and their roles as a table of the page, with what is missing and not `said` already."""
-    rows = []
-    for a in assigned:
-        e = a.exposure
-        size = f"{e.n_integrations} x {e.n_groups}"
-        roll = None if e.roll is None else float(e.roll)
-        values = (e.root, a.label, e.target, e.filter, e.mask, e.stage, size, roll, f"{e.dither}/{e.n_dithers}")
-        rows.append(tuple(cell(v) for v in values))
-    columns = ("exposure", "role", "target", "filter", "mask", "given as", "ints x groups", "roll [deg]", "dither")
-    lines = [line for line in (*advice(assigned), *state_advice(assigned)) if line not in said]
-    notes = " ".join(line[0].upper() + line[1:] for line in lines)
-    return Table("Exposures", "exposures", columns, tuple(rows), notes)
+    @property
+    def anchors(self) -> set[str]:
+        """Names that a link can go to."""
+        shown = (*self.results, *self.steps)
+        found = {s.anchor for s in shown} | {t.anchor for s in shown for t in s.tables} | {t.anchor for t in self.made}
+        return found | {"parameters"} | ({"image"} if self.viewer else set()) | ({"methods"} if self.methods else set())
 
 
 def _inputs(records: Iterable[Record]) -> list[Path]:
@@ -228,58 +135,10 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
     return sorted({path for path in given if path.is_absolute() and path.is_file()})
 
 
-def glow_table(out: Path) -> Table | None:
-    """Glow sticks before and after the background subtraction, from the files beside the products of stage 2."""
-    rows, units = [], set()
-    for path in sorted((out / "stage2").glob("*_background.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        units.add(str(content.get("unit", "DN/s")))
-        for strip in content.get("glow_sticks", []):
-            pairs = [f"{value:.3f} ± {error:.3f}" for value, error in (strip["before"], strip["after"])]
-            name = path.name.removesuffix("_background.json")
-            rows.append((cell(name), cell(strip["name"]), Cell(pairs[0], True), Cell(pairs[1], True)))
-    if not rows:
-        return None
-    text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
-    unit = " or ".join(sorted(units))
-    columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
-    return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
-
-
-def timings_table(records: Sequence[Record]) -> Table:
-    """How long each task took and how much memory."""
-    rows = tuple((cell(r.kind), cell(r.name), cell(r.wall_time, 1), cell(r.peak_memory, 0)) for r in records)
-    total = sum(r.wall_time for r in records)
-    text = f"{len(records)} tasks, {total:.0f} s of work in all (tasks run side by side)."
-    return Table("Timings", "timings", ("stage", "task", "wall time [s]", "peak memory [MB]"), rows, text)
-
-
-def parameter_tables(records: Iterable[Record]) -> list[Table]:
-    """Every parameter of every step, once for each stage and distinct set of values."""
-    tables: list[Table] = []
-    seen: dict[tuple[str, str], None] = {}
-    for record in records:
-        key = (record.kind, json.dumps(record.parameters, sort_keys=True, default=str))
-        if key in seen:
-            continue
-        seen[key] = None
-        rows = tuple((Cell(n), Cell(v)) for n, v in _flat(record.parameters))
-        tables.append(Table(record.kind, f"parameters-{len(tables)}", ("parameter", "value"), rows))
-    return tables
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(value, default=str)
-
-
 def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     """The headline of the page: the brightest companion as it was fitted, else the brightest source; then limits."""
     if table is None:
-        return "No measurement in this run.", ["Run stage 3 to see what is beside the star."]
+        return "No measurement in this run.", ["Run stage 3 to search for sources."]
     folder = out / "measure"
     fitted = [c for c in read_fitted(folder) if not np.isfinite(c.upper_limit)] if is_current(
         folder / COMPANIONS, out
@@ -292,19 +151,12 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
         return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
     if not len(table):
         return "No source above the threshold.", more
-    brightest_row = int(np.argmax(_values(table, "signal"))) if "signal" in table.colnames else 0
-    sep = _values(table, "separation", "arcsec")[brightest_row]
-    pa = _values(table, "position_angle", "deg")[brightest_row]
-    snr = _values(table, "snr")[brightest_row]
+    brightest_row = int(np.argmax(values_of(table, "signal"))) if "signal" in table.colnames else 0
+    sep = values_of(table, "separation", "arcsec")[brightest_row]
+    pa = values_of(table, "position_angle", "deg")[brightest_row]
+    snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{len(table) - 1} more below."] if len(table) > 1 else []), *more]
     return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
-
-
-def _timing_picture(records: Sequence[Record]) -> Picture:
-    figure, (ax,) = grid(1)
-    figure.set_size_inches(8, max(1.5, 0.22 * len(records) + 0.7))
-    figures.draw_timings(ax, {f"{r.kind} {r.name}": r.wall_time for r in records})
-    return render(figure, "Wall time of each task.", "Bar chart of the wall time of each task")
 
 
 def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
@@ -315,6 +167,17 @@ def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
     rolls = len({a.roll_number for a in assigned if a.roll_number})
     subtitle = f"{first.instrument} {first.mask}, program {first.program}, {rolls} roll{'s' if rolls > 1 else ''}"
     return f"{first.target} in {first.filter}", subtitle
+
+
+@contextmanager
+def _each_target(out: Path) -> Iterator[list[tuple[Path, Path]]]:
+    """Folders that each look like a run with one target, and where its page goes, relative to that of the pages."""
+    targets = targets_of(Manifest(out).records)
+    if not targets:
+        yield [(out, Path())]
+        return
+    with ExitStack() as stack:
+        yield [(stack.enter_context(view(out, name, folder)), Path(folder)) for name, folder in targets.items()]
 
 
 def write_report(out: str | Path) -> Path:
@@ -337,81 +200,176 @@ def write_report(out: str | Path) -> Path:
     OutputError
         If the page cannot be written.
     """
-    out = Path(out)
-    if not (out / FILE_NAME).is_file():
-        raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
+    out = checked_run(out)
     path = out / PAGE
-    targets = targets_of(Manifest(out).records)
-    if not targets:
-        write_text(path, _page(out))
-        return path
-    entries = []
-    for name, folder in targets.items():
-        with view(out, name, folder) as alone:
-            write_text(path.parent / folder / path.name, _page(alone))
-            title, _ = _title(_assigned(alone, Manifest(alone).records))
-            entries.append((f"{folder}/{path.name}", title, answer(alone, read_sources(alone))[0]))
-    write_text(path, _list_of_pages(entries))
+    with _each_target(out) as targets:
+        entries = []
+        for alone, below in targets:
+            report = make_report(alone)
+            write_text(path.parent / below / path.name, render_page(report))
+            entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
+    if len(targets) > 1 or targets[0][1] != Path():
+        write_text(path, _list_of_pages(entries))
     return path
 
 
-def _list_of_pages(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Page that leads to those of the targets: link, title and headline of each."""
-    rows = "".join(
-        f'<li><a href="{html.escape(link)}">{html.escape(title)}</a>: {html.escape(text)}</li>\n'
-        for link, title, text in entries
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Lyot reductions</title></head>\n'
-        f"<body><h1>{len(entries)} targets</h1>\n<ul>\n{rows}</ul></body></html>\n"
-    )
+def reports_of(out: str | Path) -> Iterator[tuple[Path, Report]]:
+    """The report of each target of a run, with its folder below that of the figures (``.`` for one target)."""
+    with _each_target(checked_run(out)) as targets:
+        for alone, below in targets:
+            yield below, make_report(alone)
 
 
-def _page(out: Path) -> str:
-    """The page of a run with one product."""
+def checked_run(out: str | Path) -> Path:
+    """The folder, if it is that of a run.
+
+    Raises
+    ------
+    MissingInputError
+        If it is none.
+    """
+    if not (Path(out) / FILE_NAME).is_file():
+        raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
+    return Path(out)
+
+
+def _list_of_pages(entries: Sequence[tuple[str, Report]]) -> str:
+    """Page that leads to those of the targets: link, and the report behind it."""
+    return _template("targets.html").render(entries=entries, version=__version__)
+
+
+class _Guard:
+    """Makes the parts of a report, each by itself: one that a broken file prevents is named, the others are made."""
+
+    def __init__(self) -> None:
+        self.flags: list[Flag] = []
+
+    def __call__(self, what: str, make: Callable[..., T], *arguments: Any, otherwise: T) -> T:
+        """What `make` returns; `otherwise` if it cannot read what it needs."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyUserWarning)  # of a truncated file, which is said here
+                return make(*arguments)
+        except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
+            log.info("%s is left out of the report", what, exc_info=True)
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            text = f"{what} could not be shown: {reason}."
+            meaning = "A product is damaged or incomplete; run lyot run again, which repeats what is not intact."
+            self.flags.append(Flag(text, meaning, "timings"))
+            return otherwise
+
+    def all_of(self, parts: Sequence[tuple[str, Callable[[], Section | None]]]) -> list[Section]:
+        """The sections that there is material for."""
+        made = (self(title, make, otherwise=None) for title, make in parts)
+        return [section for section in made if section is not None]
+
+
+def make_report(out: Path) -> Report:
+    """Everything that is shown of a run with one product.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the run.
+    """
+    guard = _Guard()
     records = Manifest(out).records
-    sources = read_sources(out)
+    sources = guard("Detections", read_sources, out, otherwise=None)
     assigned = _assigned(out, records)
     title, subtitle = _title(assigned)
-    headline, details = answer(out, sources)
-    sections = list(all_sections(out, sources))
-    measured = (contrast_section(out), motion_section(out), disk_section(out), maps_section(out), outdated_section(out))
-    sections[1:1] = [s for s in measured if s is not None]
-    sections.append(Section("How long it took", "timing-chart", "", (_timing_picture(records),)))
+    unread: tuple[str, list[str]] = ("The result could not be read.", [])
+    headline, details = guard("The result", answer, out, sources, otherwise=unread)
     config = out / CONFIGURATION
-    return _template().render(
-        title=title,
-        subtitle=subtitle,
-        answer=headline,
-        answer_details=details,
-        lead_tables=[
-            t
-            for t in (
-                warnings_table(out),
-                companions_table(out),
-                budget_table(out),
-                sources_table(sources),
-                rejected_table(out),
-            )
-            if t
-        ],
-        sections=sections,
-        tables=[
-            t
-            for t in (
-                exposures_table(assigned, read_notes(out)),
-                quality_table(out),
-                references_table(out),
-                glow_table(out),
-                timings_table(records),
-            )
-            if t
-        ],
-        parameters=parameter_tables(records),
+    calibrated = guard("Calibration", calibration_table, assigned, otherwise=None)
+    changed = guard("Changed parameters", changed_table, out, records, otherwise=None)
+    viewer = guard("The interactive image", _viewer, out, sources, otherwise=None)
+    results, steps = guard.all_of(_results(out, sources)), guard.all_of(_steps(out, assigned, sources))
+    methods = guard("The methods paragraph", methods_of, out, assigned, otherwise=None)
+    none: list[Flag] = []
+    flags = guard("The list of flags", collect_flags, out, sources, otherwise=none)
+    return Report(
+        title=title, subtitle=subtitle, headline=headline, details=details, flags=[*guard.flags, *flags],
+        viewer=viewer, results=results, steps=steps,
+        made=[t for t in (calibrated, changed, timings_table(records)) if t],
+        parameters=parameter_tables(records), methods=methods,
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
-        versions=_versions(records),
+        versions=versions_text(records, calibrated=calibrated is not None), command=command_text(out, assigned),
+    )  # fmt: skip
+
+
+def _viewer(out: Path, sources: QTable | None) -> Viewer | None:
+    path = combined_image(out)
+    return None if path is None else make_viewer(out, sources, sections.radius_of(read_product(path), sources))
+
+
+def _with_tables(title: str, anchor: str, *tables: Table | None, short: str = "") -> Section | None:
+    """A section of tables; None without any. The text of the first is that of the section."""
+    found = tuple(t for t in tables if t is not None)
+    return Section(title, anchor, "", tables=found, short=short) if found else None
+
+
+Parts = list[tuple[str, Callable[[], Section | None]]]
+"""Sections by their titles, to be made."""
+
+
+def _results(out: Path, sources: QTable | None) -> Parts:
+    """What was found."""
+    return [
+        ("Images of the detections", lambda: sections.detection_map(out, sources)),
+        ("Companions", lambda: _with_tables("Companions", "companions", companions_table(out), budget_table(out))),
+        ("Detections", lambda: _with_tables("Detections", "sources", sources_table(sources), rejected_table(out))),
+        ("Contrast", lambda: contrast_section(out)),
+        ("Proper motion", lambda: motion_section(out)),
+        ("Disk", lambda: disk_section(out)),
+        ("Maps", lambda: maps_section(out)),
+        ("Measured before", lambda: outdated_section(out)),
+    ]
+
+
+def _extended(
+    section: Section | None, title: str, anchor: str, *pictures: Picture | None, **more: Any
+) -> Section | None:
+    """A section with more pictures and tables, made where it is not there and there is something to show."""
+    kept = tuple(p for p in pictures if p is not None)
+    tables = tuple(t for t in more.get("tables", ()) if t is not None)
+    if section is None:
+        return Section(title, anchor, "", kept, tables, more.get("short", "")) if kept or tables else None
+    return Section(section.title, section.anchor, section.text, (*section.pictures, *kept),
+                   (*section.tables, *tables), section.short)  # fmt: skip
+
+
+def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> Parts:
+    """What each step did, in the order of the reduction."""
+
+    def one(title: str, anchor: str, picture: Callable[[Path], Picture | None], table: Callable[[Path], Table | None],
+            section: Section | None = None, short: str = "") -> Section | None:  # fmt: skip
+        return _extended(section, title, anchor, picture(out), tables=(table(out),), short=short)
+
+    return [
+        ("Exposures", lambda: _with_tables("Exposures", "exposures", exposures_table(assigned, read_notes(out)))),
+        ("Stage 1", lambda: sections.stage1(out)),
+        ("Stage 2", lambda: one("Stage 2: calibration and background", "stage2", checks.background_picture,
+                                lambda _: None, sections.stage2(out), "Calibration")),
+        ("Glow sticks", lambda: one("Glow sticks", "glow-sticks", checks.glow_picture, glow_table)),
+        ("Usable data", lambda: one("Usable data", "usable-data", checks.flagged_picture, quality_table)),
+        ("Registration", lambda: one("Registration", "registration", checks.registration_picture, lambda _: None)),
+        ("Reference star", lambda: one("Reference star", "references", checks.modes_picture, references_table)),
+        ("Stage 3", lambda: sections.stage3_subtraction(out, sources)),
+        ("KL modes", lambda: sections.stage3_truncations(out, sources)),
+        ("Noise", lambda: one("Residuals and expected noise", "noise", checks.noise_picture, lambda _: None,
+                              short="Noise")),
+    ]  # fmt: skip
+
+
+def render_page(report: Report) -> str:
+    """The page as HTML."""
+    viewer = report.viewer
+    return _template("page.html").render(
+        report=report,
+        parts={} if viewer is None else {"resources": Markup(viewer.resources), "body": Markup(viewer.body),
+                                         "alt": Markup(viewer_alt(viewer))},
         version=__version__,
-    )
+    )  # fmt: skip
 
 
 def _assigned(out: Path, records: Sequence[Record]) -> list[Assigned]:
@@ -438,15 +396,10 @@ def _given_roles(out: Path) -> dict[str, str]:
     return roles
 
 
-def _versions(records: Sequence[Record]) -> str:
-    if not records:
-        return ""
-    last = records[-1]
-    lines = [f"{name} {version}" for name, version in sorted(last.versions.items())]
-    return "\n".join([*lines, f"CRDS context: {last.crds_context or 'not used'}"])
-
-
-def _template() -> jinja2.Template:
-    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(text)
+def _template(name: str) -> jinja2.Template:
+    """A page of this package, with the style that all share."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot.exposures.headers import pixel_scale
-from lyot.exposures.names import is_north_up
+from lyot.exposures.names import exposure_name, exposure_root, is_north_up
 from lyot.geometry import pa_of_detector_y
+from lyot.records.manifest import Manifest
 from lyot.report.figures import View
 
 
@@ -91,3 +92,53 @@ def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
     """Products of one kind in a run's folder, e.g. ``products(out, "stage2", "calints")``, by name."""
     for path in sorted((out / stage).glob(f"*_{suffix}.fits")):
         yield read_product(path)
+
+
+def before_subtraction(out: Path, item: Product) -> Product | None:
+    """The calibrated exposure that a ``psfsub`` was made from, with the star where it was found.
+
+    That of stage 2, else as stage 3 kept it, else as it was given; None if it is not there any more.
+    """
+    path = _calibrated(out, item)
+    if path is None:
+        return None
+    before = read_product(path)
+    # CRPIX of a calibrated exposure marks the mask, that of the psfsub the star
+    return replace(before, view=item.view) if before.image.shape == item.image.shape else before
+
+
+def _calibrated(out: Path, item: Product) -> Path | None:
+    root = item.path.name.rsplit("_psfsub", 1)[0]
+    stem = root.rsplit("_", 1)[0]  # level-3 file names carry the association's candidate before the suffix
+    names = (f"{root}_calints.fits", f"{stem}_calints.fits")
+    segments = sorted((out / "stage2").glob("*-seg*_calints.fits"))
+    candidates = [
+        *(out / "stage2" / name for name in names),
+        *(path for path in segments if exposure_name(path.name) in names),
+        item.path.with_name(f"{root}_crfints.fits"),
+    ]
+    given = [Path(i["path"]) for r in Manifest(out).records if r.kind == "stage3" for i in r.inputs]
+    candidates += [path for path in given if exposure_root(path) in (root, stem)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_snr(path: Path) -> Product:
+    """The S/N map of a run."""
+    with fits.open(path) as hdus:
+        hdu = next(h for h in hdus if h.data is not None and h.data.ndim >= 2)
+        header = {**dict(hdus[0].header), **dict(hdu.header)}
+        data = np.asarray(hdu.data, dtype=float)
+    image = data if data.ndim == 2 else data[-1]
+    return Product(path, image, "S/N", view_of(header, image.shape, north_up=True), header)
+
+
+def truncations_of(path: Path, count: int) -> list[int]:
+    """KL truncations of a cube product, from its table (extension KLMODES); 1..n when there is none."""
+    with fits.open(path) as hdus:
+        for hdu in hdus:
+            if not isinstance(hdu, fits.BinTableHDU):
+                continue
+            column = next((n for n in hdu.columns.names if n.lower() in ("modes", "truncation")), None)
+            if column is not None:
+                return [int(v) for v in hdu.data[column]]
+    return list(range(1, count + 1))

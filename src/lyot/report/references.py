@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot.exposures.names import ERROR_BUDGET
-from lyot.report.measured import finite, read_table
+from lyot.report.marks import finite, read_table
 
 REFERENCE_COLUMNS = (
     "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity", "worth [%]"
@@ -30,7 +30,8 @@ def _table(path: Path, extension: str) -> Columns | None:
         return {name: np.array(data[name]) for name in data.names}
 
 
-def _first_table(folder: Path, suffix: str, extension: str) -> Columns | None:
+def first_table(folder: Path, suffix: str, extension: str) -> Columns | None:
+    """A table of the first product of a kind that has it."""
     tables = (_table(path, extension) for path in sorted(folder.glob(f"*_{suffix}.fits")))
     return next((t for t in tables if t is not None), None)
 
@@ -50,10 +51,10 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
     Positions are those of the star relative to the science, brightness is relative to it: mean and scatter over the
     integrations, from the table ``REFS`` of ``psfalign``. Similarity and worth are from ``REFRANK`` of ``psfsub``.
     """
-    planes = _first_table(out / "stage3", "psfalign", "REFS")
+    planes = first_table(out / "stage3", "psfalign", "REFS")
     if planes is None:
         return []
-    ranks = _first_table(out / "stage3", "psfsub", "REFRANK")
+    ranks = first_table(out / "stage3", "psfsub", "REFRANK")
     if ranks is not None and len(ranks["KEPT"]) != len(planes["EXPOSURE"]):
         ranks = None
     rows = []

@@ -5,85 +5,68 @@ Each function takes the folder of a run and returns a `Section`, or None when th
 
 from __future__ import annotations
 
-import base64
 import glob
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as MplFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from numpy.typing import NDArray
 
-from lyot.exposures.names import SNR_MAP, exposure_name, segment_number
+from lyot.exposures.names import SNR_MAP, segment_number
 from lyot.report import figures
-from lyot.report.products import Product, products, read_cube, read_product, view_of
-
-DPI = 110
-PANEL = 3.1
-"""Side of one panel, inches."""
+from lyot.report.content import Layer, Picture, Section, grid, plural
+from lyot.report.marks import on_which_roll
+from lyot.report.products import (
+    Product,
+    before_subtraction,
+    products,
+    read_cube,
+    read_product,
+    read_snr,
+    truncations_of,
+    view_of,
+)
+from lyot.report.sky import mask_boundaries
 
 SIGMA_LIMITS = (-6.0, 6.0)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One figure as PNG, with its caption and a text for those who cannot see it."""
-
-    png: str
-    caption: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the report."""
-
-    title: str
-    anchor: str
-    text: str
-    pictures: tuple[Picture, ...] = field(default=())
-
-
-def render(figure: MplFigure, caption: str, alt: str) -> Picture:
-    """Render a figure as base64 PNG."""
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": "lyot"})
-    return Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption, alt)
-
-
-def grid(n: int, columns: int = 3) -> tuple[MplFigure, list[Axes]]:
-    """Make a figure of n panels in rows of `columns`."""
-    columns = min(columns, max(n, 1))
-    rows = -(-n // columns)
-    # the layout does not see the labels of the colour bars
-    layout = ConstrainedLayoutEngine(wspace=0.06)
-    figure = MplFigure(figsize=(PANEL * 1.25 * columns, PANEL * 1.12 * rows), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for ax in axes[n:]:
-        ax.set_axis_off()
-    return figure, axes[:n]
-
-
-def _gallery(
-    items: Sequence[Product], caption: str, *, draw: Callable[[Axes, Product], None] | None = None, columns: int = 4
+def gallery(
+    items: Sequence[Product],
+    name: str,
+    caption: str,
+    *,
+    draw: Callable[[Axes, Product], None] | None = None,
+    columns: int = 4,
 ) -> Picture:
-    figure, axes = grid(len(items), columns)
+    """Draw images of one kind next to each other."""
+    ny, nx = items[0].image.shape
+    figure, axes = grid(len(items), columns, tall=ny / nx + 0.12)
     for ax, item in zip(axes, items, strict=True):
         (draw or _draw_plain)(ax, item)
-        ax.set_title(short_name(item), fontsize=7)
-    return render(figure, caption, f"{len(items)} images: {', '.join(short_name(i) for i in items)}")
+        ax.set_title(short_name(item), fontsize=9)
+    alt = f"{plural(len(items), 'image')}: {', '.join(short_name(i) for i in items)}"
+    return Picture(name, figure, caption, alt, [layer_of(item, short_name(item)) for item in items])
+
+
+def layer_of(item: Product, title: str) -> Layer:
+    """An image product as it goes into the files of a figure."""
+    return Layer(title, item.image, item.unit, item.header, item.view.is_north_up)
 
 
 def _draw_plain(ax: Axes, item: Product) -> None:
     figures.draw_image(ax, item.image, label=item.unit)
+    without_ticks(ax)
+
+
+def without_ticks(ax: Axes) -> None:
+    """Take ticks and labels from an image in pixels: there are many in a row, and the shape says where is what."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_xlabel("")
+    ax.set_ylabel("")
 
 
 def short_name(item: Product) -> str:
@@ -103,13 +86,15 @@ def stage1(out: Path) -> Section | None:
     items = list(products(out, "stage1", "rate")) or list(products(out, "stage1", "rateints"))
     if not items:
         return None
-    picture = _gallery(items, "Slopes of every exposure (mean over integrations). Grey: no usable data.")
-    return Section("Stage 1: ramps to slopes", "stage1", _stage1_text(items), (picture,))
+    caption = "Slopes of every exposure (mean over integrations). Gray: no usable data."
+    picture = gallery(items, "stage1_slopes", caption)
+    return Section("Stage 1: ramps to slopes", "stage1", _stage1_text(items), (picture,), short="Slopes")
 
 
 def _stage1_text(items: Sequence[Product]) -> str:
     groups = sorted({int(i.header["NGROUPS"]) for i in items if i.header.get("NGROUPS")})
-    return f"{len(items)} exposures, {' and '.join(map(str, groups))} groups per integration."
+    counted = f", {' and '.join(map(str, groups))} groups per integration" if groups else ""
+    return f"{plural(len(items), 'exposure')}{counted}."
 
 
 def stage2(out: Path) -> Section | None:
@@ -118,24 +103,21 @@ def stage2(out: Path) -> Section | None:
     if not items:
         return None
     pictures = [
-        _gallery(items, "Calibrated exposures (mean over integrations), background subtracted where there is one.")
-    ]
+        gallery(
+            items, "stage2_calibrated",
+            "Calibrated exposures (mean over integrations), background subtracted where there is one.",
+        )
+    ]  # fmt: skip
     backgrounds = list(products(out, "stage2", "combinedbackground"))
     if backgrounds:
         pictures.append(
-            _gallery(
-                backgrounds[:4],
+            gallery(
+                backgrounds[:4], "stage2_backgrounds",
                 "Combined backgrounds: the glow sticks lie along the boundaries of the phase mask.",
             )
-        )
-    return Section(
-        "Stage 2: calibration and background", "stage2", f"{len(items)} calibrated exposures.", tuple(pictures)
-    )
-
-
-def _sky_axes(ax: Axes) -> None:
-    ax.set_xlabel("offset west [arcsec]", fontsize=8)
-    ax.set_ylabel("offset north [arcsec]", fontsize=8)
+        )  # fmt: skip
+    text = f"{plural(len(items), 'calibrated exposure')}."
+    return Section("Stage 2: calibration and background", "stage2", text, tuple(pictures), short="Calibration")
 
 
 def stage3_subtraction(out: Path, sources: QTable | None) -> Section | None:
@@ -143,47 +125,38 @@ def stage3_subtraction(out: Path, sources: QTable | None) -> Section | None:
     items = list(products(out, "stage3", "psfsub"))
     if not items:
         return None
-    radius = _radius(items[0], sources)
+    radius = radius_of(items[0], sources)
     figure, axes = grid(2 * len(items), 2)
+    layers = []
     for row, item in enumerate(items):
-        before = _calibrated(out, item) or item
-        view = figures.View(item.view.center, item.view.pixel_scale, item.view.pa_y, radius)
-        before_view = figures.View(before.view.center, before.view.pixel_scale, before.view.pa_y, radius)
-        figures.draw_image(axes[2 * row], before.image, view=before_view, label=before.unit)
-        axes[2 * row].set_title(f"{short_name(item)}: calibrated", fontsize=8)
-        shown = _within(item.image, item.view, radius)
-        figures.draw_image(
-            axes[2 * row + 1],
-            item.image,
-            view=view,
-            label=item.unit,
-            cmap="RdBu_r",
-            limits=figures.symmetric_limits(shown),
-        )
-        axes[2 * row + 1].set_title("star subtracted", fontsize=8)
-        figures.mark_star(axes[2 * row])
-        figures.mark_star(axes[2 * row + 1], color=figures.DARK_INK)
+        before = before_subtraction(out, item)
+        if before is None:
+            axes[2 * row].set_axis_off()
+            axes[2 * row].text(0.5, 0.5, "calibrated exposure\nno longer there", ha="center", va="center", fontsize=8)
+        else:
+            _draw_within(axes[2 * row], before, radius, f"{short_name(item)}: calibrated")
+            layers.append(layer_of(before, f"{short_name(item)} calibrated"))
+        _draw_within(axes[2 * row + 1], item, radius, f"{on_which_roll(items, row)}: star subtracted", signed=True)
+        layers.append(layer_of(item, f"{short_name(item)} star subtracted"))
     caption = "Each roll before and after the subtraction of the star, detector orientation; star at the origin."
-    picture = render(figure, caption, "Calibrated and star-subtracted image of each roll")
-    count = f"{len(items)} science exposure{'' if len(items) == 1 else 's'}."
-    return Section("Stage 3: the star subtracted", "stage3", count, (picture,))
+    alt = "Calibrated and star-subtracted image of each roll"
+    picture = Picture("stage3_subtraction", figure, caption, alt, layers)
+    text = f"{plural(len(items), 'science exposure')}."
+    return Section("Stage 3: the star subtracted", "stage3", text, (picture,), short="Star subtracted")
 
 
-def _calibrated(out: Path, item: Product) -> Product | None:
-    root = item.path.name.rsplit("_psfsub", 1)[0]
-    # level-3 file names carry the association's candidate before the suffix
-    for stem in (root, root.rsplit("_", 1)[0]):
-        path = out / "stage2" / f"{stem}_calints.fits"
-        if path.is_file():
-            return read_product(path)
-        files = sorted((out / "stage2").glob("*-seg*_calints.fits"))
-        segments = [p for p in files if exposure_name(p.name) == path.name]
-        if segments:
-            return read_product(segments[0])
-    return None
+def _draw_within(ax: Axes, item: Product, radius: float, title: str, *, signed: bool = False) -> None:
+    """Draw an image to a radius, with the star; `signed`: colors symmetric about zero."""
+    view = figures.View(item.view.center, item.view.pixel_scale, item.view.pa_y, radius)
+    inside = figures.within(item.image, item.view, radius)
+    limits = figures.symmetric_limits(inside) if signed else figures.color_limits(inside)
+    cmap = "RdBu_r" if signed else "inferno"
+    figures.draw_image(ax, item.image, view=view, label=item.unit, cmap=cmap, limits=limits)
+    figures.mark_star(ax, color=figures.DARK_INK if signed else figures.INK)
+    ax.set_title(title, fontsize=8)
 
 
-def _radius(item: Product, sources: QTable | None) -> float:
+def radius_of(item: Product, sources: QTable | None) -> float:
     """Half width to show, arcsec: the inner field, or wide enough for all sources."""
     ny, nx = item.image.shape
     half = float(0.5 * min(ny * item.view.pixel_scale[1], nx * item.view.pixel_scale[0]))
@@ -193,26 +166,8 @@ def _radius(item: Product, sources: QTable | None) -> float:
     return min(wanted, half)
 
 
-def _within(image: NDArray[np.float64], view: figures.View, radius: float) -> NDArray[np.float64]:
-    y, x = np.indices(image.shape)
-    r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
-    return np.asarray(image[(r <= radius) & np.isfinite(image)])
-
-
-def truncations_of(path: Path, count: int) -> list[int]:
-    """KL truncations of a cube product, from its table (extension KLMODES); 1..n when there is none."""
-    with fits.open(path) as hdus:
-        for hdu in hdus:
-            if not isinstance(hdu, fits.BinTableHDU):
-                continue
-            column = next((n for n in hdu.columns.names if n.lower() in ("modes", "truncation")), None)
-            if column is not None:
-                return [int(v) for v in hdu.data[column]]
-    return list(range(1, count + 1))
-
-
 def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
-    """The combined image at several truncations."""
+    """The combined image at the fewest, the chosen and the most KL modes, and how they differ."""
     paths = sorted((out / "stage3").glob("*_klcube.fits"))
     if not paths:
         return None
@@ -220,23 +175,32 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     numbers = truncations_of(paths[0], len(cube))
     view = view_of(header, cube.shape, north_up=True)
     item = Product(paths[0], cube[0], str(header.get("BUNIT", "")), view, header)
-    radius = _radius(item, sources)
+    radius = radius_of(item, sources)
     view = figures.View(view.center, view.pixel_scale, 0.0, radius)
-    chosen = sorted({int(k) for k in np.linspace(0, len(cube) - 1, min(6, len(cube))).round()})
-    limits = figures.symmetric_limits(np.concatenate([_within(cube[k], view, radius) for k in chosen]), 99.7)
-    figure, axes = grid(len(chosen), 3)
-    for ax, k in zip(axes, chosen, strict=True):
-        figures.draw_image(ax, cube[k], view=view, label=item.unit, cmap="RdBu_r", limits=limits)
-        _sky_axes(ax)
+    main = int(header.get("KLMODES") or numbers[-1])
+    middle = int(np.argmin(np.abs(np.array(numbers) - main)))
+    chosen = sorted({0, middle, len(cube) - 1})
+    limits = figures.symmetric_limits(np.concatenate([figures.within(cube[k], view, radius) for k in chosen]), 99.7)
+    figure, axes = grid(len(chosen) + 1, len(chosen) + 1)
+    layers = []
+    difference = cube[chosen[-1]] - cube[chosen[0]]
+    panels = [(cube[k], plural(numbers[k], "KL mode") + (", as used" if k == middle else "")) for k in chosen]
+    for ax, (image, title) in zip(axes, [*panels, (difference, "most minus fewest")], strict=True):
+        figures.draw_image(ax, image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         figures.mark_star(ax, color=figures.DARK_INK)
-        _mark_sources(ax, sources, max(0.09 * radius, 0.15))
-        ax.set_title(f"{numbers[k]} KL mode{'s' if numbers[k] != 1 else ''}", fontsize=8)
-    caption = "Rolls turned north up (east is left) and combined, at several truncations, on one colour scale."
-    picture = render(figure, caption, f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes")
-    return Section("The subtraction at several truncations", "truncations", "", (picture,))
+        mark_sources(ax, sources, max(0.09 * radius, 0.15))
+        ax.set_title(title, fontsize=8)
+        layers.append(Layer(title, image, item.unit, header, True))
+    caption = (
+        "Rolls turned north up (east is left) and combined, on one color scale: fewest KL modes, those of the main "
+        f"product, and most, and the difference. The cube holds {', '.join(map(str, numbers))} KL modes."
+    )
+    alt = f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes, and their difference"
+    picture = Picture("stage3_truncations", figure, caption, alt, layers)
+    return Section("The subtraction at several truncations", "truncations", "", (picture,), short="KL modes")
 
 
-def _mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
+def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
     """Circle and number all sources."""
     if sources is None:
         return
@@ -251,32 +215,40 @@ def _mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
 
 
 def detection_map(out: Path, sources: QTable | None) -> Section | None:
-    """The combined image and the S/N map with the detections."""
+    """The combined image and the S/N map with the detections and the mask boundaries of the rolls."""
     combined = sorted((out / "stage3").glob("*_i2d.fits"))
     snr = out / "measure" / SNR_MAP
     if not combined or not snr.is_file():
         return None
     refined = sorted((out / "stage3").glob(glob.escape(combined[0].name.removesuffix("_i2d.fits")) + "_refined.fits"))
-    shown = [(read_product(combined[0]), "combined image"), (_read_snr(snr), "signal to noise")]
+    shown = [(read_product(combined[0]), "combined image"), (read_snr(snr), "signal to noise")]
     if refined:
         shown.insert(1, (read_product(refined[0]), "second pass"))
-    radius = _radius(shown[0][0], sources)
+    radius = radius_of(shown[0][0], sources)
+    boundaries = [lines for item in products(out, "stage3", "psfsub") if (lines := mask_boundaries(item.header))]
     figure, axes = grid(len(shown), len(shown))
     for ax, (item, title) in zip(axes, shown, strict=True):
         view = figures.View(item.view.center, item.view.pixel_scale, 0.0, radius)
-        limits = figures.symmetric_limits(_within(item.image, view, radius), 99.7)
+        limits = figures.symmetric_limits(figures.within(item.image, view, radius), 99.7)
         limits = SIGMA_LIMITS if item.unit == "S/N" else limits
         figures.draw_image(ax, item.image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
-        _sky_axes(ax)
+        for lines, color in zip(
+            boundaries, ("#b36b00", "#1178a8", "#777777", "#8a4ba3") * len(boundaries), strict=False
+        ):
+            for east, north in lines:
+                ax.plot(-east, north, color=color, lw=0.7, ls="--", scalex=False, scaley=False)
         figures.mark_star(ax, color=figures.DARK_INK)
-        _mark_sources(ax, sources, max(0.09 * radius, 0.15))
+        mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(title, fontsize=9)
     caption = "North up, east left, star at the origin; detections are circled in order of S/N."
+    if boundaries:
+        caption += " Dashed: boundaries of the mask in each roll."
     if refined:
         caption += " Second pass: detections masked in the fit of the star, wavefront drifts fitted."
-    picture = render(figure, caption, "Combined star-subtracted image and S/N map with the detections circled")
+    alt = "Combined star-subtracted image and S/N map with the detections circled"
+    picture = Picture("detections", figure, caption, alt, [layer_of(item, title) for item, title in shown])
     text = _detections_text(sources) + ("" if not refined else " " + _refined_text(refined[0]))
-    return Section("Images of the detections", "detections", text, (picture,))
+    return Section("Images of the detections", "detections", text, (picture,), short="Images")
 
 
 def _refined_text(path: Path) -> str:
@@ -291,28 +263,7 @@ def _refined_text(path: Path) -> str:
     return "" if not parts else f"Second pass: {'; '.join(parts)} masked identically."
 
 
-def _read_snr(path: Path) -> Product:
-    with fits.open(path) as hdus:
-        hdu = next(h for h in hdus if h.data is not None and h.data.ndim >= 2)
-        header = {**dict(hdus[0].header), **dict(hdu.header)}
-        data = np.asarray(hdu.data, dtype=float)
-    image = data if data.ndim == 2 else data[-1]
-    return Product(path, image, "S/N", view_of(header, image.shape, north_up=True), header)
-
-
 def _detections_text(sources: QTable | None) -> str:
     if sources is None or not len(sources):
         return "Nothing above the threshold was found."
-    return f"{len(sources)} source{'s' if len(sources) > 1 else ''} above the threshold."
-
-
-def all_sections(out: Path, sources: QTable | None) -> Iterable[Section]:
-    """Every image section that this run has material for, the answer first."""
-    made = (
-        detection_map(out, sources),
-        stage3_truncations(out, sources),
-        stage3_subtraction(out, sources),
-        stage2(out),
-        stage1(out),
-    )
-    return [s for s in made if s is not None]
+    return f"{plural(len(sources), 'source')} above the threshold."

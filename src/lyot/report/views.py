@@ -59,6 +59,8 @@ def view(out: Path, name: str, folder: str) -> Iterator[Path]:
         files |= {Path(r.association): out / r.association for r in records if r.association}
         files |= {Path("measure") / p.name: p for p in (out / "measure" / folder).glob("*")}
         files |= {Path(name): out / name for name in (CONFIGURATION, NOTES)}
+        logs = (Path("logs") / f"{r.kind}_{r.name}.log" for r in records)
+        files |= {path: out / path for path in logs}
         for link, path in files.items():
             if path.is_file():
                 (place / link).parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 Sections: ``[run]`` (what `RunParams` declares), ``[stage1]``, ``[stage2]``, ``[stage3]`` with one table per step
 (``[stage1.jump]``), ``[measure]`` (the search for sources, `lyot.measure.detection.DetectionParams`), and what else is
-measured: ``[star]``, ``[contrast]``, ``[companion]``, ``[systematics]``, ``[maps]``, ``[disk]`` and ``[astrometry]``.
+measured: ``[star]``, ``[contrast]``, ``[companion]``, ``[systematics]``, ``[maps]``, ``[disk]`` and ``[astrometry]``;
+``[report]`` is what the report shows besides.
 Any name that does not exist is refused, with the nearest ones.
 """
 
@@ -23,6 +24,7 @@ from lyot.analysis.parameters import (
     ContrastSection,
     DiskSection,
     MapsSection,
+    ReportSection,
     values_of,
     with_paths,
 )
@@ -37,9 +39,9 @@ from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage,
 
 MEASURING: dict[str, type] = {
     "star": StarSection, "contrast": ContrastSection, "companion": CompanionSection, "systematics": SystematicParams,
-    "maps": MapsSection, "disk": DiskSection, "astrometry": AstrometrySection,
+    "maps": MapsSection, "disk": DiskSection, "astrometry": AstrometrySection, "report": ReportSection,
 }  # fmt: skip
-"""Sections that tell what is measured beside the detections, and what declares their parameters."""
+"""Sections that say what is measured besides the detections, and shown, and what declares their parameters."""
 
 ROLES = "roles"
 """Section with the roles that are given by hand."""
@@ -93,6 +95,7 @@ class Config:
     maps : MapsSection
     disk : DiskSection
     astrometry : AstrometrySection
+    report : ReportSection
     roles : mapping of str to str
         Roles given by hand: name or pattern of exposures, and what they are for.
     stages : mapping of str to mapping
@@ -110,6 +113,7 @@ class Config:
     maps: MapsSection = field(default_factory=MapsSection)
     disk: DiskSection = field(default_factory=DiskSection)
     astrometry: AstrometrySection = field(default_factory=AstrometrySection)
+    report: ReportSection = field(default_factory=ReportSection)
     roles: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {s: {"steps": {}} for s in STAGE_NAMES})
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -365,6 +369,29 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
     return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}"
 
 
+def with_kept_report(config: Config, out: str | Path) -> Config:
+    """What the report of an earlier run in a folder shows besides the run, where a configuration does not say.
+
+    Parameters
+    ----------
+    config : Config
+    out : path
+        Output folder.
+    """
+    path = Path(out) / CONFIGURATION
+    if "report" in config.given or not path.is_file():
+        return config
+    return replace(config, report=from_mapping(ReportSection, read_toml(path).get("report", {}), where=f"{path} "))
+
+
+def report_changes(config: Config, out: str | Path) -> bool:
+    """Whether the report is to show something else besides the run than that of an earlier run in a folder."""
+    path = Path(out) / CONFIGURATION
+    former = read_toml(path).get("report", {}) if path.is_file() else {}
+    wanted = with_paths({"report": values_of(config.report)})["report"]
+    return wanted != {**values_of(ReportSection()), **former}
+
+
 def keep_star(out: str | Path, star: StarSection) -> None:
     """Write the star into the configuration of a finished run, for the measurements that follow.
 
@@ -379,14 +406,32 @@ def keep_star(out: str | Path, star: StarSection) -> None:
     OutputError
         If it cannot be written.
     """
+    keep_section(out, "star", star)
+
+
+def keep_section(out: str | Path, name: str, section: StarSection | ReportSection) -> None:
+    """Write a section into the configuration of a finished run.
+
+    Parameters
+    ----------
+    out : path
+        Output folder of ``lyot run``; nothing happens if it holds no configuration.
+    name : str
+    section : StarSection or ReportSection
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     path = Path(out) / CONFIGURATION
     if not path.is_file():
         return
     table = read_toml(path)
-    values = {name: value for name, value in with_paths({"star": values_of(star)})["star"].items() if value is not None}
-    if values == table.get("star", {}):
+    values = {key: value for key, value in with_paths({name: values_of(section)})[name].items() if value is not None}
+    if values == table.get(name, {}):
         return
-    table["star"] = values
+    table[name] = values
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     write_text(path, "\n".join(comments) + "\n\n" + tomli_w.dumps(table))
 

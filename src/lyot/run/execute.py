@@ -29,7 +29,9 @@ from lyot.run.config import (
     build_config,
     measuring_table,
     parse_stages,
+    report_changes,
     run_arguments,
+    with_kept_report,
     with_kept_star,
 )
 from lyot.run.executors import Pool, dask_pool, inline_pool, local_pool, share_cores, worker_lost
@@ -83,7 +85,7 @@ class RunResult:
     failed : tuple of LyotError
         Measurements that could not be made; the products are complete without them.
     new_notes : bool
-        What is said of the input is not what the run before said.
+        What is said of the input, or shown besides in the report, is not what it was in the run before.
     """
 
     out: Path
@@ -157,7 +159,7 @@ def run(
     calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
     kept = ""
     if not overwrite:
-        config, kept = with_kept_star(config, out)
+        config, kept = with_kept_star(with_kept_report(config, out), out)
     plan = make_plan(inputs, out, config, calibration=calibration, found=found)
     if kept and any(t.name.startswith((COMPANIONS_TASK, CONTRAST_TASK)) for t in plan.tasks):
         plan = replace(plan, notes=(*plan.notes, kept))
@@ -169,8 +171,9 @@ def run(
         manifest.begin()
         for name, text in plan.associations.items():
             write_text(out / name, text)
+        shown = report_changes(plan.config, out)
         write_text(out / CONFIGURATION, used_configuration(plan))
-        new_notes = _write_notes(out / NOTES, plan.notes)
+        new_notes = _write_notes(out / NOTES, plan.notes) or shown
         notify(Event("planned", detail=str(len(plan.tasks)), plan=plan))
         done, failed = _execute(plan, manifest, overwrite=overwrite, inline=inline, notify=notify)
     records = tuple(r for t in plan.tasks if (r := manifest.record(t.id)) is not None)

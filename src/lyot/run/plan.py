@@ -380,6 +380,31 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
                     folder=below)  # fmt: skip
 
 
+def _unused_backgrounds(
+    builder: _Builder, assigned: Sequence[Assigned], group: Sequence[Assigned], slopes: Mapping[str, Path]
+) -> list[str]:
+    """A sentence about the background exposures of this filter that nothing is subtracted with."""
+    filters = {a.exposure.filter for a in group}
+    roles = (Role.BACKGROUND, Role.SCIENCE_BACKGROUND, Role.REFERENCE_BACKGROUND)
+    given = [a.exposure for a in with_role(assigned, *roles) if a.exposure.filter in filters]
+    used = {path for task in builder.tasks.values() if task.kind == "stage2" for path in task.inputs}
+    unused = [e.root for e in given if not {str(e.path), str(slopes.get(e.root, e.path))} & used]
+    if not unused:
+        return []
+    stars = with_role(group, Role.SCIENCE, Role.REFERENCE)
+    if not builder.config.run.background:
+        reason = "run.background is false"
+    elif any(a.exposure.stage != "calints" for a in stars):
+        reason = "they are not there as slopes"
+    elif any(e.stage == "calints" for e in given):
+        reason = "the exposures of their stars are background-subtracted already"
+    else:
+        reason = "backgrounds of calibrated exposures must be calints"
+    names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+    number = "1 background exposure is" if len(unused) == 1 else f"{len(unused)} background exposures are"
+    return [f"{number} not used, because {reason}: {names}."]
+
+
 def _check_one_configuration(stars: Sequence[Assigned]) -> None:
     """Raise if exposures of one filter were taken with different masks or subarrays."""
     for a in stars:
@@ -497,6 +522,7 @@ def make_plan(
     group, reductions = select(assigned, config, stages)
     config = _with_search(_with_acquisitions(config, assigned))
     config = _with_star(config, reductions)
+    config.report.curves()
     if 3 in stages:
         _check_star_optics(config)
     checksums = Checksums(out / CHECKSUMS)
@@ -512,6 +538,7 @@ def make_plan(
             strategy, line = strategy_for(reduction, config.stages["stage3"], assigned)
             obstacle = _stage3(builder, reduction, calibrated, strategy, alone=len(reductions) == 1)
             notes += [*reduction.notes, *(text for text in (line, obstacle) if text)]
+        notes += _unused_backgrounds(builder, assigned, group, slopes)
     for line in notes[len(found.left_out) :]:
         log.warning("%s", line)
     if not builder.tasks:

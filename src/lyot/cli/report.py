@@ -1,0 +1,51 @@
+"""``lyot report``: the report of a finished run once more, as PDF, and its figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lyot.cli.options import Group, Sections, options
+
+
+@options(Group("report", "lyot.analysis.parameters:ReportSection"))
+def report(
+    out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
+    sections: Sections,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the page to report.pdf as well.")] = False,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Folder for every figure as PNG and PDF, and its data.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace PDF and figures that are there.")] = False,
+) -> None:
+    """Write the report of a finished run again, and its figures as files.
+
+    The page itself is always written anew from what the run holds. --pdf needs Chromium (or Chrome) or WeasyPrint.
+    Figures come as PNG and PDF with their data as ECSV or FITS, the regions for ds9, and the methods paragraph.
+    """
+    from lyot.report import write_report
+    from lyot.report.export import check_free, write_figures, write_pdf
+    from lyot.report.page import checked_run
+    from lyot.run.config import config_of_run, keep_section
+
+    checked_run(out)
+    if pdf:
+        check_free((out / "report").rglob("report.pdf"), overwrite=overwrite)
+    if figures is not None:
+        check_free(figures.rglob("methods.*"), overwrite=overwrite)  # which are always there
+    if sections["report"]:
+        found = config_of_run(out, sections).report
+        found.curves()  # a file that cannot be used is refused before anything is written
+        keep_section(out, "report", found)
+    written = [write_report(out)]
+    typer.echo(f"report: {written[0]}")
+    if pdf:
+        for path in write_pdf(out, overwrite=overwrite):
+            typer.echo(f"PDF: {path}")
+    if figures is not None:
+        typer.echo(f"{len(write_figures(out, figures, overwrite=overwrite))} files in {figures}")
+
+
+COMMANDS = {"report": report}

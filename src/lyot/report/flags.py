@@ -1,0 +1,294 @@
+"""What a person should look at before using a result: one list in plain words, each with its meaning and a link.
+
+Collected from what the run wrote about its input, from the headers and tables of the products, and from the logs of
+the tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable
+
+from lyot.analysis.summary import LIMITS_AT
+from lyot.exposures.headers import STAR_ERRORS
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER
+from lyot.records.freshness import is_current, outdated
+from lyot.records.manifest import Manifest, Record
+from lyot.report.glow import glow_sticks
+from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
+from lyot.report.products import Product, products
+from lyot.report.quality import read_notes, read_quality
+from lyot.report.sky import distance_to_lines, mask_boundaries
+
+FLAGGED = 0.10
+"""Fraction of flagged pixels of an exposure above which it is named."""
+
+UNCERTAIN = 20.0
+"""Error of the star's position above which it is named, mas."""
+
+RESIDUAL = 3.0
+"""Glow that is left after the background subtraction, in its errors, above which it is named."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One thing that needs a person's eye.
+
+    Attributes
+    ----------
+    text : str
+        What was found, in a sentence.
+    meaning : str
+        What it means for the result, in a sentence.
+    anchor : str
+        Section that shows it.
+    """
+
+    text: str
+    meaning: str
+    anchor: str
+
+
+_CODES = {
+    "far reference": ("A reference star far from the science star's place behind the mask has another pattern of "
+                      "speckles; it is not used.", "references"),
+    "no errors": ("The errors were estimated from the data; error bars and weights rest on this estimate.",
+                  "usable-data"),
+    "one group": ("A ramp of one group has no slope: the level of this exposure is not a flux.", "usable-data"),
+    "starless": ("The star may have left the mask, or the exposure may have ended early; the others are used.",
+                 "usable-data"),
+    "masked": ("An integration that is mostly flagged would add only its noise; the others are used.", "usable-data"),
+    "uneven": ("Check whether a cosmic-ray shower or saturation hit this integration near the star.", "usable-data"),
+}  # fmt: skip
+"""Meaning and section of the warnings of stage 3 by their code."""
+
+_LOG = re.compile(r"^\S+ \S+ WARNING (lyot\.\S+): (.*)$")
+_FILE = re.compile(r"^(?:\S*/)?([\w.+-]+\.fits): ")
+
+_SAID = (
+    (re.compile(r"VAR_\w+ .*shape"), "The file was cropped after the calibration. Its variances cannot be used; errors "
+     "come from ERR, or from the scatter of the data.", "usable-data"),
+    (re.compile(r"registration"), "The reference is used where it lies. Compare its offset with the others.",
+     "registration"),
+    (re.compile(r"second pass"), "Only the first pass is there: sources were not masked in the fit of the star, and "
+     "lose more light to it.", "detections"),
+    (re.compile(r"background"), "Sky or glow sticks may be left in the images.", "stage2"),
+    (re.compile(r"fits nearly as well"), "Near a boundary of the mask two positions explain the image; see it in both "
+     "rolls.", "companions"),
+    (re.compile(r"limits end"), "There is no limit at the separation of the outermost source.", "contrast"),
+    (re.compile(r"coordinates are"), "Positions relative to the star hold; absolute coordinates are those of the "
+     "pointing.", "image"),
+    (re.compile(r"subtracts itself|disk"), "The flux of extended light is a lower limit.", "disk"),
+    (re.compile(r"crop|shifted by"), "Make sure that the files show the same part of the detector.", "stage3"),
+    (re.compile(r"max_sources"), "Raise measure.max_sources, or look for extended light or residual speckles.",
+     "detections"),
+)  # fmt: skip
+"""Meaning and section of the warnings in the logs."""
+
+_ROUTINE = re.compile(r"default array|step will be skipped|checksums|contains path information|ASDF; its metadata")
+"""Lines of the logs that say nothing of the result."""
+
+
+def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
+    """Everything that needs a person's eye, what concerns the result first.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the run.
+    sources : QTable or None
+        Detections.
+    """
+    science = list(products(out, "stage3", "psfsub"))
+    found = [
+        *_not_measured(out), *_outdated(out), *_on_boundaries(out, sources, science), *_rejected(out, sources),
+        *_limits(out),
+        *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_glow(out),
+    ]  # fmt: skip
+    found += _from_logs(out, [flag.text for flag in found])
+    return list(dict.fromkeys(found))
+
+
+def _not_measured(out: Path) -> Iterable[Flag]:
+    for record in Manifest(out).records:
+        if record.failure and not _made_since(out, record):
+            what = record.name.partition("_")[0]
+            anchor = {"companions": "sources", "contrast": "image", "disk": "image"}.get(what, "image")
+            yield Flag(f"Not measured ({what}): {record.failure}", "The image is complete without it; the log of the "
+                       "task in the folder logs has the details.", anchor)  # fmt: skip
+
+
+def _made_since(out: Path, record: Record) -> bool:
+    """Whether a measurement that failed in the run was made by its command afterwards."""
+    names = {"companions": COMPANIONS, "contrast": CONTRAST, "maps": MATCHED_FILTER, "disk": DISK}
+    path = out / "measure" / names.get(record.name.partition("_")[0], DETECTIONS)
+    return path.is_file() and is_current(path, out)
+
+
+def _outdated(out: Path) -> Iterable[Flag]:
+    names = outdated(out)
+    if names:
+        yield Flag(f"Measured on an earlier reduction and therefore not shown: {', '.join(names)}.", "Measure again "
+                   "with lyot contrast, lyot companion, lyot detect --maps or lyot disk.", "outdated")  # fmt: skip
+
+
+def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]) -> Iterable[Flag]:
+    """Sources within lambda/D of a boundary of the mask, in which rolls."""
+    near = _resolution(out)
+    every = marked_sources(out, sources)
+    companions = [m for m in every if m.kind == "companion"]
+    for marked in every:
+        if marked.kind == "detection" and any(
+            np.hypot(marked.east - c.east, marked.north - c.north) < near for c in companions
+        ):
+            continue  # it is named as the companion that was fitted to it
+        hit = [on_which_roll(science, k).partition(" (")[0] for k, item in enumerate(science)
+               if distance_to_lines(marked.east, marked.north, mask_boundaries(item.header)) < near]  # fmt: skip
+        if marked.kind == "rejected" or not hit:
+            continue
+        where = " and ".join(dict.fromkeys(hit))
+        name = f"Companion {marked.name}" if marked.kind == "companion" else f"Detection {marked.name}"
+        yield Flag(
+            f"{name} ({marked.note}) lies within one λ/D of a mask boundary in {where}.",
+            "The mask takes much of its light there, and its flux depends on the model of the throughput; compare the "
+            "rolls in the interactive image.", "image",
+        )  # fmt: skip
+
+
+def _resolution(out: Path) -> float:
+    """Size of a resolution element as the detections were searched with, arcsec."""
+    for name in (DETECTIONS, CONTRAST, COMPANIONS):
+        table = read_table(out, name)
+        if table is not None and "fwhm_arcsec" in table.meta:
+            return float(table.meta["fwhm_arcsec"])
+    return 0.4
+
+
+def _limits(out: Path) -> Iterable[Flag]:
+    table = read_table(out, CONTRAST)
+    if table is None or "flux_5sigma" not in table.colnames:
+        return
+    separation, flux = (np.asarray(table[name], dtype=float) for name in ("separation", "flux_5sigma"))
+    good = np.isfinite(flux)
+    if table.meta.get("star_flux_jy") is None:
+        yield Flag("The star's flux is not known: limits and companions are fluxes without a contrast.", "Give "
+                   "--star-flux, --star-mag, --star-kmag with --star-sptype, --star-simbad, --star-sed or --star-ta to "
+                   "lyot contrast.", "contrast")  # fmt: skip
+    if good.any() and separation[good].max() < LIMITS_AT[-1]:
+        yield Flag(f'Limits end at {separation[good].max():.2f}".', "Nothing is known of fainter sources farther out; "
+                   "contrast.outer_radius and the field decide where they end.", "contrast")  # fmt: skip
+    if not good.all():
+        lost = ", ".join(f'{s:.2f}"' for s in separation[~good][:6])
+        reason = str(table.meta.get("no_limit_because", "no injected source was recovered there"))
+        yield Flag(f"No limit at {lost}: {reason}.", "Sources of any brightness may be missed there.", "contrast")
+
+
+def _star_position(science: Sequence[Product]) -> Iterable[Flag]:
+    for number, item in enumerate(science):
+        roll = on_which_roll(science, number).partition(" (")[0]
+        note = str(item.header.get("STARNOTE", "")).strip()
+        errors = [float(item.header.get(key) or 0.0) for key in STAR_ERRORS]
+        if note:
+            yield Flag(f"The star's position in {roll} is not what was asked for: {note}.", _STAR, "stage3")
+        elif max(errors) > UNCERTAIN:
+            yield Flag(f"The star's position in {roll} is known to {max(errors):.0f} mas only.", _STAR, "stage3")
+
+
+_STAR = "Separations and position angles, and the throughput near the star, rest on it; see stage3.locate_star."
+
+
+def _companions(out: Path) -> Iterable[Flag]:
+    table = read_table(out, COMPANIONS)
+    for row in range(len(table) if table is not None else 0):
+        chi2 = finite(table, row, "reduced_chi2")
+        if chi2 is not None and chi2 > 2.0:
+            yield Flag(
+                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).",
+                "It may be extended, blended, or a residual of the star; its errors are increased accordingly.",
+                "companions",
+            )
+
+
+_NOTES = (
+    (re.compile(r"background|glow|S_BKDSUB"), "Look for sky and glow sticks in the calibrated images.", "stage2"),
+    (re.compile(r"stellar flux|star's flux"), "Contrasts are relative to it.", "contrast"),
+    (re.compile(r"not measured"), "The image is complete without it.", "image"),
+    (re.compile(r"\breferences?\b|rolls?\b"), "The subtraction is as good as the images that it is made from.",
+     "references"),
+)  # fmt: skip
+"""Meaning and section of the remarks about the input."""
+
+
+def _input_notes(out: Path) -> Iterable[Flag]:
+    otherwise = ("Check that the exposures have the roles that you expect.", "exposures")
+    for note in read_notes(out):
+        meaning, anchor = next(((m, a) for pattern, m, a in _NOTES if pattern.search(note)), otherwise)
+        yield Flag(f"Input: {note}", meaning, anchor)
+
+
+def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
+    """Peaks above the threshold that are no point sources."""
+    peaks = [m for m in marked_sources(out, sources) if m.kind == "rejected"]
+    if peaks:
+        number = "1 peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
+        yield Flag(f"{number} above the threshold {'is' if len(peaks) == 1 else 'are'} taken for no point source"
+                   f"{'' if len(peaks) == 1 else 's'}: {'; '.join(m.note for m in peaks[:4])}.",
+                   "Extended light, or a residual of the star; the table has the reasons.", "rejected")  # fmt: skip
+
+
+def _quality(out: Path) -> Iterable[Flag]:
+    quality = read_quality(out)
+    for warning in quality["warnings"]:
+        meaning, anchor = _CODES.get(warning["code"], ("See the table of usable data.", "usable-data"))
+        yield Flag(str(warning["text"]), meaning, anchor)
+    for item in quality["exposures"]:
+        worst = max((f for f in item["flagged"] if f is not None), default=0.0)
+        if worst > FLAGGED:
+            name = str(item["exposure"]).removesuffix("_calints")
+            yield Flag(f"{name}: up to {100 * worst:.0f} % of the pixels of an integration are flagged (limit "
+                       f"{100 * FLAGGED:.0f} %).", "Many flagged pixels near the star leave gaps in the subtraction.",
+                       "usable-data")  # fmt: skip
+
+
+def _glow(out: Path) -> Iterable[Flag]:
+    """Glow sticks that are still there after the subtraction, all exposures in one sentence."""
+    left = [s for s in glow_sticks(out) if s.after_error > 0 and abs(s.after) > RESIDUAL * s.after_error]
+    if left:
+        worst = max(left, key=lambda s: abs(s.after) / s.after_error)
+        names = len({s.exposure for s in left})
+        yield Flag(
+            f"Glow sticks remain after the background subtraction in {names} exposure{'s' * (names != 1)}; worst: "
+            f"{worst.after:.3g} ± {worst.after_error:.2g} {worst.unit} in {worst.exposure} ({worst.name} strip).",
+            "Residual glow along the boundaries of the mask mimics extended light; see the images of stage 2.",
+            "glow-sticks",
+        )  # fmt: skip
+
+
+def _from_logs(out: Path, said: Sequence[str]) -> list[Flag]:
+    """Warnings of our own code that only the logs have, those that differ in the file alone as one."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for path in sorted((out / "logs").glob("*.log")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            found = _LOG.match(line)
+            if not found or _ROUTINE.search(found[2]) or any(found[2] in text for text in said):
+                continue
+            file = _FILE.match(found[2])
+            text = found[2][file.end() :] if file else found[2]
+            groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", text), []).append((file[1] if file else "", text))
+    flags = []
+    for items in groups.values():
+        files = list(dict.fromkeys(name for name, _ in items if name))
+        text = items[0][1].rstrip(".")
+        about = "" if not files else f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: "
+        again = f" ({len(items)} times)" if not files and len(items) > 1 else ""
+        meaning, anchor = next(
+            ((m, a) for pattern, m, a in _SAID if pattern.search(text)),
+            ("From the log of a task; see the folder logs.", "exposures"),
+        )
+        flags.append(Flag(f"{about}{text[0].upper() if not about else text[0]}{text[1:]}{again}.", meaning, anchor))
+    return flags

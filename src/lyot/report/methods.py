@@ -1,0 +1,263 @@
+"""The methods paragraph of a paper, filled from what a run did, with its citations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
+from lyot.exposures.roles import Assigned, Role, with_role
+from lyot.instrument import modelled_coronagraph
+from lyot.records.freshness import is_current
+from lyot.records.manifest import Manifest, Record
+from lyot.report.citations import CITATIONS, Citation, software
+from lyot.report.content import plural
+from lyot.report.marks import read_table
+from lyot.report.provenance import Calibration, given_calibrations
+from lyot.report.references import first_table
+
+
+@dataclass(frozen=True)
+class Methods:
+    r"""The paragraph and what it cites.
+
+    Attributes
+    ----------
+    text : str
+        Sentences; citations in parentheses.
+    latex : str
+        The same with ``\citep``.
+    citations : tuple of Citation
+        In the order in which they are cited.
+    """
+
+    text: str
+    latex: str
+    citations: tuple[Citation, ...]
+
+    @property
+    def bibtex(self) -> str:
+        """All entries."""
+        return "\n\n".join(citation.bibtex for citation in self.citations)
+
+
+_CITED = re.compile(r" ?\[([\w, ]+)\]")
+
+
+def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
+    """The methods paragraph of a run; None if no stage is recorded.
+
+    Parameters
+    ----------
+    out : Path
+    assigned : sequence of Assigned
+        Its exposures with their roles.
+    """
+    records = Manifest(out).records
+    if not records:
+        return None
+    kinds = {r.kind: r for r in records}
+    given = given_calibrations(assigned)
+    sentences = [
+        *_observations(assigned), *_calibration(kinds, given), *_subtraction(kinds, out), *_measurements(out),
+        "We used Astropy [Astropy2022].",
+    ]  # fmt: skip
+    last = records[-1].versions
+    known = {
+        **CITATIONS,
+        "lyot": software("lyot", last.get("lyot", "")),
+        "jwst": software("jwst", last.get("jwst", "")),
+    }
+    marked = " ".join(sentences)
+    keys = list(dict.fromkeys(k.strip() for group in _CITED.findall(marked) for k in group.split(",")))
+
+    def plain(match: re.Match[str]) -> str:
+        return f" ({'; '.join(known[k.strip()].short for k in match[1].split(','))})"
+
+    latex = re.sub(r"([%&#_])", r"\\\1", _CITED.sub(lambda m: f" \\citep{{{m[1].replace(' ', '')}}}", marked))
+    latex = latex.replace("µ", "$\\mu$").replace("λ", "$\\lambda$").replace("è", "{\\`e}")
+    return Methods(_CITED.sub(plain, marked), latex, tuple(known[k] for k in keys))
+
+
+def _observations(assigned: Sequence[Assigned]) -> list[str]:
+    science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
+    if not science:
+        return []
+    first = science[0]
+    mask = modelled_coronagraph(first.instrument, first.filter)
+    rolls = len({a.roll_number for a in assigned if a.roll_number})
+    cite = "" if mask is None else " [Rouan2000, Boccaletti2022]" if mask.kind == "4QPM" else " [Boccaletti2022]"
+    what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot spot"}.get("" if mask is None else mask.kind, "mask")
+    seconds = sum(e.n_integrations * e.integration_time for e in science)
+    lines = [
+        f"{first.target} was observed with JWST/{first.instrument} in {first.filter} behind the {what} {first.mask}"
+        f"{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
+        f"{f', {seconds:.0f} s in all' if seconds else ''})."
+    ]
+    stars = [a.exposure for a in with_role(assigned, Role.REFERENCE)]
+    if stars:
+        names = " and ".join(dict.fromkeys(e.target for e in stars if e.target))
+        time = sum(e.n_integrations * e.integration_time for e in stars)
+        count = plural(len(stars), "exposure") + (f" ({time:.0f} s)" if time else "")
+        lines.append(f"The reference star{f' {names}' if names else ''} was observed in {count}.")
+    return lines
+
+
+def _calibration(kinds: Mapping[str, Record], given: Sequence[Calibration]) -> list[str]:
+    lines = []
+    last = list(kinds.values())[-1]
+    lyot, jwst = last.versions.get("lyot", "?"), last.versions.get("jwst", "?")
+    context = last.crds_context if last.crds_context not in ("", "none") else ""
+    start = (
+        "raw ramps" if "stage1" in kinds else "slopes" if "stage2" in kinds and not given else "calibrated exposures"
+    )
+    lines.append(
+        f"The data were reduced from {start} with Lyot {lyot} [lyot], whose steps follow the JWST calibration "
+        f"pipeline, version {jwst} [jwst]{f', with the calibration references of {context}' if context else ''}."
+    )
+    for calibration in given:
+        lines.append(
+            f"{plural(calibration.count, 'exposure')} had been calibrated before, with version "
+            f"{calibration.version or '(not stated)'} of that pipeline and the references of "
+            f"{calibration.context or 'a context that is not stated'}."
+        )
+    if "stage1" in kinds:
+        jump = kinds["stage1"].parameters.get("jump", {}).get("rejection_threshold")
+        fit = kinds["stage1"].parameters.get("ramp_fit", {}).get("algorithm", "")
+        how = "maximum likelihood" if fit == "LIKELY" else "least squares weighted by signal and read noise"
+        lines.append(f"Cosmic rays were searched for at {jump:g} sigma, and slopes fitted by {how}."
+                     if isinstance(jump, int | float) else f"Slopes were fitted by {how}.")  # fmt: skip
+    background = kinds["stage2"].parameters.get("bkg_subtract", {}) if "stage2" in kinds else {}
+    if background and not background.get("skip"):
+        lines.append(_BACKGROUND.get(str(background.get("method")), "The background was subtracted with dedicated "
+                     "exposures."))  # fmt: skip
+    return lines
+
+
+_BACKGROUND = {
+    "clipped_mean": "The background, with the glow sticks along the boundaries of the mask, was subtracted as the "
+                    "sigma-clipped mean of dedicated background exposures.",
+    "mean": "The mean of dedicated background exposures was subtracted, and with it the glow sticks.",
+    "median": "The median of dedicated background exposures was subtracted, and with it the glow sticks.",
+    "scaled": "Dedicated background exposures were scaled to each integration and subtracted, and with them the glow "
+              "sticks.",
+    "scaled_glow": "Dedicated background exposures were scaled to each integration and subtracted, each glow stick "
+                   "with a scale of its own.",
+    "pca": "Principal components of the integrations of dedicated background exposures were fitted to each integration "
+           "and subtracted.",
+    "integration_matched": "The background was subtracted integration by integration, with the mean of the dedicated "
+                           "exposures.",
+}  # fmt: skip
+
+_METHODS = {
+    "klip": "by a projection onto the first {modes} Karhunen-Loève modes [Soummer2012]",
+    "classical": "by one scaled mean image (classical subtraction)",
+    "loci": "by locally optimized linear combinations of images [Lafreniere2007]",
+    "nmf": "by non-negative matrix factorization with {modes} components [Ren2018]",
+}
+
+_FRAMES = {
+    "rdi": "the images of the reference star",
+    "adi": "the images of the other roll [Marois2006]",
+    "adi+rdi": "the images of the reference star and of the other roll [Marois2006]",
+    "roll": "the image of the other roll (roll subtraction)",
+}
+
+
+def _subtraction(kinds: Mapping[str, Record], out: Path) -> list[str]:
+    if "stage3" not in kinds:
+        return []
+    stage = kinds["stage3"].parameters
+    klip = stage.get("klip", {})
+    modes = _modes(out, klip)
+    how = _METHODS.get(str(klip.get("method", "klip")), _METHODS["klip"]).format(modes=modes)
+    if "official" in (stage.get("", {}).get("mode"), klip.get("mode")):
+        return [f"The star was subtracted with the klip step of the JWST calibration pipeline, {modes} modes "
+                "[Soummer2012, jwst], and the exposures were combined by its resample step."]  # fmt: skip
+    frames = _FRAMES.get(str(klip.get("strategy", "rdi")), _FRAMES["rdi"])
+    lines = [
+        f"The star was modeled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; pixels that are "
+        "bad in a frame were left out of its fit."
+    ]
+    zones = klip.get("zone_edges")
+    if zones:
+        lines.append(f"The fit was made in annuli divided at {', '.join(f'{z:g}' for z in zones)} arcsec.")
+    weights = {"throughput": "their variance and the throughput of the mask", "variance": "their variance"}
+    weighted = weights.get(str(klip.get("roll_weights")), "")
+    if len(list((out / "stage3").glob("*_psfsub.fits"))) > 1:
+        by = f", weighted by {weighted}" if weighted else ""
+        lines.append(f"The rolls were turned north up with one interpolation and averaged{by}.")
+    else:
+        lines.append("The image was turned north up with one interpolation.")
+    if list((out / "stage3").glob("*_refined.fits")):
+        lines.append("In a second pass, the sources found were masked in the fit of the star, and small drifts of the "
+                     "wavefront were fitted.")  # fmt: skip
+    return lines
+
+
+def _shifted(out: Path) -> str:
+    """How the references were laid onto the science, as part of a sentence."""
+    planes = first_table(out / "stage3", "psfalign", "REFS")
+    if planes is None or "APPLIED" not in planes:
+        return ""
+    if planes["APPLIED"].any():
+        return ", registered to it by their own light"
+    largest = float(np.nanmax(np.hypot(planes["DX"], planes["DY"]))) if np.isfinite(planes["DX"]).any() else np.nan
+    return f", at their own places behind the mask (within {largest:.2f} pixel)" if np.isfinite(largest) else ""
+
+
+def _modes(out: Path, klip: Mapping[str, Any]) -> str:
+    for name in (CONTRAST, COMPANIONS):
+        table = read_table(out, name)
+        if table is not None and "kl_modes" in table.meta:
+            return str(table.meta["kl_modes"])
+    return str(klip.get("recommended") or "K")
+
+
+def _measurements(out: Path) -> list[str]:
+    lines = []
+    if (out / "measure" / "detections.ecsv").is_file():
+        lines.append(
+            "Point sources were searched for with apertures of one λ/D, the noise being that of neighboring "
+            "separations and of the residuals of the references, with small-sample statistics [Mawet2014]."
+        )
+    companions = read_table(out, COMPANIONS)
+    if companions is not None:
+        text = (
+            "Position and flux of each companion were fitted with forward models: images computed with the mask and "
+            "the Lyot stop, taken through the same reduction as the data"
+        )
+        sampled = "flux_posterior_low" in companions.colnames and np.isfinite(
+            np.asarray(companions["flux_posterior_low"], dtype=float)
+        ).any()  # fmt: skip
+        lines.append(text + ("; the posterior was sampled with emcee [ForemanMackey2013]." if sampled else "."))
+    contrast = read_table(out, CONTRAST)
+    if contrast is not None:
+        star = contrast.meta.get("star_flux_jy")
+        relative = ""
+        if star is not None:
+            source = contrast.meta.get("star_flux_source", "given")
+            relative = f" Contrasts are relative to a stellar flux of {1e3 * float(star):.3g} mJy ({source})."
+        lines.append(
+            f"Detection limits ({contrast.meta.get('sigma', 5):g} sigma) were calibrated by injecting sources at "
+            "several position angles of each separation and reducing the data again, with small-sample statistics "
+            f"[Mawet2014].{relative}"
+        )
+    if _has(out, MATCHED_FILTER):
+        lines.append("Maps of the limits were made with a matched filter of the images that sources have after the "
+                     "reduction.")  # fmt: skip
+    if _has(out, STIM_MAP):
+        lines.append("The STIM map follows [Pairet2019].")
+    if _has(out, DISK):
+        lines.append("Models of the disk were fitted after they had gone through mask, PSF and reduction.")
+    return lines
+
+
+def _has(out: Path, name: str) -> bool:
+    path = out / "measure" / name
+    return path.is_file() and is_current(path, out)

@@ -1,0 +1,207 @@
+"""The tables of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from astropy.table import QTable
+
+from lyot.analysis.combined_image import is_source
+from lyot.exposures.background_state import state_advice
+from lyot.exposures.names import COMPANIONS
+from lyot.exposures.roles import Assigned, advice
+from lyot.records.manifest import Record
+from lyot.report.content import Cell, Table, cell, plural
+from lyot.report.glow import glow_sticks
+from lyot.report.marks import read_peaks, read_table
+from lyot.report.measured import companion_rows
+from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
+from lyot.report.quality import quality_rows
+from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
+
+
+def values_of(table: QTable, name: str, unit: str = "") -> list[float]:
+    """A column as numbers, in a unit."""
+    column = table[name]
+    return [float(v) for v in (column.to_value(unit) if unit else column)]
+
+
+def sources_table(table: QTable | None) -> Table | None:
+    """Detections as a table of the page."""
+    if table is None or not len(table):
+        return None
+    separations = values_of(table, "separation", "arcsec")
+    angles = values_of(table, "position_angle", "deg")
+    columns = ["#", "separation [arcsec]", "position angle [deg]", "S/N"]
+    rows: list[tuple[Cell, ...]] = [
+        (cell(n), cell(s), cell(a, 2), cell(v, 1))
+        for n, (s, a, v) in enumerate(zip(separations, angles, values_of(table, "snr"), strict=True), start=1)
+    ]
+    text = "Position angles are east of north."
+    if "false_alarm" in table.colnames:
+        columns += ["significance [sigma]", "false-alarm probability"]
+        more = zip(values_of(table, "significance"), values_of(table, "false_alarm"), strict=True)
+        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
+        text += (
+            " The S/N is that against the ring of the source; the significance draws on neighboring rings and on the"
+            " residuals of the references. False-alarm probability: that of a peak like this anywhere in the image."
+        )
+    return Table("Detections", "sources", tuple(columns), tuple(rows), text)
+
+
+def rejected_table(out: Path) -> Table | None:
+    """Peaks above the threshold that are no point sources, as a table of the page."""
+    peaks = read_peaks(out)
+    if peaks is None:
+        return None
+    table = peaks[~is_source(peaks)]
+    if not len(table):
+        return None
+    values = zip(values_of(table, "separation", "arcsec"), values_of(table, "position_angle", "deg"), strict=True)
+    rows = tuple(
+        (cell(s), cell(a, 2), cell(float(row["snr"]), 1), cell(str(row["status"])), cell(str(row["reason"])))
+        for (s, a), row in zip(values, table, strict=True)
+    )
+    columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")
+    return Table("Peaks that are no point sources", "rejected", columns, rows)
+
+
+def companions_table(out: Path) -> Table | None:
+    """Companions that were fitted, with error bars, as a table of the page."""
+    found = read_table(out, COMPANIONS)
+    if found is None:
+        return None
+    columns = (
+        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N",
+        *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
+    )  # fmt: skip
+    rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
+    text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
+    return Table("Companions", "companions", columns, rows, text)
+
+
+def _rows_of_text(rows: Iterable[tuple[str, ...]], words: Sequence[int]) -> tuple[tuple[Cell, ...], ...]:
+    """Rows of text as cells; all columns but `words` hold numbers."""
+    return tuple(tuple(Cell(text, column not in words) for column, text in enumerate(row)) for row in rows)
+
+
+def budget_table(out: Path) -> Table | None:
+    """What the errors of the fitted companions are made of, as a table of the page."""
+    rows = budget_rows(out)
+    if not rows:
+        return None
+    text = "One sigma each; the last line of a companion is the total."
+    return Table("Error budget", "error-budget", BUDGET_COLUMNS, _rows_of_text(rows, (1,)), text)
+
+
+def references_table(out: Path) -> Table | None:
+    """The reference exposures and what each was worth, as a table of the page."""
+    rows = reference_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Position and brightness of the reference star relative to the science, mean and scatter over the "
+        "integrations; similarity is the correlation with the science near the star; worth is the "
+        "increase of the residual if the exposure is dropped."
+    )
+    return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
+
+
+def quality_table(out: Path) -> Table | None:
+    """Flagged fraction of every exposure as a table of the page."""
+    rows = quality_rows(out)
+    if not rows:
+        return None
+    text = (
+        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
+        "the exposure."
+    )
+    return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
+
+
+def exposures_table(assigned: Sequence[Assigned], said: Sequence[str] = ()) -> Table:
+    """The exposures and their roles as a table of the page, with what is missing and not `said` already."""
+    rows = []
+    for a in assigned:
+        e = a.exposure
+        size = f"{e.n_integrations} x {e.n_groups}"
+        roll = None if e.roll is None else f"{e.roll:.2f}"
+        seconds = e.n_integrations * e.integration_time
+        values = (e.root, a.label, e.target, e.stage, size, f"{seconds:.0f}" if seconds else "", roll,
+                  f"{e.dither}/{e.n_dithers}")  # fmt: skip
+        rows.append(tuple(Cell(str(v or ""), number in (4, 5, 6, 7)) for number, v in enumerate(values)))
+    columns = ("exposure", "role", "target", "given as", "ints x groups", "time [s]", "roll [deg]", "dither")
+    lines = [line for line in (*advice(assigned), *state_advice(assigned)) if line not in said]
+    settings = dict.fromkeys(f"{a.exposure.instrument} {a.exposure.filter} {a.exposure.mask}" for a in assigned)
+    text = [f"{', '.join(settings)}.", times_text(assigned), *(line[0].upper() + line[1:] for line in lines)]
+    return Table("Exposures", "exposures", columns, tuple(rows), " ".join(part for part in text if part))
+
+
+def times_text(assigned: Sequence[Assigned]) -> str:
+    """Exposure time by role in a sentence, such as ``Exposure time: science 3600 s, reference 1200 s``."""
+    found: dict[str, float] = {}
+    for a in assigned:
+        role = str(a.role)
+        found[role] = found.get(role, 0.0) + a.exposure.n_integrations * a.exposure.integration_time
+    parts = [f"{role} {seconds:.0f} s" for role, seconds in found.items() if seconds > 0]
+    return f"Exposure time: {', '.join(parts)}." if parts else ""
+
+
+def glow_table(out: Path) -> Table | None:
+    """Glow sticks before and after the background subtraction."""
+    strips = glow_sticks(out)
+    if not strips:
+        return None
+    rows = [
+        (cell(s.exposure), cell(s.name), Cell(f"{s.before:.3f} ± {s.before_error:.3f}", True),
+         Cell(f"{s.after:.3f} ± {s.after_error:.3f}", True))
+        for s in strips
+    ]  # fmt: skip
+    text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
+    unit = " or ".join(sorted({s.unit for s in strips}))
+    columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
+    return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
+
+
+def timings_table(records: Sequence[Record]) -> Table:
+    """How long each task took and how much memory."""
+    rows = tuple((cell(r.kind), cell(r.name), cell(r.wall_time, 1), cell(r.peak_memory, 0)) for r in records)
+    total = sum(r.wall_time for r in records)
+    peak = max((r.peak_memory for r in records), default=0.0)
+    text = (
+        f"{plural(len(records), 'task')}, {total:.0f} s of work in all (tasks may run at the same time), at most "
+        f"{peak:.0f} MB of memory in one process."
+    )
+    return Table("Time and memory", "timings", ("stage", "task", "wall time [s]", "peak memory [MB]"), rows, text)
+
+
+def parameter_tables(records: Iterable[Record]) -> list[Table]:
+    """Every parameter of every step, once for each stage and distinct set of values."""
+    tables: list[Table] = []
+    seen: dict[tuple[str, str], None] = {}
+    for record in records:
+        key = (record.kind, json.dumps(record.parameters, sort_keys=True, default=str))
+        if key in seen:
+            continue
+        seen[key] = None
+        rows = tuple((Cell(n), Cell(v)) for n, v in _flat(record.parameters))
+        title = record.kind if record.kind != "measure" else f"measure: {_measured_by(record.name)}"
+        tables.append(Table(title, f"parameters-{len(tables)}", ("parameter", "value"), rows))
+    return tables
+
+
+def _measured_by(name: str) -> str:
+    """What a measuring task of a name does."""
+    what = name.partition("_")[0]
+    return what if what in ("companions", "contrast", "maps", "disk") else "search for sources"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, default=str)

@@ -1,0 +1,95 @@
+"""`lyot report`: the page again, as PDF, and the figures as files."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from typer.testing import CliRunner
+
+from lyot.cli import build_app
+from lyot.errors import InputError, OutputError, ReductionError
+from lyot.report import export
+from lyot.report.content import Layer, Picture, grid
+from lyot.run.config import build_config, config_of_run
+from lyot.run.plan import make_plan
+from tests.browser import chromium
+from tests.report.test_report import run_folder  # noqa: F401 - a fixture
+from tests.run.exposures import write_sequence
+
+CURVE = "separation,contrast\n0.5,1e-3\n1,1e-4\n"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(build_app("report"), ["report", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_figures_come_with_their_data_and_are_not_replaced_unasked(run_folder, tmp_path):  # noqa: F811
+    folder = tmp_path / "figures"
+    result = invoke(run_folder, "--figures", folder)
+    assert "files in" in result.output
+    assert (folder / "contrast.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "contrast.pdf").read_bytes().startswith(b"%PDF")
+    table = Table.read(folder / "contrast.ecsv", format="ascii.ecsv")
+    assert table["contrast_5sigma"].tolist() == [1e-3, 2e-4]
+    assert (folder / "methods.txt").is_file() and "@article{Soummer2012" in (folder / "methods.bib").read_text()
+    with pytest.raises(OutputError, match=r"methods\.bib: exists already \(and 1 more\); give --overwrite"):
+        invoke(run_folder, "--figures", folder)
+    export.check_free(folder.iterdir(), overwrite=True)
+
+
+def test_images_keep_their_coordinates():
+    figure, _ = grid(1)
+    header = {"CRVAL1": 184.5, "CTYPE1": "RA---TAN", "FILTER": "F1550C", "BSCALE": 2.0}
+    layers = [Layer("combined image", np.ones((3, 4)), "MJy/sr", header, True), Layer("in pixels", np.ones((3, 4)))]
+    content = export._data_of(Picture("x", figure, "", "", layers))["x.fits"]
+    with fits.HDUList.fromstring(content) as hdus:
+        assert hdus[0].header["FILTER"] == "F1550C"
+        assert hdus["COMBINED IMAGE"].header["CRVAL1"] == 184.5 and hdus["COMBINED IMAGE"].header["BUNIT"] == "MJy/sr"
+        assert "CRVAL1" not in hdus["IN PIXELS"].header
+
+
+@pytest.mark.usefixtures("quick_report")
+@pytest.mark.skipif(chromium() is None, reason="no Chromium: nothing prints the page")
+def test_the_page_is_printed(run_folder):  # noqa: F811
+    assert "PDF: " in invoke(run_folder, "--pdf").output
+    pdf = run_folder / "report" / "report.pdf"
+    assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 10_000
+    with pytest.raises(OutputError, match=r"report\.pdf: exists already"):
+        invoke(run_folder, "--pdf")
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_without_a_browser_and_weasyprint_one_sentence_names_both(run_folder, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(export, "find_browser", lambda: None)
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ReductionError, match=r"neither Chromium .* nor WeasyPrint"):
+        export.write_pdf(run_folder)
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_published_curve_is_drawn_and_kept_with_the_run(run_folder, tmp_path):  # noqa: F811
+    path = tmp_path / "them.csv"
+    path.write_text(CURVE)
+    invoke(run_folder, "--compare-contrast", path)
+    page = (run_folder / "report" / "index.html").read_text()
+    assert "Dotted: them, as given for comparison." in page
+    assert config_of_run(run_folder).report.compare_contrast == (str(path),)
+    before = (run_folder / "lyot.toml").read_text()
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="its columns are a, b"):
+        invoke(run_folder, "--compare-contrast", path)
+    assert (run_folder / "lyot.toml").read_text() == before
+
+
+def test_a_wrong_curve_is_refused_while_planning_and_unused_backgrounds_are_said(tmp_path):
+    data = write_sequence(tmp_path / "data", "calints")
+    plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    said = [note for note in plan.notes if "not used" in note]
+    assert said and said[0].startswith(
+        "2 background exposures are not used, because the exposures of their stars are background-subtracted already"
+    )
+    (tmp_path / "curve.csv").write_text("a,b\n1,2\n")
+    config = build_config({"run": {"stages": "3"}, "report": {"compare_contrast": [str(tmp_path / "curve.csv")]}})
+    with pytest.raises(InputError, match="its columns are a, b"):
+        make_plan([data], tmp_path / "out", config)

@@ -1,0 +1,132 @@
+"""What needs a person's eye: collected from headers, tables, notes and logs."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable
+
+from lyot.records.manifest import Manifest, Record
+from lyot.report.flags import collect_flags
+from lyot.report.marks import read_sources
+from lyot.report.sky import Marked, distance_to_lines, mask_boundaries, regions_text
+
+ROLL = {"INSTRUME": "MIRI", "FILTER": "F1550C", "ROLL_REF": 108.171, "V3I_YANG": 4.83544897}
+
+
+def psfsub(out, **more):
+    (out / "stage3").mkdir(exist_ok=True)
+    header = fits.Header({**ROLL, **more})
+    fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(np.zeros((20, 20), np.float32), name="SCI")]).writeto(
+        out / "stage3" / "jw1_psfsub.fits"
+    )
+
+
+def detections(out, angle):
+    table = QTable({"separation": [1.6] * u.arcsec, "position_angle": [angle] * u.deg, "snr": [9.0]})
+    (out / "measure").mkdir(exist_ok=True)
+    table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
+
+
+@pytest.fixture
+def out(tmp_path):
+    Manifest(tmp_path).begin()
+    return tmp_path
+
+
+def texts(out):
+    return [flag.text for flag in collect_flags(out, read_sources(out))]
+
+
+def test_nothing_to_say(out):
+    assert collect_flags(out, None) == []
+
+
+def test_a_source_on_a_boundary_of_the_mask_is_named_and_one_between_is_not(out):
+    psfsub(out)
+    east, north = mask_boundaries(ROLL)[0]
+    angle = float(np.degrees(np.arctan2(east[1], north[1])))
+    detections(out, angle)
+    assert any("Detection 1" in t and "mask boundary in roll 1" in t for t in texts(out))
+    (out / "measure" / "detections.ecsv").unlink()
+    detections(out, angle + 45)
+    assert texts(out) == []
+
+
+def test_peaks_that_are_no_point_sources_are_said(out):
+    table = QTable({"separation": [1.6, 2.0] * u.arcsec, "position_angle": [30.0, 60.0] * u.deg, "snr": [9.0, 7.0],
+                    "status": ["extended", "source"], "reason": ["part of a disk", ""]})  # fmt: skip
+    (out / "measure").mkdir()
+    table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
+    assert texts(out) == ['1 peak above the threshold is taken for no point source: 1.60", PA 30.0 deg, S/N 9.0.']
+
+
+def test_boundaries_follow_roll_and_star():
+    here = mask_boundaries(ROLL)
+    assert len(here) == 2 and distance_to_lines(0.0, 0.0, here) == pytest.approx(0.0, abs=1e-9)
+    moved = mask_boundaries({**ROLL, "STARDX": 100.0})  # the star off the mask's center along x
+    assert distance_to_lines(0.0, 0.0, moved) == pytest.approx(0.1 * np.sin(np.radians(4.835)), abs=1e-3)
+    turned = mask_boundaries({**ROLL, "ROLL_REF": ROLL["ROLL_REF"] + 90})
+    assert distance_to_lines(float(turned[0][0][0]), float(turned[0][1][0]), here) < 1e-9  # quadrants are alike
+    assert mask_boundaries({"INSTRUME": "NIRCAM", "FILTER": "F444W", "ROLL_REF": 0.0}) == []
+    assert len(mask_boundaries({**ROLL, "FILTER": "F2300C"})) == 3
+
+
+def test_the_star_s_position(out):
+    psfsub(out, STARNOTE="no acquisition image", STARERRX=40.0)
+    assert any("not what was asked for: no acquisition image" in t for t in texts(out))
+
+
+def test_logs_notes_quality_and_limits(out):
+    logs = out / "logs"
+    logs.mkdir()
+    line = (
+        "2026-11-26 09:12:34,505 WARNING lyot.steps.sequence_io: jw{}_calints.fits: VAR_POISSON and other arrays "
+        "have shape ({}, 224, 288), the data (1, 210, 215); they are left out.\n"
+    )
+    other = "2026-11-26 09:12:34,505 WARNING stpipe: something of a library\n"
+    (logs / "stage3_jw1.log").write_text(line.format(1, 3) + line.format(2, 2) + other)
+    (out / "notes.json").write_text(json.dumps(["3 background exposures are not used, because of that."]))
+    (out / "stage3").mkdir()
+    quality = {"warnings": [{"code": "starless", "text": "jw3: integration 2 is left out."}],
+               "exposures": [{"exposure": "jw4_calints", "role": "psf", "flagged": [0.02, 0.3], "used": [True, True],
+                              "brightness": [None, None]}]}  # fmt: skip
+    (out / "stage3" / "x_quality.json").write_text(json.dumps(quality))
+    curve = QTable({"separation": [0.5, 1.0, 3.0] * u.arcsec, "flux_5sigma": [np.nan, 1e-4, 1e-5] * u.Jy})
+    (out / "measure").mkdir()
+    curve.write(out / "measure" / "contrast.ecsv", format="ascii.ecsv")
+    found = texts(out)
+    for text in (
+        "jw1_calints.fits and 1 more: VAR_POISSON and other arrays",
+        "Input: 3 background exposures are not used",
+        "integration 2 is left out",
+        "jw4: up to 30 % of the pixels",
+        "The star's flux is not known",
+        'Limits end at 3.00"',
+        'No limit at 0.50"',
+    ):
+        assert any(text in t for t in found), text
+    assert not any("library" in t for t in found)
+    assert all(flag.meaning and flag.anchor for flag in collect_flags(out, None))
+
+
+def test_a_failed_measurement_comes_first(out):
+    failed = Record(
+        "measure/contrast", "measure", "contrast", "key", [], [], {}, {}, "", "2026-01-01T00:00:00", 0.0, 0.0,
+        failure="no detection limit could be measured.",
+    )  # fmt: skip
+    Manifest(out).add(failed)
+    (out / "notes.json").write_text(json.dumps(["one roll only."]))
+    assert "no detection limit could be measured." in texts(out)[0]
+
+
+def test_regions_name_what_was_found():
+    marked = [Marked("1", "detection", -1.0, 0.5), Marked("C1", "companion", -1.0, 0.5), Marked("x", "rejected", 2, 2)]
+    text = regions_text((150.0, -60.0), marked, 0.2)
+    circles = [line for line in text.splitlines() if line.startswith("circle")]
+    assert len(circles) == 2 and "text={1}" in circles[0] and "text={C1}" in circles[1]
+    ra, dec = (float(v) for v in circles[0][7:].split(",")[:2])
+    assert (ra - 150) * np.cos(np.radians(60)) * 3600 == pytest.approx(-1.0, abs=1e-3)
+    assert (dec + 60) * 3600 == pytest.approx(0.5, abs=1e-3)
