@@ -60,9 +60,24 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     _events = events
     if events is not None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_environment(environment)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
-    set_environment(environment)
+    if events is not None:  # in a process of ours
+        _limit_loaded(threads)
+
+
+def _limit_loaded(threads: int) -> None:
+    """Limit the threads of the libraries that are loaded already, as in a worker that was forked."""
+    if "numpy" not in sys.modules:
+        return
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+    if "numba" in sys.modules:
+        import numba
+
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
 
 
 def set_environment(values: Mapping[str, str | None]) -> None:
