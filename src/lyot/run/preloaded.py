@@ -11,8 +11,11 @@ import lyot.analysis.measurements
 import lyot.analysis.proper_motion
 import lyot.run.measure_task
 import lyot.run.worker  # noqa: F401
-from lyot.run.pipelines import pipeline_classes
-from lyot.run.warm import warm_process
+from lyot.run.pipelines import pipeline_classes, specification
+from lyot.run.warm import keep_schemas, rehearse, warm_process
 
-pipeline_classes()
-warm_process()
+for stage in pipeline_classes():
+    specification(stage)
+keep_schemas()
+rehearse()
+warm_process()  # at the end: what is there now is left out of garbage collections

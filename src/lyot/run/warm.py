@@ -2,7 +2,8 @@
 
 The official base class of steps collects garbage six times per step, over some millions of objects that the imports
 left and that are never garbage; and asdf parses the YAML of a schema again for each model that is opened, validated or
-written. Both are a third of the time of a small pipeline, and change no result.
+written. Both are a third of the time of a small pipeline, and change no result. The first model that is opened loads
+asdf's extensions, and the first question to CRDS all schemas of data models: once for all workers that are forked later.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import tempfile
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -25,12 +29,28 @@ def warm_process() -> None:
 
     For processes of ours only: the first changes a private function of asdf, where its version is known.
     """
-    _keep_schemas()
+    keep_schemas()
     gc.collect()
     gc.freeze()
 
 
-def _keep_schemas() -> None:
+def rehearse() -> None:
+    """Write and read a small model and ask how CRDS names a keyword, so that what this loads is there."""
+    import crds.jwst.locate
+    from stdatamodels.jwst import datamodels
+
+    with tempfile.TemporaryDirectory(prefix="lyot-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the model has none of the keywords of an exposure
+        path = Path(folder) / "rehearsal_calints.fits"
+        with datamodels.CubeModel((1, 2, 2)) as model:
+            model.save(path)
+        datamodels.open(path).close()
+        crds.jwst.locate.fits_to_parkeys({"meta.instrument.name": "MIRI"})
+
+
+@functools.cache
+def keep_schemas() -> None:
+    """Let asdf keep what it has parsed of schemas, where its version is known."""
     import asdf
     import asdf.schema
 
