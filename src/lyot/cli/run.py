@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from lyot.cli.results import show_results, show_warnings
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
-    from lyot.run.execute import RunResult
+    from lyot.run.execute import Event, RunResult
 
 
 NOT_MEASURED = 3
@@ -26,7 +28,13 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     from lyot.run.execute import run as run_pipeline
 
     with progress_display(Lines()) as listener:
-        result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
+
+        def listen(event: Event) -> None:
+            if event.kind == "planned":  # the workers work now, and this process has nothing to do
+                threading.Thread(target=importlib.import_module, args=("lyot.report.page",), daemon=True).start()
+            listener(event)
+
+        result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
     if result.done or result.failed:
         typer.echo(f"{result.done} tasks done, {result.current} up to date; products in {result.out}")
     else:

@@ -29,7 +29,10 @@ def warm_process() -> None:
 
     For processes of ours only: the first changes a private function of asdf, where its version is known.
     """
+    import asdf
+
     keep_schemas()
+    asdf.get_config().validate_on_read = False  # what is read was validated when it was written, and will be again
     gc.collect()
     gc.freeze()
 

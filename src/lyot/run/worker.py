@@ -77,7 +77,7 @@ def _limit_loaded(threads: int) -> None:
     if "numba" in sys.modules:
         import numba
 
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        numba.config.reload_config()  # from the environment
 
 
 def set_environment(values: Mapping[str, str | None]) -> None:
