@@ -1,4 +1,7 @@
-"""A warm process: schemas are parsed once, models stay what they are, a loader of an unknown version is left alone."""
+"""A warm process: schemas are parsed once, models stay what they are, a loader of an unknown version is left alone.
+
+And the process that workers are forked from: it has loaded what a model needs, and has one thread.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,24 @@ def test_schemas_are_parsed_once() -> None:
 
 def test_an_unknown_asdf_is_left_alone() -> None:
     assert _run(False)[1] == "True"
+
+
+PRELOADED = """
+import sys, threading
+import lyot.run.preloaded
+import asdf, asdf.schema
+from stdatamodels.jwst import datamodels
+
+parsed = []
+load = asdf.schema.yaml.load
+asdf.schema.yaml.load = lambda *a, **k: parsed.append(1) or load(*a, **k)
+loaded = set(sys.modules)
+with datamodels.CubeModel((1, 4, 4)) as model:
+    model.validate()
+print(len(parsed), len(set(sys.modules) - loaded), threading.active_count(), asdf.get_config().validate_on_read)
+"""
+
+
+def test_a_preloaded_process_has_all_that_a_model_needs_and_no_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == ["0", "0", "1", "False"]

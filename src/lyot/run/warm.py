@@ -3,7 +3,7 @@
 The official base class of steps collects garbage six times per step, over some millions of objects that the imports
 left and that are never garbage; and asdf parses the YAML of a schema again for each model that is opened, validated or
 written. Both are a third of the time of a small pipeline, and change no result. The first model that is opened loads
-asdf's extensions, and the first question to CRDS all schemas of data models: once for all workers that are forked later.
+asdf's extensions, and the first question to CRDS all schemas of data models: once for all workers forked later.
 """
 
 from __future__ import annotations

@@ -52,18 +52,20 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     threads : int
         Threads each library may use.
     environment : mapping of str to str or None
-        Variables to set, or to remove where None (the calibration cache).
+        Variables to set, or to remove where None (the calibration cache). All of them with `events`.
     events : queue, optional
-        Takes ``(task id, step name)`` when a step starts.
+        Takes ``(task id, step name)`` when a step starts; given in a process of ours.
     """
     global _events
     _events = events
     if events is not None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    if events is not None:  # in a process of ours, which may be forked from one that is older than these variables
+        set_environment(dict.fromkeys(set(os.environ).difference(environment)))
     set_environment(environment)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
-    if events is not None:  # in a process of ours
+    if events is not None:
         _limit_loaded(threads)
 
 
