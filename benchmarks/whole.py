@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="reduce this folder instead")
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--no-warm-up", action="store_true", help="the kernels are compiled already")
+    parser.add_argument("--no-sampling", action="store_true", help="time and memory only")
     parser.add_argument("--name", help="what the record is called; by default the size or the folder")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -73,11 +74,12 @@ def main() -> None:
         "gigabytes": round(sum(p.stat().st_size for p in data.rglob("*.fits")) / 1e9, 3),
     }
     record |= run(data, options.work, options.jobs, {})
-    sampling = options.work / "sampling"
-    shutil.rmtree(sampling, ignore_errors=True)
-    sampled = run(data, options.work, options.jobs, whole_sampler.install(sampling))
-    record["sampled"] = {name: sampled[name] for name in ("wall_s", "cpu_s")}
-    record["sampled"]["where"] = whole_sampler.collect(sampling)
+    if not options.no_sampling:
+        sampling = options.work / "sampling"
+        shutil.rmtree(sampling, ignore_errors=True)
+        sampled = run(data, options.work, options.jobs, whole_sampler.install(sampling))
+        record["sampled"] = {name: sampled[name] for name in ("wall_s", "cpu_s")}
+        record["sampled"]["where"] = whole_sampler.collect(sampling)
     records = json.loads(options.out.read_text()) if options.out.is_file() else []
     options.out.write_text(json.dumps([*records, record], indent=1) + "\n")
     print(json.dumps(record, indent=1))
