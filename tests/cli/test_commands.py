@@ -48,6 +48,28 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, status, *(s.buffer.getvalue().decode() for s in (out, err)))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "starts"),
+    [
+        (["run", "data", "--out", "new"], True),
+        (["run", "data", "--out=old"], False),
+        (["run", "data", "-o", "old"], False),
+        (["run", "data", "-o", "old", "--overwrite"], True),
+        (["run", "data", "-o", "new", "--scheduler", "tcp://host:8786"], False),
+        (["run", "--help"], False),
+        (["info", "data"], False),
+    ],
+)
+def test_imports_of_workers_begin_with_a_new_run(arguments, starts, tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    started = mock.Mock()
+    monkeypatch.setattr("lyot.run.executors.start_importing", started)
+    cli._begin_imports(arguments[0], arguments)
+    assert started.called == starts
+
+
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
     """The program ended with a user's error: status 2, one line, no traceback."""
     assert result.returncode == cli.EXIT_USER_ERROR, result.stderr

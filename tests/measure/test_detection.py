@@ -6,7 +6,7 @@ from scipy import ndimage, stats
 
 from lyot.errors import InputError
 from lyot.geometry import detector_offset, offset_grid
-from lyot.measure import DetectionParams, detect_sources, snr_map
+from lyot.measure import DetectionParams, detect_sources, noise, snr_map
 from lyot.measure.detection import away_from_edges
 from lyot.measure.noise import aperture_kernel, t_to_gaussian
 from lyot.measure.source_snr import source_snr
@@ -51,6 +51,39 @@ def test_scaling_and_offset_do_not_change_snr():
     image = noise_image(1)
     a, b = snr_map(image, CENTER, FWHM), snr_map(7.0 * image + 100.0, CENTER, FWHM)
     np.testing.assert_allclose(a.snr, b.snr, rtol=1e-6, atol=1e-6)  # float64 sums of offsets 100 times the scatter
+
+
+def _ring_of(values, excluded, x, y, spacing, guard):
+    """The definition: mean, scatter and number of the pixels on the ring through (x, y), one by one."""
+    r, t = np.hypot(x - CENTER[0], y - CENTER[1]), np.arctan2(y - CENTER[1], x - CENTER[0])
+    n = int(2 * np.pi * r / spacing)
+    found = []
+    for k in range(1 + guard, n - guard):
+        u = t + 2 * np.pi * k / n
+        i, j = round(CENTER[1] + r * np.sin(u)), round(CENTER[0] + r * np.cos(u))
+        if 0 <= i < values.shape[0] and 0 <= j < values.shape[1] and not excluded[i, j] and np.isfinite(values[i, j]):
+            found.append(values[i, j])
+    return np.mean(found), np.std(found, ddof=1), len(found)
+
+
+@pytest.mark.parametrize("guard", [0, 2])
+def test_ring_statistics_are_those_of_the_pixels_on_the_ring(guard, monkeypatch):
+    values, excluded = noise_image(7), np.zeros((121, 121), bool)
+    values[40:44, 30:90] = np.nan
+    excluded[70:80, 50:60] = True
+    mean, scatter, count = noise.ring_statistics(values, excluded, CENTER, FWHM, guard)
+    for x, y in ((70, 66), (20, 100), (118, 3), (60, 75)):
+        m, s, n = _ring_of(values, excluded, x, y, FWHM, guard)
+        assert count[y, x] == n
+        # sums in another order: a few roundings of float64
+        np.testing.assert_allclose([mean[y, x], scatter[y, x]], [m, s], rtol=1e-12, atol=1e-13)
+    assert np.isnan(mean[41, 50])
+    assert np.isnan(mean[59, 60])  # at the star
+    monkeypatch.setattr(noise, "_RING_ROOM", 100_000)  # an image that does not fit, in parts
+    for whole, parts in zip(
+        (mean, scatter, count), noise.ring_statistics(values, excluded, CENTER, FWHM, guard), strict=True
+    ):
+        np.testing.assert_array_equal(whole, parts)
 
 
 def test_source_is_found_where_it_is():

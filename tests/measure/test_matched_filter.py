@@ -177,6 +177,9 @@ def test_completeness_limits():
     assert c[0] == pytest.approx(0.5)
     assert c[1] > 0.999 and c[2] < 0.001
     assert np.isnan(c[3])
+    threshold = threshold_for(5.0, n[:3])
+    tail = stats.t.sf(threshold * (1.0 - 1.0 / np.array([1.0, 0.5, 5.0])), n[:3] - 1)
+    np.testing.assert_allclose(c[:3], tail, rtol=1e-12)  # the same function, by whatever way scipy calls it
 
 
 def test_images_of_a_reduction(bench):

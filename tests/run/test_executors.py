@@ -82,11 +82,31 @@ def test_measurement_in_this_process(tmp_path):
         assert float(np.nanmax(hdus["SCI"].data)) > 20
 
 
+def _told_of_a_worker() -> tuple[set[int], int, dict[str, str], bool]:
+    """Threads of the libraries, of numba, environment, and whether it was imported for; in a worker."""
+    import sys
+
+    import numba
+    import threadpoolctl
+
+    threads = {int(library["num_threads"]) for library in threadpoolctl.threadpool_info()}
+    return threads, numba.config.NUMBA_NUM_THREADS, dict(os.environ), "lyot.run.preloaded" in sys.modules
+
+
 @pytest.mark.slow
-def test_measurement_in_a_worker_process(tmp_path):
+def test_measurement_in_a_worker_process(tmp_path, monkeypatch):
     image = write_image(tmp_path / "stage3" / "test_i2d.fits")
+    monkeypatch.setenv("LYOT_TEST_GONE", "set when the process that workers are forked from started")
+    forked = executors.start_importing()
+    monkeypatch.delenv("LYOT_TEST_GONE")
     before = dict(os.environ)
     with local_pool(Workers(1, 1), {"LYOT_TEST_VARIABLE": "x"}) as pool:
+        task = pool.submit(_task(image, tmp_path), str(tmp_path))
+        threads, of_numba, variables, imported = pool._workers[0].submit(_told_of_a_worker).result(timeout=400)
+        assert (threads, of_numba, imported) == ({1}, 1, forked)
+        assert variables["LYOT_TEST_VARIABLE"] == "x"
+        assert "LYOT_TEST_GONE" not in variables
+        task.result(timeout=400)
         _check(pool.submit(_task(image, tmp_path), str(tmp_path)).result(timeout=400), tmp_path)
         missing = Task("measure/gone", "measure", "gone", (str(tmp_path / "gone_i2d.fits"),), {})
         with pytest.raises(MissingInputError, match=r"gone_i2d\.fits"):

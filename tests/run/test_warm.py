@@ -1,4 +1,7 @@
-"""A warm process: schemas are parsed once, models stay what they are, a loader of an unknown version is left alone."""
+"""A warm process: schemas are parsed once, models stay what they are, a loader of an unknown version is left alone.
+
+And the process that workers are forked from: it has loaded what a model needs, and has one thread.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,17 @@ original = asdf.schema.yaml.load
 def load(*a, **k):
     parsed.append(1)
     return original(*a, **k)
+import stdatamodels, stdatamodels.validate
+checked = []
+check = stdatamodels.validate._check_value
+def counted(*a):
+    checked.append(str(a[0]))
+    return check(*a)
+stdatamodels.validate._check_value = counted
 if {known}:
     asdf.schema.yaml.load = load
 else:
-    asdf.__version__ = "99.0"
+    asdf.__version__ = stdatamodels.__version__ = "99.0"
 before = asdf.schema._make_schema_loader
 warm.warm_process()
 warm.warm_process()
@@ -30,7 +40,14 @@ for k in range(3):
     model.meta.instrument.name = "MIRI"
     model.validate()
     counts.append(len(parsed))
+import warnings
+with warnings.catch_warnings(record=True) as refused:
+    warnings.simplefilter("always")
+    for name in ("MIRI", "NONE", "NONE", "MIRI"):
+        model.meta.instrument.name = name
+untouched = stdatamodels.validate._check_value is counted
 print(counts[-1] == counts[0], asdf.schema._make_schema_loader is before, gc.get_freeze_count() > 1000)
+print(checked.count("MIRI"), checked.count("NONE"), len(refused), model.meta.instrument.name, untouched)
 """
 
 
@@ -42,10 +59,35 @@ def _run(known: bool) -> list[str]:
     return done.stdout.split()
 
 
-def test_schemas_are_parsed_once() -> None:
-    same, untouched, frozen = _run(True)
+def test_schemas_are_parsed_once_and_valid_values_checked_once() -> None:
+    same, untouched, frozen, *checks = _run(True)
     assert (same, untouched, frozen) == ("True", "False", "True")
+    # MIRI once though it is set five times; what is no instrument is refused each time
+    assert checks == ["1", "2", "2", "MIRI", "False"]
 
 
-def test_an_unknown_asdf_is_left_alone() -> None:
-    assert _run(False)[1] == "True"
+def test_unknown_versions_are_left_alone() -> None:
+    _, loader_untouched, _, *checks = _run(False)
+    assert loader_untouched == "True"
+    assert checks == ["5", "2", "2", "MIRI", "True"]
+
+
+PRELOADED = """
+import sys, threading
+import lyot.run.preloaded
+import asdf, asdf.schema
+from stdatamodels.jwst import datamodels
+
+parsed = []
+load = asdf.schema.yaml.load
+asdf.schema.yaml.load = lambda *a, **k: parsed.append(1) or load(*a, **k)
+loaded = set(sys.modules)
+with datamodels.CubeModel((1, 4, 4)) as model:
+    model.validate()
+print(len(parsed), len(set(sys.modules) - loaded), threading.active_count(), asdf.get_config().validate_on_read)
+"""
+
+
+def test_a_preloaded_process_has_all_that_a_model_needs_and_no_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == ["0", "0", "1", "False"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
 import os
 import pkgutil
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -73,6 +75,19 @@ def _asked_for(arguments: list[str]) -> str | None:
     return name if name in known else None
 
 
+def _begin_imports(command: str | None, arguments: list[str]) -> None:
+    """Let what the workers of a new run need be imported by another process while this one reads its options."""
+    if command != "run" or {"-h", "--help", "--scheduler"}.intersection(arguments):
+        return
+    from lyot.records.manifest import FILE_NAME
+    from lyot.run.executors import start_importing
+
+    words = [word for a in arguments for word in (("--out", a[6:]) if a.startswith("--out=") else (a,))]
+    out = next((b for a, b in itertools.pairwise(words) if a in ("-o", "--out")), "")
+    if "--overwrite" in arguments or not (Path(out) / FILE_NAME).is_file():
+        start_importing()
+
+
 def _terminate(number: int, _frame: object) -> None:
     """Leave in order when asked to end, so that workers stop and partial products go."""
     raise SystemExit(128 + number)
@@ -86,6 +101,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? for what it does not have
     try:
         command = _asked_for(sys.argv[1:])
+        _begin_imports(command, sys.argv[1:])
         build_app(all_options=command is not None, only=command)()
     except LyotError as error:
         typer.echo(f"Error: {error}", err=True)

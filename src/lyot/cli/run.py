@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from lyot.cli.results import show_results, show_warnings
 
 if TYPE_CHECKING:
     from lyot.run.config import Config
-    from lyot.run.execute import RunResult
+    from lyot.run.execute import Event, RunResult
 
 
 NOT_MEASURED = 3
@@ -21,13 +23,23 @@ NOT_MEASURED = 3
 
 def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrite: bool = False) -> RunResult:
     """Run the reduction with its progress shown, then write the report; prints what was found and where."""
+    from lyot.records.manifest import FILE_NAME
+    from lyot.run.executors import start_importing
+
+    if config.run.scheduler is None and (overwrite or not (out / FILE_NAME).is_file()):
+        start_importing()  # while this process imports what it needs itself, and plans
     from lyot.cli.progress import Lines
     from lyot.interface.progress import progress_display
 
     with progress_display(Lines()) as listener:
         from lyot.run.execute import run as run_pipeline  # takes seconds, so that something is shown before
 
-        result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listener)
+        def listen(event: Event) -> None:
+            if event.kind == "planned":  # the workers work now, and this process has nothing to do
+                threading.Thread(target=importlib.import_module, args=("lyot.report.page",), daemon=True).start()
+            listener(event)
+
+        result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
     if result.done or result.failed:
         tasks = "task" if result.done == 1 else "tasks"
         typer.echo(f"{result.done} {tasks} done, {result.current} up to date; products in {result.out}")

@@ -20,7 +20,7 @@ from scipy import ndimage
 from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, position_angle, sky_offset
 from lyot.measure.injection import FloatArray, Injector, in_threads
-from lyot.measure.matched_filter import completeness_of
+from lyot.measure.matched_filter import exceeding
 from lyot.measure.noise import SignalToNoise, aperture_kernel, aperture_sums, snr_map, threshold_for
 from lyot.measure.significance import combined_noise, speckle_pattern
 from lyot.params import param
@@ -315,10 +315,12 @@ def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float, 
     good = np.isfinite(limits)
     if not good.any():
         return float("nan")
-    low, high = 0.2 * float(limits[good].min()), 2.0 * float(limits[good].max())
+    limits, elements = limits[good], elements[good]
+    threshold = threshold_for(sigma, elements)
+    low, high = 0.2 * float(limits.min()), 2.0 * float(limits.max())
     for _ in range(40):
         flux = np.sqrt(low * high)
-        enough = float(np.mean(completeness_of(flux, limits[good], elements[good], sigma))) > fraction
+        enough = float(np.mean(exceeding(flux, limits, elements, threshold))) > fraction
         low, high = (low, flux) if enough else (flux, high)
     return float(np.sqrt(low * high))
 

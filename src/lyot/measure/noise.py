@@ -10,6 +10,7 @@ which for Gaussian noise follows Student's t with n - 1 degrees of freedom, n be
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,43 +127,67 @@ def annulus_sums(values: FloatArray, center: tuple[float, float], width: float) 
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _ring_statistics(sums, excluded, x0, y0, spacing, guard):  # type: ignore[no-untyped-def]
-    """Mean, scatter and number of the other elements on the ring through each pixel."""
-    ny, nx = sums.shape
-    mean = np.full((ny, nx), np.nan)
-    scatter = np.full((ny, nx), np.nan)
-    count = np.zeros((ny, nx), np.int32)
-    for iy in range(ny):
+def _ring_places(first, last, ny, nx, x0, y0, spacing, guard, places):  # type: ignore[no-untyped-def]
+    """Flat indices of the other elements on the ring through each pixel of some rows, and where each pixel's begin."""
+    begins = np.zeros((last - first) * nx + 1, np.int64)
+    n = 0
+    for iy in range(first, last):
         for ix in range(nx):
             dx, dy = ix - x0, iy - y0
             r = np.sqrt(dx * dx + dy * dy)
-            if not np.isfinite(sums[iy, ix]) or r < spacing:
-                continue
-            n_ring = int(np.floor(2 * np.pi * r / spacing))
-            theta0 = np.arctan2(dy, dx)
-            n, m, m2 = 0, 0.0, 0.0
-            for k in range(1, n_ring):
+            if r >= spacing:
+                n_ring = int(np.floor(2 * np.pi * r / spacing))
+                theta0 = np.arctan2(dy, dx)
                 # the elements beside the source share its light: `guard` of them on each side are left out
-                if k <= guard or n_ring - k <= guard:
-                    continue
-                theta = theta0 + 2 * np.pi * k / n_ring
-                x, y = x0 + r * np.cos(theta), y0 + r * np.sin(theta)
-                j, i = int(np.rint(x)), int(np.rint(y))
-                if i < 0 or j < 0 or i >= ny or j >= nx or excluded[i, j]:
-                    continue
-                # the nearest pixel's own aperture sum: interpolating between sums would average the noise down by
-                # up to 14 % at each axis and make every S/N too high
-                v = sums[i, j]
-                if np.isfinite(v):
-                    n += 1
-                    d = v - m
-                    m += d / n
-                    m2 += d * (v - m)
-            if n >= 2:
-                mean[iy, ix] = m
-                scatter[iy, ix] = np.sqrt(m2 / (n - 1))
-                count[iy, ix] = n
-    return mean, scatter, count
+                for k in range(1 + guard, n_ring - guard):
+                    theta = theta0 + 2 * np.pi * k / n_ring
+                    x, y = x0 + r * np.cos(theta), y0 + r * np.sin(theta)
+                    j, i = int(np.rint(x)), int(np.rint(y))
+                    if 0 <= i < ny and 0 <= j < nx:
+                        places[n] = i * nx + j
+                        n += 1
+            begins[(iy - first) * nx + ix + 1] = n
+    return begins
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _ring_statistics(values, usable, begins, places, mean, scatter, count):  # type: ignore[no-untyped-def]
+    """Mean, scatter and number of the usable values at the places of each pixel.
+
+    An element is the nearest pixel's own aperture sum: interpolating between sums would average the noise down by up to
+    14 % at each axis and make every S/N too high.
+    """
+    for pixel in range(len(values)):
+        if not np.isfinite(values[pixel]):
+            continue
+        n, m, m2 = 0, 0.0, 0.0
+        for place in places[begins[pixel] : begins[pixel + 1]]:
+            v = usable[place]
+            if np.isfinite(v):
+                n += 1
+                d = v - m
+                m += d / n
+                m2 += d * (v - m)
+        if n >= 2:
+            mean[pixel] = m
+            scatter[pixel] = np.sqrt(m2 / (n - 1))
+            count[pixel] = n
+
+
+_RING_ROOM = 24_000_000
+"""Places on rings that are kept in memory at a time, 4 bytes each."""
+
+
+@functools.lru_cache(maxsize=3)
+def _rings(
+    rows: tuple[int, int], shape: tuple[int, int], x0: float, y0: float, spacing: float, guard: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where the other elements of each pixel are: the same for all images of a reduction, and slow to work out."""
+    y, x = np.mgrid[rows[0] : rows[1], : shape[1]]
+    room = int((2 * np.pi * np.hypot(x - x0, y - y0) / spacing).sum()) + 1
+    places = np.empty(room, np.int32)
+    begins = _ring_places(*rows, *shape, x0, y0, spacing, guard, places)
+    return begins, places[: begins[-1]].copy()
 
 
 def ring_statistics(
@@ -189,7 +214,19 @@ def ring_statistics(
         NaN where there are fewer than two.
     count : (ny, nx) int32 ndarray
     """
-    return _ring_statistics(values, excluded, float(center[0]), float(center[1]), float(spacing), guard)
+    ny, nx = shape = values.shape[0], values.shape[1]
+    mean, scatter, count = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int32)
+    usable = np.where(excluded, np.nan, values).ravel()
+    x0, y0 = float(center[0]), float(center[1])
+    longest = 2 * np.pi * float(np.hypot(max(x0, nx - x0), max(y0, ny - y0))) / spacing
+    step = max(1, int(_RING_ROOM / (longest * nx)))
+    for first in range(0, ny, step):
+        rows = slice(first, min(first + step, ny))
+        begins, places = _rings((first, rows.stop), shape, x0, y0, float(spacing), guard)
+        _ring_statistics(
+            values[rows].ravel(), usable, begins, places, mean[rows].ravel(), scatter[rows].ravel(), count[rows].ravel()
+        )
+    return mean, scatter, count
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import queue
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task, set_envi
 
 MEMORY_PER_JOB = 2.5e9
 """Memory reckoned for one worker process, bytes."""
+
+_PRELOADED = "lyot.run.preloaded"
+"""Module that imports what tasks import."""
 
 
 class Pool(Protocol):
@@ -184,16 +189,40 @@ def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
         set_environment(before)
 
 
+def start_importing() -> bool:
+    """Start the process that imports what tasks import, and that workers are forked from; it goes on by itself.
+
+    It is a process of its own, as this one may have threads, which do not survive a fork, and it stays until this one
+    ends, for the next run.
+
+    Returns
+    -------
+    bool
+        Whether there is one: only on Linux, as libraries of macOS cannot be used after a fork.
+    """
+    if sys.platform != "linux":
+        return False
+    single: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, "1")  # no thread of a library at the fork
+    with _environment({**single, "NUMBA_NUM_THREADS": None, "MPLBACKEND": os.environ.get("MPLBACKEND", "Agg")}):
+        multiprocessing.forkserver.set_forkserver_preload([_PRELOADED])
+        multiprocessing.forkserver.ensure_running()
+    return True
+
+
 @contextlib.contextmanager
 def local_pool(workers: Workers, environment: Mapping[str, str | None]) -> Iterator[Pool]:
-    """Worker processes on this machine; each imports afresh, with its share of the threads."""
-    context = multiprocessing.get_context("spawn")
+    """Worker processes on this machine with their share of the threads.
+
+    They are forked from one that has imported what they need, see `start_importing`; elsewhere each imports afresh.
+    """
+    context = multiprocessing.get_context("forkserver" if start_importing() else "spawn")
     events = context.Queue()
     limits: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, str(workers.threads))
 
     def start() -> concurrent.futures.ProcessPoolExecutor:
+        told = {**os.environ, **environment}  # the one that they are forked from has an older environment
         return concurrent.futures.ProcessPoolExecutor(
-            1, mp_context=context, initializer=prepare_worker, initargs=(workers.threads, environment, events)
+            1, mp_context=context, initializer=prepare_worker, initargs=(workers.threads, told, events)
         )
 
     pool = _LocalPool(start, events, workers.jobs)

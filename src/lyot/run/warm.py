@@ -2,7 +2,8 @@
 
 The official base class of steps collects garbage six times per step, over some millions of objects that the imports
 left and that are never garbage; and asdf parses the YAML of a schema again for each model that is opened, validated or
-written. Both are a third of the time of a small pipeline, and change no result.
+written. Both are a third of the time of a small pipeline, and change no result. The first model that is opened loads
+asdf's extensions, and the first question to CRDS all schemas of data models: once for all workers forked later.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import tempfile
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -18,19 +22,82 @@ log = logging.getLogger(__name__)
 _ASDF = "5"
 """Major version of asdf whose loader of schemas is known."""
 
+_STDATAMODELS = "6"
+"""Major version of stdatamodels whose check of single values is known."""
+
+_DESCRIBING = frozenset({"title", "description", "fits_keyword", "fits_hdu", "blend_table", "blend_rule"})
+"""Entries of a schema that say nothing of what a value may be."""
+
 
 @functools.cache
 def warm_process() -> None:
     """Keep parsed schemas, and leave what the imports made out of garbage collections; once per process.
 
-    For processes of ours only: the first changes a private function of asdf, where its version is known.
+    Values that were valid are not validated again. For processes of ours only: this changes private functions of asdf
+    and stdatamodels, where their versions are known.
     """
-    _keep_schemas()
+    import asdf
+
+    keep_schemas()
+    _remember_valid()
+    asdf.get_config().validate_on_read = False  # what is read was validated when it was written, and will be again
     gc.collect()
     gc.freeze()
 
 
-def _keep_schemas() -> None:
+def rehearse() -> None:
+    """Write and read a small model and ask how CRDS names a keyword, so that what this loads is there."""
+    import crds.jwst.locate
+    from stdatamodels.jwst import datamodels
+
+    with tempfile.TemporaryDirectory(prefix="lyot-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the model has none of the keywords of an exposure
+        path = Path(folder) / "rehearsal_calints.fits"
+        with datamodels.CubeModel((1, 2, 2)) as model:
+            model.save(path)
+        datamodels.open(path).close()
+        crds.jwst.locate.fits_to_parkeys({"meta.instrument.name": "MIRI"})
+
+
+def _remember_valid() -> None:
+    """Let data models validate a number or a text once for each rule: an exposure has hundreds, most like the others'."""
+    import stdatamodels
+    import stdatamodels.validate
+
+    check: Callable[[Any, Any, Any], None] | None = getattr(stdatamodels.validate, "_check_value", None)
+    if check is None or stdatamodels.__version__.partition(".")[0] != _STDATAMODELS:
+        log.debug("stdatamodels %s: values are validated as ever", stdatamodels.__version__)
+        return
+    valid: set[tuple[Any, ...]] = set()
+
+    def remembering(value: Any, schema: Any, ctx: Any) -> None:
+        key = _validity_key(value, schema)
+        if key is None:
+            check(value, schema, ctx)
+        elif key not in valid:
+            check(value, schema, ctx)  # raises if it is not
+            valid.add(key)
+
+    stdatamodels.validate._check_value = remembering
+
+
+def _validity_key(value: Any, schema: Any) -> tuple[Any, ...] | None:
+    """All that the validity of a plain value depends on; None where that cannot be told."""
+    if type(value) not in (str, int, float, bool):
+        return None
+    rules = [(name, tuple(rule) if isinstance(rule, list) else rule)
+             for name, rule in schema.items() if name not in _DESCRIBING]  # fmt: skip
+    key = (type(value), value, *rules)
+    try:
+        hash(key)
+    except TypeError:  # rules within rules
+        return None
+    return key
+
+
+@functools.cache
+def keep_schemas() -> None:
+    """Let asdf keep what it has parsed of schemas, where its version is known."""
     import asdf
     import asdf.schema
 

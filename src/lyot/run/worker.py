@@ -52,17 +52,34 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     threads : int
         Threads each library may use.
     environment : mapping of str to str or None
-        Variables to set, or to remove where None (the calibration cache).
+        Variables to set, or to remove where None (the calibration cache). All of them with `events`.
     events : queue, optional
-        Takes ``(task id, step name)`` when a step starts.
+        Takes ``(task id, step name)`` when a step starts; given in a process of ours.
     """
     global _events
     _events = events
     if events is not None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    if events is not None:  # in a process of ours, which may be forked from one that is older than these variables
+        set_environment(dict.fromkeys(set(os.environ).difference(environment)))
+    set_environment(environment)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
-    set_environment(environment)
+    if events is not None:
+        _limit_loaded(threads)
+
+
+def _limit_loaded(threads: int) -> None:
+    """Limit the threads of the libraries that are loaded already, as in a worker that was forked."""
+    if "numpy" not in sys.modules:
+        return
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+    if "numba" in sys.modules:
+        import numba
+
+        numba.config.reload_config()  # from the environment
 
 
 def set_environment(values: Mapping[str, str | None]) -> None:
