@@ -60,7 +60,7 @@ def rehearse() -> None:
 
 
 def _remember_valid() -> None:
-    """Let data models validate a number or a text once for each rule: an exposure has hundreds, most like the others'."""
+    """Let data models validate a number or a text once for each rule: exposures have hundreds, most of them alike."""
     import stdatamodels
     import stdatamodels.validate
 
