@@ -132,7 +132,9 @@ def test_the_planet_alone_is_detected(run):
         assert np.nanmax(near) == pytest.approx(np.nanmax(hdus["SCI"].data), rel=1e-6)  # float32
         # the sky of the table is that of the map
         ra, dec = WCS(hdus["SCI"].header).pixel_to_world_values(found[0].x, found[0].y)
-        assert (table["ra"][0].value, table["dec"][0].value) == pytest.approx((float(ra), float(dec)), abs=1e-9)
+        assert (table["ra"][0].value, table["dec"][0].value) == pytest.approx(
+            (float(ra), float(dec)), abs=1e-8
+        )  # 11 digits
 
 
 def test_detections_are_written_again_over_old_ones(run):
@@ -239,7 +241,7 @@ def test_known_sources_are_the_companions_before_the_detections(companions, run)
     sources, origin = known_sources(fitted)
     assert origin == COMPANIONS
     np.testing.assert_allclose(sources[0][:2], offset(table["separation"][0], table["position_angle"][0]))
-    assert sources[0][2] == table["flux"][0]
+    assert sources[0][2] == pytest.approx(table["flux"][0], rel=1e-7)  # written with 8 digits
     assert known_sources(run) == ([], "")
     measure_detections(run)
     (source,), origin = known_sources(run)
@@ -411,8 +413,8 @@ def test_a_disk_that_is_put_in_is_measured(opened, run):
         np.testing.assert_allclose(hdus["IMAGE"].data, run.sequence.injector.image, rtol=1e-5, atol=1e-4)
         assert hdus["SCI"].header["DSCALE"] == pytest.approx(empty.scale, rel=1e-9)
     table = QTable.read(run.tables / DISK, format="ascii.ecsv")
-    assert table["flux"][0].to_value("Jy") == pytest.approx(empty.scale * 2e-3, rel=1e-9)
-    assert table["scale_err"][0] == empty.error > 0 and table.meta["filter"] == "F1550C"
+    assert table["flux"][0].to_value("Jy") == pytest.approx(empty.scale * 2e-3, rel=1e-7)  # written with 8 digits
+    assert table["scale_err"][0] == pytest.approx(empty.error, rel=1e-7) and table.meta["filter"] == "F1550C"
 
 
 def test_limits_reach_beyond_the_outermost_source(caplog):
