@@ -73,7 +73,7 @@ def test_references_of_which_nothing_was_used_are_named(out):
         science = fits.ImageHDU(np.zeros((4, 4), np.float32), name="SCI")
         table_hdu = fits.BinTableHDU(table, name=extension)
         fits.HDUList([fits.PrimaryHDU(), science, table_hdu]).writeto(out / "stage3" / f"x_{name}.fits")
-    assert texts(out) == ["1 of 2 reference exposures were rejected: b."]
+    assert texts(out) == ["1 of 2 reference exposures rejected: b."]
 
 
 def test_boundaries_follow_roll_and_star():

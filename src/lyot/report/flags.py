@@ -254,7 +254,7 @@ def _references(out: Path) -> Iterable[Flag]:
     if lost:
         names = [planes["FILENAME"][planes["EXPOSURE"] == e][0] for e in lost]
         text = ", ".join((n.decode() if isinstance(n, bytes) else str(n)).removesuffix("_calints.fits") for n in names)
-        yield Flag(f"{len(lost)} of {len(exposures)} reference exposures were rejected: {text}.",
+        yield Flag(f"{len(lost)} of {len(exposures)} reference exposures rejected: {text}.",
                    "They are much less similar to the science than the others (stage3.klip.reject_references).",
                    "references")  # fmt: skip
 

@@ -106,9 +106,9 @@ def _observations(assigned: Sequence[Assigned]) -> list[str]:
     cite = "" if mask is None else " [Rouan2000, Boccaletti2022]" if mask.kind == "4QPM" else " [Boccaletti2022]"
     what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot spot"}.get("" if mask is None else mask.kind, "mask")
     seconds = sum(e.n_integrations * e.integration_time for e in science)
+    instrument = _INSTRUMENTS.get(first.instrument, first.instrument)
     lines = [
-        f"{first.target} was observed with JWST/{_INSTRUMENTS.get(first.instrument, first.instrument)} in {first.filter} "
-        f"behind the {what} {first.mask}"
+        f"{first.target} was observed with JWST/{instrument} in {first.filter} behind the {what} {first.mask}"
         f"{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
         f"{f', {seconds:.0f} s in all' if seconds else ''})."
     ]
