@@ -63,6 +63,19 @@ def test_peaks_that_are_no_point_sources_are_said(out):
     assert texts(out) == ['1 peak above the threshold is taken for no point source: 1.60", PA 30.0 deg, S/N 9.0.']
 
 
+def test_references_of_which_nothing_was_used_are_named(out):
+    (out / "stage3").mkdir()
+    planes = np.zeros(3, [("EXPOSURE", "i4"), ("FILENAME", "S30")])
+    planes["EXPOSURE"], planes["FILENAME"] = [0, 1, 1], [b"a_calints.fits", b"b_calints.fits", b"b_calints.fits"]
+    ranks = np.zeros(3, [("KEPT", "?")])
+    ranks["KEPT"] = [True, False, False]
+    for name, extension, table in (("psfalign", "REFS", planes), ("psfsub", "REFRANK", ranks)):
+        science = fits.ImageHDU(np.zeros((4, 4), np.float32), name="SCI")
+        table_hdu = fits.BinTableHDU(table, name=extension)
+        fits.HDUList([fits.PrimaryHDU(), science, table_hdu]).writeto(out / "stage3" / f"x_{name}.fits")
+    assert texts(out) == ["1 of 2 reference exposures rejected: b."]
+
+
 def test_boundaries_follow_roll_and_star():
     here = mask_boundaries(ROLL)
     assert len(here) == 2 and distance_to_lines(0.0, 0.0, here) == pytest.approx(0.0, abs=1e-9)

@@ -368,3 +368,12 @@ def test_a_run_that_ended_after_stage_1(tmp_path):
     page = write_report(tmp_path).read_text()
     assert "No measurement in this run." in page and "1 exposure." in page and "1 task, 2 s of work" in page
     assert "could not be shown" not in page and 'id="viewer"' not in page
+
+
+def test_separations_without_a_limit_are_said():
+    from lyot.analysis.summary import Limit
+    from lyot.report.measured import limits_text
+
+    limits = (Limit(0.5, np.nan, np.nan), Limit(1.0, 2e-5, np.nan))
+    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; none at 0.5".'
+    assert limits_text(limits[:1], 5.0) == ""

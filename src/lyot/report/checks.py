@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lyot.exposures.names import is_product
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, grid
 from lyot.report.flags import FLAGGED
 from lyot.report.glow import glow_sticks
-from lyot.report.products import Product, products, read_product
+from lyot.report.products import Product, combined_image, products, read_product
 from lyot.report.quality import read_quality
 from lyot.report.references import first_table
 from lyot.report.sections import layer_of, short_name, without_ticks
@@ -199,7 +198,7 @@ def modes_picture(out: Path) -> Picture | None:
 def noise_picture(out: Path) -> Picture | None:
     """Scatter of the star-subtracted images against separation, next to the noise that the errors predict."""
     folder = out / "stage3"
-    main = next((p for p in sorted(folder.glob("*_i2d.fits")) if is_product(p, "i2d")), None)
+    main = combined_image(out)
     if main is None:
         return None
     rolls = sorted(folder.glob(f"{main.name.removesuffix('_i2d.fits')}_roll*_i2d.fits"))

@@ -25,7 +25,7 @@ from PIL import Image
 DPI = 110
 WIDEST = 1400
 """Width of a figure in the page, pixels."""
-LARGE = 300_000
+LARGE = 700_000
 """Bytes of a figure above which its colors are reduced."""
 
 PANEL = 3.1

@@ -23,6 +23,7 @@ from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
 from lyot.report.products import Product, products
 from lyot.report.quality import read_notes, read_quality
+from lyot.report.references import first_table
 from lyot.report.sky import distance_to_lines, mask_boundaries
 
 FLAGGED = 0.10
@@ -108,7 +109,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     found = [
         *_not_measured(out), *_outdated(out), *_on_boundaries(out, sources, science), *_rejected(out, sources),
         *_limits(out),
-        *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_glow(out),
+        *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
+        *_glow(out),
     ]  # fmt: skip
     found += _from_logs(out, [flag.text for flag in found])
     return list(dict.fromkeys(found))
@@ -239,6 +241,22 @@ def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
         yield Flag(f"{number} above the threshold {'is' if len(peaks) == 1 else 'are'} taken for no point source"
                    f"{'' if len(peaks) == 1 else 's'}: {'; '.join(m.note for m in peaks[:4])}.",
                    "Extended light, or a residual of the star; the table has the reasons.", "rejected")  # fmt: skip
+
+
+def _references(out: Path) -> Iterable[Flag]:
+    """Reference exposures of which nothing was used."""
+    planes = first_table(out / "stage3", "psfalign", "REFS")
+    ranks = first_table(out / "stage3", "psfsub", "REFRANK")
+    if planes is None or ranks is None or len(ranks["KEPT"]) != len(planes["EXPOSURE"]):
+        return
+    exposures = np.unique(planes["EXPOSURE"])
+    lost = [e for e in exposures if not ranks["KEPT"][planes["EXPOSURE"] == e].any()]
+    if lost:
+        names = [planes["FILENAME"][planes["EXPOSURE"] == e][0] for e in lost]
+        text = ", ".join((n.decode() if isinstance(n, bytes) else str(n)).removesuffix("_calints.fits") for n in names)
+        yield Flag(f"{len(lost)} of {len(exposures)} reference exposures rejected: {text}.",
+                   "They are much less similar to the science than the others (stage3.klip.reject_references).",
+                   "references")  # fmt: skip
 
 
 def _quality(out: Path) -> Iterable[Flag]:

@@ -80,7 +80,9 @@ def limits_text(limits: Sequence[Limit], sigma: float) -> str:
             continue
         contrast = f" (contrast {limit.contrast:.1e})" if np.isfinite(limit.contrast) else ""
         parts.append(f'{flux_text(limit.flux)} at {limit.separation:g}"{contrast}')
-    return f"Limits at {sigma:g} sigma: {', '.join(parts)}." if parts else ""
+    missing = ", ".join(f'{limit.separation:g}"' for limit in limits if not np.isfinite(limit.flux))
+    none = f"; none at {missing}" if missing else ""
+    return f"Limits at {sigma:g} sigma: {', '.join(parts)}{none}." if parts else ""
 
 
 def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 
 from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
 from lyot.exposures.roles import Assigned, Role, with_role
@@ -18,6 +19,7 @@ from lyot.records.manifest import Manifest, Record
 from lyot.report.citations import CITATIONS, Citation, software
 from lyot.report.content import plural
 from lyot.report.marks import read_table
+from lyot.report.products import combined_image
 from lyot.report.provenance import Calibration, given_calibrations
 from lyot.report.references import first_table
 
@@ -46,6 +48,12 @@ class Methods:
         return "\n\n".join(citation.bibtex for citation in self.citations)
 
 
+def _is_modeled(assigned: Sequence[Assigned]) -> bool:
+    """Whether there is a model of the coronagraph."""
+    science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
+    return bool(science) and modelled_coronagraph(science[0].instrument, science[0].filter) is not None
+
+
 _CITED = re.compile(r" ?\[([\w, ]+)\]")
 
 
@@ -64,7 +72,8 @@ def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
     kinds = {r.kind: r for r in records}
     given = given_calibrations(assigned)
     sentences = [
-        *_observations(assigned), *_calibration(kinds, given), *_subtraction(kinds, out), *_measurements(out),
+        *_observations(assigned), *_calibration(kinds, given), *_subtraction(kinds, out, modeled=_is_modeled(assigned)),
+        *_measurements(out),
         "We used Astropy [Astropy2022].",
     ]  # fmt: skip
     last = records[-1].versions
@@ -84,6 +93,9 @@ def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
     return Methods(_CITED.sub(plain, marked), latex, tuple(known[k] for k in keys))
 
 
+_INSTRUMENTS = {"NIRCAM": "NIRCam"}
+
+
 def _observations(assigned: Sequence[Assigned]) -> list[str]:
     science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
     if not science:
@@ -94,17 +106,21 @@ def _observations(assigned: Sequence[Assigned]) -> list[str]:
     cite = "" if mask is None else " [Rouan2000, Boccaletti2022]" if mask.kind == "4QPM" else " [Boccaletti2022]"
     what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot spot"}.get("" if mask is None else mask.kind, "mask")
     seconds = sum(e.n_integrations * e.integration_time for e in science)
+    instrument = _INSTRUMENTS.get(first.instrument, first.instrument)
     lines = [
-        f"{first.target} was observed with JWST/{first.instrument} in {first.filter} behind the {what} {first.mask}"
+        f"{first.target} was observed with JWST/{instrument} in {first.filter} behind the {what} {first.mask}"
         f"{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
         f"{f', {seconds:.0f} s in all' if seconds else ''})."
     ]
     stars = [a.exposure for a in with_role(assigned, Role.REFERENCE)]
     if stars:
-        names = " and ".join(dict.fromkeys(e.target for e in stars if e.target))
+        names = list(dict.fromkeys(e.target for e in stars if e.target))
         time = sum(e.n_integrations * e.integration_time for e in stars)
         count = plural(len(stars), "exposure") + (f" ({time:.0f} s)" if time else "")
-        lines.append(f"The reference star{f' {names}' if names else ''} was observed in {count}.")
+        listed = " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+        start = "The reference stars" if len(names) > 1 else "The reference star"
+        were = "were" if len(names) > 1 else "was"
+        lines.append(f"{start} {listed}".rstrip() + f" {were} observed in {count}.")
     return lines
 
 
@@ -169,7 +185,7 @@ _FRAMES = {
 }
 
 
-def _subtraction(kinds: Mapping[str, Record], out: Path) -> list[str]:
+def _subtraction(kinds: Mapping[str, Record], out: Path, *, modeled: bool) -> list[str]:
     if "stage3" not in kinds:
         return []
     stage = kinds["stage3"].parameters
@@ -188,6 +204,8 @@ def _subtraction(kinds: Mapping[str, Record], out: Path) -> list[str]:
     if zones:
         lines.append(f"The fit was made in annuli divided at {', '.join(f'{z:g}' for z in zones)} arcsec.")
     weights = {"throughput": "their variance and the throughput of the mask", "variance": "their variance"}
+    if not modeled:
+        weights["throughput"] = weights["variance"]
     weighted = weights.get(str(klip.get("roll_weights")), "")
     if len(list((out / "stage3").glob("*_psfsub.fits"))) > 1:
         by = f", weighted by {weighted}" if weighted else ""
@@ -212,11 +230,10 @@ def _shifted(out: Path) -> str:
 
 
 def _modes(out: Path, klip: Mapping[str, Any]) -> str:
-    for name in (CONTRAST, COMPANIONS):
-        table = read_table(out, name)
-        if table is not None and "kl_modes" in table.meta:
-            return str(table.meta["kl_modes"])
-    return str(klip.get("recommended") or "K")
+    """Number of modes of the main product."""
+    path = combined_image(out)
+    found = None if path is None else fits.getheader(path).get("KLMODES")
+    return str(found or klip.get("recommended") or "K")
 
 
 def _measurements(out: Path) -> list[str]:

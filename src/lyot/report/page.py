@@ -41,7 +41,7 @@ from lyot.report.measured import (
     outdated_section,
 )
 from lyot.report.methods import Methods, methods_of
-from lyot.report.products import read_product
+from lyot.report.products import combined_image, read_product
 from lyot.report.provenance import calibration_table, changed_table, command_text, versions_text
 from lyot.report.quality import read_notes
 from lyot.report.tables import (
@@ -57,7 +57,7 @@ from lyot.report.tables import (
     timings_table,
     values_of,
 )
-from lyot.report.viewer import Viewer, combined_image, make_viewer, viewer_alt
+from lyot.report.viewer import Viewer, make_viewer, viewer_alt
 from lyot.report.views import targets_of, view
 from lyot.version import __version__
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot.exposures.headers import pixel_scale
-from lyot.exposures.names import exposure_name, exposure_root, is_north_up
+from lyot.exposures.names import exposure_name, exposure_root, is_north_up, is_product
 from lyot.geometry import pa_of_detector_y
 from lyot.records.manifest import Manifest
 from lyot.report.figures import View
@@ -92,6 +92,11 @@ def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
     """Products of one kind in a run's folder, e.g. ``products(out, "stage2", "calints")``, by name."""
     for path in sorted((out / stage).glob(f"*_{suffix}.fits")):
         yield read_product(path)
+
+
+def combined_image(out: Path) -> Path | None:
+    """The combined image of a run; None if stage 3 was not done."""
+    return next((p for p in sorted((out / "stage3").glob("*_i2d.fits")) if is_product(p, "i2d")), None)
 
 
 def before_subtraction(out: Path, item: Product) -> Product | None:

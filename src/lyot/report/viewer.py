@@ -20,12 +20,13 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from lyot.exposures.names import SNR_MAP, is_product
+from lyot.exposures.names import SNR_MAP
 from lyot.report import figures
 from lyot.report.marks import marked_sources, on_which_roll
 from lyot.report.products import (
     Product,
     before_subtraction,
+    combined_image,
     products,
     read_cube,
     read_product,
@@ -105,11 +106,6 @@ class Viewer:
         for number, plane in enumerate(self.planes):
             found.setdefault(plane.group, []).append((number, plane.title))
         return found
-
-
-def combined_image(out: Path) -> Path | None:
-    """The combined image of a run; None if stage 3 was not done."""
-    return next((p for p in sorted((out / "stage3").glob("*_i2d.fits")) if is_product(p, "i2d")), None)
 
 
 def make_viewer(out: Path, sources: QTable | None, radius: float) -> Viewer | None:
