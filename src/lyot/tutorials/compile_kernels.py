@@ -6,6 +6,7 @@ workers. The pupils and throughputs that `lyot.kept_arrays` keeps are made as we
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -28,4 +29,5 @@ def compile_kernels() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)  # what is missing in this sequence is of no interest
     compile_kernels()
