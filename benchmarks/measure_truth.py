@@ -3,7 +3,7 @@
 Sequences are simulated at image level: the star behind the mask with a wavefront that drifts from exposure to exposure,
 nine dithered reference exposures and two rolls, with photon and read noise of the mean of an exposure. They do not go
 through ramps and stages 1 and 2. A planet is put in with the wavefront of its exposure, and measured with the
-model's nominal one, as with real data. Each planet is in a noise realisation of its own. The reduction has the
+model's nominal one, as with real data. Each planet is in a noise realization of its own. The reduction has the
 parameters of the product. Each sequence is a file in DIR, and one that is there is not made again.
 
     python benchmarks/measure_truth.py pulls --first 0 --sequences 30 --out DIR     # can be run in pieces
@@ -188,11 +188,11 @@ class Simulated:
 
 
 def simulate(
-    seed: int, realisation: int = 0, extra: NDArray[np.float64] | None = None, truth: Truth | None = None
+    seed: int, realization: int = 0, extra: NDArray[np.float64] | None = None, truth: Truth | None = None
 ) -> Simulated:
     """Simulate and plan; `extra` is light to add to the science exposures."""
     truth = truth or noiseless(seed)
-    rng = np.random.default_rng([seed, 2, realisation])
+    rng = np.random.default_rng([seed, 2, realization])
     science = truth.science if extra is None else truth.science + extra
     sequence = sequence_of(with_noise(science, TIME, rng), with_noise(truth.references, TIME / 9, rng), truth.center)
     c = coronagraph(FILTER)
@@ -268,7 +268,7 @@ def pulls(seed: int, *, per_sequence: int = 8) -> list[dict[str, float]]:
 
 
 def _behind(separation: float, angle: float, pa_y: float) -> tuple[float, float]:
-    """Offset from the mask's centre along the detector's axes, arcsec."""
+    """Offset from the mask's center along the detector's axes, arcsec."""
     x, y = geometry.detector_offset(separation, angle, pa_y)
     return float(x), float(y)
 

@@ -63,8 +63,8 @@ def _pulls_of(rows: list[dict[str, float]]) -> dict[str, float]:
     out = {"flux_bias_weighted": float(np.sum(weights * (fit / flux - 1)) / weights.sum())}
     if all("kept" in r for r in rows):
         params = SystematicParams()
-        modelled = np.array([throughput_error(r["kept"], params) for r in rows])
-        total = np.sqrt(error**2 + (fit * modelled) ** 2 + (fit * np.array([r["shape"] for r in rows])) ** 2)
+        modeled = np.array([throughput_error(r["kept"], params) for r in rows])
+        total = np.sqrt(error**2 + (fit * modeled) ** 2 + (fit * np.array([r["shape"] for r in rows])) ** 2)
         stated = (fit - flux) / total
         out |= {"total_pull_mean": float(stated.mean()), "total_pull_std": float(stated.std(ddof=1)),
                 "total_beyond_3": int((np.abs(stated) > 3).sum()), "total_error_median": float(np.median(total / fit)),

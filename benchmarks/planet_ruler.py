@@ -1,6 +1,6 @@
 """One ruler for every image: aperture flux of a planet at its known place against apertures on the same ring.
 
-The apertures have a diameter of one lambda/D and are centred exactly (their edge pixels count by the area inside), so
+The apertures have a diameter of one lambda/D and are centered exactly (their edge pixels count by the area inside), so
 that images on different grids and of any orientation are measured alike. The scatter is taken over the part of the
 ring that is not next to the planet, in steps of an eighth of an aperture, which uses all of it; the number of
 independent apertures enters as in Mawet et al. (2014), so that

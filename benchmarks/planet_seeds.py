@@ -108,7 +108,7 @@ def slope_variance(image: FloatArray, kind: str) -> FloatArray:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One realisation: exposure means, the mean background subtracted, with noise and without planet.
+    """One realization: exposure means, the mean background subtracted, with noise and without planet.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ def draw(seed: Seed, rng: np.random.Generator, *, left: float = 0.0, noisy: tupl
 
 
 def case_of(seed: Seed, drawn: Drawn, throughput: FloatArray | None, *, angle: int = 0, whole: bool = False) -> Case:
-    """A realisation as a case of the benchmark, with the planet at one of `ANGLES`; cut to 5 arcsec unless `whole`."""
+    """A realization as a case of the benchmark, with the planet at one of `ANGLES`; cut to 5 arcsec unless `whole`."""
     c = coronagraph("F1550C")
     planet = seed.planets[angle].astype(float)
     rolls = (108.171, 117.550)
@@ -206,7 +206,7 @@ def whole_frame() -> Variant:
 
 
 def over_seeds(folder: Path, seeds: range, draws: int, *, left: float = 0.0) -> dict[str, dict[str, object]]:
-    """Measure every variant on every seed and noise realisation, with the ruler, at the planet."""
+    """Measure every variant on every seed and noise realization, with the ruler, at the planet."""
     from lyot.steps.stage3_throughput import throughput_map
 
     throughput = np.array(throughput_map("F1550C"))

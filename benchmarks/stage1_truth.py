@@ -231,20 +231,20 @@ def jump_figures(
 
 
 def jumps(exposure: Simulated, ramp: Path, usable: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Jump steps of both at several thresholds without flags for neighbours, and with them at the default."""
+    """Jump steps of both at several thresholds without flags for neighbors, and with them at the default."""
     from jwst.jump import JumpStep as StockStep
 
     from lyot.steps.stage1_slopes import JumpStep
 
     rows = []
-    for threshold, neighbours in [*((t, False) for t in THRESHOLDS), (4.0, True)]:
-        row: dict[str, Any] = {"threshold": threshold, "neighbours": neighbours}
+    for threshold, neighbors in [*((t, False) for t in THRESHOLDS), (4.0, True)]:
+        row: dict[str, Any] = {"threshold": threshold, "neighbors": neighbors}
         flags = {}
         for kind, step in (("lyot", JumpStep), ("stock", StockStep)):
-            model = step.call(str(ramp), rejection_threshold=threshold, flag_4_neighbors=neighbours)
+            model = step.call(str(ramp), rejection_threshold=threshold, flag_4_neighbors=neighbors)
             flags[kind] = np.array(model.groupdq)
             model.close()
-            row[kind] = jump_figures(exposure, flags[kind], usable, threshold=None if neighbours else threshold)
+            row[kind] = jump_figures(exposure, flags[kind], usable, threshold=None if neighbors else threshold)
         row["flags_that_differ"] = int((flags["lyot"] != flags["stock"]).sum())
         rows.append(row)
     return rows
@@ -301,8 +301,8 @@ def stated_over_true(
     k = np.arange(groups)
     weight = np.abs(2 * k / (groups - 1) - 1.0) ** power
     time = k * group_time
-    centred = time - np.average(time, weights=weight)
-    c = weight * centred / np.sum(weight * centred**2)
+    centered = time - np.average(time, weights=weight)
+    c = weight * centered / np.sum(weight * centered**2)
     photons = rate * group_time / gain
     true = read_noise**2 / 2 * np.sum(c**2) + photons * np.sum(np.cumsum(c[::-1])[:-1] ** 2)
     stated = rate / (gain * group_time * (groups - 1))

@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 REAL = ("jw01277019001_04101_00001", "jw01194015001_04101_0000")
 
 
-def modelled(*, n: int = 9, noise: float = 0.3, seed: int = 5) -> tuple[FloatArray, FloatArray]:
+def modeled(*, n: int = 9, noise: float = 0.3, seed: int = 5) -> tuple[FloatArray, FloatArray]:
     """A science image and dithered, three times brighter references of the model, with noise, MJy/sr."""
     from lyot.optics import CoronagraphModel, OpticsParams, drifted
 
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the archival HD 106906 exposures")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "stage3_register.json")
     options = parser.parse_args()
-    record = {"what": "processor time per frame, one thread", "model F1550C": compare(*modelled())}
+    record = {"what": "processor time per frame, one thread", "model F1550C": compare(*modeled())}
     if options.data is not None:
         record["HD 106906 F1140C"] = compare(*archival(options.data))
     options.out.write_text(json.dumps(record, indent=1) + "\n")

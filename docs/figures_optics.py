@@ -1,6 +1,6 @@
 """Draw the figures of docs/optics.md and print the numbers it quotes.
 
-Usage: ``LYOT_TEST_DATA=... python docs/figures_optics.py``. The comparison with throughput maps modelled by others
+Usage: ``LYOT_TEST_DATA=... python docs/figures_optics.py``. The comparison with throughput maps modeled by others
 needs their files (``miri_reference/transmission_F*.fits`` in that folder); without them the figure shows our curves
 alone.
 """
@@ -30,7 +30,7 @@ RADII = np.array([0.33, 0.5, 0.82, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0])
 
 
 def their_map(name: str) -> np.ndarray | None:
-    """Throughput map modelled by others: (ny, nx), NaN outside the field stop; None if the file is not there."""
+    """Throughput map modeled by others: (ny, nx), NaN outside the field stop; None if the file is not there."""
     root = os.environ.get("LYOT_TEST_DATA")
     path = Path(root or ".") / "miri_reference" / f"transmission_{name}.fits"
     return np.asarray(fits.getdata(path, 1), dtype=float) if root and path.exists() else None

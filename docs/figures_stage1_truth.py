@@ -75,7 +75,7 @@ def draw_pulls(results: dict[str, Any], path: Path) -> None:
 def draw_jumps(results: dict[str, Any], path: Path) -> None:
     """Completeness against deposited charge, and false alarms against the threshold."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    plain = [row for row in results["jumps"] if not row["neighbours"]]
+    plain = [row for row in results["jumps"] if not row["neighbors"]]
     for k, row in enumerate(plain):
         ours, stock = row["lyot"], row["stock"]
         tested = np.array(ours["tested"])
@@ -143,7 +143,7 @@ def print_jumps(results: dict[str, Any]) -> None:
         ours = row["lyot"]
         expected = f"{sum(ours['expected_found']) / sum(ours['tested']):.3f}" if "expected_found" in ours else ""
         chance = f"{ours['expected_false_per_million']:.1f}" if "expected_found" in ours else ""
-        name = f"{row['threshold']:g}" + (", neighbours" if row["neighbours"] else "")
+        name = f"{row['threshold']:g}" + (", neighbors" if row["neighbors"] else "")
         say(
             f"| {name} | {ours['completeness']:.3f} | {ours['completeness_above_200e']:.4f} | {expected} "
             f"| {ours['false_per_million']:.1f} | {chance} | {row['flags_that_differ']} |"

@@ -2,7 +2,7 @@
 
 Conventions used throughout Lyot:
 
-- Arrays are indexed ``[y, x]``; positions are given as ``(x, y)`` in 0-based pixels, the centre of the first pixel
+- Arrays are indexed ``[y, x]``; positions are given as ``(x, y)`` in 0-based pixels, the center of the first pixel
   being ``(0, 0)``. FITS ``CRPIX`` is 1-based: ``x = CRPIX1 - 1``.
 - Position angle (PA) is measured on the sky from north toward east, in degrees, in [0, 360).
 - ``pa_y`` is the PA of the detector's +y axis. On JWST's coronagraphic imagers the detector's x grows to the west of y

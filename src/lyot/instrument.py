@@ -41,7 +41,7 @@ class Coronagraph:
     first_column, first_row : int
         SUBSTRT1 and SUBSTRT2: 1-based detector position of the first pixel.
     reference_point : (x, y)
-        0-based pixel position of the mask centre in the subarray (SIAF XSciRef - 1, YSciRef - 1).
+        0-based pixel position of the mask center in the subarray (SIAF XSciRef - 1, YSciRef - 1).
     pixel_scale : (x, y)
         arcsec per pixel.
     v2_ref, v3_ref : float
@@ -181,7 +181,7 @@ def coronagraph(filter_name: str) -> Coronagraph:
         raise unknown_name("coronagraphic filter", filter_name, CORONAGRAPHS) from None
 
 
-def modelled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:
+def modeled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:
     """The coronagraph that this package has a model of; None for any other."""
     return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
 
@@ -201,7 +201,7 @@ def resolution(instrument: str, filter_name: str) -> float:
     InputError
         For a filter whose wavelength is not known.
     """
-    known = modelled_coronagraph(instrument, filter_name)
+    known = modeled_coronagraph(instrument, filter_name)
     if known is not None:
         return known.lambda_over_d
     digits = filter_name.strip()[1:4]

@@ -155,7 +155,7 @@ def test_a_run_with_rolls_in_its_basis_is_opened_without_them(finished_once):
 
 def test_the_section_is_checked_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigError, match="cannot be fitted"):
-        build_config({"disk": {"ring": True, "fit": ["colour"]}})
+        build_config({"disk": {"ring": True, "fit": ["color"]}})
     with pytest.raises(ConfigError, match="X,Y in pixels"):
         build_config({"disk": {"center": "middle"}})
     section = build_config({"disk": {"ring": True, "light": "scattered", "fit": ["g", "radius"], "g": 0.3}}).disk

@@ -78,7 +78,7 @@ def test_clipped_mean_equals_the_official_one():
     np.testing.assert_allclose(result.image, expected, rtol=2e-6)
 
 
-def test_variance_of_the_combined_background_is_that_of_many_realisations():
+def test_variance_of_the_combined_background_is_that_of_many_realizations():
     rng = np.random.default_rng(3)
     images = [
         subtract_background(

@@ -102,10 +102,10 @@ def test_repaired_values_scatter_as_their_variance_says():
     rng = np.random.default_rng(6)
     cube, var = noise_cube(rng, n=6, size=60)
     bad = np.zeros(cube.shape, bool)
-    bad[:, 5:55:3, 5:55:3] = True  # bad in all integrations, good neighbours
+    bad[:, 5:55:3, 5:55:3] = True  # bad in all integrations, good neighbors
     fixed = repair(cube, var, bad)
     pull = (fixed.data - rng.normal(5.0, 1.0, cube.shape))[bad] / np.sqrt(fixed.variance[bad])
-    # what a fresh measurement would differ by; the scatter estimate of 8 neighbours biases this by some percent
+    # what a fresh measurement would differ by; the scatter estimate of 8 neighbors biases this by some percent
     assert 0.85 < pull.std() < 1.1
 
 

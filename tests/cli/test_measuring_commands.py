@@ -61,7 +61,7 @@ def test_companion(finished):
         value, error = found[name]
         assert abs(value - truth) < 3 * error, name  # total errors, one sigma
     table = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")
-    assert "contrast (" in text and "star centre" in text
+    assert "contrast (" in text and "star center" in text
     # the options given last are those of the parameters: 0.1 deg of the orientation of the detector
     budget = Table.read(finished / "measure" / "error_budget.ecsv", format="ascii.ecsv")
     assert budget["position_angle"][list(budget["term"]).index("north")] == 0.1

@@ -160,7 +160,7 @@ def test_error_budget_adds_up(bench):
     assert terms[-1].name == "total"
     assert by_name["star flux"].contrast == pytest.approx(0.05)
     assert by_name["star flux"].flux == 0
-    assert by_name["star centre"].position_angle == pytest.approx(np.degrees(0.01 / c.separation))
+    assert by_name["star center"].position_angle == pytest.approx(np.degrees(0.01 / c.separation))
     for name in ("flux", "contrast", "separation", "position_angle"):
         total = np.sqrt(sum(getattr(t, name) ** 2 for t in terms[:-1]))
         assert getattr(terms[-1], name) == pytest.approx(total)
@@ -172,7 +172,7 @@ def test_the_throughput_model_is_uncertain_where_the_mask_takes_light():
     errors = [throughput_error(kept, p) * kept for kept in (0.97, 0.8, 0.5, 0.2)]  # of the open field
     # models of the mask differ by 0.02 to 0.03 in the open field and by 0.02 to 0.07 where half of the light is left
     assert errors == sorted(errors) and 0.02 < errors[0] < 0.05 and 0.05 < errors[2] < 0.07
-    assert throughput_error(0.0, p) == throughput_error(0.02, p) > 3  # nothing is known behind the very centre
+    assert throughput_error(0.0, p) == throughput_error(0.02, p) > 3  # nothing is known behind the very center
     none = SystematicParams(mask=0.0)
     assert throughput_error(0.2, none) == none.throughput
 

@@ -240,7 +240,7 @@ def test_a_parameter_at_its_limit_has_no_error(bench):
 
 def test_what_cannot_be_fitted(bench):
     plain = bench.injector(bench.sequence(2))
-    for names, words in ((("radius", "colour"), "cannot be fitted"), (("g",), "no effect"), (("radius",) * 2, "once")):
+    for names, words in ((("radius", "color"), "cannot be fitted"), (("g",), "no effect"), (("radius",) * 2, "once")):
         with pytest.raises(ConfigError, match=words):
             fit_ring(plain, DETECTOR, bench.fwhm, RingFitParams(fit=names))
     rolls = bench.injector(bench.sequence(2), strategy="adi+rdi")

@@ -215,6 +215,6 @@ def test_geometric_stop_is_drawn_with_its_lengths() -> None:
     shape = StopShape(2.0, 1.0, 0.5, 0.2)
     stop = geometric_stop(256, shape)
     step = 6.75 / 256
-    middle = stop[127:129].mean(axis=0) * step  # a row through the centre: from the hexagon's corner to the edge
+    middle = stop[127:129].mean(axis=0) * step  # a row through the center: from the hexagon's corner to the edge
     assert middle.sum() == pytest.approx(2 * (2.0 - 1.0 / np.cos(np.radians(30))), abs=2 * step)
     assert np.all(stop[128 + 60, 128 - 17 : 128 + 17] == 0)  # the upper bar, 0.9 m wide there at least

@@ -1,4 +1,4 @@
-"""Images of the coronagraph model: normalisation, position, symmetry, rejection."""
+"""Images of the coronagraph model: normalization, position, symmetry, rejection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _centroid(image: np.ndarray, start: tuple[float, float]) -> tuple[float, flo
     cx, cy = start
     for _ in range(40):
         w = image * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 3.0**2))
-        # the weight pulls toward the old centre: the step is doubled to converge sooner
+        # the weight pulls toward the old center: the step is doubled to converge sooner
         cx, cy = 2 * (x * w).sum() / w.sum() - cx, 2 * (y * w).sum() / w.sum() - cy
     return float(cx), float(cy)
 

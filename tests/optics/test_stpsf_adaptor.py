@@ -42,7 +42,7 @@ def test_missing_stpsf_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_masks_and_normalisation() -> None:
+def test_masks_and_normalization() -> None:
     miri = stpsf_instrument("F2300C")
     assert (miri.filter, miri.image_mask, miri.pupil_mask) == ("F2300C", "LYOT2300", "MASKLYOT")
     image = stpsf_psf("F1140C", (0.3, 0.4), size=11)

@@ -1,4 +1,4 @@
-"""The throughput map: its features, its agreement with direct propagation and with maps modelled by others."""
+"""The throughput map: its features, its agreement with direct propagation and with maps modeled by others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_map_agrees_with_direct_propagation(fqpm: CoronagraphModel) -> None:
 
 
 def test_throughput_at_the_planet(fqpm: CoronagraphModel) -> None:
-    # modelled by others, then smoothed: 0.67, 0.68, 0.61 at 0.82 arcsec away from the boundaries. Unsmoothed it is
+    # modeled by others, then smoothed: 0.67, 0.68, 0.61 at 0.82 arcsec away from the boundaries. Unsmoothed it is
     # sharper, so higher where lambda/D is small; and half must be kept at the published inner working angle
     low, high = {"F1065C": (0.67, 0.85), "F1140C": (0.66, 0.80), "F1550C": (0.58, 0.70)}[fqpm.coronagraph.filter]
     kept = np.median([_at(fqpm, TILT + 45 + q + a, 0.82) for q in (0, 90, 180, 270) for a in (-8, -4, 0, 4, 8)])

@@ -38,7 +38,7 @@ def ramps(scenario: Scenario) -> NDArray[np.uint16]:
     steps = rng.poisson(rate * 5.5, (nints, ngroups, ny, nx)) / 5.5
     hits = rng.random(steps.shape) < scenario.rays / ngroups * 8
     steps[hits] += np.exp(rng.normal(6.0, 2.0, hits.sum()))
-    pairs = np.argwhere(hits)[::3]  # neighbours hit in the same and in the next group
+    pairs = np.argwhere(hits)[::3]  # neighbors hit in the same and in the next group
     for i, g, y, x in pairs:
         steps[i, g, y, min(x + 1, nx - 1)] += 900
         steps[i, min(g + 1, ngroups - 1), y, x] += 700

@@ -39,7 +39,7 @@ def assert_official(cube: Cube, params: JumpParams, *, nframes: int = 1, threads
 SHAPES = [(1, 3), (1, 4), (1, 5), (2, 4), (1, 8), (3, 7), (2, 12), (5, 30), (12, 130), (100, 5), (105, 12), (1, 120)]
 CHANGES = {
     "default": {},
-    "no neighbours": {"flag_4_neighbors": False},
+    "no neighbors": {"flag_4_neighbors": False},
     "after jump": {
         "after_jump_flag_dn1": 20.0,
         "after_jump_flag_time1": 6.0,
@@ -99,7 +99,7 @@ def test_a_group_that_jumps_in_every_pixel_is_released_when_clipping() -> None:
     assert not np.any(detect(cube).groupdq[40, 3] & dq.JUMP_DET)
 
 
-def test_neighbours_across_bands() -> None:
+def test_neighbors_across_bands() -> None:
     # one jump on each side of the border between two threads' bands
     cube = make_cube(1, (1, 20, 8, 6), flags="none", cosmic_rays=0)
     cube.data[0, 5:, 3, 2] += 400

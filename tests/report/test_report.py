@@ -246,7 +246,7 @@ def test_compass_points_north_and_east():
 @pytest.mark.parametrize(
     ("width", "limits"), [(1.0, (-5.0, 3000.0)), (1.0, (-300.0, 300.0)), (100.0, (-3.0, 4.0)), (1e-3, (5.0, 9.0))]
 )
-def test_labels_of_a_stretched_colour_bar_do_not_overlap(width, limits):
+def test_labels_of_a_stretched_color_bar_do_not_overlap(width, limits):
     figure = Figure(figsize=(2.7, 2.4))  # the smallest panel that we draw
     FigureCanvasAgg(figure)
     drawn = figures.draw_image(figure.subplots(), np.zeros((11, 11)), asinh=width, limits=limits)

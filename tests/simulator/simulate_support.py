@@ -42,7 +42,7 @@ def ramps(
         return np.stack([decode(part.science).astype(float) for part in maker.integrations(pool)])
 
 
-def linearised(data: np.ndarray, detector: DetectorModel) -> np.ndarray:
+def linearized(data: np.ndarray, detector: DetectorModel) -> np.ndarray:
     """Apply the detector's own correction: reset anomaly off, then the linearity polynomial."""
     out = data.copy()
     for i in range(len(out)):

@@ -12,7 +12,7 @@ from lyot.simulator.cosmic_rays import CosmicRays, draw_hits
 from lyot.simulator.detector import build_detector
 from lyot.simulator.exposure import brighter_fatter_change
 from lyot.simulator.kernels import measured_from_linear
-from tests.simulator.simulate_support import linearised, ramps
+from tests.simulator.simulate_support import linearized, ramps
 
 DETECTOR = build_detector(coronagraph("F1550C"), 1)
 FRAME = DETECTOR.coronagraph.frame_time
@@ -21,7 +21,7 @@ STEADY = slice(8, -1)  # groups after the transient of the first, before the pul
 
 
 def test_mean_rate_is_light_plus_dark() -> None:
-    data = linearised(ramps(30.0), DETECTOR)[0, STEADY]
+    data = linearized(ramps(30.0), DETECTOR)[0, STEADY]
     rate = (data[-1] - data[0]) / (len(data) - 1) / FRAME
     expected = 30.0 + DETECTOR.dark_rate
     # 62 000 pixels, each with a rate error of about 3.7 DN/s: 0.015 on the mean; inversion of linearity 0.02 DN
@@ -29,7 +29,7 @@ def test_mean_rate_is_light_plus_dark() -> None:
 
 
 def test_noise_is_poisson_and_read_noise() -> None:
-    steps = np.diff(linearised(ramps(20.0, ngroups=40), DETECTOR)[0, STEADY], axis=0)
+    steps = np.diff(linearized(ramps(20.0, ngroups=40), DETECTOR)[0, STEADY], axis=0)
     variance = np.mean((steps - (20.0 + DETECTOR.dark_rate) * FRAME)[:, GOOD] ** 2)  # about the truth
     electrons = ((20.0 + DETECTOR.dark_rate) * FRAME / DETECTOR.gain)[GOOD].mean()  # variance in DN^2
     read = (DETECTOR.read_noise[GOOD].astype(float) ** 2).mean()  # of a difference of two reads
@@ -66,7 +66,7 @@ def test_bright_integrations_leave_the_next_ones_low_at_first() -> None:
 
 
 def test_last_frame_is_pulled_down_differently_by_row() -> None:
-    data = linearised(ramps(500.0), DETECTOR)[0]
+    data = linearized(ramps(500.0), DETECTOR)[0]
     step = data[-1] - data[-2]
     usual = data[-2] - data[-3]
     pulled = np.where(GOOD, usual - step, np.nan)
@@ -107,7 +107,7 @@ def test_cosmic_rays_come_at_their_rate() -> None:
     # four sigmas of the Poisson number
     assert tracks == pytest.approx(expected, abs=4 * np.sqrt(expected))
     every = np.concatenate(hits)
-    assert 4 < len(every) / tracks < 15  # pixels with charge per track, neighbours included
+    assert 4 < len(every) / tracks < 15  # pixels with charge per track, neighbors included
     assert every["electrons"].min() >= 20.0
     order = np.lexsort((every["group"], every["y"], every["integration"]))
     keys = [(h["integration"], h["y"], h["group"]) for h in every]
@@ -145,9 +145,9 @@ def test_brighter_fatter_bends_the_ramp_of_a_bright_pixel() -> None:
         ramps(slope, ngroups=30, detector=dataclasses.replace(DETECTOR, brighter_fatter=strength))[0]
         for strength in (0.3, 0.0)
     )
-    peak, neighbour = np.s_[60:160:10, 60:260:10], np.s_[60:160:10, 61:261:10]
+    peak, neighbor = np.s_[60:160:10, 60:260:10], np.s_[60:160:10, 61:261:10]
     lost = (straight[-2][peak] - bent[-2][peak]).mean()
-    won = (bent[-2][neighbour] - straight[-2][neighbour]).mean()
-    # a quarter of what a peak loses goes to each neighbour; 200 pixels, each with a noise of 70 DN at the peak
+    won = (bent[-2][neighbor] - straight[-2][neighbor]).mean()
+    # a quarter of what a peak loses goes to each neighbor; 200 pixels, each with a noise of 70 DN at the peak
     assert lost > 200.0
     assert won == pytest.approx(lost / 4, rel=0.15)

@@ -36,8 +36,8 @@ def test_planet_is_where_its_position_angle_says_in_both_rolls() -> None:
         yy, xx = np.indices(image.shape)
         near = np.hypot(xx - x, yy - y) < 4
         weight = np.where(near, image, 0.0)
-        centre = (np.sum(weight * xx) / weight.sum(), np.sum(weight * yy) / weight.sum())
-        assert centre == pytest.approx((x, y), abs=0.35)  # 120 nm of wavefront error shift the core by a fraction
+        center = (np.sum(weight * xx) / weight.sum(), np.sum(weight * yy) / weight.sum())
+        assert center == pytest.approx((x, y), abs=0.35)  # 120 nm of wavefront error shift the core by a fraction
         places.append((x, y))
     assert np.hypot(*np.subtract(*places)) > 5.0  # 9.4 deg at 45 pixels
 

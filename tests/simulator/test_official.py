@@ -58,7 +58,7 @@ def test_stage_2_calibrates_and_places_the_image(reduced: Path) -> None:
     with datamodels.open(next(reduced.glob("*_calints.fits"))) as cal:
         x, y = cal.meta.wcsinfo.crpix1 - 1, cal.meta.wcsinfo.crpix2 - 1
         ra, dec = cal.meta.wcs(x, y)
-        # the mask's centre is at RA_REF, DEC_REF to a tenth of a pixel of 0.11 arcsec
+        # the mask's center is at RA_REF, DEC_REF to a tenth of a pixel of 0.11 arcsec
         assert ra == pytest.approx(cal.meta.wcsinfo.ra_ref, abs=0.011 / 3600 / np.cos(np.radians(51.5)))
         assert dec == pytest.approx(cal.meta.wcsinfo.dec_ref, abs=0.011 / 3600)
         assert cal.meta.bunit_data == "MJy/sr"

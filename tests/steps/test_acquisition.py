@@ -33,7 +33,7 @@ def sky_of(dx, dy, header):
 
 def acquired(path, *, star=(0.3, -0.2), form="cal", moved=(0.0, 0.0), change=None, kind="MIR_TACQ"):
     """Write an acquisition with the star `star` pixels from the region's middle; the telescope then moves so that the
-    star ends `moved` arcsec from the mask's centre. Returns the path and the science header."""
+    star ends `moved` arcsec from the mask's center. Returns the path and the science header."""
     x, y = UPPER_LEFT[0] + star[0], UPPER_LEFT[1] + star[1]
     image = 400 * point(C.shape, x, y, fwhm=4.0) + np.random.default_rng(2).normal(scale=0.5, size=C.shape) + 12
     offset = (np.array([x, y]) - np.array(C.reference_point)) * np.array(C.pixel_scale)

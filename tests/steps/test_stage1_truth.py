@@ -72,7 +72,7 @@ def test_cosmic_rays_are_found_and_do_no_harm(
     jumps = truth.jump_figures(exposure, flags, usable, threshold=None)
     # the noise of a difference is 24 electrons at most in the open field: 200 are 8 sigma, 4 above the threshold
     assert jumps["completeness_above_200e"] > 0.99
-    # 63 by chance, a third more as the errors come from the ramp itself, and the neighbours of strong jumps
+    # 63 by chance, a third more as the errors come from the ramp itself, and the neighbors of strong jumps
     assert jumps["false_per_million"] < 200
     # without jump detection half of the slopes with a hit are off by more than 5 sigma; none may be with it
     assert figures["hit"]["count"] > 200

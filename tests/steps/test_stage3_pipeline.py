@@ -124,7 +124,7 @@ def test_errors_match_the_scatter_away_from_the_star(products):
     yy, xx = np.indices(data.shape)
     r = np.hypot(xx - (nx - 1) / 2, yy - (ny - 1) / 2)
     ring = (r > 28) & (r < 38) & np.isfinite(data)
-    # the interpolation correlates neighbours, so that single pixels scatter a little less than their errors
+    # the interpolation correlates neighbors, so that single pixels scatter a little less than their errors
     assert 0.6 < np.std(data[ring]) / np.median(err[ring]) < 1.15
     np.testing.assert_allclose(weight[ring], 1 / err[ring] ** 2, rtol=1e-4)
     assert np.isnan(err[~np.isfinite(data)]).all()
@@ -291,8 +291,8 @@ def test_official_klip_with_nan_pixels(caplog):
     stack.data[1, 50, 60] = np.nan
     found = KlipStep(mode="official", truncate=[5]).run(science, stack).data
     assert np.isnan(found[0, 20:22, 30]).all() and np.isnan(found).sum() == 2
-    assert "filled from their neighbours" in caplog.text
-    # three pixels filled with smooth neighbours change the fit by much less than the noise
+    assert "filled from their neighbors" in caplog.text
+    # three pixels filled with smooth neighbors change the fit by much less than the noise
     assert np.nanstd(found - whole) < 0.05 * NOISE
 
 

@@ -32,10 +32,10 @@ def test_a_change_that_the_references_lack_is_taken_out(make_sequence, changes):
     drifted = sequence.replace(science=sequence.science + drawn)
     still = spread(plan_reduction(sequence, PARAMS).reduce().image)
     without = spread(plan_reduction(drifted, PARAMS).reduce().image)
-    modelled = spread(plan_reduction(drifted, PARAMS, changes=changes).reduce().image)
+    modeled = spread(plan_reduction(drifted, PARAMS, changes=changes).reduce().image)
     assert without > 3 * still  # the change matters
     # the coefficients are known to 0.05 / |pattern| of about a hundredth: what is left is the noise that was there
-    assert modelled < 1.05 * still
+    assert modeled < 1.05 * still
 
 
 def test_the_damping_is_that_of_the_posterior_mean(make_sequence, changes):

@@ -39,7 +39,7 @@ def test_combined_variance_has_the_common_noise(make_sequence):
     predicted = np.sqrt(plan.reduce().combined_variance[0])
     inside = np.hypot(*(np.indices(predicted.shape) - (predicted.shape[0] - 1) / 2)) < 22
     ratio = np.median(images.std(axis=0, ddof=1)[inside] / predicted[inside])
-    # single pixels scatter by about a tenth less because the interpolation correlates neighbours
+    # single pixels scatter by about a tenth less because the interpolation correlates neighbors
     assert 0.85 < ratio < 1.05
 
 

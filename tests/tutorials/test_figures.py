@@ -23,7 +23,7 @@ def closed() -> Iterator[None]:
 
 
 def panels(figure) -> list:
-    """Axes with an image, without those of the colour bars."""
+    """Axes with an image, without those of the color bars."""
     return [ax for ax in figure.axes if ax.images]
 
 

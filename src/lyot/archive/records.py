@@ -63,7 +63,7 @@ class Query:
     programs : tuple of str
         Programs, five digits. May be empty if a target is given.
     targets : tuple of str
-        Names of science targets, as the proposer or a catalogue writes them; empty for all.
+        Names of science targets, as the proposer or a catalog writes them; empty for all.
     observations : tuple of str
         Observations, three digits; empty for all.
     filters : tuple of str

@@ -1,6 +1,6 @@
 """Background of a coronagraphic exposure from dedicated background exposures: thermal light and glow sticks.
 
-The science integration k is modelled as ``D_k = A_k + s_k B_k + c_k`` with the astrophysical signal A, the background B
+The science integration k is modeled as ``D_k = A_k + s_k B_k + c_k`` with the astrophysical signal A, the background B
 measured on empty sky with the same detector settings, a scale s and an offset c. The methods differ in B, s and c:
 
 - ``clipped_mean``: B is the sigma-clipped mean over the integrations of each exposure, then over the exposures, as the

@@ -154,9 +154,9 @@ def _clipped_least_squares(
             normal -= np.diag(_bounded_noise(normal, [float(np.nansum(n.ravel()[good])) for n in noise]))
         solution = np.asarray(np.linalg.lstsq(normal, design[good].T @ target[good], rcond=None)[0])
         residual = target - design @ solution
-        centre = np.median(residual[good])
-        spread = 1.4826 * np.median(np.abs(residual[good] - centre))
-        clipped = good & (np.abs(residual - centre) <= params.sigma * max(spread, 1e-30))
+        center = np.median(residual[good])
+        spread = 1.4826 * np.median(np.abs(residual[good] - center))
+        clipped = good & (np.abs(residual - center) <= params.sigma * max(spread, 1e-30))
         if clipped.sum() == good.sum():
             break
         good = clipped

@@ -2,11 +2,11 @@
 
 *In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is
 the same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows
-the scatter of the pixel and of its neighbours.
+the scatter of the pixel and of its neighbors.
 
-*In space*: a pixel of the time-median image that stands out of its eight neighbours in a way that no point source can.
+*In space*: a pixel of the time-median image that stands out of its eight neighbors in a way that no point source can.
 A point source at MIRI's sampling spreads over several pixels (full width at least 3): its brightest pixel is no more
-than twice as high above the surroundings as its brightest neighbour. A pixel is called bad only if it is at least
+than twice as high above the surroundings as its brightest neighbor. A pixel is called bad only if it is at least
 `sharpness` times as high, and by `space_threshold` times the noise.
 """
 
@@ -42,10 +42,10 @@ class BadPixelParams:
         7.0, help="deviation from the pixel's median over the integrations; 0 turns this off", unit="sigma", min=0.0
     )
     space_threshold: float = param(
-        10.0, help="deviation from the neighbours in the median image; 0 turns this off", unit="sigma", min=0.0
+        10.0, help="deviation from the neighbors in the median image; 0 turns this off", unit="sigma", min=0.0
     )
     sharpness: float = param(
-        4.0, help="how much further from its surroundings than its extreme neighbour a bad pixel must be", min=2.0
+        4.0, help="how much further from its surroundings than its extreme neighbor a bad pixel must be", min=2.0
     )
 
 
@@ -137,7 +137,7 @@ def _quiet(function: object, array: Float) -> Float:
 
 
 def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
-    """Pixels further from their median in time than noise, own scatter and scatter of the neighbours allow."""
+    """Pixels further from their median in time than noise, own scatter and scatter of the neighbors allow."""
     deviation = np.abs(cube - _quiet(np.nanmedian, cube))
     scatter = 1.4826 * _quiet(np.nanmedian, deviation)
     filled = np.where(np.isfinite(scatter), scatter, 0.0)
@@ -148,8 +148,8 @@ def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
         return np.asarray((deviation > threshold * sigma) & (sigma > 0))
 
 
-def _neighbours(image: Float) -> Float:
-    """The eight neighbours of every pixel, NaN beyond the edge: (8, ny, nx)."""
+def _neighbors(image: Float) -> Float:
+    """The eight neighbors of every pixel, NaN beyond the edge: (8, ny, nx)."""
     ny, nx = image.shape
     padded = np.pad(image, 1, constant_values=np.nan)
     steps = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
@@ -157,7 +157,7 @@ def _neighbours(image: Float) -> Float:
 
 
 def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
-    """Pixels that stand out of their neighbours more sharply than a point source can.
+    """Pixels that stand out of their neighbors more sharply than a point source can.
 
     Parameters
     ----------
@@ -169,9 +169,9 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
     Returns
     -------
     (ny, nx) bool ndarray
-        False where fewer than five neighbours are good.
+        False where fewer than five neighbors are good.
     """
-    around = _neighbours(image)
+    around = _neighbors(image)
     middle, highest, lowest = (_quiet(f, around) for f in (np.nanmedian, np.nanmax, np.nanmin))
     enough = np.isfinite(around).sum(axis=0) >= 5
     with np.errstate(invalid="ignore"):
@@ -182,11 +182,11 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
 
 
 def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool) -> Repaired:
-    """Fill bad pixels: from the other integrations where there are some, else from the neighbours.
+    """Fill bad pixels: from the other integrations where there are some, else from the neighbors.
 
     A value from time is the mean of the good integrations m of the pixel; its variance is that of a fresh integration
     plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is
-    the mean of the good neighbours; its variance is their scatter (at least their mean variance) times ``1 + 1/n``.
+    the mean of the good neighbors; its variance is their scatter (at least their mean variance) times ``1 + 1/n``.
 
     Parameters
     ----------
@@ -212,8 +212,8 @@ def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool
     filled = from_time.copy()
     for k in np.flatnonzero(from_space.any(axis=(1, 2))):
         todo = from_space[k]
-        around = _neighbours(np.where(bad[k], np.nan, cube[k]))[:, todo]
-        noise = _neighbours(np.where(bad[k], np.nan, var[k]))[:, todo]
+        around = _neighbors(np.where(bad[k], np.nan, cube[k]))[:, todo]
+        noise = _neighbors(np.where(bad[k], np.nan, var[k]))[:, todo]
         n = np.isfinite(around).sum(axis=0)
         scatter = np.maximum(_quiet(np.nanvar, around), np.nan_to_num(_quiet(np.nanmean, noise)))
         good = n >= 3

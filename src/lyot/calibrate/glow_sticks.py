@@ -74,9 +74,9 @@ def glow_strips(
     shape : (ny, nx)
         Of the frame.
     center : (x, y)
-        0-based position of the mask centre in the frame.
+        0-based position of the mask center in the frame.
     exclusion_radius : float
-        Pixels this near to the centre (arcsec) are left out, as the star's light is there.
+        Pixels this near to the center (arcsec) are left out, as the star's light is there.
 
     Returns
     -------

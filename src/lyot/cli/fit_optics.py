@@ -71,7 +71,7 @@ def fit_optics(
     if fit.companion_pixels:
         lines.append(f"companion: chi2 {fit.companion_chi2:.0f} of {fit.companion_pixels} pixels")
     lines += [
-        f"star {1e3 * fit.flux:.0f} mJy, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas off the mask's centre",
+        f"star {1e3 * fit.flux:.0f} mJy, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas off the mask's center",
         f"rejection 1/{fit.rejection:.0f}, wavefront {fit.wavefront_rms:.0f} nm rms, "
         f"open fraction {fit.open_fraction:.2f}",
         f"wrote {files.optics} and {files.picture}",

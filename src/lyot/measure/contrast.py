@@ -62,7 +62,7 @@ class Responses:
     separation : (nsep,) float64 ndarray
         arcsec.
     position_angle : (nsep, nangle) float64 ndarray
-        Degrees, see `spread_angles`; the angles of neighbouring separations are staggered.
+        Degrees, see `spread_angles`; the angles of neighboring separations are staggered.
     response : (nsep, nangle) float64 ndarray
         What an aperture holds of a source of unit flux, unit of the image times pixels; NaN outside the field.
     """
@@ -439,7 +439,7 @@ def _finite_mean(row: FloatArray) -> float:
 
 
 def _polar_interpolation(responses: Responses, nodes: FloatArray, radius: FloatArray, angle: FloatArray) -> FloatArray:
-    """Linear in position angle on the two neighbouring rings, linear in log separation between them."""
+    """Linear in position angle on the two neighboring rings, linear in log separation between them."""
     log_r = np.log(responses.separation)
     upper = np.clip(np.searchsorted(log_r, np.log(radius)), 1, len(log_r) - 1)
     part = (np.log(radius) - log_r[upper - 1]) / (log_r[upper] - log_r[upper - 1])

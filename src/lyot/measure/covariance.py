@@ -90,7 +90,7 @@ def radial_noise(residual: FloatArray, center: tuple[float, float], exclude: Boo
 
 
 def correlation(z: FloatArray, use: BoolArray, reach: float) -> FloatArray:
-    """Isotropic correlation of normalised residuals against distance in pixels: rho at 0, 1, 2, ... up to `reach`.
+    """Isotropic correlation of normalized residuals against distance in pixels: rho at 0, 1, 2, ... up to `reach`.
 
     Parameters
     ----------

@@ -237,7 +237,7 @@ class DiskImager:
         return np.asarray(self.injector.reduce_window(signal, window)[0, self.injector.index])
 
 
-NO_LIGHT = "disk model: no light falls on the detector; check pixel scale and centre."
+NO_LIGHT = "disk model: no light falls on the detector; check pixel scale and center."
 
 NOT_LINEAR = (
     "disk: the reduction has the other rolls in its basis, or is not linear, so that the disk subtracts itself by an "
@@ -492,14 +492,14 @@ def fit_scale(
         weight = np.where(fitted & (noise > 0), 1.0 / np.where(noise > 0, noise, 1.0) ** 2, 0.0)
         mass = weight.sum()
         mean_t, mean_d = (float((weight * v).sum() / mass) if p.background else 0.0 for v in (template, data))
-        centred = np.where(fitted, template - mean_t, 0.0)
-        normal = float((weight * centred**2).sum())
-        scale = float((weight * centred * (data - mean_d)).sum()) / normal
+        centered = np.where(fitted, template - mean_t, 0.0)
+        normal = float((weight * centered**2).sum())
+        scale = float((weight * centered * (data - mean_d)).sum()) / normal
         background = mean_d - scale * mean_t
     residual = image - scale * unit
     use = weight > 0
     z = np.where(use, (residual - background) * np.sqrt(weight), 0.0)
-    products = correlated_products((centred * np.sqrt(weight))[np.newaxis], z, use, fwhm)
+    products = correlated_products((centered * np.sqrt(weight))[np.newaxis], z, use, fwhm)
     variance = float(products[0, 0]) / normal**2
     chi2 = float((z**2).sum())
     correlation = max(variance * normal, 1e-30)

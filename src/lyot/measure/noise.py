@@ -44,7 +44,7 @@ def aperture_kernel(fwhm: float, *, oversample: int = 10) -> FloatArray:
     Returns
     -------
     (n, n) float64 ndarray
-        n is odd; the aperture is centred on the middle pixel.
+        n is odd; the aperture is centered on the middle pixel.
     """
     half = int(np.ceil(fwhm / 2 + 0.5))
     n = 2 * half + 1
@@ -54,7 +54,7 @@ def aperture_kernel(fwhm: float, *, oversample: int = 10) -> FloatArray:
 
 
 def aperture_sums(image: FloatArray, fwhm: float, *, min_coverage: float = 0.7) -> FloatArray:
-    """Flux in an aperture of diameter `fwhm` centred on every pixel.
+    """Flux in an aperture of diameter `fwhm` centered on every pixel.
 
     NaN pixels are replaced by the mean of the rest of the aperture; where less than `min_coverage` of the aperture is
     finite the result is NaN.

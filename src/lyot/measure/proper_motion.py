@@ -1,7 +1,7 @@
 """Companion or background star: positions at several dates against the star's own motion.
 
 A background object stands still while the star moves by its proper motion and its parallax; the offset from the star
-then changes by the opposite of that. A companion keeps its offset (its orbit is not modelled). Both are fitted to the
+then changes by the opposite of that. A companion keeps its offset (its orbit is not modeled). Both are fitted to the
 measured positions with the object's offset at one date as the only unknown.
 """
 

@@ -2,7 +2,7 @@
 
 The star is acquired beside the mask, through a filter of its own (MIRI: FND, a neutral-density filter near 13 um, or
 F560W, F1000W, F1500W for faint stars). Its flux there comes from an aperture; to the coronagraphic filter it is carried
-by a colour that the user gives, by default that of a star whose spectrum falls as in the Rayleigh-Jeans law.
+by a color that the user gives, by default that of a star whose spectrum falls as in the Rayleigh-Jeans law.
 
 What limits it: acquisition images are short and the star may be near saturation; the neutral-density filter's
 attenuation is known to a few per cent at best and images in DN/s need the user's conversion; a star with warm dust is
@@ -33,7 +33,7 @@ class AcquisitionParams:
     inner: float = param(12.0, help="inner radius of the annulus that gives its background", unit="pixel", min=1.0)
     outer: float = param(18.0, help="outer radius of that annulus", unit="pixel", min=2.0)
     aperture_fraction: float = param(0.86, help="fraction of the star's light inside the aperture", min=0.01, max=1.0)
-    calibration_error: float = param(0.1, help="relative error of calibration, attenuation and colour", min=0.0)
+    calibration_error: float = param(0.1, help="relative error of calibration, attenuation and color", min=0.0)
     jy_per_unit: float | None = param(
         None, help="Jy for one unit of the summed image; needed for images that are not in MJy/sr", min=0.0
     )
@@ -131,7 +131,7 @@ def _brightest(data: FloatArray, radius: float, near: tuple[float, float] | None
 
 
 def _centroid(data: FloatArray, x: float, y: float, p: AcquisitionParams) -> tuple[float, float]:
-    """Centre of light within half the aperture's radius, above the background at its edge."""
+    """Center of light within half the aperture's radius, above the background at its edge."""
     dx, dy = offset_grid((data.shape[0], data.shape[1]), (x, y))
     r = np.hypot(dx, dy)
     use = (r <= max(p.radius / 2, 2.0)) & np.isfinite(data)
@@ -159,7 +159,7 @@ def star_from_acquisition(
     image : (ny, nx) array of float
         MJy/sr with `pixel_area`, else any unit with `params.jy_per_unit`; NaN where there are no data (saturated).
     wavelengths : (acquisition, coronagraph)
-        Wavelengths of the two filters, um, for the default colour (ratio of the squares: F_nu falls as lambda^-2).
+        Wavelengths of the two filters, um, for the default color (ratio of the squares: F_nu falls as lambda^-2).
     params : AcquisitionParams, optional
     pixel_area : float, optional
         Steradian, for images in MJy/sr.

@@ -145,15 +145,15 @@ def error_budget(
     separation = companion.separation
     star_center = STAR_CENTER if p.star_center is None else p.star_center
     lost = float(np.hypot(*companion.throughput_gradient)) * star_center
-    modelled, moved = throughput_error(kept, p), position_error(kept, p) * lambda_over_d
+    modeled, moved = throughput_error(kept, p), position_error(kept, p) * lambda_over_d
     turned = float(np.degrees(star_center / separation))
     star_error = star.error / star.flux if np.isfinite(star.flux) else 0.0
     terms = (
         ErrorTerm("statistical", relative, relative, companion.separation_error, companion.position_angle_error),
         ErrorTerm("flux calibration", flux=p.flux_calibration, contrast=p.flux_calibration),
-        ErrorTerm("throughput model", modelled, modelled, moved, float(np.degrees(moved / separation))),
+        ErrorTerm("throughput model", modeled, modeled, moved, float(np.degrees(moved / separation))),
         ErrorTerm("image shape", flux=companion.shape_error, contrast=companion.shape_error),
-        ErrorTerm("star centre", lost, lost, star_center, turned),
+        ErrorTerm("star center", lost, lost, star_center, turned),
         ErrorTerm("star flux", contrast=star_error),
         ErrorTerm("plate scale", separation=p.plate_scale * separation),
         ErrorTerm("north", position_angle=p.north),

@@ -99,7 +99,7 @@ def from_nodes(
     Parameters
     ----------
     stamps : (nnodes, s, s) array of float
-        Images of a source of unit flux, centred on the middle pixel; no NaN, s odd.
+        Images of a source of unit flux, centered on the middle pixel; no NaN, s odd.
     positions : (nnodes, 2) array of float
         Pixel (x, y) of each node on the map.
     shape : (ny, nx)
@@ -185,7 +185,7 @@ def _kernels(stamps: FloatArray, padded: tuple[int, int]) -> NDArray[np.complex1
 
 
 def _correlated(data: FloatArray, stamps: FloatArray) -> FloatArray:
-    """Sum of `data` times a stamp centred on each pixel, for each stamp: (n, ny, nx)."""
+    """Sum of `data` times a stamp centered on each pixel, for each stamp: (n, ny, nx)."""
     padded = _padded((data.shape[0], data.shape[1]), stamps.shape[-1])
     transform = fft.rfft2(data, padded)
     found = fft.irfft2(transform * np.conj(_kernels(stamps, padded)), padded)

@@ -30,7 +30,7 @@ class DriftImages:
     Attributes
     ----------
     star : (ny, nx) float64 ndarray
-        Star of flux 1 on the centre of the mask, in the unit of `CoronagraphModel.psf`.
+        Star of flux 1 on the center of the mask, in the unit of `CoronagraphModel.psf`.
     changes : (n, ny, nx) float64 ndarray
         A drift of 1 nm rms changes the image by their sum with independent normal coefficients of standard deviation 1.
     """
@@ -61,7 +61,7 @@ def drift_images(
     shape : (ny, nx)
         Of the images.
     center : (x, y)
-        0-based pixel position of the mask's centre, with the star on it.
+        0-based pixel position of the mask's center, with the star on it.
     draws : int, optional
         Number of drifts that are drawn.
     kept : int, optional

@@ -21,7 +21,7 @@ def to_mask_frame(dx: FloatArray | float, dy: FloatArray | float, tilt: float) -
 
 
 def detector_offsets(coronagraph: Coronagraph) -> tuple[FloatArray, FloatArray]:
-    """Offsets (dx, dy) of every pixel of the subarray from the mask centre, arcsec: two (ny, nx) float64 arrays."""
+    """Offsets (dx, dy) of every pixel of the subarray from the mask center, arcsec: two (ny, nx) float64 arrays."""
     dx, dy = offset_grid(coronagraph.shape, coronagraph.reference_point)
     return dx * coronagraph.pixel_scale[0], dy * coronagraph.pixel_scale[1]
 
@@ -60,7 +60,7 @@ class SampleGrid:
     Attributes
     ----------
     u, v : (nu,), (nv,) float64 ndarray
-        Angles from the mask centre along the mask's axes, arcsec.
+        Angles from the mask center along the mask's axes, arcsec.
     step : float
         Spacing, arcsec.
     """
@@ -113,7 +113,7 @@ def pixel_response(grid: SampleGrid, coronagraph: Coronagraph, diffusion: float)
 
 
 def on_pixels(image: FloatArray, response: FloatArray, grid: SampleGrid, u: FloatArray, v: FloatArray) -> FloatArray:
-    """Integrate a band-limited image over detector pixels centred at (u, v).
+    """Integrate a band-limited image over detector pixels centered at (u, v).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def on_pixels(image: FloatArray, response: FloatArray, grid: SampleGrid, u: Floa
     grid : SampleGrid
         Where `image` is sampled.
     u, v : (ny, nx) float64 ndarray
-        Pixel centres in the mask frame, arcsec.
+        Pixel centers in the mask frame, arcsec.
 
     Returns
     -------

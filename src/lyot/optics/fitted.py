@@ -45,7 +45,7 @@ class FittedOptics:
     charge_diffusion : float
         Gaussian sigma, arcsec.
     center : (x, y)
-        Centre of the mask from its nominal position, arcsec along the detector's axes.
+        Center of the mask from its nominal position, arcsec along the detector's axes.
     filter : str
         Filter of the images.
     origin : str
@@ -129,7 +129,7 @@ def transmission(latent: FloatArray) -> FloatArray:
 
 
 def between_cells(npix: int, cells: int) -> FloatArray:
-    """Matrix (npix, cells) that interpolates linearly between the centres of cells over the same range."""
+    """Matrix (npix, cells) that interpolates linearly between the centers of cells over the same range."""
     at = (np.arange(npix) + 0.5) * cells / npix - 0.5
     left = np.clip(np.floor(at).astype(int), 0, cells - 2)
     share = np.clip(at - left, 0.0, 1.0)

@@ -33,7 +33,7 @@ Operator = Callable[[ComplexArray], ComplexArray]
 class CoronagraphModel:
     """One coronagraph of MIRI as physics; make it with `CoronagraphModel.build`.
 
-    Images are normalised so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over
+    Images are normalized so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over
     an infinite aperture: ``flux_Jy * 1e-6 / pixel_area_sr * psf`` is an image in MJy/sr on the photometric scale of
     the products. Matrices and images that do not depend on the source are computed on first use and kept.
 
@@ -42,7 +42,7 @@ class CoronagraphModel:
     coronagraph : lyot.instrument.Coronagraph
         The instrument's table entry.
     params : OpticsParams
-        How it is modelled.
+        How it is modeled.
     """
 
     coronagraph: Coronagraph
@@ -181,7 +181,7 @@ class CoronagraphModel:
     def _image(
         self, offset: tuple[float, float], dx: FloatArray, dy: FloatArray, wavefront: Wavefront | None
     ) -> FloatArray:
-        """Light on pixels centred at (dx, dy) arcsec from the mask centre."""
+        """Light on pixels centered at (dx, dy) arcsec from the mask center."""
         c = self.coronagraph
         u, v = _field.to_mask_frame(dx, dy, c.boundary_tilt)
         grid = _field.sample_grid(u, v, step=self.image_step)
@@ -215,11 +215,11 @@ class CoronagraphModel:
         Parameters
         ----------
         offset : (dx, dy)
-            Of the source from the mask centre along the detector's x and y, arcsec.
+            Of the source from the mask center along the detector's x and y, arcsec.
         shape : (ny, nx), optional
             Of the image; the subarray's by default.
         center : (x, y), optional
-            0-based pixel position of the mask centre; the instrument's reference point by default.
+            0-based pixel position of the mask center; the instrument's reference point by default.
         wavefront : Wavefront, optional
             The model's own by default.
 
@@ -241,17 +241,17 @@ class CoronagraphModel:
         phase: tuple[float, float] = (0.0, 0.0),
         wavefront: Wavefront | None = None,
     ) -> FloatArray:
-        """Small image centred on the source itself, with the mask where it then is.
+        """Small image centered on the source itself, with the mask where it then is.
 
         Parameters
         ----------
         offset : (dx, dy)
-            Of the source from the mask centre, arcsec along the detector's axes.
+            Of the source from the mask center, arcsec along the detector's axes.
         size : int
             Side of the stamp, pixels, odd.
         phase : (x, y)
-            Position of the source relative to the centre of the stamp's middle pixel, pixels. To inject at (x, y): take
-            ``phase = (x - round(x), y - round(y))`` and add the stamp centred on pixel (round(x), round(y)).
+            Position of the source relative to the center of the stamp's middle pixel, pixels. To inject at (x, y): take
+            ``phase = (x - round(x), y - round(y))`` and add the stamp centered on pixel (round(x), round(y)).
         wavefront : Wavefront, optional
             The model's own by default.
 

@@ -132,9 +132,9 @@ class SourceImager:
         Parameters
         ----------
         offset : (dx, dy)
-            Of the source from the mask centre, arcsec along the detector's axes.
+            Of the source from the mask center, arcsec along the detector's axes.
         phase : (x, y), optional
-            Position of the source relative to the centre of the stamp's middle pixel, pixels.
+            Position of the source relative to the center of the stamp's middle pixel, pixels.
 
         Returns
         -------
@@ -165,7 +165,7 @@ def _tilted(per_arcsec: complex, v: float, u: float, coordinates: FloatArray) ->
 
 
 def _binned(values: Any, factor: int) -> Any:
-    """Means of `factor` neighbours along the first axis."""
+    """Means of `factor` neighbors along the first axis."""
     return values.reshape(len(values) // factor, factor, *values.shape[1:]).mean(axis=1)
 
 

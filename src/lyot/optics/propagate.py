@@ -113,7 +113,7 @@ class OpaqueSpot:
     transform : (m, n) complex128 ndarray
         Transform from the pupil to that grid; its adjoint leads back.
     scale : float
-        Normalisation of the transform pair.
+        Normalization of the transform pair.
     """
 
     window: FloatArray

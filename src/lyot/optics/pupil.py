@@ -2,7 +2,7 @@
 
 Arrays are in the telescope's own frame as projected on the sky: y along V3, x to the west of it, as the detector's
 axes but for the tilt. The boundaries of the four-quadrant masks are parallel to these axes, so the coronagraph is
-modelled in this *mask frame*; the detector is rotated from it by `Coronagraph.boundary_tilt`. Segments have flat
+modeled in this *mask frame*; the detector is rotated from it by `Coronagraph.boundary_tilt`. Segments have flat
 tops, one strut points up.
 """
 
@@ -50,11 +50,11 @@ class Pupil:
     Attributes
     ----------
     amplitude : (n, n) float64 ndarray
-        Transmission of the field, 0 to 1 (grey at edges and gaps), [y, x] in the mask frame.
+        Transmission of the field, 0 to 1 (gray at edges and gaps), [y, x] in the mask frame.
     segment : (n, n) int64 ndarray
         Number of the nearest segment, 1 to 18 (poppy's order: clockwise from the top, ring by ring).
     segment_centers : (18, 2) float64 ndarray
-        (x, y) of the segments' centres, m.
+        (x, y) of the segments' centers, m.
     coordinates : (n,) float64 ndarray
         Position of the samples along either axis, m; symmetric about 0.
     """
@@ -95,7 +95,7 @@ def _bin(image: FloatArray, factor: int) -> FloatArray:
 
 @lru_cache(maxsize=4)
 def _fine_geometry(npix: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Pupil with gaps, pupil without gaps, and segment centres, drawn `_FINE` times finer than `npix`."""
+    """Pupil with gaps, pupil without gaps, and segment centers, drawn `_FINE` times finer than `npix`."""
     import poppy
 
     n = npix * _FINE

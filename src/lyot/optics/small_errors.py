@@ -1,4 +1,4 @@
-"""A star near the mask's centre as a function of its offset and of small wavefront errors, without propagating anew.
+"""A star near the mask's center as a function of its offset and of small wavefront errors, without propagating anew.
 
 For errors much smaller than the wavelength the field behind the mask is linear in them: with offsets (x, y) and
 coefficients z of some wavefront modes,
@@ -31,12 +31,12 @@ FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
 TILTS = 6
-"""Fields before those of the wavefront: of a centred star, of the offset's first order (2) and its second (3)."""
+"""Fields before those of the wavefront: of a centered star, of the offset's first order (2) and its second (3)."""
 
 
 @dataclass(frozen=True)
 class SmallErrors:
-    """Fields of a nearly centred star on pixels near the mask.
+    """Fields of a nearly centered star on pixels near the mask.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def small_errors(
     model : CoronagraphModel
         The star is expanded about a perfect wavefront; with the effective stop about the one that was fitted with it.
     pixels : (dx, dy)
-        Offsets of the pixels' centres from the mask centre along the detector's axes, (npixels,) float64 each, arcsec.
+        Offsets of the pixels' centers from the mask center along the detector's axes, (npixels,) float64 each, arcsec.
     modes : list of Wavefront, optional
         Default none; see `wavefront_modes`.
     """
@@ -105,7 +105,7 @@ def small_errors(
 
 
 def _entrances(model: CoronagraphModel, wave: float, modes: list[Wavefront]) -> Iterator[ComplexArray]:
-    """Fields in the pupil: of a centred star, of its offset (per mas), and of each mode."""
+    """Fields in the pupil: of a centered star, of its offset (per mas), and of each mode."""
     xi = model.pupil.coordinates
     t = np.radians(model.coronagraph.boundary_tilt)
     factor = 2 * np.pi * propagate.ARCSEC * 1e-3 / wave

@@ -97,7 +97,7 @@ def geometric_stop(npix: int, shape: StopShape = FITTED_SHAPE) -> FloatArray:
     Returns
     -------
     (npix, npix) float64 ndarray
-        Transmission, 0 to 1, [y, x] in the mask frame; grey at the edges.
+        Transmission, 0 to 1, [y, x] in the mask frame; gray at the edges.
     """
 
     def draw() -> Arrays:

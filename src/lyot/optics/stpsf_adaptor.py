@@ -59,9 +59,9 @@ def stpsf_psf(
     filter_name : str
         F1065C, F1140C, F1550C or F2300C.
     offset : (dx, dy)
-        Of the source from the mask centre along the detector's x and y, arcsec.
+        Of the source from the mask center along the detector's x and y, arcsec.
     size : int
-        Side of the image, pixels, odd; the mask centre is on the middle pixel.
+        Side of the image, pixels, odd; the mask center is on the middle pixel.
     n_wavelengths : int
         Over the band.
     instrument : stpsf.MIRI, optional

@@ -47,7 +47,7 @@ class ThroughputTable:
         self._half = coronagraph.field_size / 2.0
 
     def at(self, dx: FloatArray, dy: FloatArray) -> FloatArray:
-        """Throughput at offsets (dx, dy) from the mask centre (arcsec along the detector's axes, any equal shapes)."""
+        """Throughput at offsets (dx, dy) from the mask center (arcsec along the detector's axes, any equal shapes)."""
         u, v = _field.to_mask_frame(dx, dy, self._tilt)
         value = self._mask.ev(v, u)
         edges = self._edge(self._half - np.abs(dx)) * self._edge(self._half - np.abs(dy))
@@ -68,7 +68,7 @@ def throughput_table(coronagraph: Coronagraph, params: OpticsParams, *, step: fl
     Returns
     -------
     ThroughputTable
-        Fraction of a source's light that is kept, by its offset from the mask's centre in arcsec.
+        Fraction of a source's light that is kept, by its offset from the mask's center in arcsec.
     """
     c, p = coronagraph, params
     if not 0.05 <= step <= 2.0:

@@ -5,7 +5,7 @@ Arrays are pixel-major, one detector row at a time, so that everything of a pixe
 - ``ramps`` (nx, nints, ngroups) float32 - ramps, DN;
 - ``flags`` (nx, nints, ngroups) uint8 - group flags, changed in place;
 - ``gain`` (nx,) float32, electrons/DN; ``read_noise`` (nx,) float32, DN, of a difference of two reads (CDS);
-- ``seeds`` (capacity,) int64 - jumps that flag their neighbours, each ``column * nints * ngroups + integration *
+- ``seeds`` (capacity,) int64 - jumps that flag their neighbors, each ``column * nints * ngroups + integration *
   ngroups + group``. A capacity of ``nx * nints * ngroups`` is always enough, and as `numpy.empty` touches no memory,
   costs nothing;
 - ``work``: see `work_arrays`, one per thread.
@@ -262,7 +262,7 @@ def jump_pixel(ramp: Any, flag: Any, gain: Any, read_noise: Any, plan: Any, work
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, first: Any, seeds: Any, count: Any) -> Any:
-    """Append the jumps of one pixel that flag neighbours; return (new count, number of flagged groups).
+    """Append the jumps of one pixel that flag neighbors; return (new count, number of flagged groups).
 
     ``limits`` = (median, sigma, smallest, largest jump in sigma); ``first`` = number of integrations in the pixels
     before this one in the row.
@@ -291,7 +291,7 @@ def _seeds_pixel(ramp: Any, flag: Any, gain: Any, limits: Any, first: Any, seeds
 def detect_row(
     ramps: Any, flags: Any, gain: Any, read_noise: Any, plan: Any, medians: Any, seeds: Any, work: Any
 ) -> Any:
-    """Flag the jumps of each pixel of one detector row, and list those that flag neighbours.
+    """Flag the jumps of each pixel of one detector row, and list those that flag neighbors.
 
     Parameters
     ----------
@@ -333,8 +333,8 @@ def detect_row(
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def neighbours_row(flags: Any, seeds_here: Any, seeds_beside: Any) -> Any:
-    """Flag the neighbours of seeds in one row.
+def neighbors_row(flags: Any, seeds_here: Any, seeds_beside: Any) -> Any:
+    """Flag the neighbors of seeds in one row.
 
     Parameters
     ----------

@@ -199,7 +199,7 @@ def correct_row(raw: Any, first: Any, refs: Any, settings: Any, ramps: Any, flag
     raw : (nx, nints, ngroups) uint16 or float32 ndarray
         Raw ramps, DN.
     first : (nints, nx) int32 ndarray
-        First saturated groups, grown to the neighbours.
+        First saturated groups, grown to the neighbors.
     refs : RowReferences
     settings : RowSettings
     ramps, flags : (nx, nints, ngroups) float32 and uint8 ndarrays

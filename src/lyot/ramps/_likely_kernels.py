@@ -114,7 +114,7 @@ def _covariance(guess: Any, gain: Any, noise: Any, plan: Any, work: Any) -> Any:
     for i in range(n):
         work.alpha[i] /= scale
     for i in range(n - 1):
-        # a difference left out is cut off from its neighbours
+        # a difference left out is cut off from its neighbors
         work.beta[i] = work.beta[i] / scale * work.use[i + 1] * work.use[i]
     return scale
 

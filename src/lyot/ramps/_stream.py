@@ -251,14 +251,14 @@ class Chunk:
         tally.pixel_dq[at] |= np.where(lowered.any(axis=0), np.uint32(dq.FLUX_ESTIMATED), np.uint32(0))
 
     def _finish(self, y: int, tally: Tally, out: ols.FitArrays | likelihood.LikelyArrays, counts: Counts) -> None:
-        """Flag the neighbours in row `y`, whose neighbours have had their jumps found, and fit it."""
+        """Flag the neighbors in row `y`, whose neighbors have had their jumps found, and fit it."""
         e, slot = self.e, self.ring[y % 3]
         none = slot.seed_room[:0]
         if self.plans.jump.flag_neighbors:
             beside = [self.ring[(y + k) % 3] for k in (-1, 1)]
             below, above = (s.seeds if s.row == y + k else none for s, k in zip(beside, (-1, 1), strict=True))
-            jumps.neighbours_row(slot.flags, slot.seeds, below)
-            jumps.neighbours_row(slot.flags, none, above)
+            jumps.neighbors_row(slot.flags, slot.seeds, below)
+            jumps.neighbors_row(slot.flags, none, above)
         jumps.finish_row(slot.ramps, slot.flags, e.gain[y, slice(*self.seen)], slot.medians, self.plans.jump)
         ramps, flags = slot.ramps[self.own], slot.flags[self.own]
         first, last = self.plans.groups

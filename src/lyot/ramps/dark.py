@@ -155,7 +155,7 @@ def subtract_dark(
     Parameters
     ----------
     data : (nints, ngroups, ny, nx) float32 ndarray
-        Linearised ramps, DN.
+        Linearized ramps, DN.
     dark : DarkReference
         From `match_dark`.
     first_integration : int, optional

@@ -2,9 +2,9 @@
 
 A band of detector rows is read, for all integrations (the jump detection takes the median over all differences of a
 pixel), and each row goes through the same kernels that the functions of this room use on whole arrays: saturation,
-reset, linearity, RSCD, dark, jumps, slope. Only slopes, variances and flags are kept. Neighbours matter in two places:
+reset, linearity, RSCD, dark, jumps, slope. Only slopes, variances and flags are kept. Neighbors matter in two places:
 saturation spreads to the pixels around, so a row is corrected when the next has been looked at, and strong jumps are
-flagged in the four neighbours, so a row is fitted when the next has had its jumps found. The columns of a band are
+flagged in the four neighbors, so a row is fitted when the next has had its jumps found. The columns of a band are
 shared out over threads, one column of overlap on either side.
 
 Two decisions of the official steps look at the whole exposure before anything is fitted: the method of the jump

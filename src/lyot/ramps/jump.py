@@ -13,8 +13,8 @@ On whole arrays: `detect_jumps`. An engine that streams an exposure row by row u
 1. `plan_jump` once per exposure. It needs to know which groups are DO_NOT_USE in *every* pixel (`all_do_not_use`; AND
    it over the bands), because the official algorithm chooses its branch from that.
 2. For each detector row: `lyot.ramps._jump_kernels.detect_row` on pixel-major arrays ``(nx, nints, ngroups)``. It
-   flags the jumps of each pixel by itself, and lists the ones strong enough to flag neighbours ("seeds").
-3. When the rows above and below have been through 2 as well: `_jump_kernels.neighbours_row` with the seeds of row - 1,
+   flags the jumps of each pixel by itself, and lists the ones strong enough to flag neighbors ("seeds").
+3. When the rows above and below have been through 2 as well: `_jump_kernels.neighbors_row` with the seeds of row - 1,
    row and row + 1, then `_jump_kernels.finish_row`. So a band of rows needs one more row on each side for step 2 only;
    rows are final one row later than they are detected. Keep three rows in a ring, and nothing else.
 
@@ -84,7 +84,7 @@ class JumpResult:
     pixeldq: npt.NDArray[np.uint32]
     """(ny, nx) pixel flags, with NO_GAIN_VALUE | DO_NOT_USE added where the gain is not a positive number."""
     primary: int
-    """Number of flagged groups before neighbours were flagged; -99 when the detection was skipped (as officially)."""
+    """Number of flagged groups before neighbors were flagged; -99 when the detection was skipped (as officially)."""
     extended: int
     """Number of snowballs or showers."""
 
@@ -242,7 +242,7 @@ def _detect(
     plan: JumpPlan,
     threads: int,
 ) -> int:
-    """Flag jumps in `flags` in place, in bands of rows; return the number of flagged groups before neighbours."""
+    """Flag jumps in `flags` in place, in bands of rows; return the number of flagged groups before neighbors."""
     ny = data.shape[2]
     edges = [int(e) for e in np.linspace(0, ny, max(1, min(threads, ny)) + 1)]
     bands = list(itertools.pairwise(edges))
@@ -310,7 +310,7 @@ class _Row:
 
 
 def _detect_band(exposure: _Exposure, out: npt.NDArray[np.uint8], plan: JumpPlan, band: tuple[int, int]) -> int:
-    """Detect, flag neighbours and write rows band[0] to band[1] of `out`, with a ring of three rows."""
+    """Detect, flag neighbors and write rows band[0] to band[1] of `out`, with a ring of three rows."""
     nints, ngroups, ny, _ = exposure.data.shape
     first, last = band
     work = kernels.work_arrays(nints, ngroups)
@@ -324,8 +324,8 @@ def _detect_band(exposure: _Exposure, out: npt.NDArray[np.uint8], plan: JumpPlan
             more = above.load(row + 1)
             primary += more if row + 1 < last else 0
         if plan.flag_neighbors:
-            kernels.neighbours_row(here.flags, here.seeds, below.seeds)
-            kernels.neighbours_row(here.flags, none, above.seeds if row + 1 < ny else none)
+            kernels.neighbors_row(here.flags, here.seeds, below.seeds)
+            kernels.neighbors_row(here.flags, none, above.seeds if row + 1 < ny else none)
         if plan.method not in (CLIP_INTEGRATIONS, CLIP_ALL):  # these come back as FLAGGED
             kernels.finish_row(here.ramps, here.flags, exposure.gain[row], here.medians, plan)
         kernels.scatter_row(here.flags, row, out)

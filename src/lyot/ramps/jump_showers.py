@@ -30,9 +30,9 @@ class Ellipse(NamedTuple):
     """An ellipse on the detector."""
 
     x: float
-    """Column of the centre, pixel."""
+    """Column of the center, pixel."""
     y: float
-    """Row of the centre, pixel."""
+    """Row of the center, pixel."""
     minor: float
     """Full minor axis, pixel."""
     major: float
@@ -79,8 +79,8 @@ def ellipse_mask(
     size = (rows.stop - rows.start, columns.stop - columns.start)
     mask = np.zeros(size, bool)
     if radii[0] and radii[1]:
-        centre = (row - rows.start, column - columns.start)
-        mask[draw.ellipse(*centre, radii[1], radii[0], size, np.radians(ellipse.angle))] = True
+        center = (row - rows.start, column - columns.start)
+        mask[draw.ellipse(*center, radii[1], radii[0], size, np.radians(ellipse.angle))] = True
     return (rows, columns), mask
 
 
@@ -253,15 +253,15 @@ def _find_showers(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         if nints >= params.minimum_sigclip_groups:
-            _, centre, sigma = sigma_clipped_stats(diffs, sigma=5, axis=0)
+            _, center, sigma = sigma_clipped_stats(diffs, sigma=5, axis=0)
         else:
             median = np.nanmedian(diffs, axis=(0, 1))
-            centre = np.broadcast_to(median, diffs.shape[1:])
+            center = np.broadcast_to(median, diffs.shape[1:])
             sigma = np.broadcast_to(np.sqrt(np.abs(median) + noise**2 / nframes), diffs.shape[1:])
         for integration in range(nints):
             usable = ~np.all(masked[integration] & dq.DO_NOT_USE, axis=(1, 2))
             for group in range(int(np.argmax(usable)) + 1, ngroups):
-                ratio = np.abs(diffs[integration, group - 1] - centre[group - 1]) / sigma[group - 1]
+                ratio = np.abs(diffs[integration, group - 1] - center[group - 1]) / sigma[group - 1]
                 ratio[(masked[integration, group] | pixel_flags) & _UNUSABLE != 0] = np.nan
                 extended = _smooth(ratio, kernel) > params.extend_snr_threshold
                 ellipses = find_ellipses(extended.astype(np.uint8), params.extend_min_area)

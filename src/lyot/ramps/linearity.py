@@ -54,7 +54,7 @@ def linearize(
     out: NDArray[np.float32] | None = None,
     threads: int = 0,
 ) -> NDArray[np.float32]:
-    """Linearise the groups that are not flagged SATURATED; the others keep their value.
+    """Linearize the groups that are not flagged SATURATED; the others keep their value.
 
     Parameters
     ----------

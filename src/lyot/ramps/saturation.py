@@ -80,7 +80,7 @@ def grow_first_saturated(first: NDArray[np.int32], n_pixels: int) -> NDArray[np.
     first : (nints, ny, nx) int32 ndarray
         Index of the first saturated group of each ramp; the number of groups where there is none.
     n_pixels : int
-        Layers of neighbours, corners included; 0 or less for none.
+        Layers of neighbors, corners included; 0 or less for none.
     """
     if n_pixels <= 0:
         return first
@@ -104,7 +104,7 @@ def flag_saturation(
     data : (nints, ngroups, ny, nx) float32 ndarray
         Raw ramps, DN.
     group_dq : (nints, ngroups, ny, nx) uint8 ndarray
-        Group flags so far. SATURATED bits that are there already spread to the neighbours in their group too.
+        Group flags so far. SATURATED bits that are there already spread to the neighbors in their group too.
     reference : SaturationReference
         From `saturation_reference`.
     params : SaturationParams, optional

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChoiceParams:
-    """What is chosen from the data, or modelled by the optics, in addition to `lyot.subtract.ReductionParams`."""
+    """What is chosen from the data, or modeled by the optics, in addition to `lyot.subtract.ReductionParams`."""
 
     reject_references: bool = param(
         True, help="reject reference frames that are much less similar to the science than the others"

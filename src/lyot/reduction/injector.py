@@ -52,7 +52,7 @@ def off_axis_source(
     Parameters
     ----------
     sequence : CoronagraphicSequence
-        Tells shape, star positions, orientations and the centre of the mask.
+        Tells shape, star positions, orientations and the center of the mask.
     filter_name : str
         MIRI coronagraphic filter.
     pixel_area : float

@@ -34,7 +34,7 @@ Place = tuple[float, float]
 """Separation (arcsec) and position angle (deg) from the star."""
 
 REACH = 5.0
-"""Sources are looked for, and drifts modelled, within this distance of the star, arcsec."""
+"""Sources are looked for, and drifts modeled, within this distance of the star, arcsec."""
 
 GUARD = 2.0
 """Places that are compared with a source are at least so many lambda/D from any source."""
@@ -294,7 +294,7 @@ def _distance(a: Place, b: Place) -> float:
 
 
 def _aperture(image: FloatArray, at: tuple[float, float], fwhm: float) -> float:
-    """Sum in the aperture of one FWHM centred on the nearest pixel; NaN where it has no data."""
+    """Sum in the aperture of one FWHM centered on the nearest pixel; NaN where it has no data."""
     x, y = round(at[0]), round(at[1])
     inside = 0 <= y < image.shape[0] and 0 <= x < image.shape[1]
     return float(aperture_sums(image, fwhm)[y, x]) if inside else float("nan")

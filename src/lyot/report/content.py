@@ -161,7 +161,7 @@ def grid(n: int, columns: int = 3, *, tall: float = 1.12) -> tuple[MplFigure, li
     """Make a figure of n panels in rows of `columns`; `tall`: height of a row in units of `PANEL`."""
     columns = min(columns, max(n, 1))
     rows = -(-n // columns)
-    # the layout does not see the labels of the colour bars
+    # the layout does not see the labels of the color bars
     layout = ConstrainedLayoutEngine(wspace=0.1, hspace=0.03)
     figure = MplFigure(figsize=(PANEL * 1.38 * columns, PANEL * tall * rows), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()

@@ -1,7 +1,7 @@
 """Figures, each drawn into an Axes that the caller gives; used by the report, the notebooks and anybody's own scripts.
 
 Images are shown with the first row at the bottom. Offsets are in arcsec from the star. Every image function returns
-what it drew, so that colour limits and labels can be changed afterwards.
+what it drew, so that color limits and labels can be changed afterwards.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from lyot import dq as dq_flags
 from lyot.geometry import detector_offset
 
 INK = "#f4f1e8"
-"""Colour of marks on dark images."""
+"""Color of marks on dark images."""
 
 DARK_INK = "#1d2327"
-"""Colour of marks on the light middle of a diverging colour map."""
+"""Color of marks on the light middle of a diverging color map."""
 
 MARK = "#0a8f3c"
-"""Colour that circles a source."""
+"""Color that circles a source."""
 
 PUBLISHED = ("#5b666d", "#7b4ea3", "#9a6a00", "#3d8361")
-"""Colours of curves that were measured by others."""
+"""Colors of curves that were measured by others."""
 
 DIVERGING = ("RdBu_r", "RdBu", "coolwarm", "seismic", "bwr", "PuOr", "BrBG")
 
@@ -103,16 +103,16 @@ def draw_image(
     ax : Axes
         Where to draw.
     image : (ny, nx) array of float
-        NaN is shown grey.
+        NaN is shown gray.
     view : View, optional
         Star position, scale and orientation; then axes are in arcsec, with scale bar and compass. Data coordinates grow
         with the pixels; with north up, ticks show offsets to the east, which are their negatives.
     label : str
-        Of the colour bar: quantity and unit.
+        Of the color bar: quantity and unit.
     limits : (low, high), optional
-        Colour limits; percentiles by default.
+        Color limits; percentiles by default.
     cmap : str
-        Colour map.
+        Color map.
     asinh : float, optional
         Linear width of an inverse hyperbolic sine stretch, in the unit of the image; linear when None.
     colorbar : bool
@@ -174,7 +174,7 @@ def asinh_ticks(norm: AsinhNorm, apart: float = 0.07) -> list[float]:
     norm : AsinhNorm
         With limits set.
     apart : float
-        Least distance of two ticks as a part of the length of the colour bar.
+        Least distance of two ticks as a part of the length of the color bar.
     """
     low, high = float(norm.vmin or 0.0), float(norm.vmax or 0.0)
     top = max(abs(low), abs(high))

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
 from lyot.exposures.roles import Assigned, Role, with_role
-from lyot.instrument import modelled_coronagraph
+from lyot.instrument import modeled_coronagraph
 from lyot.records.freshness import is_current
 from lyot.records.manifest import Manifest, Record
 from lyot.report.citations import CITATIONS, Citation, software
@@ -51,7 +51,7 @@ class Methods:
 def _is_modeled(assigned: Sequence[Assigned]) -> bool:
     """Whether there is a model of the coronagraph."""
     science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
-    return bool(science) and modelled_coronagraph(science[0].instrument, science[0].filter) is not None
+    return bool(science) and modeled_coronagraph(science[0].instrument, science[0].filter) is not None
 
 
 _CITED = re.compile(r" ?\[([\w, ]+)\]")
@@ -101,7 +101,7 @@ def _observations(assigned: Sequence[Assigned]) -> list[str]:
     if not science:
         return []
     first = science[0]
-    mask = modelled_coronagraph(first.instrument, first.filter)
+    mask = modeled_coronagraph(first.instrument, first.filter)
     rolls = len({a.roll_number for a in assigned if a.roll_number})
     cite = "" if mask is None else " [Rouan2000, Boccaletti2022]" if mask.kind == "4QPM" else " [Boccaletti2022]"
     what = {"4QPM": "four-quadrant phase mask", "LYOT": "Lyot spot"}.get("" if mask is None else mask.kind, "mask")

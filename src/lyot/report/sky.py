@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.geometry import detector_offset, position_angle, separation_and_pa, sky_offset
-from lyot.instrument import Coronagraph, modelled_coronagraph
+from lyot.instrument import Coronagraph, modeled_coronagraph
 from lyot.report.figures import View
 from lyot.report.products import Product
 
@@ -55,9 +55,9 @@ def mask_boundaries(header: Mapping[str, Any]) -> list[Line]:
     -------
     list of (east, north)
         Two lines of the quadrants, or the edges of spot and bar; offsets from the star, arcsec. Empty for a mask that
-        is not modelled, or without a roll angle.
+        is not modeled, or without a roll angle.
     """
-    known = modelled_coronagraph(str(header.get("INSTRUME", "")), str(header.get("FILTER", "")))
+    known = modeled_coronagraph(str(header.get("INSTRUME", "")), str(header.get("FILTER", "")))
     if known is None or header.get("ROLL_REF") is None:
         return []
     star = [1e-3 * float(header.get(key) or 0.0) for key in ("STARDX", "STARDY")]

@@ -18,7 +18,7 @@ from lyot.exposures.inputs import Inputs, read_inputs
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import missing_segments
-from lyot.instrument import modelled_coronagraph
+from lyot.instrument import modeled_coronagraph
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
 from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
@@ -304,7 +304,7 @@ def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any
     left_out = (
         f"{exposure.instrument} {exposure.filter}: {names} {'is' if asked == ['contrast'] else 'are'} not measured"
     )
-    if modelled_coronagraph(exposure.instrument, exposure.filter) is None:
+    if modeled_coronagraph(exposure.instrument, exposure.filter) is None:
         return (
             f"{left_out}, because a model of the coronagraph is needed and exists for MIRI only; everything else is "
             "done, and sources are searched for without it."
@@ -325,7 +325,7 @@ def _with_star(config: Config, reductions: Sequence[Reduction]) -> Config:
     config = replace(config, star=resolved(config.star, reductions[0].target if reductions else ""))
     for reduction in reductions:
         exposure = reduction.stars[0].exposure
-        known = modelled_coronagraph(exposure.instrument, exposure.filter)
+        known = modeled_coronagraph(exposure.instrument, exposure.filter)
         if known is not None:
             load_star(config.star, known)
             config.contrast.mass_grid(known)

@@ -2,7 +2,7 @@
 
 An analytic model whose profile and amplitudes were read off archival background exposures of MASK1140: light falls by
 a fifth along the steeper boundary, a bright line (the glow stick) runs along the flatter one, with two brighter lumps
-on either side of the centre and a faint vertical band through each of them, and the edges of the field are darker.
+on either side of the center and a faint vertical band through each of them, and the edges of the field are darker.
 """
 
 from __future__ import annotations

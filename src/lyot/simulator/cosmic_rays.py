@@ -2,7 +2,7 @@
 
 Hits arrive at random at `CosmicRays.rate` per cm2 and second (JWST at L2 sees about 5). Each crosses the 35 um of
 active layer at an isotropic angle, leaving 100 electrons per um with a long tail toward more (a log-normal stand-in for
-the Landau distribution), along the pixels it crosses; a tenth of the charge spreads to the neighbours.
+the Landau distribution), along the pixels it crosses; a tenth of the charge spreads to the neighbors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HIT_DTYPE: Final = np.dtype(
 
 _THICKNESS = 35e-4 / PIXEL_PITCH  # pixels
 _ELECTRONS_PER_PIXEL = 100.0 * PIXEL_PITCH * 1e4  # per pixel pitch of path
-_SPREAD = 0.025  # of a pixel's charge to each of the four neighbours
+_SPREAD = 0.025  # of a pixel's charge to each of the four neighbors
 _STEP = 0.05  # pixels along the track
 _MAX_TRACK = 60.0  # pixels
 _MINIMUM = 20.0  # e; less is lost in the noise and not kept

@@ -90,7 +90,7 @@ class DetectorModel:
     last_frame : tuple of float
         The last group is pulled down by these fractions of its level above pedestal, on (even, odd) rows.
     brighter_fatter : float
-        Strength of the spill to less filled neighbours: the fraction of newly arriving charge that a pixel filled to
+        Strength of the spill to less filled neighbors: the fraction of newly arriving charge that a pixel filled to
         the full well next to four empty ones gives away (`lyot.simulator.exposure.brighter_fatter_change`); 0 off.
     """
 

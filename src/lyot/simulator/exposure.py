@@ -66,9 +66,9 @@ def light_slope(image: FloatArray, detector: DetectorModel) -> FloatArray:
 
 
 def brighter_fatter_change(electrons: FloatArray, detector: DetectorModel) -> FloatArray:
-    """Change of the electrons per group from one group to the next, by spill to neighbours: (ny, nx) float64.
+    """Change of the electrons per group from one group to the next, by spill to neighbors: (ny, nx) float64.
 
-    A pixel's charge pushes later charge away in proportion to its excess over each of four neighbours; charge is kept.
+    A pixel's charge pushes later charge away in proportion to its excess over each of four neighbors; charge is kept.
     """
     change = np.zeros_like(electrons)
     if detector.brighter_fatter == 0.0:

@@ -34,7 +34,7 @@ class Source:
     position : (x, y)
         0-based pixels on the detector.
     offset : (dx, dy)
-        From the mask centre, arcsec along detector x and y.
+        From the mask center, arcsec along detector x and y.
     throughput : float
         Share of its light that passes mask and Lyot stop, 1 far from the mask's features.
     """

@@ -97,11 +97,11 @@ class Exposure:
     dither_number, dither_count : int
         PATT_NUM and NUMDTHPT.
     dither : (x, y)
-        Intended offset of the star from the mask centre, arcsec along detector x and y (zero for backgrounds).
+        Intended offset of the star from the mask center, arcsec along detector x and y (zero for backgrounds).
     offset_keyword : (x, y)
         XOFFSET, YOFFSET: `dither` and the offset commanded in all visits; for backgrounds that of the field. arcsec.
     pointing_error : (x, y)
-        What nobody knows: star minus mask centre minus `dither`, arcsec.
+        What nobody knows: star minus mask center minus `dither`, arcsec.
     """
 
     index: int
@@ -157,7 +157,7 @@ class Exposure:
 
     @property
     def star_offset(self) -> tuple[float, float]:
-        """True offset of the star from the mask centre along detector x and y, arcsec."""
+        """True offset of the star from the mask center along detector x and y, arcsec."""
         return (self.dither[0] + self.pointing_error[0], self.dither[1] + self.pointing_error[1])
 
 

@@ -85,8 +85,8 @@ class Background:
 class Pointing:
     """Where the star falls on the mask."""
 
-    mask_offset_x: float = param(0.004, help="offset of the star from the mask centre along detector x", unit="arcsec")
-    mask_offset_y: float = param(-0.003, help="offset of the star from the mask centre along detector y", unit="arcsec")
+    mask_offset_x: float = param(0.004, help="offset of the star from the mask center along detector x", unit="arcsec")
+    mask_offset_y: float = param(-0.003, help="offset of the star from the mask center along detector y", unit="arcsec")
     repeatability: float = param(0.003, help="scatter of that offset per visit and axis, rms", unit="arcsec", min=0.0)
     jitter: float = param(0.002, help="scatter per exposure and axis, rms", unit="arcsec", min=0.0)
     commanded_x: float = param(
@@ -127,7 +127,7 @@ class Detector:
 
     cosmic_ray_rate: float = param(5.0, help="cosmic rays", unit="1/s/cm2", min=0.0, max=1000.0)
     brighter_fatter: float = param(
-        0.0, help="spill to neighbours, see the detector model; 0.3 is strong", min=0.0, max=2.0
+        0.0, help="spill to neighbors, see the detector model; 0.3 is strong", min=0.0, max=2.0
     )
 
 

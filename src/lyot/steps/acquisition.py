@@ -1,7 +1,7 @@
 """Target-acquisition images: read, and what they say about where the star is behind the mask.
 
 The star is acquired through a neutral-density filter in a region beside the mask (48 x 48, later 16 x 16 pixels), and a
-small-angle manoeuvre brings it to the mask's centre. The manoeuvre starts from the position that the observatory
+small-angle manoeuvre brings it to the mask's center. The manoeuvre starts from the position that the observatory
 measured itself, which the files do not tell; but the pointing keywords of both exposures come from the guide star
 and tell how far the telescope moved. The star's place in the acquisition image, moved by that, is its place behind the
 mask.
@@ -113,7 +113,7 @@ def acquisition_for(images: Sequence[AcquisitionImage], header: dict[str, Any]) 
 def offset_from_acquisition(
     acquisition: AcquisitionImage, header: dict[str, Any], coronagraph: Coronagraph
 ) -> tuple[FloatArray, float]:
-    """Offset (dx, dy) of the star from the mask's centre in a science exposure, arcsec along the detector's axes.
+    """Offset (dx, dy) of the star from the mask's center in a science exposure, arcsec along the detector's axes.
 
     Parameters
     ----------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot.instrument import Coronagraph, modelled_coronagraph
+from lyot.instrument import Coronagraph, modeled_coronagraph
 
 
 def coronagraph_of(model: JwstDataModel) -> Coronagraph | None:
     """The coronagraph of an exposure by its filter; None if it is none of MIRI's."""
-    return modelled_coronagraph(str(model.meta.instrument.name), str(model.meta.instrument.filter))
+    return modeled_coronagraph(str(model.meta.instrument.name), str(model.meta.instrument.filter))
 
 
 def boundary_tilt(model: JwstDataModel) -> float | None:

@@ -70,7 +70,7 @@ class DQInitStep(LyotMixin, OfficialDQInitStep):  # type: ignore[misc]
 
 
 class SaturationStep(LyotMixin, OfficialSaturationStep):  # type: ignore[misc]
-    """Flag saturated groups, their neighbours, and groups at the A/D floor."""
+    """Flag saturated groups, their neighbors, and groups at the A/D floor."""
 
     spec = spec_from(SaturationParams)
 

@@ -171,14 +171,14 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
 
 
 def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Frames of an exposure with NaN pixels filled from their neighbours, and which pixels were good.
+    """Frames of an exposure with NaN pixels filled from their neighbors, and which pixels were good.
 
     The official algorithm spreads a single NaN over the whole frame, without a word.
     """
     frames = np.array(model.data, dtype=np.float64)
     good = np.isfinite(frames)
     if not good.all():
-        log.warning("%s: %d NaN pixels are filled from their neighbours for the official algorithm, and are NaN again "
+        log.warning("%s: %d NaN pixels are filled from their neighbors for the official algorithm, and are NaN again "
                     "in its product", model_name(model), int((~good).sum()))  # fmt: skip
         frames = np.stack([fill_bad(frame) for frame in frames])
     return frames, good

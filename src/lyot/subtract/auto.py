@@ -2,7 +2,7 @@
 
 Tuning a reduction on the planet itself makes any bump a planet. Here each candidate reduction is judged by sources that
 are injected at the same separation but at other position angles, against the noise measured there with no source in it;
-the neighbourhood of the planet (or of where one is suspected) is used neither for the sources nor for the noise.
+the neighborhood of the planet (or of where one is suspected) is used neither for the sources nor for the noise.
 """
 
 from __future__ import annotations

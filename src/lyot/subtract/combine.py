@@ -1,9 +1,9 @@
 """Rolls turned north up and combined, with one interpolation from the detector to the final grid.
 
 The final image has square pixels with the area of the detector's, north up and east to the left, the star on the
-centre of its middle pixel. The interpolation is a quintic B-spline: for the images of MIRI, sampled at about lambda/2D
+center of its middle pixel. The interpolation is a quintic B-spline: for the images of MIRI, sampled at about lambda/2D
 or better, it moves a point source without changing its flux or its shape by more than a few 1e-4. Bad pixels are filled
-from their neighbours before the spline is made, and what depends mostly on them is NaN afterwards.
+from their neighbors before the spline is made, and what depends mostly on them is NaN afterwards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TAPS = 6
 """Support of the quintic B-spline, pixels."""
 
 EDGE = 1e-6
-"""Positions this far (pixels) beyond the centres of the outermost pixels count as on them: rounding."""
+"""Positions this far (pixels) beyond the centers of the outermost pixels count as on them: rounding."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Resampler:
         return part, slice(low_y, high_y), slice(low_x, high_x)
 
     def coverage(self, good: BoolArray) -> FloatArray:
-        """Weight of good pixels in the bilinear neighbourhood of each pixel of the grid: (Ny, Nx), 0 to 1."""
+        """Weight of good pixels in the bilinear neighborhood of each pixel of the grid: (Ny, Nx), 0 to 1."""
         cover = ndimage.map_coordinates(good.astype(float), [self.y, self.x], order=1, mode="nearest")
         return np.asarray(np.where(self.inside, cover, 0.0))
 
@@ -154,7 +154,7 @@ class Resampler:
     def variance(self, variance: NDArray[np.floating[Any]], *, min_coverage: float = 0.5) -> FloatArray:
         """Interpolate variances, (n, ny, nx) to (n, Ny, Nx).
 
-        The variance of a pixel of the grid is that of the detector there (interpolated linearly): noise of neighbouring
+        The variance of a pixel of the grid is that of the detector there (interpolated linearly): noise of neighboring
         pixels is correlated by the interpolation, and with this choice sums over apertures of more than a few pixels
         have the right variance, while the scatter of single pixels is somewhat smaller.
         """

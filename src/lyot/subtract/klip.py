@@ -1,6 +1,6 @@
 """KLIP: principal components of the reference frames, all truncations from one decomposition.
 
-The star's image in a science frame s is modelled in a zone as a combination of the first K Karhunen-Loeve modes of the
+The star's image in a science frame s is modeled in a zone as a combination of the first K Karhunen-Loeve modes of the
 reference frames (Soummer, Pueyo and Larkin 2012), ``model = Z_K^T Z_K s`` with orthonormal modes ``Z_K``. The modes
 come from the eigenvectors of the Gram matrix of the references, always in float64: in float32 the small eigenvalues
 drown and high truncations are wrong by tens of per cent.
@@ -316,7 +316,7 @@ def subtract(
     *,
     signal: bool = False,
 ) -> FloatArray:
-    """Subtract the modelled star from frames, at every truncation.
+    """Subtract the modeled star from frames, at every truncation.
 
     Parameters
     ----------

@@ -13,11 +13,11 @@ class ReductionParams:
 
     strategy: str = param(
         "rdi",
-        help="frames the star is modelled from: reference star, other rolls, both, or plain roll subtraction",
+        help="frames the star is modeled from: reference star, other rolls, both, or plain roll subtraction",
         choices=("rdi", "adi", "adi+rdi", "roll"),
     )
     method: str = param(
-        "klip", help="how the star is modelled from those frames", choices=("klip", "classical", "loci", "nmf")
+        "klip", help="how the star is modeled from those frames", choices=("klip", "classical", "loci", "nmf")
     )
     truncations: tuple[int, ...] = param(
         (1, 2, 3, 5, 7, 9, 14, 20, 30, 50), help="numbers of modes kept, all made in one go", min=1

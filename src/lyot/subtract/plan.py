@@ -127,7 +127,7 @@ class ReductionPlan:
     resamplers : tuple of Resampler
         One per exposure.
     exposure_weights, exposure_throughput : (nexposures, Ny, Nx) float64 ndarray (or None)
-        Unnormalised weights, and throughput maps, on the grid.
+        Unnormalized weights, and throughput maps, on the grid.
     changes : (n, ny, nx) float64 ndarray or None
         Expected changes of the star's image, as given.
     """
@@ -292,7 +292,7 @@ class ReductionPlan:
         rolls : (nK, nexposures, Ny, Nx) float64 ndarray
         combined : (nK, Ny, Nx) float64 ndarray
         weights : (nexposures, Ny, Nx) float64 ndarray
-            Normalised; those of the first truncation.
+            Normalized; those of the first truncation.
         """
         window = (slice(None), slice(None)) if window is None else window
         wanted = self.exposure_weights[:, *window]

@@ -1,6 +1,6 @@
 """Registration of the reference frames: shift and brightness of each relative to the science image.
 
-A reference r is modelled as the science image t, moved and scaled, ``r(x, y) = scale t(x - dx, y - dy)``, by weighted
+A reference r is modeled as the science image t, moved and scaled, ``r(x, y) = scale t(x - dx, y - dy)``, by weighted
 least squares over the good pixels. The sum of squares is a trigonometric sum of the shift, so that after two transforms
 of each frame its value, gradient and curvature cost next to nothing at any shift: the best shift on a coarse grid is
 looked up first (so that shifts of many pixels are found), Newton steps do the rest.

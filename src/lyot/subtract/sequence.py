@@ -45,7 +45,7 @@ class CoronagraphicSequence:
     science_variance, reference_variance : ndarray or None
         Variances of the pixels, (MJy/sr)^2, of the shape of the data.
     mask_center : (x, y) or None
-        Crossing of the four-quadrant mask's boundaries, or centre of the spot, 0-based pixels; None: the star's.
+        Crossing of the four-quadrant mask's boundaries, or center of the spot, 0-based pixels; None: the star's.
     throughput : (ny, nx) float ndarray or None
         Light kept of an off-axis point source at each pixel, relative to far off axis; NaN outside the field stop.
     templates : (ntemplates, ny, nx) float ndarray or None

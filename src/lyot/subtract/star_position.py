@@ -1,6 +1,6 @@
 """Where the star stands behind the mask, from its image: a fit of the model of the optics to several exposures at once.
 
-What the mask leaves of a centred star is even in the star's offset only if nothing else is uneven. The pupil's supports
+What the mask leaves of a centered star is even in its offset only if nothing else is uneven. The pupil's supports
 and segments leave light that is real and even in the image plane; an offset adds light that is real and odd, and so the
 image changes to first order in the offset, with a sign. What looks like an offset to first order is a wavefront error
 that is odd over the pupil, such as coma: one exposure alone cannot tell 3 mas from 20 nm of it. Exposures of the same
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 class StarFitParams:
     """How the star's position is fitted."""
 
-    radius: float = param(1.6, help="pixels closer to the mask's centre are fitted", unit="arcsec", min=0.5, max=3.0)
-    model_error: float = param(0.02, help="error of the modelled image, relative to the star", min=0.0, max=1.0)
+    radius: float = param(1.6, help="pixels closer to the mask's center are fitted", unit="arcsec", min=0.5, max=3.0)
+    model_error: float = param(0.02, help="error of the modeled image, relative to the star", min=0.0, max=1.0)
     prior: float = param(20.0, help="usual distance of the star from where it should be", unit="mas", min=0.1)
     floor: float = param(
         1.5, help="error of the fit that the model of the optics cannot know of, per axis", unit="mas", min=0.0
@@ -59,7 +59,7 @@ class StarFit:
     Attributes
     ----------
     offset : (n, 2) float64 ndarray
-        (dx, dy) from the mask's centre along the detector's axes, mas.
+        (dx, dy) from the mask's center along the detector's axes, mas.
     error : (n, 2) float64 ndarray
         One sigma: of the fit (widened where the residuals ask for it) and the floor, in quadrature.
     relative_error : (n, 2) float64 ndarray
@@ -94,7 +94,7 @@ def fit_star(
     background: NDArray[np.floating[Any]] | None = None,
     params: StarFitParams | None = None,
 ) -> StarFit:
-    """Fit the star's offset from the mask's centre in several exposures.
+    """Fit the star's offset from the mask's center in several exposures.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def fit_star(
     variance : (n, npixels) float ndarray, optional
         Of the frames; by default the model's error alone counts.
     expected : (n, 2) float ndarray, optional
-        Where the star should be, mas (dithers); by default at the mask's centre.
+        Where the star should be, mas (dithers); by default at the mask's center.
     background : (npixels,) float ndarray, optional
         Pattern of the background that may be left, beside a constant; NaN counts as 0.
     params : StarFitParams, optional
@@ -125,7 +125,7 @@ def fit_star(
     if variance is not None:
         good &= np.isfinite(variance) & (np.asarray(variance) >= 0)
     if good.sum(axis=1).min() < 50:
-        raise ReductionError("star position: fewer than 50 good pixels near the mask's centre in an exposure.")
+        raise ReductionError("star position: fewer than 50 good pixels near the mask's center in an exposure.")
     noise = np.zeros(data.shape) if variance is None else np.where(good, variance, 0.0)
     where = np.zeros((len(data), 2)) if expected is None else np.asarray(expected, dtype=np.float64)
     patterns = [np.ones(data.shape[1])]
@@ -271,5 +271,5 @@ class _Fit:
         if worst > p.largest_residual:
             return f"the model of the optics leaves {100 * worst:.0f} % of the star's light (rms)"
         if float(np.abs(self.own[:, :2]).max()) > p.largest_offset:
-            return f"the star would be {float(np.abs(self.own[:, :2]).max()):.0f} mas off the mask's centre"
+            return f"the star would be {float(np.abs(self.own[:, :2]).max()):.0f} mas off the mask's center"
         return ""

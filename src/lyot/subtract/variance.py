@@ -65,7 +65,7 @@ def roll_variance(
 
 
 def combined_variance(variance: FloatArray, weights: FloatArray) -> FloatArray:
-    """Variance of the combined image: (nK, Ny, Nx) from that of the rolls and their normalised weights."""
+    """Variance of the combined image: (nK, Ny, Nx) from that of the rolls and their normalized weights."""
     out = np.empty((len(variance), *weights.shape[1:]))
     for t, turned in enumerate(variance):
         out[t] = np.sum(weights**2 * np.where(weights > 0, turned, 0.0), axis=0)

@@ -15,7 +15,7 @@ from lyot.subtract.sequence import CoronagraphicSequence, FloatArray
 def roll_weights(
     sequence: CoronagraphicSequence, params: ReductionParams, resamplers: tuple[Resampler, ...]
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Unnormalised weight of each exposure on the grid, and its throughput there.
+    """Unnormalized weight of each exposure on the grid, and its throughput there.
 
     A source of flux f gives T_e f in exposure e with variance V_e; the weighted mean of the exposures has the best S/N
     with weights T_e / V_e. V_e is one number per exposure, so that the weights do not follow the noise.

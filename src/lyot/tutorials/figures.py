@@ -25,7 +25,7 @@ from lyot.report.figures import (
 )
 
 BEFORE, AFTER, OTHER = "#7a8288", "#0b6e99", "#d1495b"
-"""Colours of what was, of what is, and of what is compared with."""
+"""Colors of what was, of what is, and of what is compared with."""
 
 
 def image_row(
@@ -45,11 +45,11 @@ def image_row(
     Parameters
     ----------
     images : mapping of str to (ny, nx) array of float
-        Title and image; NaN is shown grey.
+        Title and image; NaN is shown gray.
     unit : str
-        Of the colour bars.
+        Of the color bars.
     limits : (low, high), optional
-        Common colour limits; those of the first image by default.
+        Common color limits; those of the first image by default.
     share_limits : bool
         False gives each its own.
     difference : str, optional
@@ -174,13 +174,13 @@ def image_grid(
     view : View, optional
         How they lie on the sky.
     unit : str
-        Of the colour bars.
+        Of the color bars.
     limits : (low, high), optional
         Common to all; each its own by default.
     symmetric : bool
         Limits symmetric about zero, in a diverging map.
     cmap : str
-        Colour map.
+        Color map.
     circle : (separation [arcsec], position angle [deg]), optional
         Circled in all; needs `view`.
     """

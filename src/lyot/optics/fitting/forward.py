@@ -22,7 +22,7 @@ from lyot.optics.pupil import CIRCUMSCRIBED_DIAMETER, jwst_pupil
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
-_REACH = 8  # samples on either side of a pixel's centre over which its response is taken
+_REACH = 8  # samples on either side of a pixel's center over which its response is taken
 _PERIOD, _FINER = 64, 16  # samples of the periodic table of the response, and points between two of them
 
 
@@ -73,7 +73,7 @@ class Pixels:
     ----------
     coronagraph : Coronagraph
     dx, dy : (npixels,) float64 ndarray
-        Centres of the pixels from that of the mask along the detector's axes, arcsec.
+        Centers of the pixels from that of the mask along the detector's axes, arcsec.
     step : float
         Spacing of the image's samples, arcsec.
     diffusions : (3,) of float
@@ -222,7 +222,7 @@ class StarImages:
         self.image_step = float(self.wavelengths.min() / CIRCUMSCRIBED_DIAMETER / propagate.ARCSEC / 4.5)
 
     def pixels(self, dx: FloatArray, dy: FloatArray) -> Pixels:
-        """Pixels at offsets (dx, dy) from the mask's centre, arcsec, 1-D."""
+        """Pixels at offsets (dx, dy) from the mask's center, arcsec, 1-D."""
         return Pixels(self.coronagraph, dx, dy, self.image_step)
 
     def __call__(

@@ -75,7 +75,7 @@ class StarFrames:
     frames : (n, ny, nx) float64 ndarray
         Background subtracted, MJy/sr; NaN: not used.
     dx, dy : (ny, nx) float64 ndarray
-        Pixel centres from the nominal centre of the mask along the detector's axes, arcsec.
+        Pixel centers from the nominal center of the mask along the detector's axes, arcsec.
     dither : (n, 2) float64 ndarray
         Commanded offsets of the star along the detector's axes, mas; their mean is free.
     flux : (value, error) or None
@@ -91,14 +91,14 @@ class StarFrames:
 
 @dataclass(frozen=True)
 class CompanionFrame:
-    """Image of a companion far from the mask's centre, free of the star.
+    """Image of a companion far from the mask's center, free of the star.
 
     Attributes
     ----------
     image : (ny, nx) float64 ndarray
         MJy/sr; NaN: not used.
     dx, dy : (ny, nx) float64 ndarray
-        Pixel centres from the nominal centre of the mask, arcsec.
+        Pixel centers from the nominal center of the mask, arcsec.
     position : (dx, dy)
         Of the companion, within about 0.1 arcsec.
     noise : float
@@ -148,7 +148,7 @@ class OpticsFit:
     open_fraction : float
         Of the clear pupil.
     rejection : float
-        Peak of the star without mask over that behind the centred mask.
+        Peak of the star without mask over that behind the centered mask.
     wavefront_rms : float
         nm, over the pupil.
     models, residuals : (n, ny, nx) float64 ndarray
