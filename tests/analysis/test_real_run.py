@@ -50,6 +50,7 @@ def test_injections_go_through_the_reduction_of_the_product(out):
     assert zero.tobytes() == image.tobytes()
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_companion(out):
     text = invoke("companion", str(out), "--guess", "7.0,307", "--no-posterior")
     assert "flux calibration" in text
@@ -66,6 +67,7 @@ def test_companion(out):
     assert np.nanmax(np.abs(residual[y - 4 : y + 5, x - 4 : x + 5])) < 0.15 * model[y, x]
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_contrast(out):
     invoke("companion", str(out), "--guess", "7.0,307", "--no-posterior")
     text = invoke(
