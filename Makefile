@@ -17,8 +17,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installing Lyot and its locked dependencies into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@echo "Compiling the kernels ..."
-	@$(BIN)/python -m lyot.tutorials.compile_kernels || echo "They will be compiled when they are first used."
 	@touch $@
 
 setup: $(STAMP)

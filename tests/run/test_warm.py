@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from lyot.run import warm
+
 SCRIPT = """
 import gc
 import asdf, asdf.schema
@@ -91,3 +93,14 @@ print(len(parsed), len(set(sys.modules) - loaded), threading.active_count(), asd
 def test_a_preloaded_process_has_all_that_a_model_needs_and_no_threads() -> None:
     done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True, timeout=200)
     assert done.stdout.split() == ["0", "0", "1", "False"]
+
+
+def test_each_kind_of_work_is_left_out_of_collections_once(monkeypatch) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr(warm.gc, "collect", lambda: 0)
+    monkeypatch.setattr(warm.gc, "freeze", lambda: frozen.append(1))
+    warm.settle.cache_clear()
+    for kind in ("stage1", "stage1", "stage2"):
+        warm.settle(kind)
+    warm.settle.cache_clear()
+    assert len(frozen) == 2

@@ -41,6 +41,15 @@ def warm_process() -> None:
     keep_schemas()
     _remember_valid()
     asdf.get_config().validate_on_read = False  # what is read was validated when it was written, and will be again
+    settle("imports")
+
+
+@functools.cache
+def settle(_what: str) -> None:
+    """Leave what is there now out of garbage collections; once for each kind of work, after which its caches are full.
+
+    Not after every task: what is kept from one task to the next, and is in a cycle, would never be freed.
+    """
     gc.collect()
     gc.freeze()
 
@@ -60,7 +69,11 @@ def rehearse() -> None:
 
 
 def _remember_valid() -> None:
+<<<<<<< HEAD
     """Let data models validate a number or a text once for each rule: exposures have hundreds, most of them alike."""
+=======
+    """Let data models validate a number or text once for each rule: an exposure has hundreds, most like the others'."""
+>>>>>>> speed
     import stdatamodels
     import stdatamodels.validate
 

@@ -176,7 +176,7 @@ def _peak_memory() -> float:
 
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.pipelines import pipeline_classes
-    from lyot.run.warm import warm_process
+    from lyot.run.warm import settle, warm_process
 
     pipeline = pipeline_classes()[task.kind]
     if _events is not None:  # in a process of ours
@@ -186,6 +186,8 @@ def _run_stage(task: Task, folder: Path, out: Path) -> None:
     pipeline.call(  # type: ignore[attr-defined]
         source, output_dir=str(folder), save_results=True, configure_log=False, **arguments
     )
+    if _events is not None:
+        settle(task.kind)
 
 
 def _run_measure(task: Task, folder: Path, out: Path) -> None:
