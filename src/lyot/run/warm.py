@@ -69,11 +69,7 @@ def rehearse() -> None:
 
 
 def _remember_valid() -> None:
-<<<<<<< HEAD
     """Let data models validate a number or a text once for each rule: exposures have hundreds, most of them alike."""
-=======
-    """Let data models validate a number or text once for each rule: an exposure has hundreds, most like the others'."""
->>>>>>> speed
     import stdatamodels
     import stdatamodels.validate
 
