@@ -104,3 +104,15 @@ def test_real_observations(hd106906, aumic):
     nircam = sort_roles(find_exposures([aumic]))
     assert [a.roll_number for a in with_role(nircam, Role.SCIENCE)] == [1, 2]
     assert len(with_role(nircam, Role.REFERENCE)) == 6
+
+
+def test_a_star_that_is_spelled_in_two_ways_has_the_backgrounds_of_both(exposures):
+    """Whatever the order of the files; found by random exposures."""
+    first = next(e for e in exposures if e.is_psf)
+    other = replace(first, root=first.root.replace("jw01386", "jw09999"), program="09999", target=first.target.lower())
+    near = next(e for e in exposures if e.is_background and e.configuration == first.configuration)
+    near = replace(near, target=f"{first.target} BACKGROUND", program=first.program, sky=None)
+    far = replace(near, root="jw08888001001_02101_00001_mirimage", program="08888")
+    for order in ([first, other, near, far], [far, near, other, first]):
+        found = {a.exposure.root: set(a.backgrounds) for a in sort_roles(order)}
+        assert found[first.root] == found[other.root] == {near.root, far.root}

@@ -141,5 +141,6 @@ def test_regions_name_what_was_found():
     circles = [line for line in text.splitlines() if line.startswith("circle")]
     assert len(circles) == 2 and "text={1}" in circles[0] and "text={C1}" in circles[1]
     ra, dec = (float(v) for v in circles[0][7:].split(",")[:2])
+    # written with eight decimals of a degree; the offsets are along great circles, the difference is flat
     assert (ra - 150) * np.cos(np.radians(60)) * 3600 == pytest.approx(-1.0, abs=1e-3)
     assert (dec + 60) * 3600 == pytest.approx(0.5, abs=1e-3)

@@ -62,6 +62,7 @@ def test_keys_move_a_cursor_that_reads_the_image(page, run):
     x, y = (round(v) for v in item.view.center)
     assert text(page, "pixel") == f"{x + 10}, {y + 1}"
     value = item.image[y + 1, x + 10]
+    # half precision, and what is shown has three digits
     assert float(text(page, "value").split()[0]) == pytest.approx(value, rel=2e-3, abs=1e-3)
     scale = item.view.pixel_scale[0]
     separation, angle = text(page, "polar").replace("\N{DEGREE SIGN}", "").split(", PA ")
@@ -158,4 +159,5 @@ def test_the_images_are_those_of_the_files(run):
     image = np.asarray(fits.getdata(path, "SCI"), dtype=float)
     packed = _packed(Plane("a", "b", image, "MJy/sr", (0.0, 1.0)))
     back = np.frombuffer(base64.b64decode(packed["data"]), "<f2").astype(float).reshape(image.shape) * packed["factor"]
+    # 11 bits of half precision, and its smallest numbers
     np.testing.assert_allclose(back, image, rtol=1e-3, atol=1e-4 * packed["factor"])

@@ -136,9 +136,10 @@ def _own_backgrounds(stars: Sequence[Exposure], backgrounds: Sequence[Exposure])
             fitting = [s for s in fitting if plain_name(s.target) == plain_name(background.target)]
         if not fitting:
             continue
-        best = max(fitting, key=lambda s: _affinity(background, s))
+        # of several that fit alike the first by name, whatever the order of the files
+        best = max(sorted(fitting, key=lambda s: s.root), key=lambda s: _affinity(background, s))
         for star in fitting:
-            if star.target == best.target and star.is_psf == best.is_psf:
+            if plain_name(star.target) == plain_name(best.target) and star.is_psf == best.is_psf:
                 owned.setdefault(star.root, []).append(background.root)
     return owned
 
