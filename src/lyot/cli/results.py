@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from lyot.analysis.summary import Fitted
     from lyot.run.execute import RunResult
 
-_NEEDS_STAR = ("companions.ecsv", "contrast.ecsv")
-"""Tables whose contrasts need the flux of the star."""
-
 GIVE_STAR = (
     "the stellar flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
     "--star-sptype, --star-simbad, --star-sed or --star-ta once; it is kept with the run"
@@ -25,9 +22,11 @@ GIVE_STAR = (
 
 def show_results(result: RunResult) -> None:
     """Print what a run found, target by target."""
+    from lyot.exposures.names import COMPANIONS, CONTRAST
+
     tables = result.products("measure", ".ecsv")
     show_tables(tables)
-    if any(p.name in _NEEDS_STAR for p in tables) and not result.plan.config.star.is_given:
+    if any(p.name in (COMPANIONS, CONTRAST) for p in tables) and not result.plan.config.star.is_given:
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
 
 
