@@ -82,6 +82,21 @@ def test_a_published_curve_is_drawn_and_kept_with_the_run(run_folder, tmp_path):
     assert (run_folder / "lyot.toml").read_text() == before
 
 
+@pytest.mark.usefixtures("quick_report")
+def test_a_published_curve_without_the_star_is_not_drawn_in_silence(run_folder, tmp_path, caplog):  # noqa: F811
+    path = run_folder / "measure" / "contrast.ecsv"
+    table = Table.read(path, format="ascii.ecsv")
+    for name in [n for n in table.colnames if n.startswith("contrast")]:
+        table[name] = np.nan
+    table["flux_5sigma"] = np.full(len(table), 1e-4)
+    table.write(path, format="ascii.ecsv", overwrite=True)
+    curve = tmp_path / "them.csv"
+    curve.write_text(CURVE)
+    invoke(run_folder, "--compare-contrast", curve)
+    said = "them: published contrasts are not drawn, because the star"
+    assert said in caplog.text and said in (run_folder / "report" / "index.html").read_text()
+
+
 def test_a_wrong_curve_is_refused_while_planning_and_unused_backgrounds_are_said(tmp_path):
     data = write_sequence(tmp_path / "data", "calints")
     plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))

@@ -27,8 +27,8 @@ class SystematicParams:
     throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
     mask: float = param(
         0.08,
-        help="throughput error where the mask removes light, times the square root of the fraction removed, in units of "
-        "the open field's throughput",
+        help="throughput error where the mask removes light, times the square root of the fraction removed, in units "
+        "of the open field's throughput",
         min=0.0,
     )
     mask_position: float = param(

@@ -129,7 +129,7 @@ def contrast_section(out: Path) -> Section | None:
     }
     what, published = "contrast", {curve.label: (curve.separation, curve.contrast) for curve in published_curves(out)}
     if not curves:
-        what, published = "flux", {}
+        what = "flux"
         if "flux_5sigma" not in table.colnames:
             return None
         curves = {f"5 sigma flux{end}": (separation, np.asarray(table["flux_5sigma"], dtype=float))}
@@ -137,7 +137,7 @@ def contrast_section(out: Path) -> Section | None:
     figure.set_size_inches(7.4, 5.2)
     found = read_table(out, COMPANIONS)
     figures.draw_contrast(
-        ax, curves, companions=_companions_in(found, what), published=published,
+        ax, curves, companions=_companions_in(found, what), published=published if what == "contrast" else {},
         lambda_over_d=table.meta.get("fwhm_arcsec"), distance=distance_of(out),
     )  # fmt: skip
     if what == "flux":
@@ -154,8 +154,12 @@ def contrast_section(out: Path) -> Section | None:
         f"Limit at {table.meta.get('sigma', 5):g} sigma against {noise}, with small-sample statistics; in the band, "
         "16 to 84 % of the sources are found."
     )
-    if published:
+    if published and what == "contrast":
         caption += f" Dotted: {', '.join(published)}, as given for comparison."
+    elif published:
+        missing = f"{', '.join(published)}: published contrasts are not drawn, because the star's flux is not known."
+        log.warning("%s", missing)
+        caption += f" {missing}"
     alt = f"{what.capitalize()} against separation"
     pictures = [Picture("contrast", figure, caption, alt, table=table)]
     if "mass_5sigma" in table.colnames and np.isfinite(np.asarray(table["mass_5sigma"], dtype=float)).any():
