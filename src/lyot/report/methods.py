@@ -226,7 +226,7 @@ def _shifted(out: Path) -> str:
     if planes["APPLIED"].any():
         return ", registered to it by their own light"
     largest = float(np.nanmax(np.hypot(planes["DX"], planes["DY"]))) if np.isfinite(planes["DX"]).any() else np.nan
-    return f", at their own places behind the mask (within {largest:.2f} pixel)" if np.isfinite(largest) else ""
+    return f", at their own positions behind the mask (within {largest:.2f} pixel)" if np.isfinite(largest) else ""
 
 
 def _modes(out: Path, klip: Mapping[str, Any]) -> str:
