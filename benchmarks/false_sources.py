@@ -32,6 +32,7 @@ from astropy.table import Table
 
 from lyot.analysis.combined_image import read_detections
 from lyot.exposures.names import COMPANIONS, DETECTIONS
+from lyot.measure.detection import CANDIDATE, POINT_SOURCES, SOURCE
 from lyot.optics import OpticsParams
 from lyot.run.config import load_config
 from lyot.run.execute import run
@@ -136,8 +137,9 @@ def counted(out: Path) -> dict[str, Any]:
         }
         for row in read_detections(out / "measure" / DETECTIONS, all_peaks=True)
     ]  # fmt: skip
-    sources = sum(r["status"] == "source" for r in rows)
-    return {"sources": sources, "others": len(rows) - sources, "peaks": rows}
+    number = {status: sum(r["status"] == status for r in rows) for status in ("source", "candidate")}
+    others = len(rows) - sum(number.values())
+    return {"sources": number["source"], "candidates": number["candidate"], "others": others, "peaks": rows}
 
 
 def distance(row: dict[str, Any], truth: dict[str, Any]) -> float:
@@ -154,12 +156,17 @@ def distance(row: dict[str, Any], truth: dict[str, Any]) -> float:
 
 def planet(out: Path, record: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
     """The planet among the peaks of a run, and its fit; the number of false sources."""
-    near = [row for row in record["peaks"] if row["status"] == "source" and distance(row, truth) < NEAR]
-    result: dict[str, Any] = {"found": bool(near), "false": record["sources"] - len(near)}
+    near = [row for row in record["peaks"] if row["status"] in POINT_SOURCES and distance(row, truth) < NEAR]
+    false = {status: sum(row["status"] == status for row in record["peaks"]) for status in POINT_SOURCES}
+    for row in near:
+        false[row["status"]] -= 1
+    result: dict[str, Any] = {
+        "found": bool(near), "false": false[SOURCE], "false_candidates": false[CANDIDATE],
+    }  # fmt: skip
     if not near:
         return result
     row = min(near, key=lambda r: distance(r, truth))
-    result["planet"] = {k: v for k, v in row.items() if k not in ("status", "reason")}
+    result["planet"] = {k: v for k, v in row.items() if k != "reason"}
     result["planet"]["distance"] = round(distance(row, truth), 3)
     fits = Table.read(out / "measure" / COMPANIONS, format="ascii.ecsv")
     fitted = min(({name: fit[name] for name in fits.colnames} for fit in fits), key=lambda f: distance(f, truth))
@@ -184,13 +191,16 @@ def totals(records: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "planet-free sequences": len(free),
         "false sources in them": sum(r["sources"] for r in free),
+        "false candidates in them": sum(r["candidates"] for r in free),
         "peaks in them that were rejected": sum(r["others"] for r in free),
-        "highest false-alarm significance in them": max(
-            (p["significance"] for r in free for p in r["peaks"] if p["status"] == "source"), default=None
+        "highest significance in them": max(
+            (p["significance"] for r in free for p in r["peaks"] if p["status"] in POINT_SOURCES), default=None
         ),
         "sequences with a planet": len(planets),
         "planets found": sum(r["found"] for r in planets),
+        "of them candidates": sum(r["found"] and r["planet"]["status"] == CANDIDATE for r in planets),
         "false sources next to them": sum(r["false"] for r in planets),
+        "false candidates next to them": sum(r["false_candidates"] for r in planets),
     }
 
 

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyot.analysis.summary import read_fitted, read_limits, with_error
+from lyot.cli.results import companion_line
+from lyot.report.measured import fitted_text
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,15 @@ def test_companions_carry_the_significance_of_their_detection(tmp_path):
                      "status": ["source", "source"]})  # fmt: skip
     sources.write(tmp_path / "detections.ecsv")
     first, second = read_fitted(tmp_path)
+    assert not first.candidate and not second.candidate
     assert (first.significance, first.false_alarm) == (7.7, 1e-10) and np.isnan(first.upper_limit)
     assert np.isnan(second.significance) and second.upper_limit == 3e-6 and np.isnan(second.contrast)
     assert read_fitted(tmp_path / "none") == ()
+    sources["status"] = ["candidate", "source"]
+    sources.write(tmp_path / "detections.ecsv", overwrite=True)
+    assert [c.candidate for c in read_fitted(tmp_path)] == [True, False]
+    assert companion_line(read_fitted(tmp_path)[0]).endswith("a candidate that may be noise")
+    assert fitted_text(read_fitted(tmp_path)[0]).startswith("Candidate: separation")
 
 
 def test_limits_between_the_separations_of_the_curve(tmp_path):

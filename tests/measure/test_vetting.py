@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,22 @@ def test_point_sources_of_any_brightness_are_sources(peak):
         found = detect_sources(image, CENTER, FWHM, SCALE, template=source)
         near = [d for d in found if np.hypot(d.x - x, d.y - y) < 2]
         assert [d.status for d in near] == ["source"]
+
+
+def test_a_source_that_may_be_noise_is_a_candidate_after_the_sources():
+    image = noise(0) + 60 * source(*at(2.2, 30.0)) + 7.5 * source(*at(4.0, 200.0))
+    bright, faint = detect_sources(image, CENTER, FWHM, SCALE, template=source)
+    assert (bright.status, faint.status) == ("source", "source") and faint.false_alarm < 0.01
+    strict = DetectionParams(max_false_alarm=0.5 * faint.false_alarm)
+    bright, faint = detect_sources(image, CENTER, FWHM, SCALE, template=source, params=strict)
+    assert (bright.status, faint.status) == ("source", "candidate") and faint.accepted
+    lenient = DetectionParams(max_false_alarm=1.0, threshold=3.0, min_significance=2.0)
+    found = detect_sources(noise(0), CENTER, FWHM, SCALE, template=source, params=lenient)
+    assert found and {d.status for d in found if d.accepted} == {"source"}
+    found = detect_sources(
+        noise(0), CENTER, FWHM, SCALE, template=source, params=replace(lenient, max_false_alarm=0.01)
+    )
+    assert found and {d.status for d in found if d.accepted} == {"candidate"}
 
 
 def test_a_peak_in_one_roll_only_is_rejected():

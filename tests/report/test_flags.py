@@ -11,7 +11,9 @@ from astropy.table import QTable
 from lyot.records.manifest import Manifest, Record
 from lyot.report.flags import collect_flags
 from lyot.report.marks import read_sources
+from lyot.report.page import answer
 from lyot.report.sky import Marked, distance_to_lines, mask_boundaries, regions_text
+from lyot.report.tables import sources_table
 
 ROLL = {"INSTRUME": "MIRI", "FILTER": "F1550C", "ROLL_REF": 108.171, "V3I_YANG": 4.83544897}
 
@@ -61,6 +63,19 @@ def test_peaks_that_are_no_point_sources_are_said(out):
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
     assert texts(out) == ['1 peak above the threshold is taken for no point source: 1.60", PA 30.0 deg, S/N 9.0.']
+
+
+def test_candidates_are_flagged(out):
+    table = QTable({"separation": [1.6, 2.0] * u.arcsec, "position_angle": [30.0, 60.0] * u.deg, "snr": [9.0, 7.0],
+                    "status": ["source", "candidate"], "reason": ["", ""], "false_alarm": [1e-9, 0.04],
+                    "significance": [7.0, 4.6]})  # fmt: skip
+    (out / "measure").mkdir()
+    table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
+    assert texts(out) == ['Detection 2 (2.00", PA 60.0 deg, S/N 7.0) is a candidate: false-alarm probability 0.04.']
+    headline, _ = answer(out, read_sources(out))
+    assert headline.startswith("Brightest source: separation 1.600")
+    shown = sources_table(read_sources(out))
+    assert shown is not None and shown.columns[-1] == "status" and shown.rows[1][-1].text == "candidate"
 
 
 def test_references_of_which_nothing_was_used_are_named(out):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
 from lyot.instrument import resolution
-from lyot.measure.detection import SOURCE, Detection
+from lyot.measure.detection import CANDIDATE, POINT_SOURCES, Detection
 from lyot.measure.noise import SignalToNoise
 
 
@@ -135,7 +135,7 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
         "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
         "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
-        "status": "source; rejected: no point source; extended: part of a disk or other extended light",
+        "status": "source; candidate: may be noise; rejected: no point source; extended: part of extended light",
         "reason": "why it is no source", "shape": "deviation from the image of a point source, sigmas",
         "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
     }.items():  # fmt: skip
@@ -168,16 +168,23 @@ def shape_model(reduction: bool) -> str:
 
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
-    """Sources of a table of detections; with `all_peaks` also what was rejected or is extended."""
+    """Sources and candidates of a table of detections; with `all_peaks` also what was rejected or is extended."""
     table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
     return table if all_peaks else table[is_source(table)]
 
 
 def is_source(table: Table) -> NDArray[np.bool_]:
-    """Rows of a table of detections that are sources, (n,) bool; all in tables of earlier versions."""
+    """Rows of a table of detections that are point sources, candidates among them, (n,) bool; all in old tables."""
     if "status" not in table.colnames:
         return np.ones(len(table), dtype=bool)
-    return np.asarray(np.asarray(table["status"]).astype(str) == SOURCE)
+    return np.isin(np.asarray(table["status"]).astype(str), POINT_SOURCES)
+
+
+def is_candidate(table: Table) -> NDArray[np.bool_]:
+    """Rows of a table of detections that may be noise, (n,) bool; none in tables of earlier versions."""
+    if "status" not in table.colnames:
+        return np.zeros(len(table), dtype=bool)
+    return np.asarray(np.asarray(table["status"]).astype(str) == CANDIDATE)
 
 
 def coverage_of(data: NDArray[np.float64], rolls: Sequence[Path]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from astropy.table import Table
 from lyot.analysis.combined_image import read_detections
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
+from lyot.measure.detection import CANDIDATE
 
 LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
 """Separations at which limits are told, arcsec."""
@@ -47,6 +48,8 @@ class Fitted:
         Probability that noise makes such a peak anywhere in the image; NaN if there is no detection at this place.
     upper_limit : float
         Flux at 95 %, Jy, where nothing was detected; NaN otherwise.
+    candidate : bool
+        Whether the detection at this place may be noise, by its false-alarm probability.
     """
 
     separation: float
@@ -61,6 +64,7 @@ class Fitted:
     significance: float
     false_alarm: float
     upper_limit: float
+    candidate: bool = False
 
 
 def _value(row: Any, name: str) -> float:
@@ -97,7 +101,8 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
         values = {name: _value(row, column) for name, column in _COLUMNS.items()}
         for name in ("significance", "false_alarm"):
             values[name] = float("nan") if best is None else _value(best, name)
-        found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan")))
+        unsure = best is not None and "status" in best.colnames and str(best["status"]) == CANDIDATE
+        found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=unsure))
     return tuple(found)
 
 

@@ -46,16 +46,18 @@ def show_tables(tables: Sequence[Path]) -> None:
 
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
-    from lyot.analysis.combined_image import is_source, read_detections
+    from lyot.analysis.combined_image import is_candidate, is_source, read_detections
     from lyot.exposures.names import DETECTIONS
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
     sources = is_source(table)
     if not sources.any():
         typer.echo(f"{star}no source above the threshold")
-    for row in table[sources] if not fitted else ():
+    shown = table[sources] if not fitted else table[:0]
+    for row, unsure in zip(shown, is_candidate(shown), strict=True):
+        kind = "candidate that may be noise" if unsure else "source"
         typer.echo(
-            f'{star}source at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+            f'{star}{kind} at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
             f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
             f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
         )
@@ -84,6 +86,8 @@ def companion_line(companion: Fitted) -> str:
     parts.append(f"S/N {c.snr:.1f}")
     if isfinite(c.significance):
         parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
+    if c.candidate:
+        parts.append("a candidate that may be noise")
     return ", ".join(parts)
 
 

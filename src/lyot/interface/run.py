@@ -227,7 +227,10 @@ class Run:
 
     @cached_property
     def detections(self) -> QTable:
-        """Sources found, highest S/N first: separation, position angle, S/N, significance, false-alarm probability."""
+        """Sources found, highest S/N first, then candidates: separation, position angle, S/N, false-alarm probability.
+
+        A candidate (column ``status``) may be noise: see `lyot.measure.DetectionParams.max_false_alarm`.
+        """
         found = self._read(DETECTIONS)
         if found is None:
             search(self._opened, self._config.measure)

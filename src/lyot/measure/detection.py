@@ -59,6 +59,12 @@ class DetectionParams:
         help="Minimum significance, Gaussian sigmas; near the star, few noise samples make S/N alone insufficient",
         min=0.0,
     )
+    max_false_alarm: float = param(
+        0.01,
+        help="false-alarm probability above which a source is listed as a candidate, which may be noise; 1: never",
+        min=0.0,
+        max=1.0,
+    )
     inner_radius: float | None = param(
         None, help="Search outside this separation; default one FWHM", unit="arcsec", min=0
     )
@@ -84,8 +90,11 @@ class DetectionParams:
     )
 
 
-SOURCE, REJECTED, EXTENDED = "source", "rejected", "extended"
+SOURCE, CANDIDATE, REJECTED, EXTENDED = "source", "candidate", "rejected", "extended"
 """What a peak can be: `Detection.status`."""
+
+POINT_SOURCES = (SOURCE, CANDIDATE)
+"""What is measured and taken out of the noise as a point source."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,8 @@ class Detection:
     ring_significance : float
         Gaussian sigmas of `snr` from the apertures of its ring alone.
     status : str
-        ``source``; ``rejected``: no point source, for the reason given; ``extended``: part of a disk or the like.
+        ``source``; ``candidate``: a source that may be noise, by `DetectionParams.max_false_alarm`; ``rejected``: no
+        point source, for the reason given; ``extended``: part of a disk or the like.
     reason : str
         Why it is no source; empty for sources.
     shape : float
@@ -164,8 +174,8 @@ class Detection:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is taken for a point source."""
-        return self.status == SOURCE
+        """Whether it is taken for a point source, which a candidate is too."""
+        return self.status in POINT_SOURCES
 
 
 def false_alarm_probability(significance: float, elements: float) -> float:
@@ -227,7 +237,7 @@ def detect_sources(
     rolls: RollImages | None = None,
     speckles: NDArray[np.floating] | None = None,
 ) -> tuple[Detection, ...]:
-    """Find point sources, highest S/N first, and after them the peaks that are none (`Detection.status`).
+    """Find point sources, and after them the peaks that are none (`Detection.status`).
 
     Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
     one at the same separation nor has its own wings found: with `template`, its image is taken out of its own noise
@@ -264,6 +274,7 @@ def detect_sources(
     Returns
     -------
     tuple of Detection
+        Sources, then candidates, then what is no point source, each by decreasing S/N.
 
     Raises
     ------
@@ -298,14 +309,21 @@ def detect_sources(
     best = [max(group, key=lambda d: (d.accepted, d.snr)) for group in found]
     elements = sum(int((allowed & np.isfinite(image)).sum()) for image in cube) / (np.pi * fwhm**2 / 4)
     counted = [
-        replace(b, images=len(g), false_alarm=false_alarm_probability(b.significance, elements))
+        _with_false_alarm(replace(b, images=len(g)), elements, p.max_false_alarm)
         for b, g in zip(best, found, strict=True)
     ]
-    accepted = sorted((d for d in counted if d.accepted), key=lambda d: -d.snr)
+    accepted = sorted((d for d in counted if d.accepted), key=lambda d: (d.status != SOURCE, -d.snr))
     if len(accepted) >= p.max_sources:
         log.warning("the search ends at %d sources (max_sources); there may be more", p.max_sources)
     others = sorted((d for d in counted if not d.accepted), key=lambda d: -d.snr)
     return (*accepted[: p.max_sources], *others)
+
+
+def _with_false_alarm(detection: Detection, elements: float, limit: float) -> Detection:
+    """A peak with its false-alarm probability; a source is a candidate if that is above the limit."""
+    probability = false_alarm_probability(detection.significance, elements)
+    unsure = detection.status == SOURCE and probability > limit
+    return replace(detection, false_alarm=probability, status=CANDIDATE if unsure else detection.status)
 
 
 def detect_in_reduction(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
+from lyot.analysis.combined_image import is_candidate
 from lyot.analysis.summary import LIMITS_AT
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER
@@ -107,8 +108,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     """
     science = list(products(out, "stage3", "psfsub"))
     found = [
-        *_not_measured(out), *_outdated(out), *_on_boundaries(out, sources, science), *_rejected(out, sources),
-        *_limits(out),
+        *_not_measured(out), *_outdated(out), *_candidates(out, sources), *_on_boundaries(out, sources, science),
+        *_rejected(out, sources), *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
     ]  # fmt: skip
@@ -137,6 +138,20 @@ def _outdated(out: Path) -> Iterable[Flag]:
     if names:
         yield Flag(f"Measured on an earlier reduction and therefore not shown: {', '.join(names)}.", "Measure again "
                    "with lyot contrast, lyot companion, lyot detect --maps or lyot disk.", "outdated")  # fmt: skip
+
+
+def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
+    """Detections that noise alone may have made."""
+    if sources is None:
+        return
+    marks = [m for m in marked_sources(out, sources) if m.kind == "detection"]
+    for marked, row, unsure in zip(marks, sources, is_candidate(sources), strict=True):
+        if unsure:
+            yield Flag(
+                f"Detection {marked.name} ({marked.note}) is a candidate: false-alarm probability "
+                f"{float(row['false_alarm']):.2g}.", "Noise alone may have such a peak somewhere in the image; see "
+                "whether it is in both rolls.", "detections",
+            )  # fmt: skip
 
 
 def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]) -> Iterable[Flag]:

@@ -69,6 +69,8 @@ def fitted_text(companion: Fitted) -> str:
     if np.isfinite(c.contrast):
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
     sure = f"{c.significance:.1f} sigma" if np.isfinite(c.significance) else f"S/N {c.snr:.1f}"
+    if c.candidate:
+        return f"Candidate: {', '.join(parts)}; {sure}; it may be noise (false-alarm probability {c.false_alarm:.2g})"
     return f"Companion: {', '.join(parts)}; {sure}"
 
 

@@ -19,6 +19,7 @@ from astropy.table import QTable
 from astropy.utils.exceptions import AstropyUserWarning
 from markupsafe import Markup
 
+from lyot.analysis.combined_image import is_candidate
 from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
@@ -146,17 +147,20 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     limits = limits_text(*read_limits(folder)) if is_current(folder / CONTRAST, out) else ""
     more = [limits] if limits else []
     if fitted:
-        brightest = max(fitted, key=lambda c: c.flux)
+        brightest = max(fitted, key=lambda c: (not c.candidate, c.flux))
         left = max(len(fitted), len(table)) - 1
         return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
     if not len(table):
         return "No source above the threshold.", more
-    brightest_row = int(np.argmax(values_of(table, "signal"))) if "signal" in table.colnames else 0
+    signal = values_of(table, "signal") if "signal" in table.colnames else -np.arange(len(table), dtype=float)
+    unsure = is_candidate(table)
+    brightest_row = max(range(len(table)), key=lambda row: (not unsure[row], signal[row]))
     sep = values_of(table, "separation", "arcsec")[brightest_row]
     pa = values_of(table, "position_angle", "deg")[brightest_row]
     snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{len(table) - 1} more below."] if len(table) > 1 else []), *more]
-    return f'Brightest source: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
+    what = "Brightest source" if not unsure[brightest_row] else "Candidate that may be noise"
+    return f'{what}: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 
 
 def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:

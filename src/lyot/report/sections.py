@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.table import QTable
 from matplotlib.axes import Axes
 
+from lyot.analysis.combined_image import is_candidate
 from lyot.exposures.names import SNR_MAP, segment_number
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid, plural
@@ -266,4 +267,6 @@ def _refined_text(path: Path) -> str:
 def _detections_text(sources: QTable | None) -> str:
     if sources is None or not len(sources):
         return "Nothing above the threshold was found."
-    return f"{plural(len(sources), 'source')} above the threshold."
+    unsure = int(is_candidate(sources).sum())
+    more = f", {unsure} of them {'a candidate' if unsure == 1 else 'candidates'} that may be noise" if unsure else ""
+    return f"{plural(len(sources), 'source')} above the threshold{more}."

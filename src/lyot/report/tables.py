@@ -9,7 +9,7 @@ from typing import Any
 
 from astropy.table import QTable
 
-from lyot.analysis.combined_image import is_source
+from lyot.analysis.combined_image import is_candidate, is_source
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
@@ -49,6 +49,10 @@ def sources_table(table: QTable | None) -> Table | None:
             " The S/N is that against the ring of the source; the significance draws on neighboring rings and on the"
             " residuals of the references. False-alarm probability: that of a peak like this anywhere in the image."
         )
+    if is_candidate(table).any():
+        columns.append("status")
+        rows = [(*row, cell(str(status))) for row, status in zip(rows, table["status"], strict=True)]
+        text += " Candidates may be noise: a peak like theirs is found by chance with a probability above the limit."
     return Table("Detections", "sources", tuple(columns), tuple(rows), text)
 
 

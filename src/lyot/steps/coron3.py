@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from jwst.datamodels import ModelContainer
 from jwst.model_blender import ModelBlender
 from jwst.outlier_detection.outlier_detection_step import OutlierDetectionStep as OfficialOutlierDetectionStep
-from jwst.pipeline.calwebb_coron3 import Coron3Pipeline as OfficialCoron3Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
@@ -22,6 +21,7 @@ from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
 from lyot.steps.quality import Finding, as_json, assess, without_one_group
 from lyot.steps.segments import join_segments
 from lyot.steps.sequence_io import geometry_of

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jwst.pipeline.calwebb_detector1 import Detector1Pipeline as OfficialDetector1Pipeline
-
 from lyot.params import from_step, param, spec_from
 from lyot.ramps.options import RoleOptions
 from lyot.steps import stage1_corrections as corrections
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.official import Detector1Pipeline as OfficialDetector1Pipeline
 from lyot.steps.stage1_level1b import Level1bFile, inspect_level1b
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 from lyot.steps.stage1_stream import Streamed, stream, why_not

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from astropy.io import fits
-from jwst.pipeline.calwebb_image2 import Image2Pipeline as OfficialImage2Pipeline
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.exposures.names import segment_number
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.official import Image2Pipeline as OfficialImage2Pipeline
 from lyot.steps.segments import group_segments
 from lyot.steps.sequence_io import model_name
 from lyot.steps.stage2_background import BackgroundStep, largest_read_variance

@@ -1,0 +1,48 @@
+"""The official pipelines are imported alone, and are the official ones."""
+
+import subprocess
+import sys
+
+ALONE = """
+import sys
+from lyot.steps import Coron3Pipeline, Detector1Pipeline, Image2Pipeline
+heavy = [name for name in ("photutils", "BayesicFitting", "matplotlib.pyplot", "jwst.extract_1d", "jwst.pipeline")
+         if name in sys.modules]
+assert not heavy, heavy
+import jwst.pipeline
+for own in (Coron3Pipeline, Detector1Pipeline, Image2Pipeline):
+    assert issubclass(own, getattr(jwst.pipeline, own.__name__)), own
+assert jwst.pipeline.Image3Pipeline and jwst.pipeline.__file__
+"""
+
+LOADED_WHEN_USED = """
+import sys
+from lyot.steps import Detector1Pipeline
+from jwst.clean_flicker_noise import clean_flicker_noise_step as step
+assert "photutils" not in sys.modules
+assert callable(step.clean_flicker_noise.do_correction) and callable(step.autoparam.niriss_image_parameters)
+assert "photutils" in sys.modules
+"""
+
+AFTER_THE_WHOLE = """
+import jwst.pipeline
+from lyot.steps import Detector1Pipeline
+assert issubclass(Detector1Pipeline, jwst.pipeline.Detector1Pipeline)
+"""
+
+
+def _run(script: str) -> None:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_pipelines_of_the_three_stages_are_imported():
+    _run(ALONE)
+
+
+def test_what_the_flicker_noise_step_uses_is_loaded_when_it_is_used():
+    _run(LOADED_WHEN_USED)
+
+
+def test_a_package_that_is_imported_already_is_kept():
+    _run(AFTER_THE_WHOLE)
