@@ -31,7 +31,8 @@ START = RingFitParams(
     fit=("radius", "major_axis"),
     search=False,
 )
-REGION = DiskParams(inner_radius=1.0, outer_radius=3.2)
+REGION = DiskParams(inner_radius=1.0, outer_radius=3.2, spacing=0.9)
+"""Images of a source at fewer places than by default, in the disk that is put in as well: less than half the time."""
 
 
 def ring(parameters: RingParams, scale: float) -> DiskModel:
@@ -47,7 +48,7 @@ def opened(finished_once):
     run = open_run(finished_once)
     injector = run.sequence.injector
     model = ring(TRUTH, 0.06)
-    signal = disk_signal(injector, model, run.sequence.detector, run.sequence.fwhm)
+    signal = disk_signal(injector, model, run.sequence.detector, run.sequence.fwhm, REGION)
     disk = dataclasses.replace(injector, science=injector.science + FLUX * signal)
     return dataclasses.replace(run, reduction=dataclasses.replace(run.reduction, injector=disk))
 

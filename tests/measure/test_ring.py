@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +150,7 @@ def test_thermal_light_follows_the_planck_function():
 # The fit
 
 
+@functools.cache
 def by_points(ring: RingParams, flux: float) -> np.ndarray:
     """The ring in each exposure as a sum of single sources, drawn finer than the fit draws it."""
     model = ring_image(ring, 3.2, 0.08, oversample=4)

@@ -20,6 +20,7 @@ from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
 from lyot.instrument import resolution
 from lyot.measure.detection import CANDIDATE, POINT_SOURCES, Detection
 from lyot.measure.noise import SignalToNoise
+from lyot.records.tables import read_ecsv
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def shape_model(reduction: bool) -> str:
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
     """Sources and candidates of a table of detections; with `all_peaks` also what was rejected or is extended."""
-    table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    table = read_ecsv(path)
     return table if all_peaks else table[is_source(table)]
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 
 from lyot.analysis.combined_image import read_detections
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.measure.detection import CANDIDATE
+from lyot.records.tables import read_ecsv
 
 LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
 """Separations at which limits are told, arcsec."""
@@ -89,7 +89,7 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
     """
     if not (folder / COMPANIONS).is_file():
         return ()
-    table = Table.read(folder / COMPANIONS, format="ascii.ecsv", encoding="utf-8")
+    table = read_ecsv(folder / COMPANIONS)
     sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else []
     resolution = float(table.meta.get("fwhm_arcsec", 0.5))
     found = []
@@ -149,7 +149,7 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
     path = folder / CONTRAST
     if not path.is_file():
         return (), float("nan")
-    table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    table = read_ecsv(path)
     known = np.asarray(table["separation"], dtype=float)
     values = {
         name: _at(known, np.asarray(table[name], dtype=float), separations)

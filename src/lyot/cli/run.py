@@ -36,7 +36,7 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 
         def listen(event: Event) -> None:
             if event.kind == "planned":  # the workers work now, and this process has nothing to do
-                threading.Thread(target=importlib.import_module, args=("lyot.report.page",), daemon=True).start()
+                threading.Thread(target=_import_report, daemon=True).start()
             listener(event)
 
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
@@ -49,6 +49,12 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     show_warnings(result)
     _write_report(result)
     return result
+
+
+def _import_report() -> None:
+    """Import what the report is made with."""
+    for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
+        importlib.import_module(module)
 
 
 def _write_report(result: RunResult) -> None:

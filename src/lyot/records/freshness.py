@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from astropy.io import fits
-from astropy.table import Table
 
 from lyot.exposures import names
 from lyot.records.manifest import FILE_NAME, Manifest
+from lyot.records.tables import read_ecsv
 
 META = "reduction"
 KEYWORD = "REDUCTN"
@@ -28,7 +28,7 @@ MEASURED = (
 def reduction_of(path: Path) -> str:
     """The reduction that a table (``.ecsv``) or image was measured on; empty if it does not say."""
     if path.suffix == ".ecsv":
-        return str(Table.read(path, format="ascii.ecsv", encoding="utf-8").meta.get(META, ""))
+        return str(read_ecsv(path).meta.get(META, ""))
     return str(fits.getheader(path).get(KEYWORD, ""))
 
 

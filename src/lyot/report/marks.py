@@ -12,6 +12,7 @@ from lyot.analysis.combined_image import is_source
 from lyot.exposures.names import COMPANIONS, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.records.freshness import is_current
+from lyot.records.tables import read_ecsv
 from lyot.report.products import Product
 from lyot.report.sky import Marked
 
@@ -24,7 +25,7 @@ def read_table(out: Path, name: str) -> Table | None:
     path = out / "measure" / name
     if not path.is_file() or not is_current(path, out):
         return None
-    table = Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    table = read_ecsv(path)
     return table if len(table) else None
 
 
@@ -41,7 +42,7 @@ def read_peaks(out: Path) -> QTable | None:
     path = out / "measure" / DETECTIONS
     if not path.is_file():
         return None
-    table = QTable.read(path, format="ascii.ecsv", encoding="utf-8")
+    table = QTable(read_ecsv(path))
     for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
         if table[name].unit is None:
             table[name].unit = unit

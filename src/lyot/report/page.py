@@ -45,6 +45,7 @@ from lyot.report.methods import Methods, methods_of
 from lyot.report.products import combined_image, read_product
 from lyot.report.provenance import calibration_table, changed_table, command_text, versions_text
 from lyot.report.quality import read_notes
+from lyot.report.rendering import render_pictures
 from lyot.report.tables import (
     budget_table,
     companions_table,
@@ -367,6 +368,7 @@ def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> P
 
 def render_page(report: Report) -> str:
     """The page as HTML."""
+    render_pictures(report.pictures)
     viewer = report.viewer
     return _template("page.html").render(
         report=report,

@@ -20,6 +20,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot import dq as dq_flags
 from lyot.errors import ConfigError
 from lyot.reference_files.environment import DEFAULT_SERVER, CrdsEnvironment, resolve_crds
+from lyot.run.warm import keep_schemas, settle
 from lyot.tutorials import data as tutorial_data
 from lyot.tutorials.data import Inputs, Level
 
@@ -135,7 +136,10 @@ class Demo:
 
 
 def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "auto", filter: str = "F1550C") -> Demo:
-    """Set up the tree of the tutorials.
+    """Set up the tree of the tutorials, and the process: steps that are run many times cost half of the time then.
+
+    asdf keeps what it has parsed of schemas, and what is in memory now is left out of garbage collections
+    (`lyot.run.warm`); no result changes.
 
     Parameters
     ----------
@@ -161,6 +165,8 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
     if not (root / "uncal").is_dir() or not (root / "stage1").is_dir():
         raise ConfigError(f"{root}: not the folder of the tutorials (it has no uncal and stage1); start Jupyter there.")
     use_style()
+    keep_schemas()
+    settle("tutorial")
     return Demo(root, os.environ.get(SIZE_VARIABLE) or size, source, filter)
 
 

@@ -1,0 +1,45 @@
+"""Figures of the report drawn by several processes at once.
+
+Drawing takes most of the time of a report. The processes are forked, so that they have the figures without copying
+them; where that is not safe (threads are running, as in a notebook) or not possible, figures are drawn one by one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+from collections.abc import Sequence
+
+from lyot.report.content import Picture
+from lyot.run.executors import available_cores
+
+FEW = 3
+"""Figures that are not worth a process."""
+
+_waiting: Sequence[Picture] = ()
+"""Figures to draw, for the processes that are forked while they are here."""
+
+
+def render_pictures(pictures: Sequence[Picture]) -> None:
+    """Draw figures, each once; their PNG (`Picture.png`) is there afterwards at the latest when it is asked for.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+    """
+    global _waiting
+    processes = min(available_cores(), len(pictures) // FEW)
+    if processes < 2 or sys.platform != "linux" or threading.active_count() > 1:
+        return
+    _waiting = pictures
+    try:
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            for picture, png in zip(pictures, pool.imap(_png, range(len(pictures))), strict=True):
+                picture.__dict__["png"] = png  # where `cached_property` keeps it
+    finally:
+        _waiting = ()
+
+
+def _png(number: int) -> str:
+    return _waiting[number].png

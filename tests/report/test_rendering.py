@@ -1,0 +1,49 @@
+"""Figures drawn by several processes are those that one process draws."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from matplotlib.figure import Figure
+
+from lyot.report import rendering
+from lyot.report.content import Picture
+
+
+def picture(number: int) -> Picture:
+    figure = Figure(figsize=(2, 1.5), layout="constrained")
+    figure.subplots().plot([0, number, 1])
+    return Picture(f"p{number}", figure, "caption", "alt")
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr(rendering, "available_cores", lambda: 4)
+
+
+def test_each_picture_gets_its_own(four_cores):
+    drawn = [picture(n) for n in range(7)]
+    rendering.render_pictures(drawn)
+    if threading.active_count() == 1:
+        assert all("png" in p.__dict__ for p in drawn)
+    assert [p.png for p in drawn] == [picture(n).png for n in range(7)]
+    assert len({p.png for p in drawn}) == 7
+
+
+def test_next_to_other_threads_nothing_is_forked(four_cores):
+    drawn = [picture(n) for n in range(7)]
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    rendering.render_pictures(drawn)
+    end.set()
+    thread.join()
+    assert not any("png" in p.__dict__ for p in drawn)
+    assert drawn[0].png == picture(0).png
+
+
+def test_few_pictures_are_drawn_here(four_cores):
+    drawn = [picture(n) for n in range(4)]
+    rendering.render_pictures(drawn)
+    assert not any("png" in p.__dict__ for p in drawn)
