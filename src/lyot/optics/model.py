@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError
 from lyot.geometry import offset_grid
 from lyot.instrument import Coronagraph, coronagraph
+from lyot.kept_arrays import Arrays, remembered
 from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.fitted import FittedOptics, fitted_optics
@@ -86,7 +88,12 @@ class CoronagraphModel:
             return Wavefront(self.fitted.wavefront(p.pupil_pixels))
         if p.wavefront_rms == 0:
             return Wavefront.flat(p.pupil_pixels)
-        return realistic_wavefront(p.wavefront_seed, p.wavefront_rms, npix=p.pupil_pixels)
+
+        def draw() -> Arrays:  # poppy, which has the Zernike terms, takes two seconds to import
+            return {"opd": realistic_wavefront(p.wavefront_seed, p.wavefront_rms, npix=p.pupil_pixels).opd}
+
+        content = {"seed": p.wavefront_seed, "rms": p.wavefront_rms, "npix": p.pupil_pixels}
+        return Wavefront(remembered("wavefront", content, draw, room=Path(__file__).parent)["opd"])
 
     @cached_property
     def wavelengths(self) -> FloatArray:

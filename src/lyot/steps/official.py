@@ -27,6 +27,7 @@ class _Deferring(MetaPathFinder):
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = frozenset(names)
+        self.waiting: list[str] = []
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -35,12 +36,16 @@ class _Deferring(MetaPathFinder):
         if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return None
         spec.loader = importlib.util.LazyLoader(spec.loader)
+        self.waiting.append(fullname)
         return spec
 
 
 @contextmanager
 def deferred(*names: str) -> Iterator[None]:
     """Within this context, imports of these modules do not load them yet; those loaded before stay as they are.
+
+    Afterwards whoever imported them has them, and loads them at the first use of an attribute; they are not in
+    `sys.modules`, as everything that walks through all modules there (`inspect.getmodule`) would load them.
 
     Parameters
     ----------
@@ -53,6 +58,9 @@ def deferred(*names: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+        for name in finder.waiting:
+            if type(sys.modules.get(name)) is not ModuleType:  # a module becomes one when it is loaded
+                sys.modules.pop(name, None)
 
 
 @contextmanager
