@@ -185,3 +185,34 @@ def test_threshold_by_role_reaches_the_jump_step(fuse: bool, tmp_path: Path) -> 
     steps["jump"]["rejection_threshold"] = 7.0
     other, _ = run(Detector1Pipeline, file, steps, tmp_path / "other", fuse=fuse)
     assert not np.array_equal(rate.dq, other.dq)
+
+
+@pytest.mark.slow
+def test_sample_ramps_are_those_that_the_official_pipeline_fits(tmp_path: Path, monkeypatch: Any) -> None:
+    """The ramps kept for the report equal the official ``ramp`` product, and no product changes by it."""
+    from astropy.io import fits
+
+    from lyot.steps import stage1_samples
+
+    monkeypatch.setattr(stage1_samples, "BORDER", 1)  # the exposure is small
+    scenario = Scenario(nints=2, ngroups=14, seed=16, rays=0.05)
+    steps = write_references(tmp_path, scenario)
+    file = write_exposure(tmp_path / NAME, scenario)
+    plain = run(Detector1Pipeline, file, steps, tmp_path / "plain")
+    kept = run(Detector1Pipeline, file, steps, tmp_path / "kept", sample_ramps=True)
+    for ours, other in zip(kept, plain, strict=True):
+        assert_products_agree(ours, other, exact=True)
+        assert header_differences(ours, other) == {}
+    assert not list((tmp_path / "plain").glob("*_samples.fits"))
+    run(OfficialDetector1Pipeline, file, steps, tmp_path / "official", save_calibrated_ramp=True)
+    with fits.open(tmp_path / "official" / NAME.replace("uncal", "ramp")) as hdus:
+        ramps, flags = hdus["SCI"].data[1], hdus["GROUPDQ"].data[1]
+    with fits.open(tmp_path / "kept" / NAME.replace("uncal", "samples")) as hdus:
+        table, header = hdus["SAMPLES"].data, hdus["SAMPLES"].header
+    assert header["INTEGR"] == 2 and header["TGROUP"] > 0
+    assert len(table) > 100 and len({(y, x) for y, x in zip(table["Y"], table["X"], strict=True)}) == len(table)
+    assert (table["FLAGS"] & 4).any() and (table["FLAGS"] & 2).any()
+    for row in table:
+        np.testing.assert_array_equal(row["RAMP"], ramps[:, row["Y"], row["X"]])
+        np.testing.assert_array_equal(row["FLAGS"], flags[:, row["Y"], row["X"]])
+    np.testing.assert_array_equal(table["SLOPE"], kept[1].data[1][table["Y"], table["X"]])

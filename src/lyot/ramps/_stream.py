@@ -20,6 +20,7 @@ from lyot.ramps.ramp_fit_likely import read_noise_single
 from lyot.ramps.readers import FloatFile, RampArray, RampFile
 from lyot.ramps.scratch import Scratch
 from lyot.ramps.slopes import GroupTimes
+from lyot.ramps.watch import Watched
 
 MAX_ROWS = 16
 """Rows of a band at most: more make reading no faster."""
@@ -77,6 +78,8 @@ class Exposure:
     scratch: Scratch
     likely: likelihood.LikelyPlan | None
     """Plan of the LIKELY fit; None for OLS_C."""
+    watched: Watched | None = None
+    """Pixels whose ramps are kept."""
 
     def slope_arrays(
         self, nints: int, ny: int, nx: int, zeros: Any = np.zeros
@@ -269,6 +272,8 @@ class Chunk:
             truncate_row(ramps, flags, e.limits.depth[y, slice(*self.columns)], e.limits.min_groups, self.rates)
         if e.limits.drop_first:
             flags[:, 0] |= dq.DO_NOT_USE
+        if e.watched is not None:
+            e.watched.take(y, self.columns, ramps, flags)
         kernels.survey_fit_row(flags, self.plans.fit.suppress_one_group, counts.common_fit)
         at = slice(*self.columns)
         fit_row: Any = ols.fit_row

@@ -47,6 +47,7 @@ from lyot.ramps.saturation import SaturationReference
 from lyot.ramps.scratch import Scratch
 from lyot.ramps.slopes import GroupTimes, RampFitResult
 from lyot.ramps.threads import row_ranges, usable_threads
+from lyot.ramps.watch import Watched
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ class StreamParams:
         Number of the file's first integration in its exposure, from 1.
     limits : FitLimits
         What is given up of the ramps between jump detection and fit (this does change the result).
+    watched : Watched, optional
+        Filled with the corrected ramps of its pixels.
     """
 
     threads: int = 0
@@ -130,6 +133,7 @@ class StreamParams:
     scratch: Path | None = None
     first_integration: int = 1
     limits: FitLimits = field(default_factory=FitLimits)
+    watched: Watched | None = None
 
 
 @dataclass(frozen=True)
@@ -269,6 +273,7 @@ def _exposure(
         limits=params.limits,
         scratch=Scratch(params.scratch, 24e-6 * nints * ny * nx),
         likely=None,
+        watched=params.watched,
     )
 
 

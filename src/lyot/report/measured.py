@@ -164,9 +164,36 @@ def contrast_section(out: Path) -> Section | None:
         caption += f" {missing}"
     alt = f"{what.capitalize()} against separation"
     pictures = [Picture("contrast", figure, caption, alt, table=table)]
+    recovered = _injection_picture(table)
+    pictures += [] if recovered is None else [recovered]
     if "mass_5sigma" in table.colnames and np.isfinite(np.asarray(table["mass_5sigma"], dtype=float)).any():
         pictures.append(_mass_picture(table, found))
     return Section("Contrast", "contrast", _star_text(table), tuple(pictures))
+
+
+def _injection_picture(table: AstroTable) -> Picture | None:
+    """How much of the light of injected planets the curve was made with is left; None where the table does not say."""
+    if "throughput" not in table.colnames or not table.meta.get("injections"):
+        return None
+    separation, left = (np.asarray(table[name], dtype=float) for name in ("separation", "throughput"))
+    if not np.isfinite(left).any():
+        return None
+    figure, (ax,) = grid(1)
+    figure.set_size_inches(7.4, 3.2)
+    ax.plot(separation, left, marker="o", ms=3.5, lw=1.2, color="#0b6e99")
+    ax.axhline(1.0, color="0.8", lw=0.8)
+    ax.set_ylim(0.0, max(1.08, 1.05 * float(np.nanmax(left))))
+    ax.set_xlabel("separation [arcsec]", fontsize=9)
+    ax.set_ylabel("light recovered", fontsize=9)
+    ax.tick_params(labelsize=8)
+    number = int(table.meta["injections"])
+    caption = (
+        f"Part of the light of {number} injected planets that is left after mask and subtraction: median over position "
+        "angles. It falls toward the star, where the mask and the subtraction remove more; a step or a dip elsewhere "
+        "is an edge of a zone of the fit, or a region that was masked."
+    )
+    return Picture("injected_planets", figure, caption, f"Light of {number} injected planets recovered, by separation",
+                   table=table["separation", "throughput"])  # fmt: skip
 
 
 def _companions_in(found: AstroTable | None, what: str) -> list[tuple[float, float, str]]:

@@ -45,6 +45,7 @@ from lyot.report.methods import Methods, methods_of
 from lyot.report.products import combined_image, read_product
 from lyot.report.provenance import calibration_table, changed_table, command_text, versions_text
 from lyot.report.quality import read_notes
+from lyot.report.ramps import ramps_picture
 from lyot.report.rendering import render_pictures
 from lyot.report.tables import (
     budget_table,
@@ -352,7 +353,8 @@ def _steps(out: Path, assigned: Sequence[Assigned], sources: QTable | None) -> P
 
     return [
         ("Exposures", lambda: _with_tables("Exposures", "exposures", exposures_table(assigned, read_notes(out)))),
-        ("Stage 1", lambda: sections.stage1(out)),
+        ("Stage 1", lambda: one("Stage 1: ramps to slopes", "stage1", ramps_picture, lambda _: None,
+                                sections.stage1(out), "Slopes")),
         ("Stage 2", lambda: one("Stage 2: calibration and background", "stage2", checks.background_picture,
                                 lambda _: None, sections.stage2(out), "Calibration")),
         ("Glow sticks", lambda: one("Glow sticks", "glow-sticks", checks.glow_picture, glow_table)),

@@ -13,6 +13,7 @@ from lyot.steps import stage1_corrections as corrections
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.official import Detector1Pipeline as OfficialDetector1Pipeline
 from lyot.steps.stage1_level1b import Level1bFile, inspect_level1b
+from lyot.steps.stage1_samples import write_samples
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 from lyot.steps.stage1_stream import Streamed, stream, why_not
 
@@ -26,6 +27,9 @@ class Detector1Params:
     fuse: bool = param(True, help="Stream the exposure through all steps in one pass where possible")
     threads: int = param(0, help="Threads; 0 takes every core", min=0)
     memory: float = param(200.0, help="Room for the ramps in work when streaming", unit="MB", min=10)
+    sample_ramps: bool = param(
+        False, help="Save the corrected ramps of a few pixels of one integration as well, when streaming"
+    )
 
 
 class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[misc]
@@ -100,7 +104,9 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         self.gain_scale.suffix = "gain_scaleints"
         with products.scratch.kept_small():
             rateints = self.gain_scale.run(products.rateints)
-            self.save_model(rateints, "rateints")
+            saved = self.save_model(rateints, "rateints")
+        if saved is not None and products.samples is not None:
+            write_samples(Path(saved), products.samples)
         self.setup_output(rate)
         log.info("... ending calwebb_detector1")
         return rate

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -29,6 +30,7 @@ from lyot.steps import stage1_reference_files as references
 from lyot.steps.stage1_common import first_integration_of, skip
 from lyot.steps.stage1_corrections import average_dark_current, record_rscd, rscd_plan
 from lyot.steps.stage1_level1b import Level1bFile, open_dark_lightly, read_metadata_model
+from lyot.steps.stage1_samples import sample_pixels, samples_table
 from lyot.steps.stage1_slopes import (
     MIN_GROUPS_JUMP,
     complete_slopes,
@@ -47,11 +49,15 @@ FULL_FRAME = (1024, 1032)
 
 @dataclass(frozen=True)
 class Streamed:
-    """Products of a streamed exposure: ``rate`` and ``rateints`` data models, and where large arrays are kept."""
+    """Products of a streamed exposure: ``rate`` and ``rateints`` data models, and where large arrays are kept.
+
+    `samples`: table of the ramps of a few pixels, if they were asked for.
+    """
 
     rate: Any
     rateints: Any
     scratch: Scratch
+    samples: fits.BinTableHDU | None = None
 
 
 def why_not(pipeline: Any, file: Level1bFile) -> str | None:
@@ -142,6 +148,7 @@ class _Run:
         fit = from_step(RampFitParams, self.pipeline.ramp_fit)
         jump = self._jump_params()
         e = self.model.meta.exposure
+        watched = sample_pixels(self.model, self.file.shape) if self.pipeline.sample_ramps else None
         source = self.file.ramps()
         assert source is not None  # why_not has looked
         log.info("Streaming %d integrations of %d groups from raw ramps to slopes", *self.file.shape[:2])
@@ -158,10 +165,11 @@ class _Run:
                 scratch=self._scratch_folder(),
                 first_integration=self.first,
                 limits=fit_limits(self.model, from_step(FitOptions, self.pipeline.ramp_fit)),
+                watched=watched,
             ),
         )
         self._record(result, jump, factor)
-        return self._models(result)
+        return replace(self._models(result), samples=samples_table(self.model, watched, result.slopes.rateints))
 
     def _scratch_folder(self) -> Path:
         """Where the products go, if that is a folder that can be written to; else the folder for temporary files."""

@@ -1,0 +1,96 @@
+"""Ramps of a few pixels of an exposure as the slope fit saw them, corrected and flagged: ``<root>_samples.fits``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from lyot.exposures.names import exposure_root
+from lyot.ramps.slopes import SlopeImage
+from lyot.ramps.watch import Watched
+
+SUFFIX = "samples"
+RADII = (3.0, 6.0)
+"""Around the place of the star, where the residual light is brightest, pixels."""
+AROUND = 8
+"""Pixels at each of these radii."""
+GRID = (16, 32)
+"""Rows and columns of the pixels spread over the field: so many that some have jumps in a minute of exposure."""
+BORDER = 8
+"""Pixels nearer to the edge are not among them: reference pixels, or behind the field stop."""
+
+
+def sample_pixels(model: JwstDataModel, shape: tuple[int, ...]) -> Watched:
+    """Pixels to look at: around the place of the star, and over the whole field.
+
+    Parameters
+    ----------
+    model : JwstDataModel
+        The exposure; CRPIX is the place of the star (1-based), or at least of the target.
+    shape : (nints, ngroups, ny, nx)
+
+    Returns
+    -------
+    Watched
+        Of the second integration where there is one, as the first begins otherwise.
+    """
+    nints, ngroups, ny, nx = shape
+    x0, y0 = (model.meta.wcsinfo.crpix1 or (nx + 1) / 2) - 1, (model.meta.wcsinfo.crpix2 or (ny + 1) / 2) - 1
+    angles = 2 * np.pi * (np.arange(AROUND) + 0.5) / AROUND  # off the axes, along which the mask's boundaries lie
+    near = [(round(y0 + r * np.sin(a)), round(x0 + r * np.cos(a))) for r in RADII for a in angles]
+    rows, columns = (
+        np.linspace(BORDER, n - 1 - BORDER, count).round().astype(int).tolist()
+        for n, count in zip((ny, nx), GRID, strict=True)
+    )
+    everywhere = [(y, x) for y in rows for x in columns]
+    inside = [(y, x) for y, x in (*near, *everywhere) if 0 <= y < ny and 0 <= x < nx]
+    return Watched.of(list(dict.fromkeys(inside)), min(1, nints - 1), ngroups)
+
+
+def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeImage) -> fits.BinTableHDU | None:
+    """The ramps with the slopes that were fitted to them; None without any.
+
+    Parameters
+    ----------
+    model : JwstDataModel
+        The exposure.
+    watched : Watched or None
+    slopes : SlopeImage
+        Of each integration, DN/s.
+
+    Returns
+    -------
+    BinTableHDU or None
+        A row per pixel: X, Y (0-based), RAMP (DN), FLAGS (group flags), SLOPE and ERR (DN/s). TGROUP in seconds.
+    """
+    if watched is None or not watched.pixels:
+        return None
+    y, x = np.array(watched.pixels).T
+    at = (watched.integration, y, x)
+    ngroups = watched.ramps.shape[1]
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("X", "J", array=x), fits.Column("Y", "J", array=y),
+            fits.Column("RAMP", f"{ngroups}E", unit="DN", array=watched.ramps),
+            fits.Column("FLAGS", f"{ngroups}B", array=watched.flags),
+            fits.Column("SLOPE", "E", unit="DN/s", array=slopes.slope[at]),
+            fits.Column("ERR", "E", unit="DN/s", array=slopes.err[at]),
+        ],
+        name="SAMPLES",
+    )  # fmt: skip
+    exposure = model.meta.exposure
+    first = exposure.integration_start or 1
+    table.header["TGROUP"] = (exposure.group_time, "[s] time between groups")
+    table.header["INTEGR"] = (first + watched.integration, "number of the integration, from 1")
+    table.header["TARGPROP"] = str(model.meta.target.proposer_name or "")
+    return table
+
+
+def write_samples(rateints: Path, table: fits.BinTableHDU) -> Path:
+    """Write the table beside the ``rateints`` product that it belongs to."""
+    path = rateints.with_name(f"{exposure_root(rateints)}_{SUFFIX}.fits")
+    table.writeto(path, overwrite=True)
+    return path
