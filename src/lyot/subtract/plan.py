@@ -21,6 +21,7 @@ from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, 
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
+from lyot.subtract.templates import SHARE, smoothed
 from lyot.subtract.variance import combined_variance, frame_variance, roll_variance
 from lyot.subtract.weights import roll_weights
 from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
@@ -419,14 +420,20 @@ def _library(
 def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
     if sequence.templates is None or not params.use_templates:
         return None
-    return np.stack([fill_bad(t).ravel() for t in sequence.templates])
+    ready = [fill_bad(t) for t in sequence.templates]
+    if sequence.template_variance is not None:  # its noise is in the science, with the opposite sign
+        ready[0] = smoothed(sequence.templates[0])
+    return np.stack([t.ravel() for t in ready])
 
 
 def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
-    """Variance of the template, flat; other rolls as references hold the same noise, which they take off."""
+    """What the smoothed template has in common with the noise in the science, flat; see `lyot.subtract.klip`.
+
+    Other rolls as references hold the same noise, which they take off.
+    """
     if sequence.template_variance is None or not params.use_templates or params.strategy != "rdi":
         return None
-    return np.asarray(sequence.template_variance, dtype=np.float64).ravel()
+    return SHARE * np.asarray(sequence.template_variance, dtype=np.float64).ravel()
 
 
 def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:

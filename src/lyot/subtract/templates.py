@@ -1,0 +1,43 @@
+"""The template of the background without its noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lyot.subtract.combine import fill_bad
+from lyot.subtract.sequence import FloatArray
+
+WIDTH = 1.0
+"""Sigma of the Gaussian that follows the median, pixels: narrower than the shadow along the mask's boundaries."""
+
+_WEIGHTS = ndimage.gaussian_filter(np.eye(1, 2 * 4 + 1, 4)[0], WIDTH)
+SHARE = float(_WEIGHTS[3:6].sum() ** 2 / 9)
+"""Covariance of a smoothed pixel with the same pixel before, over its variance: 0.09.
+
+That of a median with each of its nine pixels is 1/9, as for the mean (Basu's theorem, normal noise), and the Gaussian
+takes the medians of the nine that hold the pixel.
+"""
+
+
+def smoothed(template: NDArray[np.floating]) -> FloatArray:
+    """A template with little noise left: a median of 3 x 3 pixels, which takes single outliers out, and a Gaussian.
+
+    Real backgrounds have no structure that is finer than the image of a source; what is finer is noise, cosmic rays,
+    and pixels whose dark current is high, which does not change with the background.
+
+    Parameters
+    ----------
+    template : (ny, nx) float ndarray
+        MJy/sr; NaN where unknown.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        Without NaN.
+    """
+    known = np.isfinite(template)
+    median = ndimage.median_filter(fill_bad(template), size=3, mode="nearest")
+    smooth = ndimage.gaussian_filter(median, WIDTH, mode="nearest")
+    return fill_bad(np.where(known, smooth, np.nan))
