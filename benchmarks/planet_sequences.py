@@ -88,7 +88,9 @@ def simulated_case(uncal: Path, run: Path) -> Case:
     )
     models = [[open_exposure(path) for path in group] for group in (science, references)]
     sequence = build_sequence(*models, throughput=throughput_of(models[0][0])).sequence
-    sequence = sequence.replace(templates=None, background_variance=None)  # the variants say where there is a template
+    sequence = sequence.replace(
+        templates=None, template_variance=None, background_variance=None
+    )  # variants have theirs
     to_mjysr = flat_factor(uncal)
     backgrounds = [
         _mean([run / "stage1" / name.replace("uncal", "rateints") for name in by_role[role]]) * to_mjysr

@@ -41,7 +41,9 @@ class NoisyTemplate:
     Let the template be T = B + n, the science a B - n + (the star) + ..., and P the projection that takes off the other
     modes of the fit. With q = |P T|^2 and v the expected |n|^2 the least-squares coefficient of T has the mean
     (a (q - v) - v) / q: it is biased low, by 1 where the template is noise alone, and the fit then carves a trench into
-    the image where B has structure. With c that coefficient, (c q + v) / (q - v) has the mean a.
+    the image where B has structure. With c that coefficient, (c q + v) / (q - v) has the mean a. Of a smoothed template
+    (`lyot.subtract.templates`) v is what its noise has in common with that in the science; the power of its own noise
+    in q, two thirds of that, is taken to be the same.
 
     Attributes
     ----------

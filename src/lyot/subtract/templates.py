@@ -12,6 +12,9 @@ from lyot.subtract.sequence import FloatArray
 WIDTH = 1.0
 """Sigma of the Gaussian that follows the median, pixels: narrower than the shadow along the mask's boundaries."""
 
+OUTLIER = 4.0
+"""Distance from the median of the surroundings beyond which a pixel is left out, standard deviations."""
+
 _WEIGHTS = ndimage.gaussian_filter(np.eye(1, 2 * 4 + 1, 4)[0], WIDTH)
 SHARE = float(_WEIGHTS[3:6].sum() ** 2 / 9)
 """Covariance of a smoothed pixel with the same pixel before, over its variance: 0.09.
@@ -22,7 +25,7 @@ takes the medians of the nine that hold the pixel.
 
 
 def smoothed(template: NDArray[np.floating]) -> FloatArray:
-    """A template with little noise left: a median of 3 x 3 pixels, which takes single outliers out, and a Gaussian.
+    """A template with little noise left: without outliers, a median of 3 x 3 pixels, and a Gaussian.
 
     Real backgrounds have no structure that is finer than the image of a source; what is finer is noise, cosmic rays,
     and pixels whose dark current is high, which does not change with the background.
@@ -38,6 +41,14 @@ def smoothed(template: NDArray[np.floating]) -> FloatArray:
         Without NaN.
     """
     known = np.isfinite(template)
-    median = ndimage.median_filter(fill_bad(template), size=3, mode="nearest")
-    smooth = ndimage.gaussian_filter(median, WIDTH, mode="nearest")
+    if not known.any():
+        return fill_bad(template)
+    above = np.abs(template - _median(fill_bad(template)))
+    # an outlier moves the median, too, and what is left of it is in the science with the opposite sign
+    clean = np.where(above > OUTLIER * 1.4826 * np.median(above[known]), np.nan, template)
+    smooth = ndimage.gaussian_filter(_median(fill_bad(clean)), WIDTH, mode="nearest")
     return fill_bad(np.where(known, smooth, np.nan))
+
+
+def _median(image: FloatArray) -> FloatArray:
+    return np.asarray(ndimage.median_filter(image, size=3, mode="nearest"))
