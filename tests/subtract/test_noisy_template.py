@@ -130,5 +130,5 @@ def test_the_smoothed_template_shares_the_stated_part_of_its_noise():
     assert np.mean(smooth * noise) == pytest.approx(SHARE, rel=0.05)  # 160 000 pixels: known to 1 %
     holes = np.where(np.random.default_rng(5).random(noise.shape) < 0.1, np.nan, noise)
     assert np.isfinite(smoothed(holes)).all()
-    # the shadow of 1.2, two pixels wide, is a fifth less deep at most: 0.007 of 3 % that may be left over
-    np.testing.assert_allclose(smoothed(background())[20:80, 20:80], background()[20:80, 20:80], atol=0.24)
+    # the crossing of two shadows of 1.2 each is a sixth less deep: 0.01 MJy/sr where 3 % of it is left over
+    np.testing.assert_allclose(smoothed(background())[20:80, 20:80], background()[20:80, 20:80], atol=0.4)

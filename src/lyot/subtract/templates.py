@@ -13,7 +13,8 @@ WIDTH = 1.0
 """Sigma of the Gaussian that follows the median, pixels: narrower than the shadow along the mask's boundaries."""
 
 OUTLIER = 4.0
-"""Distance from the median of the surroundings beyond which a pixel is left out, standard deviations."""
+"""Distance from the median of the surroundings beyond which a pixel is left out, standard deviations; it must also be
+farther from it than the medians of 5 x 5 pixels are from each other, as edges and lines are no outliers."""
 
 _WEIGHTS = ndimage.gaussian_filter(np.eye(1, 2 * 4 + 1, 4)[0], WIDTH)
 SHARE = float(_WEIGHTS[3:6].sum() ** 2 / 9)
@@ -43,9 +44,12 @@ def smoothed(template: NDArray[np.floating]) -> FloatArray:
     known = np.isfinite(template)
     if not known.any():
         return fill_bad(template)
-    above = np.abs(template - _median(fill_bad(template)))
+    median = _median(fill_bad(template))
+    above = np.abs(template - median)
+    structure = ndimage.maximum_filter(median, 5) - ndimage.minimum_filter(median, 5)
     # an outlier moves the median, too, and what is left of it is in the science with the opposite sign
-    clean = np.where(above > OUTLIER * 1.4826 * np.median(above[known]), np.nan, template)
+    outlying = (above > OUTLIER * 1.4826 * np.median(above[known])) & (above > structure)
+    clean = np.where(outlying, np.nan, template)
     smooth = ndimage.gaussian_filter(_median(fill_bad(clean)), WIDTH, mode="nearest")
     return fill_bad(np.where(known, smooth, np.nan))
 
