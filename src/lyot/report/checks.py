@@ -176,9 +176,13 @@ def modes_picture(out: Path) -> Picture | None:
     frames = cube[:, good] - cube[:, good].mean(axis=1, keepdims=True)
     if not good.any():
         return None
-    _, strength, modes = np.linalg.svd(frames, full_matrices=False)
-    shown = min(SHOWN_MODES, len(modes))
-    part = strength**2 / np.sum(strength**2)
+    power, vectors = np.linalg.eigh(frames @ frames.T)  # there are far fewer frames than pixels
+    power, vectors = power[::-1], vectors[:, ::-1]
+    shown = min(SHOWN_MODES, int(np.sum(power > power[0] * np.finfo(float).eps * len(power))))
+    if not shown:
+        return None
+    modes = (vectors[:, :shown] / np.sqrt(power[:shown])).T @ frames
+    part = power / np.sum(power)
     figure, axes = grid(shown, 3, tall=good.shape[0] / good.shape[1] + 0.12)
     layers = []
     for k, ax in enumerate(axes):
