@@ -26,6 +26,15 @@ assert callable(step.clean_flicker_noise.do_correction) and callable(step.autopa
 assert "photutils" in sys.modules
 """
 
+NEXT_TO_THE_MODULE = """
+from lyot.steps import Detector1Pipeline
+import jwst.clean_flicker_noise.clean_flicker_noise as real
+from jwst.clean_flicker_noise import clean_flicker_noise, clean_flicker_noise_step as step
+assert clean_flicker_noise is real
+real.do_correction = "patched"
+assert step.clean_flicker_noise.do_correction == "patched"
+"""
+
 AFTER_THE_WHOLE = """
 import jwst.pipeline
 from lyot.steps import Detector1Pipeline
@@ -44,6 +53,10 @@ def test_only_the_pipelines_of_the_three_stages_are_imported():
 
 def test_what_the_flicker_noise_step_uses_is_loaded_when_it_is_used():
     _run(LOADED_WHEN_USED)
+
+
+def test_the_module_itself_can_be_imported_and_patched():
+    _run(NEXT_TO_THE_MODULE)
 
 
 def test_a_package_that_is_imported_already_is_kept():

@@ -8,13 +8,13 @@ first used. Whoever imports ``jwst.pipeline`` afterwards gets all of it, with th
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = "jwst.pipeline"
 
@@ -22,45 +22,32 @@ _RARELY_USED = ("jwst.clean_flicker_noise.autoparam", "jwst.clean_flicker_noise.
 """Modules that their step imports as wholes, so that they can be loaded at the first use of one of their attributes."""
 
 
-class _Deferring(MetaPathFinder):
-    """Finds the named modules as Python does, with a loader that waits for the first use of an attribute."""
+class _Deferred(ModuleType):
+    """Stands for a module, which is imported when one of its attributes is asked for."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = frozenset(names)
-        self.waiting: list[str] = []
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path, target) if fullname in self.names else None
-        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
-            return None
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        self.waiting.append(fullname)
-        return spec
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 @contextmanager
 def deferred(*names: str) -> Iterator[None]:
-    """Within this context, imports of these modules do not load them yet; those loaded before stay as they are.
+    """Within this context, imports of these modules give what stands for them, unless they are loaded already.
 
-    Afterwards whoever imported them has them, and loads them at the first use of an attribute; they are not in
-    `sys.modules`, as everything that walks through all modules there (`inspect.getmodule`) would load them.
+    Afterwards imports give the modules themselves, and whoever imported them within the context gets their attributes.
 
     Parameters
     ----------
     *names : str
         Full names of modules, each imported as ``from package import module``.
     """
-    finder = _Deferring(names)
-    sys.meta_path.insert(0, finder)
+    waiting = {name: _Deferred(name) for name in names if name not in sys.modules}
+    sys.modules.update(waiting)
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
-        for name in finder.waiting:
-            if type(sys.modules.get(name)) is not ModuleType:  # a module becomes one when it is loaded
-                sys.modules.pop(name, None)
+        for name, module in waiting.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 @contextmanager
