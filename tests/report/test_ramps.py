@@ -45,6 +45,9 @@ def test_science_and_reference_are_drawn_and_backgrounds_are_not(tmp_path):
     assert ramps_picture(tmp_path) is None
     write(tmp_path / "stage1", "jw1_bkg", background=True)
     assert ramps_picture(tmp_path) is None
+    write(tmp_path / "stage1", "jw1_lost", slopes=(np.nan, np.nan), jumps=(0, 0))
+    assert ramps_picture(tmp_path) is None
+    (tmp_path / "stage1" / "jw1_lost_samples.fits").unlink()
     write(tmp_path / "stage1", "jw2_star")
     write(tmp_path / "stage1", "jw3_psf", is_psf=True, jumps=(0, 0, 0, 0))
     picture = ramps_picture(tmp_path)

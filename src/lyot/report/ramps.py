@@ -30,10 +30,10 @@ def ramps_picture(out: Path) -> Picture | None:
         header = fits.getheader(slopes)
         if not header.get("BKGDTARG"):
             chosen.setdefault(bool(header.get("IS_PSF")), (path, header))
-    if not chosen:
-        return None
     exposures = [(path, header, _read(path)) for _, (path, header) in sorted(chosen.items())]
     picked = [(path, header, table, k) for path, header, table in exposures for k in pixels_to_show(table)]
+    if not picked:
+        return None
     figure, axes = grid(len(picked), SHOWN, tall=0.78)
     for ax, (_, header, table, k) in zip(axes, picked, strict=True):
         _draw(ax, table, k)
