@@ -32,7 +32,7 @@ from astropy.table import Table
 
 from lyot.analysis.combined_image import read_detections
 from lyot.exposures.names import COMPANIONS, DETECTIONS
-from lyot.measure.detection import CANDIDATE, POINT_SOURCES, SOURCE
+from lyot.measure.detected import CANDIDATE, POINT_SOURCES, SOURCE
 from lyot.optics import OpticsParams
 from lyot.run.config import load_config
 from lyot.run.execute import run

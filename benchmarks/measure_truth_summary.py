@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lyot import geometry
 from lyot.instrument import coronagraph
-from lyot.measure.detection import false_alarm_probability
+from lyot.measure.detected import false_alarm_probability
 from lyot.measure.systematics import SystematicParams, position_error, throughput_error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -55,6 +57,7 @@ def test_companions_carry_the_significance_of_their_detection(tmp_path):
     assert np.isnan(second.significance) and second.upper_limit == 3e-6 and np.isnan(second.contrast)
     assert read_fitted(tmp_path / "none") == ()
     sources["status"] = ["candidate", "source"]
+    assert companion_line(replace(second, candidate=True)).endswith("(95 %), a candidate that may be noise")
     sources.write(tmp_path / "detections.ecsv", overwrite=True)
     assert [c.candidate for c in read_fitted(tmp_path)] == [True, False]
     assert companion_line(read_fitted(tmp_path)[0]).endswith("a candidate that may be noise")

@@ -13,7 +13,7 @@ from lyot.report.flags import collect_flags
 from lyot.report.marks import read_sources
 from lyot.report.page import answer
 from lyot.report.sky import Marked, distance_to_lines, mask_boundaries, regions_text
-from lyot.report.tables import sources_table
+from lyot.report.tables import companions_table, sources_table
 
 ROLL = {"INSTRUME": "MIRI", "FILTER": "F1550C", "ROLL_REF": 108.171, "V3I_YANG": 4.83544897}
 
@@ -75,6 +75,12 @@ def test_candidates_are_flagged(out):
     headline, _ = answer(out, read_sources(out))
     assert headline.startswith("Brightest source: separation 1.600")
     shown = sources_table(read_sources(out))
+    companions = QTable({"separation": [1.6, 2.01] * u.arcsec, "position_angle": [30.0, 60.1] * u.deg,
+                         "flux": [3e-4, 2e-5], "flux_err": [2e-5, 5e-6]})  # fmt: skip
+    companions.meta["fwhm_arcsec"] = 0.49
+    companions.write(out / "measure" / "companions.ecsv", format="ascii.ecsv")
+    fitted = companions_table(out)
+    assert fitted is not None and fitted.text.endswith("C2 may be noise: a candidate.")
     assert shown is not None and shown.columns[-1] == "status" and shown.rows[1][-1].text == "candidate"
 
 

@@ -26,6 +26,8 @@ def write(folder, root, *, is_psf=False, background=False, slopes=(5.0, 50.0, 4.
         "X": np.arange(n) + 10, "Y": np.arange(n) + 20, "RAMP": ramp.astype("f4"), "FLAGS": flags,
         "SLOPE": np.array(slopes, "f4"), "ERR": np.full(n, 0.5, "f4"),
     }), name="SAMPLES")  # fmt: skip
+    for name, unit in (("RAMP", "DN"), ("SLOPE", "DN/s"), ("ERR", "DN/s")):
+        table.columns[name].unit = unit  # which the FITS standard does not know, and nobody is to be warned of
     table.header["TGROUP"], table.header["INTEGR"] = 0.5, 2
     folder.mkdir(exist_ok=True)
     table.writeto(folder / f"{root}_samples.fits")

@@ -11,7 +11,7 @@ from lyot.analysis import finished_run as measured
 from lyot.analysis.combined_image import CombinedImage, detection_table, read_detections
 from lyot.cli.results import show_detections
 from lyot.errors import MissingInputError
-from lyot.measure.detection import Detection
+from lyot.measure.detected import Detection
 from lyot.records.manifest import Manifest, Product, Record
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
 from lyot.instrument import resolution
-from lyot.measure.detection import CANDIDATE, POINT_SOURCES, Detection
+from lyot.measure.detected import CANDIDATE, POINT_SOURCES, Detection
 from lyot.measure.noise import SignalToNoise
 from lyot.records.tables import read_ecsv
 

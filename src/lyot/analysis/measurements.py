@@ -44,7 +44,8 @@ from lyot.exposures.names import (
 from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa, sky_offset
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
-from lyot.measure.detection import Detection, DetectionParams, detect_in_reduction, detect_sources
+from lyot.measure.detected import Detection
+from lyot.measure.detection import DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import AgedModels
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.table import Table
 
-from lyot.analysis.combined_image import read_detections
+from lyot.analysis.combined_image import is_candidate, read_detections
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
-from lyot.measure.detection import CANDIDATE
 from lyot.records.tables import read_ecsv
 
 LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
@@ -90,7 +90,8 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
     if not (folder / COMPANIONS).is_file():
         return ()
     table = read_ecsv(folder / COMPANIONS)
-    sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else []
+    sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else Table()
+    unsure = is_candidate(sources)
     resolution = float(table.meta.get("fwhm_arcsec", 0.5))
     found = []
     for row in table:
@@ -101,8 +102,8 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
         values = {name: _value(row, column) for name, column in _COLUMNS.items()}
         for name in ("significance", "false_alarm"):
             values[name] = float("nan") if best is None else _value(best, name)
-        unsure = best is not None and "status" in best.colnames and str(best["status"]) == CANDIDATE
-        found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=unsure))
+        candidate = best is not None and bool(unsure[best.index])
+        found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=candidate))
     return tuple(found)
 
 

@@ -77,18 +77,17 @@ def companion_line(companion: Fitted) -> str:
         f'separation {with_error(c.separation, c.separation_error, "+-")}"',
         f"PA {with_error(c.position_angle, c.position_angle_error, '+-')} deg",
     ]
+    candidate = ["a candidate that may be noise"] if c.candidate else []
     if isfinite(c.upper_limit):
         parts.append(f"not detected, flux below {flux_text(c.upper_limit).replace('µ', 'u')} (95 %)")
-        return ", ".join(parts)
+        return ", ".join([*parts, *candidate])
     parts.append(f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error, '+-')} uJy")
     if isfinite(c.contrast):
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error, '+-')}")
     parts.append(f"S/N {c.snr:.1f}")
     if isfinite(c.significance):
         parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
-    if c.candidate:
-        parts.append("a candidate that may be noise")
-    return ", ".join(parts)
+    return ", ".join([*parts, *candidate])
 
 
 def show_companions(folder: Path, star: str = "") -> None:
@@ -115,12 +114,11 @@ def show_limits(folder: Path, star: str = "") -> None:
 
 def show_disks(folder: Path, star: str = "") -> None:
     """Print the disk models that were fitted, which is best, and the parameters of the ring."""
-    from astropy.table import Table
-
     from lyot.analysis.summary import with_error
     from lyot.exposures.names import DISK, DISK_RING
+    from lyot.records.tables import read_ecsv
 
-    table = Table.read(folder / DISK, format="ascii.ecsv", encoding="utf-8")
+    table = read_ecsv(folder / DISK)
     for row in table:
         best = ", best" if len(table) > 1 and row["best"] else ""
         typer.echo(
@@ -130,7 +128,7 @@ def show_disks(folder: Path, star: str = "") -> None:
         )
     if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
         return
-    for row in Table.read(folder / DISK_RING, format="ascii.ecsv", encoding="utf-8"):
+    for row in read_ecsv(folder / DISK_RING):
         if row["status"] != "fixed":
             limit = "" if row["status"] == "fitted" else f" ({row['status']})"
             unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"

@@ -31,6 +31,7 @@ from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.interface.quantities import Value, number
 from lyot.records.freshness import is_current
+from lyot.records.tables import read_ecsv
 from lyot.run.config import Config, config_of_run, load_config
 
 if TYPE_CHECKING:
@@ -219,11 +220,7 @@ class Run:
 
     def _read(self, name: str) -> QTable | None:
         path = self._finished.measured / name
-        return (
-            QTable.read(path, format="ascii.ecsv", encoding="utf-8")
-            if path.is_file() and is_current(path, self.out)
-            else None
-        )
+        return QTable(read_ecsv(path)) if path.is_file() and is_current(path, self.out) else None
 
     @cached_property
     def detections(self) -> QTable:

@@ -2,7 +2,8 @@
 
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
-from lyot.measure.detection import Detection, DetectionParams, detect_sources
+from lyot.measure.detected import Detection
+from lyot.measure.detection import DetectionParams, detect_sources
 from lyot.measure.disks import DiskModel, fit_disk, same_pixels
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask

@@ -9,10 +9,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from lyot.errors import InputError
 from lyot.geometry import offset_grid, position_angle
+from lyot.measure.detected import (
+    CANDIDATE,
+    EXTENDED,
+    REJECTED,
+    SOURCE,
+    Detection,
+    false_alarm_probability,
+)
 from lyot.measure.extended import ExtendedLight, extended_light
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
@@ -90,13 +98,6 @@ class DetectionParams:
     )
 
 
-SOURCE, CANDIDATE, REJECTED, EXTENDED = "source", "candidate", "rejected", "extended"
-"""What a peak can be: `Detection.status`."""
-
-POINT_SOURCES = (SOURCE, CANDIDATE)
-"""What is measured and taken out of the noise as a point source."""
-
-
 @dataclass(frozen=True)
 class RollImages:
     """The rolls of which the searched image is the mean.
@@ -111,88 +112,6 @@ class RollImages:
 
     images: FloatArray
     template: Callable[[float, float], FloatArray]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One source.
-
-    Attributes
-    ----------
-    x, y : float
-        0-based pixel position in the image.
-    separation : float
-        From the star, arcsec.
-    position_angle : float
-        Degrees east of north.
-    snr : float
-        Few-sample corrected S/N at the peak (`source_snr` where there is a template, else `snr_map`).
-    significance : float
-        Gaussian sigmas, from all that is known of the noise (`lyot.measure.significance`); without a template, from the
-        ring alone.
-    signal, noise : float
-        Aperture flux and its noise, unit of the image times pixels.
-    truncation : int
-        Number of KL modes (or other truncation) of the image in which it is most significant; -1 when not given.
-    images : int
-        In how many of the images it is above threshold.
-    false_alarm : float
-        Probability that Gaussian noise has a peak as significant as this, or more, anywhere in the searched area (of
-        all images, taken as independent).
-    ring_significance : float
-        Gaussian sigmas of `snr` from the apertures of its ring alone.
-    status : str
-        ``source``; ``candidate``: a source that may be noise, by `DetectionParams.max_false_alarm`; ``rejected``: no
-        point source, for the reason given; ``extended``: part of a disk or the like.
-    reason : str
-        Why it is no source; empty for sources.
-    shape : float
-        Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it is not known.
-    roll_difference : float
-        Difference between rolls, Gaussian sigmas; NaN where it was not measured.
-    rolls : int
-        Number of rolls that were compared.
-    """
-
-    x: float
-    y: float
-    separation: float
-    position_angle: float
-    snr: float
-    significance: float
-    signal: float
-    noise: float
-    truncation: int
-    images: int
-    false_alarm: float = float("nan")
-    ring_significance: float = float("nan")
-    status: str = SOURCE
-    reason: str = ""
-    shape: float = float("nan")
-    roll_difference: float = float("nan")
-    rolls: int = 0
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it is taken for a point source, which a candidate is too."""
-        return self.status in POINT_SOURCES
-
-
-def false_alarm_probability(significance: float, elements: float) -> float:
-    """Probability that Gaussian noise has a peak of `significance` or more somewhere.
-
-    A smooth map has more peaks than it has independent elements: for a Gaussian field whose correlation has the width
-    of an aperture, 0.48 u^2 times the elements that lie beyond u sigmas (the expected number of maxima, u above 2).
-
-    Parameters
-    ----------
-    significance : float
-        Gaussian sigmas u.
-    elements : float
-        Searched area over the area of an aperture.
-    """
-    peaks = elements * max(0.48 * significance**2, 1.0) * stats.norm.sf(significance)
-    return float(-np.expm1(-peaks))
 
 
 def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:

@@ -149,8 +149,8 @@ def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
         if unsure:
             yield Flag(
                 f"Detection {marked.name} ({marked.note}) is a candidate: false-alarm probability "
-                f"{float(row['false_alarm']):.2g}.", "Noise alone may have such a peak somewhere in the image; see "
-                "whether it is in both rolls.", "detections",
+                f"{float(row['false_alarm']):.2g}.", "Noise alone may produce such a peak somewhere in the image; "
+                "check that it is in each roll.", "detections",
             )  # fmt: skip
 
 

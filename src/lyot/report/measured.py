@@ -184,13 +184,13 @@ def _injection_picture(table: AstroTable) -> Picture | None:
     ax.axhline(1.0, color="0.8", lw=0.8)
     ax.set_ylim(0.0, max(1.08, 1.05 * float(np.nanmax(left))))
     ax.set_xlabel("separation [arcsec]", fontsize=9)
-    ax.set_ylabel("light recovered", fontsize=9)
+    ax.set_ylabel("fraction of light recovered", fontsize=9)
     ax.tick_params(labelsize=8)
     number = int(table.meta["injections"])
     caption = (
-        f"Part of the light of {number} injected planets that is left after mask and subtraction: median over position "
-        "angles. It falls toward the star, where the mask and the subtraction remove more; a step or a dip elsewhere "
-        "is an edge of a zone of the fit, or a region that was masked."
+        f"Fraction of the light of {number} injected planets that survives mask and subtraction, median over position "
+        "angle. It falls toward the star, where both remove more; a step or dip elsewhere marks the edge of a zone of "
+        "the fit or a masked region."
     )
     return Picture("injected_planets", figure, caption, f"Light of {number} injected planets recovered, by separation",
                    table=table["separation", "throughput"])  # fmt: skip

@@ -30,7 +30,10 @@ def ramps_picture(out: Path) -> Picture | None:
         header = fits.getheader(slopes)
         if not header.get("BKGDTARG"):
             chosen.setdefault(bool(header.get("IS_PSF")), (path, header))
-    exposures = [(path, header, _read(path)) for _, (path, header) in sorted(chosen.items())]
+    exposures = [
+        (path, header, Table.read(path, hdu="SAMPLES", unit_parse_strict="silent"))
+        for _, (path, header) in sorted(chosen.items())
+    ]
     picked = [(path, header, table, k) for path, header, table in exposures for k in pixels_to_show(table)]
     if not picked:
         return None
@@ -46,20 +49,12 @@ def ramps_picture(out: Path) -> Picture | None:
     axes[0].legend(*_legend(axes), fontsize=6.5, frameon=False, loc="best")
     numbers = ", ".join(dict.fromkeys(str(t.meta["INTEGR"]) for _, _, t in exposures))
     caption = (
-        f"Corrected ramps of sample pixels in integration {numbers}, less their fitted slopes: near the star, with a "
-        "jump where one was flagged, and in the field. A step that is not marked is a jump that was missed; a curve is "
-        "nonlinearity or a reset effect that is left."
+        f"Corrected ramps of sample pixels in integration {numbers} with the fitted slope subtracted: the brightest "
+        "pixel, the one with the most jumps, and a typical one. An unmarked step is a missed jump; curvature is "
+        "residual nonlinearity or a reset effect."
     )
     alt = f"Ramps of {len(picked)} pixels with the fitted slope subtracted, jumps marked"
     return Picture("sample_ramps", figure, caption, alt, table=_as_table(picked))
-
-
-def _read(path: Path) -> Table:
-    with fits.open(path) as hdus:
-        data, header = hdus["SAMPLES"].data, hdus["SAMPLES"].header
-        table = Table({name: np.array(data[name]) for name in data.names})
-    table.meta = {"TGROUP": float(header["TGROUP"]), "INTEGR": int(header["INTEGR"])}
-    return table
 
 
 def pixels_to_show(table: Table) -> list[int]:

@@ -22,7 +22,7 @@ _waiting: Sequence[Picture] = ()
 
 
 def render_pictures(pictures: Sequence[Picture]) -> None:
-    """Draw figures, each once; their PNG (`Picture.png`) is there afterwards at the latest when it is asked for.
+    """Draw figures in parallel, where that is possible; otherwise each is drawn when its `Picture.png` is read.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
+from lyot.analysis.summary import read_fitted
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
@@ -52,7 +53,10 @@ def sources_table(table: QTable | None) -> Table | None:
     if is_candidate(table).any():
         columns.append("status")
         rows = [(*row, cell(str(status))) for row, status in zip(rows, table["status"], strict=True)]
-        text += " Candidates may be noise: a peak like theirs is found by chance with a probability above the limit."
+        text += (
+            " Candidates may be noise: the probability of such a peak by chance exceeds the limit"
+            " (measure.max_false_alarm)."
+        )
     return Table("Detections", "sources", tuple(columns), tuple(rows), text)
 
 
@@ -84,6 +88,9 @@ def companions_table(out: Path) -> Table | None:
     )  # fmt: skip
     rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
     text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
+    unsure = [f"C{n}" for n, companion in enumerate(read_fitted(out / "measure"), start=1) if companion.candidate]
+    if unsure:
+        text += f" {' and '.join(unsure)} may be noise: {'candidates' if len(unsure) > 1 else 'a candidate'}."
     return Table("Companions", "companions", columns, rows, text)
 
 

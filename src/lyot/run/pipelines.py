@@ -25,8 +25,8 @@ MANAGED = frozenset({"output_dir", "output_file", "output_ext", "output_use_mode
                      "search_output_file", "config_file", "name", "class", "suffix"})  # fmt: skip
 """Parameters that the run itself sets, as it decides where products go and how they are named."""
 
-NEUTRAL = frozenset({"maximum_cores"})
-"""Parameters that change how fast a result comes and not the result."""
+NEUTRAL = frozenset({"maximum_cores", "sample_ramps"})
+"""Parameters that change how fast a result comes, or what is kept next to it, and not the result."""
 
 _SPEC = re.compile(r"^\s*(?P<kind>\w+)\s*\((?P<body>.*)\)\s*$", re.DOTALL)
 _DEFAULT = re.compile(r"default\s*=\s*(?P<value>list\([^)]*\)|'[^']*'|\"[^\"]*\"|[^,)]+)")

@@ -175,7 +175,8 @@ def _stage1(builder: _Builder, group: Sequence[Assigned], run_it: bool) -> dict[
             slopes[exposure.root] = exposure.path
         elif exposure.stage == "uncal" and run_it:
             weight = _WEIGHTS["stage1"] * _pixels(exposure)
-            builder.add("stage1", exposure.root, [("uncal", exposure.path)], weight=weight)
+            arguments = {"sample_ramps": True, **builder.config.stages["stage1"]}  # the report shows them
+            builder.add("stage1", exposure.root, [("uncal", exposure.path)], weight=weight, arguments=arguments)
             slopes[exposure.root] = builder.product("stage1", exposure.root, "rateints")
     return slopes
 

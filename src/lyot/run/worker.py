@@ -183,8 +183,6 @@ def _run_stage(task: Task, folder: Path, out: Path) -> None:
         warm_process()
     source = str(out / task.association) if task.association else task.inputs[0]
     arguments = {**task.arguments, "steps": {k: dict(v) for k, v in task.arguments["steps"].items()}}
-    if task.kind == "stage1":
-        arguments.setdefault("sample_ramps", True)  # for the report; no other product depends on it
     pipeline.call(  # type: ignore[attr-defined]
         source, output_dir=str(folder), save_results=True, configure_log=False, **arguments
     )

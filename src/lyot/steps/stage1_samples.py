@@ -11,6 +11,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.exposures.names import exposure_root
 from lyot.ramps.slopes import SlopeImage
 from lyot.ramps.watch import Watched
+from lyot.steps.stage1_common import first_integration_of
 
 SUFFIX = "samples"
 RADII = (3.0, 6.0)
@@ -64,7 +65,8 @@ def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeIm
     Returns
     -------
     BinTableHDU or None
-        A row per pixel: X, Y (0-based), RAMP (DN), FLAGS (group flags), SLOPE and ERR (DN/s). TGROUP in seconds.
+        A row per pixel: X, Y (0-based), RAMP (DN), FLAGS (group flags), SLOPE and ERR (DN/s);
+        TGROUP (s) and INTEGR in the header.
     """
     if watched is None or not watched.pixels:
         return None
@@ -81,11 +83,8 @@ def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeIm
         ],
         name="SAMPLES",
     )  # fmt: skip
-    exposure = model.meta.exposure
-    first = exposure.integration_start or 1
-    table.header["TGROUP"] = (exposure.group_time, "[s] time between groups")
-    table.header["INTEGR"] = (first + watched.integration, "number of the integration, from 1")
-    table.header["TARGPROP"] = str(model.meta.target.proposer_name or "")
+    table.header["TGROUP"] = (model.meta.exposure.group_time, "[s] time between groups")
+    table.header["INTEGR"] = (first_integration_of(model) + watched.integration, "number of the integration, from 1")
     return table
 
 

@@ -16,7 +16,7 @@ OUTLIER = 4.0
 """Distance from the median of the surroundings beyond which a pixel is left out, standard deviations; it must also be
 farther from it than the medians of 5 x 5 pixels are from each other, as edges and lines are no outliers."""
 
-_WEIGHTS = ndimage.gaussian_filter(np.eye(1, 2 * 4 + 1, 4)[0], WIDTH)
+_WEIGHTS = ndimage.gaussian_filter1d(np.array([0.0] * 4 + [1.0] + [0.0] * 4), WIDTH)
 SHARE = float(_WEIGHTS[3:6].sum() ** 2 / 9)
 """Covariance of a smoothed pixel with the same pixel before, over its variance: 0.09.
 
