@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 
@@ -55,3 +57,41 @@ def test_few_pictures_are_drawn_here(four_cores, alone):
     drawn = [picture(n) for n in range(4)]
     rendering.render_pictures(drawn)
     assert not any("png" in p.__dict__ for p in drawn)
+
+
+class Standin:
+    """A picture whose drawing tells of, or ends, the process that draws it."""
+
+    def __init__(self, draw):
+        self._draw, self._at_home = draw, os.getpid()
+
+    def __getattr__(self, name):
+        if name != "png":
+            raise AttributeError(name)
+        return self._draw(os.getpid() == self._at_home)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere figures are drawn one by one")
+def test_processes_that_draw_do_not_have_the_commands_handler_of_signals(four_cores, alone):
+    """With it they waited for a lock for ever when they were told to end, and the report with them."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        drawn = [Standin(lambda _here: str(signal.getsignal(signal.SIGTERM))) for _ in range(6)]
+        rendering.render_pictures(drawn)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert {p.__dict__["png"] for p in drawn} == {str(signal.SIG_DFL)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere figures are drawn one by one")
+@pytest.mark.timeout(60)
+def test_a_process_that_is_killed_costs_no_figure(four_cores, alone, caplog):
+    def draw(here: bool) -> str:
+        if not here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "drawn here"
+
+    drawn = [Standin(draw) for _ in range(6)]
+    rendering.render_pictures(drawn)
+    assert [p.png for p in drawn] == ["drawn here"] * 6
+    assert "drawn one by one" in caplog.text

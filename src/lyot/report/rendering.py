@@ -6,13 +6,19 @@ them; where that is not safe (threads are running, as in a notebook) or not poss
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import signal
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from lyot.report.content import Picture
 from lyot.run.executors import available_cores
+
+log = logging.getLogger(__name__)
 
 FEW = 3
 """Figures that are not worth a process."""
@@ -33,12 +39,20 @@ def render_pictures(pictures: Sequence[Picture]) -> None:
     if processes < 2 or sys.platform != "linux" or threading.active_count() > 1:
         return
     _waiting = pictures
+    context = multiprocessing.get_context("fork")
     try:
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            for picture, png in zip(pictures, pool.imap(_png, range(len(pictures))), strict=True):
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_end_when_asked) as pool:
+            for picture, png in zip(pictures, pool.map(_png, range(len(pictures))), strict=True):
                 picture.__dict__["png"] = png  # where `cached_property` keeps it
+    except BrokenProcessPool:  # e.g. for want of memory
+        log.warning("a process that drew figures of the report was killed; the rest are drawn one by one")
     finally:
         _waiting = ()
+
+
+def _end_when_asked() -> None:
+    """End at SIGTERM at once: the handler of the command, which a fork inherits, would wait for a lock to be free."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _png(number: int) -> str:
