@@ -17,6 +17,9 @@ from typer.testing import CliRunner
 
 import lyot
 from lyot import cli
+from lyot.cli.run import reduce_and_report
+from lyot.errors import InputError
+from lyot.run.config import build_config
 from tests.run.exposures import write_exposure, write_sequence
 
 
@@ -35,6 +38,9 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
     with (
         mock.patch.object(sys, "argv", command),
         mock.patch.dict(os.environ, COLUMNS="100"),
+        mock.patch("gc.set_threshold"),
+        mock.patch("atexit.register"),
+        mock.patch("lyot.run.executors._OTHER_FORK_SERVER", (0,)),  # the process of the tests is not forked
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -49,24 +55,22 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "starts"),
+    ("there", "overwrite", "scheduler", "starts"),
     [
-        (["run", "data", "--out", "new"], True),
-        (["run", "data", "--out=old"], False),
-        (["run", "data", "-o", "old"], False),
-        (["run", "data", "-o", "old", "--overwrite"], True),
-        (["run", "data", "-o", "new", "--scheduler", "tcp://host:8786"], False),
-        (["run", "--help"], False),
-        (["info", "data"], False),
+        (False, False, None, True),
+        (True, False, None, False),
+        (True, True, None, True),
+        (False, False, "tcp://host:8786", False),
     ],
 )
-def test_imports_of_workers_begin_with_a_new_run(arguments, starts, tmp_path, monkeypatch):
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "manifest.jsonl").touch()
-    monkeypatch.chdir(tmp_path)
+def test_imports_of_workers_begin_with_a_new_run(there, overwrite, scheduler, starts, tmp_path, monkeypatch):
+    if there:
+        (tmp_path / "manifest.jsonl").touch()
     started = mock.Mock()
     monkeypatch.setattr("lyot.run.executors.start_importing", started)
-    cli._begin_imports(arguments[0], arguments)
+    config = build_config({"run": {"scheduler": scheduler}})
+    with pytest.raises(InputError):
+        reduce_and_report([tmp_path / "none"], tmp_path, config, overwrite=overwrite)
     assert started.called == starts
 
 

@@ -3,8 +3,10 @@
 import concurrent.futures
 import json
 import os
+import subprocess
 import sys
 import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -112,6 +114,42 @@ def test_measurement_in_a_worker_process(tmp_path, monkeypatch):
         with pytest.raises(MissingInputError, match=r"gone_i2d\.fits"):
             pool.submit(missing, str(tmp_path)).result(timeout=400)
     assert dict(os.environ) == before
+
+
+FORKED = """
+import os, sys
+from lyot.run import executors
+from lyot.run.executors import Workers, local_pool
+
+def told():
+    files = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    imported = "lyot.run.preloaded" in sys.modules
+    return os.getppid(), os.environ.get("TOLD"), os.environ["OMP_NUM_THREADS"], imported, files
+
+if __name__ == "__main__":
+    kept = open(sys.argv[1])
+    assert executors.start_importing(here=True) and executors.start_importing()
+    with local_pool(Workers(1, 1), {"TOLD": "x"}) as pool:
+        pool._workers.append(pool._start())
+        server, variable, threads, imported, files = pool._workers[0].submit(told).result(timeout=100)
+    parent = open(f"/proc/{server}/stat").read().rpartition(")")[2].split()[1]
+    print(server, int(parent) == os.getpid(), variable, threads, imported, os.path.realpath(sys.argv[1]) in files)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers import afresh")
+def test_workers_are_forked_from_the_process_that_imported(tmp_path):
+    script, other = tmp_path / "forked.py", tmp_path / "other.txt"
+    script.write_text(FORKED)
+    other.touch()
+    done = subprocess.run([sys.executable, script, other], capture_output=True, text=True, check=True, timeout=200)
+    server, *told = done.stdout.split()
+    assert told == ["True", "x", "1", "True", "False"]  # and files that were open are not kept open
+    assert not done.stderr
+    deadline = time.monotonic() + 20  # it ends with the process that started it
+    while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{server}").exists()
 
 
 def test_a_cluster_without_dask_is_one_sentence(monkeypatch):

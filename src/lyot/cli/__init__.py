@@ -7,14 +7,14 @@ program with its sentence and exit status 2.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import io
-import itertools
 import os
 import pkgutil
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +22,10 @@ import typer
 from lyot.cli.options import with_options
 from lyot.errors import LyotError
 from lyot.version import __version__
+
+_ALLOCATIONS = 50_000
+"""New objects after which garbage is looked for: imports make millions that stay, and collections of them, with the one
+at the end, took two seconds."""
 
 EXIT_USER_ERROR = 2
 """Exit status when something that the user can mend is wrong."""
@@ -75,19 +79,6 @@ def _asked_for(arguments: list[str]) -> str | None:
     return name if name in known else None
 
 
-def _begin_imports(command: str | None, arguments: list[str]) -> None:
-    """Let what the workers of a new run need be imported by another process while this one reads its options."""
-    if command != "run" or {"-h", "--help", "--scheduler"}.intersection(arguments):
-        return
-    from lyot.records.manifest import FILE_NAME
-    from lyot.run.executors import start_importing
-
-    words = [word for a in arguments for word in (("--out", a[6:]) if a.startswith("--out=") else (a,))]
-    out = next((b for a, b in itertools.pairwise(words) if a in ("-o", "--out")), "")
-    if "--overwrite" in arguments or not (Path(out) / FILE_NAME).is_file():
-        start_importing()
-
-
 def _terminate(number: int, _frame: object) -> None:
     """Leave in order when asked to end, so that workers stop and partial products go."""
     raise SystemExit(128 + number)
@@ -96,12 +87,13 @@ def _terminate(number: int, _frame: object) -> None:
 def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
     signal.signal(signal.SIGTERM, _terminate)
+    gc.set_threshold(_ALLOCATIONS)
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? for what it does not have
     try:
         command = _asked_for(sys.argv[1:])
-        _begin_imports(command, sys.argv[1:])
         build_app(all_options=command is not None, only=command)()
     except LyotError as error:
         typer.echo(f"Error: {error}", err=True)

@@ -23,12 +23,15 @@ NOT_MEASURED = 3
 
 def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrite: bool = False) -> RunResult:
     """Run the reduction with its progress shown, then write the report; prints what was found and where."""
+    from lyot.cli.progress import Lines, starting
     from lyot.records.manifest import FILE_NAME
-    from lyot.run.executors import start_importing
 
     if config.run.scheduler is None and (overwrite or not (out / FILE_NAME).is_file()):
-        start_importing()  # while this process imports what it needs itself, and plans
-    from lyot.cli.progress import Lines
+        with starting():
+            importlib.import_module("lyot.run.preloaded")
+        from lyot.run.executors import start_importing
+
+        start_importing(here=True)  # now that nothing is shown, which takes a thread
     from lyot.interface.progress import progress_display
 
     with progress_display(Lines()) as listener:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import importlib
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import queue
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from lyot.errors import ConfigError, ReductionError
 from lyot.run.task import Task, TaskResult
@@ -23,6 +30,9 @@ MEMORY_PER_JOB = 2.5e9
 
 _PRELOADED = "lyot.run.preloaded"
 """Module that imports what tasks import."""
+
+_OTHER_FORK_SERVER = (3, 14)
+"""Version of Python from which on its fork server is started in another way."""
 
 
 class Pool(Protocol):
@@ -189,11 +199,16 @@ def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
         set_environment(before)
 
 
-def start_importing() -> bool:
-    """Start the process that imports what tasks import, and that workers are forked from; it goes on by itself.
+def start_importing(*, here: bool = False) -> bool:
+    """Start the process that workers are forked from, once it has imported what tasks import.
 
-    It is a process of its own, as this one may have threads, which do not survive a fork, and it stays until this one
-    ends, for the next run.
+    It stays until this process ends, for the next run.
+
+    Parameters
+    ----------
+    here : bool
+        Import in this process, which needs most of it too, and fork it. Only done where no other thread is running,
+        as threads do not survive a fork; otherwise the imports go on in a new process.
 
     Returns
     -------
@@ -202,11 +217,53 @@ def start_importing() -> bool:
     """
     if sys.platform != "linux":
         return False
+    if here and threading.active_count() == 1 and sys.version_info < _OTHER_FORK_SERVER:
+        importlib.import_module(_PRELOADED)
+        _fork_server()
+        return True
     single: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, "1")  # no thread of a library at the fork
     with _environment({**single, "NUMBA_NUM_THREADS": None, "MPLBACKEND": os.environ.get("MPLBACKEND", "Agg")}):
         multiprocessing.forkserver.set_forkserver_preload([_PRELOADED])
         multiprocessing.forkserver.ensure_running()
     return True
+
+
+def _fork_server() -> None:
+    """Let the fork server of the standard library be a fork of this process, not a new one that imports again."""
+
+    def fork(_path: str, _arguments: Sequence[str], passed: Sequence[int]) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the threads of OpenBLAS are prepared for forks
+            pid = os.fork()
+        if pid == 0:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                _close_all_but(passed)  # as in a new process; it ends when the other end of a pipe is closed
+                listener, alive = passed
+                multiprocessing.forkserver.main(listener, alive, [])
+            finally:
+                os._exit(0)
+        return pid
+
+    multiprocessing.resource_tracker.ensure_running()  # a new process, whatever is started below
+    util = cast(Any, multiprocessing.util)
+    new_process, util.spawnv_passfds = util.spawnv_passfds, fork
+    try:
+        multiprocessing.forkserver.set_forkserver_preload([])
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        util.spawnv_passfds = new_process
+
+
+def _close_all_but(passed: Sequence[int]) -> None:
+    """Close the files of this process except the standard streams and those that are passed on."""
+    kept = {0, 1, 2, *passed}
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor not in kept:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -6,21 +6,9 @@ Nothing here may start a thread: it would not survive the fork.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import signal
-import sys
-
-_SET_PARENT_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
-def _signal_at_end_of_parent(number: int) -> None:
-    """Let the system send this process a signal when its parent ends; 0 for none."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, number)
-
-
-def _import_all() -> None:
+def import_all() -> None:
     """Import what tasks import, and load what they load."""
     import lyot.analysis.disks
     import lyot.analysis.maps
@@ -38,8 +26,5 @@ def _import_all() -> None:
     warm_process()  # at the end: what is there now is left out of garbage collections
 
 
-# a run that is refused at once is not to wait for the imports; afterwards the process notices by itself
-_signal_at_end_of_parent(signal.SIGKILL)
 with contextlib.suppress(Exception):  # whatever it is, the worker meets it again, and says so in the log of its task
-    _import_all()
-_signal_at_end_of_parent(0)
+    import_all()
