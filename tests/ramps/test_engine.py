@@ -205,8 +205,11 @@ def test_a_file_gives_the_same_as_an_array(tmp_path: Path) -> None:
     c, d = prepared(scenario)
     assert isinstance(c.dark, DarkReference)
     dark = tmp_path / "dark"
-    dark.write_bytes(references(scenario).dark.astype(">f4").tobytes())
     n, ng = references(scenario).dark.shape[:2]
+    stored = references(scenario).dark.astype(">f4")
+    stored[0, 3, 1, 2] = np.nan  # counts as no dark, as officially
+    dark.write_bytes(stored.tobytes())
+    c = replace(c, dark=replace(c.dark, data=np.nan_to_num(stored.astype(np.float32))))
     streamed = replace(c, dark=engine.DarkFile(FloatFile(dark, 0, (n, ng, *scenario.shape)), c.dark.dq, n))
     for layout in (engine.StreamParams(), engine.StreamParams(threads=2, memory=0.5)):
         array = engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
@@ -215,6 +218,18 @@ def test_a_file_gives_the_same_as_an_array(tmp_path: Path) -> None:
             file, streamed, d, TIMES, jump=JumpParams(), fit=RampFitParams(), params=layout
         )
         assert_same(result, array.slopes, array.primary)
+
+
+def test_values_of_a_float_file_are_turned_over(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).normal(size=(3, 300, 5, 7)).astype(">f4")  # more groups than are read at once
+    values[1, 299, 4, 6], values[0, 0, 2, 3] = np.nan, -np.inf
+    path = tmp_path / "dark"
+    path.write_bytes(b"\x01" * 100 + values.tobytes())
+    with FloatFile(path, 100, values.shape) as file:
+        found = file.rows((2, 3), (3, 4, 2, 300))
+    assert np.array_equal(
+        found, np.moveaxis(np.nan_to_num(values[:2, :, 2:5, 3:], posinf=np.inf, neginf=-np.inf), (0, 1), (2, 3))
+    )
 
 
 def test_truncated_file(tmp_path: Path) -> None:

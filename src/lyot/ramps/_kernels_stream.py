@@ -61,7 +61,7 @@ def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: 
         False if the file ends before the array.
     """
     _, ngroups, ny, nx = shape
-    rows, columns = out.shape[:2]
+    rows = out.shape[0]
     y0, x0 = corner
     planes = min(PLANES_AT_ONCE, ngroups)
     scratch = np.empty((planes, rows * nx + PADDING), np.uint16)
@@ -73,17 +73,25 @@ def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: 
                 at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * 2
                 if not _read(fd, scratch[k].ctypes.data, size, at):
                     return False
-            for y in range(rows):
-                for x in range(columns):
-                    line = out[y, x, i, g0 : g0 + n]
-                    at = y * nx + x0 + x
-                    for k in range(n):
-                        line[k] = scratch[k, at]
-                    # bytes are swapped afterwards, where they lie together: in vector instructions
-                    for k in range(n):
-                        v = line[k]
-                        line[k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
+            _turn_read(scratch, nx, x0, i, (g0, g0 + n), out)
     return True
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _turn_read(scratch: Any, nx: Any, x0: Any, i: Any, groups: Any, out: Any) -> None:
+    """Turn over planes that were read, ``scratch (planes, rows * nx)``, into some groups of integration `i`."""
+    rows, columns = out.shape[:2]
+    n = groups[1] - groups[0]
+    for y in range(rows):
+        for x in range(columns):
+            line = out[y, x, i, groups[0] : groups[1]]
+            at = y * nx + x0 + x
+            for k in range(n):
+                line[k] = scratch[k, at]
+            # bytes are swapped afterwards, where they lie together: in vector instructions
+            for k in range(n):
+                v = line[k]
+                line[k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
 
 
 @njit(cache=True, nogil=True)
@@ -91,23 +99,41 @@ def read_float_rows(fd: Any, offset: Any, shape: Any, corner: Any, out: Any) -> 
     """Read rows of the first groups of an array (nints, ngroups, ny, nx) of big-endian float32 and turn them over.
 
     ``out (rows, columns, m, n)`` uint32 is filled with the bits of the float32 values of the first `m` integrations and
-    `n` groups; see `read_ramp_rows`.
+    `n` groups, zero for NaN; see `read_ramp_rows`.
     """
     _, ngroups, ny, nx = shape
-    rows, columns, m, n = out.shape
+    rows, _, m, n = out.shape
     y0, x0 = corner
-    scratch = np.empty((rows, nx), np.uint32)
+    planes = min(PLANES_AT_ONCE, n)
+    scratch = np.empty((planes, rows * nx + PADDING), np.uint32)
+    size = rows * nx * 4
     for i in range(m):
-        for g in range(n):
-            at = offset + ((i * ngroups + g) * ny + y0) * nx * 4
-            if not _read(fd, scratch.ctypes.data, rows * nx * 4, at):
-                return False
-            for y in range(rows):
-                for x in range(columns):
-                    v = scratch[y, x0 + x]
-                    v = ((v & np.uint32(0x00FF00FF)) << np.uint32(8)) | ((v >> np.uint32(8)) & np.uint32(0x00FF00FF))
-                    out[y, x, i, g] = (v << np.uint32(16)) | (v >> np.uint32(16))
+        for g0 in range(0, n, planes):
+            g1 = min(g0 + planes, n)
+            for k in range(g1 - g0):
+                at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * 4
+                if not _read(fd, scratch[k].ctypes.data, size, at):
+                    return False
+            _turn_floats(scratch, nx, x0, i, (g0, g1), out)
     return True
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _turn_floats(scratch: Any, nx: Any, x0: Any, i: Any, groups: Any, out: Any) -> None:
+    """As `_turn_read`, for the bits of float32 values; those of NaN become those of zero."""
+    rows, columns = out.shape[:2]
+    n = groups[1] - groups[0]
+    for y in range(rows):
+        for x in range(columns):
+            line = out[y, x, i, groups[0] : groups[1]]
+            at = y * nx + x0 + x
+            for k in range(n):
+                line[k] = scratch[k, at]
+            for k in range(n):
+                v = line[k]
+                v = ((v & np.uint32(0x00FF00FF)) << np.uint32(8)) | ((v >> np.uint32(8)) & np.uint32(0x00FF00FF))
+                v = np.uint32((v << np.uint32(16)) | (v >> np.uint32(16)))
+                line[k] = np.uint32(0) if (v & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else v
 
 
 @njit(cache=True, nogil=True)

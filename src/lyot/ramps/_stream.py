@@ -24,6 +24,8 @@ from lyot.ramps.watch import Watched
 
 MAX_ROWS = 16
 """Rows of a band at most: more make reading no faster."""
+DARK_ROWS = 8
+"""Rows of the dark that are read at once."""
 MIN_ROWS = 4
 """Rows of a band at least; with less room the columns are taken in several passes."""
 
@@ -88,16 +90,16 @@ class Exposure:
         make = ols.fit_arrays if self.likely is None else likelihood.likely_arrays
         return make(nints, ny, nx, zeros)
 
-    def dark_rows(self, y: int, columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
-        """Dark of one row: (columns, dark integrations, groups)."""
+    def dark_rows(self, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[np.floating[Any]]:
+        """Dark of rows [first, last): (rows, columns, dark integrations, groups)."""
         ngroups = self.source.shape[1]
-        width = columns[1] - columns[0]
+        shape = rows[1] - rows[0], columns[1] - columns[0]
         if isinstance(self.dark, FloatFile):
-            return self.dark.rows((y, columns[0]), (1, width, self.dark_nints, ngroups))[0]
+            return self.dark.rows((rows[0], columns[0]), (*shape, self.dark_nints, ngroups))
         if self.dark is None:
-            return np.zeros((width, 1, 1), np.float32)
-        part = self.dark[:, :ngroups, y, columns[0] : columns[1]]
-        return np.ascontiguousarray(np.moveaxis(part, -1, 0))
+            return np.zeros((*shape, 1, 1), np.float32)
+        part = self.dark[:, :ngroups, rows[0] : rows[1], columns[0] : columns[1]]
+        return np.ascontiguousarray(np.moveaxis(part, (0, 1), (2, 3)))
 
 
 @dataclass
@@ -205,14 +207,17 @@ class Chunk:
         nints, ngroups, ny, _ = self.e.source.shape
         counts = Counts.empty(nints, ngroups)
         for y in range(*rows):
-            self._detect(raw[y - rows[0], self.seen[0] - a0 : self.seen[1] - a0], y, tally, counts)
+            if (y - rows[0]) % DARK_ROWS == 0:  # read together, as planes of one row are small
+                dark = self.e.dark_rows((y, min(y + DARK_ROWS, rows[1])), self.seen)
+            ramps = raw[y - rows[0], self.seen[0] - a0 : self.seen[1] - a0]
+            self._detect(ramps, dark[(y - rows[0]) % DARK_ROWS], y, tally, counts)
             if y > 0:
                 self._finish(y - 1, tally, out, counts)
         if rows[1] == ny:
             self._finish(ny - 1, tally, out, counts)
         return counts
 
-    def _detect(self, raw: NDArray[Any], y: int, tally: Tally, counts: Counts) -> None:
+    def _detect(self, raw: NDArray[Any], dark: NDArray[Any], y: int, tally: Tally, counts: Counts) -> None:
         """Correct row `y` and find its jumps."""
         e, slot, seen = self.e, self.ring[y % 3], slice(*self.seen)
         kernels.grow_first_row(tally.first, y, self.seen, e.grow, self.grown)
@@ -220,7 +225,7 @@ class Chunk:
             e.base[y, seen],
             np.zeros((1, 1, 1), np.float32) if e.reset is None else e.reset[y, seen],
             np.zeros((1, 2), np.float32) if e.coefficients is None else e.coefficients[y, seen],
-            e.dark_rows(y, self.seen),
+            dark,
         )
         kernels.correct_row(raw, self.grown, refs, e.settings, slot.ramps, slot.flags, self.kept, self.line)
         if e.settings.rscd:

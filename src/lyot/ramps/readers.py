@@ -94,6 +94,4 @@ class FloatFile(PlaneFile):
         out = np.empty(shape, np.uint32)
         if not kernels.read_float_rows(self._fd, self.offset, self.shape, corner, out):
             raise self._truncated()
-        values = out.view(np.float32)
-        values[np.isnan(values)] = 0
-        return values
+        return out.view(np.float32)
