@@ -12,7 +12,7 @@ from lyot.report import export
 from lyot.report.content import Layer, Picture, grid
 from lyot.run.config import build_config, config_of_run
 from lyot.run.plan import make_plan
-from tests.browser import chromium
+from tests.browser import program
 from tests.report.test_report import run_folder  # noqa: F401 - a fixture
 from tests.run.exposures import write_sequence
 
@@ -50,7 +50,7 @@ def test_images_keep_their_coordinates():
 
 
 @pytest.mark.usefixtures("quick_report")
-@pytest.mark.skipif(chromium() is None, reason="no Chromium: nothing prints the page")
+@pytest.mark.skipif(program("chromium") is None, reason="no Chromium: nothing prints the page")
 def test_the_page_is_printed(run_folder):  # noqa: F811
     assert "PDF: " in invoke(run_folder, "--pdf").output
     pdf = run_folder / "report" / "report.pdf"
