@@ -1,0 +1,45 @@
+"""The version is the tag; what stands in for it where there is none is not older."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+
+
+def configuration():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def fallback():
+    return Version(configuration()["tool"]["setuptools_scm"]["fallback_version"])
+
+
+def newest_tag():
+    """Newest release that the clone knows; None without tags, .git or git."""
+    try:
+        done = subprocess.run(["git", "tag", "--list", "v*"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return max(map(Version, re.findall(r"^v(\d+\.\d+\.\d+)$", done.stdout, re.M)), default=None)
+
+
+def test_no_version_is_stated_in_the_sources():
+    assert configuration()["project"]["dynamic"] == ["version"]
+    assert not re.search(r"\d+\.\d+\.\d+", (ROOT / "src" / "lyot" / "version.py").read_text(encoding="utf-8"))
+
+
+def test_the_fallback_is_a_development_version_and_not_older_than_the_newest_tag():
+    assert fallback().dev == 0
+    if (tag := newest_tag()) is None:
+        pytest.skip("no tags")
+    assert Version(fallback().base_version) >= tag
+
+
+def test_the_citation_names_the_newest_release_or_the_next():
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
+    assert Version(cited) in (newest_tag(), Version(fallback().base_version))
