@@ -1,4 +1,4 @@
-"""The version is the tag; what stands in for it where there is none is not older."""
+"""The version is the tag, what stands in for it is not older, and the changelog can be made."""
 
 import re
 import subprocess
@@ -26,6 +26,14 @@ def newest_tag():
     except (OSError, subprocess.CalledProcessError):
         return None
     return max(map(Version, re.findall(r"^v(\d+\.\d+\.\d+)$", done.stdout, re.M)), default=None)
+
+
+def test_news_fragments_are_named_as_towncrier_wants_them():
+    kinds = "|".join(kind["directory"] for kind in configuration()["tool"]["towncrier"]["type"])
+    text = (ROOT / "changes" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == kinds.split("|")
+    for path in (ROOT / "changes").iterdir():
+        assert path.name == "README.md" or re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", path.name), path
 
 
 def test_no_version_is_stated_in_the_sources():
