@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from packaging.version import Version
@@ -34,6 +35,21 @@ def test_news_fragments_are_named_as_towncrier_wants_them():
     assert re.findall(r"^\| `(\w+)` \|", text, re.M) == kinds.split("|")
     for path in (ROOT / "changes").iterdir():
         assert path.name == "README.md" or re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", path.name), path
+
+
+def test_the_badges_are_true():
+    project = configuration()["project"]
+    classifiers = [c.split(" :: ") for c in project["classifiers"]]
+    (jwst,) = (d for d in project["dependencies"] if d.startswith("jwst>="))
+    true = {
+        "Python": " | ".join(c[2] for c in classifiers if c[:2] == ["Programming Language", "Python"] and "." in c[-1]),
+        "jwst": re.fullmatch(r"jwst>=(\d+)\.\d+,<\d+", jwst)[1],
+        "License": project["license"],
+        "Status": next(c[1].split(" - ")[1].lower() for c in classifiers if c[0] == "Development Status"),
+    }
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    badges = re.findall(r"img\.shields\.io/badge/(\w+)-(\S+)-[0-9a-f]{6}\)", text)
+    assert {name: unquote(said).replace("--", "-").replace("_", " ") for name, said in badges} == true
 
 
 def test_no_version_is_stated_in_the_sources():
