@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.lyot-docs-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit doctest coverage docs tutorials dist clean
+.PHONY: demo test setup check unit doctest coverage docs tutorials changelog dist clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -67,6 +67,10 @@ docs: $(DOCS_STAMP)
 # The tutorial notebooks with their outputs, for the next `make docs`: 15 minutes on two cores.
 tutorials: $(DOCS_STAMP)
 	$(BIN)/python docs/execute_tutorials.py
+
+# The next section of the changelog from the fragments in changes/; with VERSION=X.Y.Z it is written, and they are removed.
+changelog: $(DOCS_STAMP)
+	@$(BIN)/python -m towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 # Wheel and source distribution, and a smoke test of the wheel in an empty environment; takes a few minutes, so it is
 # not part of `make test`.

@@ -1,7 +1,11 @@
-"""A page in headless Chromium, driven over the DevTools protocol with tornado, which Lyot needs anyway."""
+"""A page in a headless browser, driven with tornado, which Lyot needs anyway.
+
+Chromium speaks the DevTools protocol, Firefox WebDriver BiDi; what a test does with a page is the same for both.
+"""
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import base64
 import contextlib
@@ -11,21 +15,33 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+    "firefox": ("firefox", "firefox-esr"),
+}
+"""Programs of each browser."""
+
+BROWSERS = tuple(NAMES)
+
+SPECIAL_KEYS = {
+    "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015", "Enter": "\ue007",
+    "Shift": "\ue008",
+}  # fmt: skip
+"""Keys that are no characters, as WebDriver writes them."""
 
 
-def chromium() -> str | None:
-    """Path of a Chromium; None if there is none."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+def program(name: str) -> str | None:
+    """Path of a browser; None if there is none."""
+    return next((path for known in NAMES[name] if (path := shutil.which(known))), None)
 
 
-class Page:
+class Page(abc.ABC):
     """One tab."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: WebSocketClientConnection) -> None:
@@ -47,31 +63,29 @@ class Page:
             assert text is not None, "the browser has gone"
             message = json.loads(text)
             if message.get("id") == number:
-                assert "error" not in message, message["error"]
+                assert "error" not in message, message
                 return message["result"]
-            self._note(message)
+            self._note(message.get("method", ""), message.get("params", {}))
 
-    def _note(self, message: dict[str, Any]) -> None:
-        params = message.get("params", {})
-        if message.get("method") == "Runtime.exceptionThrown":
-            details = params["exceptionDetails"]
-            self.errors.append(str(details.get("exception", {}).get("description", details["text"])))
-        if message.get("method") == "Network.requestWillBeSent":
-            url = params["request"]["url"]
-            self.requests += [] if url.startswith(("data:", "blob:")) else [url]
+    @abc.abstractmethod
+    def _note(self, event: str, params: dict[str, Any]) -> None:
+        """Keep what an event says of errors and requests."""
+
+    def _asked(self, url: str) -> None:
+        self.requests += [] if url.startswith(("data:", "blob:")) else [url]
+
+    @abc.abstractmethod
+    def navigate(self, url: str) -> None:
+        """Open an address."""
 
     def open(self, path: Path) -> None:
         """Open a file and wait until it is loaded."""
-        for domain in ("Runtime", "Page", "Network"):
-            self.call(f"{domain}.enable")
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.navigate(path.absolute().as_uri())
         self.wait("document.readyState === 'complete'")
 
+    @abc.abstractmethod
     def js(self, expression: str) -> Any:
         """Value of an expression in the page."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 60.0) -> None:
         """Wait until an expression is true."""
@@ -89,23 +103,17 @@ class Page:
         )
         return float(box[0]), float(box[1])
 
-    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
-        """Send an event of the mouse."""
-        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+    @abc.abstractmethod
+    def move(self, x: float, y: float) -> None:
+        """Move the mouse."""
 
+    @abc.abstractmethod
     def click(self, selector: str) -> None:
         """Click on an element with the mouse."""
-        x, y = self.center(selector)
-        self.mouse("mouseMoved", x, y)
-        for kind in ("mousePressed", "mouseReleased"):
-            self.mouse(kind, x, y, button="left", clickCount=1)
 
+    @abc.abstractmethod
     def key(self, key: str, *, shift: bool = False) -> None:
         """Press a key."""
-        text = {"text": key} if len(key) == 1 else {}
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, modifiers=8 if shift else 0,
-                      **(text if kind == "keyDown" else {}))  # fmt: skip
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a list, as a person's choice tells the page."""
@@ -114,48 +122,183 @@ class Page:
             "e.dispatchEvent(new Event('change', {bubbles: true})); })()"
         )
 
+    @abc.abstractmethod
     def size(self, width: int, height: int) -> None:
         """Set the size of the window."""
+
+    @abc.abstractmethod
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Write what is seen as PNG."""
+
+    @abc.abstractmethod
+    def save_downloads(self, folder: Path) -> None:
+        """Save what is downloaded from now on in a folder, unasked."""
+
+
+class ChromiumPage(Page):
+    """One tab of Chromium."""
+
+    def _note(self, event: str, params: dict[str, Any]) -> None:
+        if event == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.errors.append(str(details.get("exception", {}).get("description", details["text"])))
+        if event == "Runtime.consoleAPICalled" and params["type"] == "error":
+            self.errors.append(str([a.get("value", a.get("description")) for a in params["args"]]))
+        if event == "Network.requestWillBeSent":
+            self._asked(params["request"]["url"])
+
+    def navigate(self, url: str) -> None:
+        for domain in ("Runtime", "Page", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Page.navigate", url=url)
+
+    def js(self, expression: str) -> Any:
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def move(self, x: float, y: float) -> None:
+        self._mouse("mouseMoved", x, y)
+
+    def click(self, selector: str) -> None:
+        x, y = self.center(selector)
+        self.move(x, y)
+        for kind in ("mousePressed", "mouseReleased"):
+            self._mouse(kind, x, y, button="left", clickCount=1)
+
+    def key(self, key: str, *, shift: bool = False) -> None:
+        text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, modifiers=8 if shift else 0,
+                      **(text if kind == "keyDown" else {}))  # fmt: skip
+
+    def size(self, width: int, height: int) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        """Write what is seen as PNG."""
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def save_downloads(self, folder: Path) -> None:
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+
+class FirefoxPage(Page):
+    """One tab of Firefox."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: WebSocketClientConnection) -> None:
+        super().__init__(loop, socket)
+        self.call("session.new", capabilities={})
+        # the first window has no focus, and fields without it do not report that they were changed
+        self.context = self.call("browsingContext.create", type="window")["context"]
+        self.call("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
+        self.size(1300, 1000)
+
+    def _note(self, event: str, params: dict[str, Any]) -> None:
+        if event == "log.entryAdded" and params["level"] == "error":
+            self.errors.append(str(params["text"]))
+        if event == "network.beforeRequestSent":
+            self._asked(params["request"]["url"])
+
+    def navigate(self, url: str) -> None:
+        self.call("browsingContext.navigate", context=self.context, url=url, wait="complete")
+
+    def js(self, expression: str) -> Any:
+        # as text, since the protocol has a form of its own for every type
+        result = self.call("script.evaluate", expression=f"JSON.stringify({expression})",
+                           target={"context": self.context}, awaitPromise=False)  # fmt: skip
+        assert result["type"] == "success", result["exceptionDetails"]["text"]
+        return json.loads(result["result"].get("value", "null"))
+
+    def _act(self, kind: str, actions: list[dict[str, Any]]) -> None:
+        source = {"type": kind, "id": kind, "actions": actions}
+        self.call("input.performActions", context=self.context, actions=[source])
+
+    def move(self, x: float, y: float) -> None:
+        self._act("pointer", [{"type": "pointerMove", "x": round(x), "y": round(y)}])
+
+    def click(self, selector: str) -> None:
+        self.move(*self.center(selector))
+        self._act("pointer", [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")])
+
+    def key(self, key: str, *, shift: bool = False) -> None:
+        pressed = [*([SPECIAL_KEYS["Shift"]] if shift else []), SPECIAL_KEYS.get(key, key)]
+        downs = [{"type": "keyDown", "value": value} for value in pressed]
+        self._act("key", [*downs, *({"type": "keyUp", "value": value} for value in reversed(pressed))])
+
+    def size(self, width: int, height: int) -> None:
+        self.call("browsingContext.setViewport", context=self.context, viewport={"width": width, "height": height},
+                  devicePixelRatio=1)  # fmt: skip
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        data = self.call("browsingContext.captureScreenshot", context=self.context,
+                         origin="document" if whole else "viewport")["data"]  # fmt: skip
+        path.write_bytes(base64.b64decode(data))
+
+    def save_downloads(self, folder: Path) -> None:
+        self.call("browser.setDownloadBehavior",
+                  downloadBehavior={"type": "allowed", "destinationFolder": str(folder)})  # fmt: skip
+
 
 @contextlib.contextmanager
-def browser(folder: Path) -> Iterator[Page]:
-    """A new tab of a headless Chromium whose settings are in `folder`."""
-    program = chromium()
-    assert program is not None
-    options = ["--headless=new", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}",
-               "--no-first-run", "--hide-scrollbars", "--window-size=1300,1000", "--disable-dev-shm-usage"]  # fmt: skip
-    if os.geteuid() == 0:
-        options.append("--no-sandbox")  # Chromium refuses to run as root with it
-    process = subprocess.Popen([program, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def browser(folder: Path, name: str = "chromium") -> Iterator[Page]:
+    """A new tab of a headless browser whose settings are in `folder`."""
+    path = program(name)
+    assert path is not None
+    start = _chromium if name == "chromium" else _firefox
+    command, connect = start(path, folder)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     loop = asyncio.new_event_loop()
     try:
-        port = _port(folder / "DevToolsActivePort")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
-            target = next(t for t in json.loads(answer.read()) if t["type"] == "page")
-        socket = loop.run_until_complete(_connected(target["webSocketDebuggerUrl"]))
-        yield Page(loop, socket)
-        socket.close()
+        page = connect(loop)
+        yield page
+        page._socket.close()
     finally:
         process.terminate()
         process.wait(timeout=30)
         loop.close()
 
 
+Connect = Callable[[asyncio.AbstractEventLoop], Page]
+
+
+def _chromium(path: str, folder: Path) -> tuple[list[str], Connect]:
+    options = ["--headless=new", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}",
+               "--no-first-run", "--hide-scrollbars", "--window-size=1300,1000", "--disable-dev-shm-usage"]  # fmt: skip
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")  # Chromium refuses to run as root with it
+
+    def connect(loop: asyncio.AbstractEventLoop) -> Page:
+        port = _started("Chromium", lambda: int((folder / "DevToolsActivePort").read_text().splitlines()[0]))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
+            target = next(t for t in json.loads(answer.read()) if t["type"] == "page")
+        return ChromiumPage(loop, loop.run_until_complete(_connected(target["webSocketDebuggerUrl"])))
+
+    return [path, *options, "about:blank"], connect
+
+
+def _firefox(path: str, folder: Path) -> tuple[list[str], Connect]:
+    options = ["--headless", "--no-remote", "--remote-debugging-port=0", "--profile", str(folder)]
+
+    def connect(loop: asyncio.AbstractEventLoop) -> Page:
+        server = folder / "WebDriverBiDiServer.json"
+        port = _started("Firefox", lambda: int(json.loads(server.read_text())["ws_port"]))
+        return FirefoxPage(loop, loop.run_until_complete(_connected(f"ws://127.0.0.1:{port}/session")))
+
+    return [path, *options, "about:blank"], connect
+
+
 async def _connected(url: str) -> WebSocketClientConnection:
     return await websocket_connect(url, max_message_size=1 << 28)
 
 
-def _port(path: Path) -> int:
+def _started(name: str, port: Callable[[], int]) -> int:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            return int(path.read_text().splitlines()[0])
+        with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+            return port()
         time.sleep(0.1)
-    raise AssertionError("Chromium did not start")
+    raise AssertionError(f"{name} did not start")

@@ -1,3 +1,8 @@
-"""Version of the package, stated once; the build reads it from here."""
+"""Version of the package, as it was installed; the build takes it from the git tag (``[tool.setuptools_scm]``)."""
 
-__version__ = "0.1.0"
+from importlib import metadata
+
+try:
+    __version__ = metadata.version("lyot")
+except metadata.PackageNotFoundError:  # sources that were put on the path without an installation
+    __version__ = "0+unknown"

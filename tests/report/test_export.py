@@ -1,5 +1,8 @@
 """`lyot report`: the page again, as PDF, and the figures as files."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -12,7 +15,7 @@ from lyot.report import export
 from lyot.report.content import Layer, Picture, grid
 from lyot.run.config import build_config, config_of_run
 from lyot.run.plan import make_plan
-from tests.browser import chromium
+from tests.browser import program
 from tests.report.test_report import run_folder  # noqa: F401 - a fixture
 from tests.run.exposures import write_sequence
 
@@ -50,7 +53,7 @@ def test_images_keep_their_coordinates():
 
 
 @pytest.mark.usefixtures("quick_report")
-@pytest.mark.skipif(chromium() is None, reason="no Chromium: nothing prints the page")
+@pytest.mark.skipif(program("chromium") is None, reason="no Chromium: nothing prints the page")
 def test_the_page_is_printed(run_folder):  # noqa: F811
     assert "PDF: " in invoke(run_folder, "--pdf").output
     pdf = run_folder / "report" / "report.pdf"
@@ -59,12 +62,48 @@ def test_the_page_is_printed(run_folder):  # noqa: F811
         invoke(run_folder, "--pdf")
 
 
-@pytest.mark.usefixtures("quick_report")
-def test_without_a_browser_and_weasyprint_one_sentence_names_both(run_folder, monkeypatch):  # noqa: F811
+@pytest.fixture
+def no_browser(monkeypatch):
     monkeypatch.setattr(export, "find_browser", lambda: None)
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ReductionError, match=r"neither Chromium .* nor WeasyPrint"):
+
+
+@pytest.mark.usefixtures("quick_report", "no_browser")
+def test_without_a_browser_and_weasyprint_one_sentence_names_both(run_folder, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "weasyprint", None)  # importing it raises ImportError
+    with pytest.raises(
+        ReductionError, match=r'neither Chromium .* nor WeasyPrint .* pip install "lyot\[pdf\]", or print '
+    ):
         export.write_pdf(run_folder)
+
+
+@pytest.mark.usefixtures("quick_report", "no_browser")
+def test_weasyprint_without_its_libraries_is_one_sentence(run_folder, monkeypatch, tmp_path):  # noqa: F811
+    (tmp_path / "weasyprint.py").write_text("raise OSError('cannot load library\\nlibpango')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
+    with pytest.raises(ReductionError, match=r"does not work here \(cannot load library libpango\); install Pango"):
+        export.write_pdf(run_folder)
+
+
+@pytest.mark.usefixtures("quick_report", "no_browser")
+def test_without_a_browser_weasyprint_prints_the_page(run_folder, monkeypatch):  # noqa: F811
+    asked = []
+
+    class HTML:
+        def __init__(self, filename):
+            asked.append(filename)
+
+        def write_pdf(self):
+            if len(asked) > 1:
+                raise ValueError("too wide")
+            return b"%PDF-1.7"
+
+    monkeypatch.setitem(sys.modules, "weasyprint", SimpleNamespace(HTML=HTML))
+    assert "PDF: " in invoke(run_folder, "--pdf").output
+    assert (run_folder / "report" / "report.pdf").read_bytes() == b"%PDF-1.7"
+    assert asked == [str(run_folder / "report" / "index.html")]
+    with pytest.raises(ReductionError, match=r"index\.html: WeasyPrint did not print it \(too wide\)"):
+        export.write_pdf(run_folder, overwrite=True)
 
 
 @pytest.mark.usefixtures("quick_report")

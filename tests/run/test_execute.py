@@ -181,6 +181,13 @@ def test_another_version_redoes_everything(fakes, data, tmp_path, monkeypatch):
     assert run([data], tmp_path / "out", inline=True).done == 14
 
 
+def test_a_commit_that_changes_no_source_redoes_nothing(fakes, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("lyot.records.manifest.__version__", "0.3.1.dev7")
+    run([data], tmp_path / "out", inline=True)
+    monkeypatch.setattr("lyot.records.manifest.__version__", "0.3.1.dev8+gabc1234")
+    assert run([data], tmp_path / "out", inline=True).done == 0
+
+
 def test_a_moved_run_is_still_up_to_date(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True)
     shutil.move(tmp_path / "out", tmp_path / "moved")

@@ -22,7 +22,8 @@ def report(
 ) -> None:
     """Write the report of a finished run again, and its figures as files.
 
-    The page itself is always written anew from what the run holds. --pdf needs Chromium (or Chrome) or WeasyPrint.
+    The page itself is always written anew from what the run holds. --pdf needs Chromium (or Chrome) or
+    WeasyPrint (pip install "lyot[pdf]").
     Figures come as PNG and PDF with their data as ECSV or FITS, the regions for ds9, and the methods paragraph.
     """
     from lyot.report import write_report

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -116,6 +117,17 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def keyed_versions() -> dict[str, str]:
+    """Versions that decide whether a product is up to date, of `KEYED_PACKAGES`.
+
+    All development versions of lyot on the way to a release count as one: the number of commits that it holds is of no
+    matter, since the sources that a product depends on are compared by their checksum.
+    """
+    found = versions()
+    found["lyot"] = re.sub(r"\.dev\d+(\+.*)?$", "", found["lyot"])
+    return {name: found.get(name, "") for name in KEYED_PACKAGES}
 
 
 def file_checksum(path: Path) -> str:

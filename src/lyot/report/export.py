@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -160,16 +160,12 @@ def write_pdf(out: str | Path, *, overwrite: bool = False) -> list[Path]:
     targets = [page.with_name("report.pdf") for page in pages]
     check_free(targets, overwrite=overwrite)
     browser = find_browser()
-    if browser is None and importlib.util.find_spec("weasyprint") is None:
-        raise ReductionError(
-            "no PDF: neither Chromium (or Chrome) nor WeasyPrint is installed; install one of them, or print "
-            f"{pages[0]} from your browser."
-        )
+    weasyprint = _weasyprint(pages[0]) if browser is None else None
     for page, target in zip(pages, targets, strict=True):
         if browser is not None:
             _print(browser, page, target)
         else:
-            _print_by_weasyprint(page, target)
+            _print_by_weasyprint(weasyprint, page, target)
     return targets
 
 
@@ -200,7 +196,30 @@ def _print(browser: str, page: Path, target: Path) -> None:
             raise output_error(target, error) from error
 
 
-def _print_by_weasyprint(page: Path, target: Path) -> None:
-    import weasyprint
+def _weasyprint(page: Path) -> Any:
+    """The package, or one sentence that says what is missing for a PDF of `page`."""
+    otherwise = f"or print {page} from your browser."
+    try:
+        import weasyprint
+    except ImportError as error:
+        raise ReductionError(
+            "no PDF: neither Chromium (or Chrome) nor WeasyPrint is installed; install Chromium, or "
+            f'pip install "lyot[pdf]", {otherwise}'
+        ) from error
+    except OSError as error:  # it is there, and a library of the system that it draws with is not
+        said = " ".join(str(error).split())[:120]
+        raise ReductionError(
+            f"no PDF: WeasyPrint does not work here ({said}); install Pango, or Chromium, {otherwise}"
+        ) from error
+    return weasyprint
 
-    weasyprint.HTML(filename=str(page)).write_pdf(str(target))
+
+def _print_by_weasyprint(weasyprint: Any, page: Path, target: Path) -> None:
+    try:
+        content = weasyprint.HTML(filename=str(page)).write_pdf()
+    except Exception as error:  # it raises anything for a layout that it does not master
+        raise ReductionError(f"{page}: WeasyPrint did not print it ({error}).") from error
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise output_error(target, error) from error

@@ -215,7 +215,7 @@
   }
 
   function fit() {
-    const side = Math.max(220, Math.min(560, control("canvas").clientWidth - 165));
+    const side = Math.max(140, Math.min(560, control("canvas").clientWidth - 165));
     if (models.plot.frame_width !== side) models.plot.setv({ frame_width: side, frame_height: side });
   }
 

@@ -249,6 +249,9 @@ def _plot(main: Product, marked: Sequence[Marked], rolls: dict[str, list[Line]],
         formatter=CustomJSTickFormatter(code="return window.lyotViewer ? window.lyotViewer.label(tick) : ''"),
     )  # fmt: skip
     plot.add_layout(bar, "right")
+    for part in (*plot.axis, bar):  # Bokeh's own is Helvetica, for which Firefox on Linux takes one with serifs
+        part.major_label_text_font = "sans-serif"
+    plot.axis.axis_label_text_font = "sans-serif"
     for number, lines in enumerate(rolls.values()):
         _draw_lines(plot, lines, f"viewer-roll-{number}", ("#e8a33d", "#35b5e5", "#d9d5cb", "#d07fb0")[number % 4])
     _mark(plot, marked, radius)
@@ -268,6 +271,8 @@ def _draw_lines(plot: Any, lines: Sequence[Line], name: str, color: str) -> None
 
 def _mark(plot: Any, marked: Sequence[Marked], radius: float) -> None:
     """Draw the sources of each kind, all of a kind under one name."""
+    from bokeh.core.properties import value
+
     looks = {"detection": (figures.MARK, "solid", 1.0), "companion": ("#c2188b", "solid", 0.62),
              "rejected": ("#5b666d", "dotted", 1.0)}  # fmt: skip
     for kind, (color, dash, size) in looks.items():
@@ -280,7 +285,7 @@ def _mark(plot: Any, marked: Sequence[Marked], radius: float) -> None:
                     name=f"viewer-{kind}")  # fmt: skip
         side = -1 if kind == "companion" else 1
         plot.text([v + side * 0.8 * ring for v in x], [v + 0.8 * ring for v in y], [m.name for m in mine],
-                  text_color=color, text_font_size="12px", text_font_style="bold",
+                  text_color=color, text_font=value("sans-serif"), text_font_size="12px", text_font_style="bold",
                   text_align="right" if side < 0 else "left", name=f"viewer-{kind}")  # fmt: skip
 
 

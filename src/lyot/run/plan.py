@@ -21,7 +21,7 @@ from lyot.exposures.segments import missing_segments
 from lyot.instrument import modeled_coronagraph
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
-from lyot.records.manifest import KEYED_PACKAGES, Checksums, content_key, versions
+from lyot.records.manifest import Checksums, content_key, keyed_versions
 from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
 from lyot.reference_files.calibration import Calibration
@@ -118,8 +118,7 @@ class _Builder:
         self.tasks: dict[str, Task] = {}
         self._made: dict[Path, Task] = {}
         self.associations: dict[str, str] = {}
-        found = versions()
-        self._versions = {name: found.get(name, "") for name in KEYED_PACKAGES}
+        self._versions = keyed_versions()
         self._parameters = {s: effective_parameters(s, config.stages[s]) for s in ("stage1", "stage2", "stage3")}
 
     def add(self, kind: str, name: str, sources: Sequence[tuple[str, Path]], **more: Any) -> Task:
