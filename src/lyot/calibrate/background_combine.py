@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter, median_filter, zoom
 
 from lyot.params import param
+from lyot.stacks import nanmedian
 
 Float = NDArray[np.float64]
 
@@ -79,13 +80,6 @@ def nanmean(data: NDArray[np.floating], axis: int = 0) -> Float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(data, axis=axis, dtype=np.float64))
-
-
-def nanmedian(data: NDArray[np.floating], axis: int = 0) -> Float:
-    """Median that leaves NaN out; NaN (and no warning) where all are NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmedian(data, axis=axis), dtype=np.float64)
 
 
 def clipped_mean(

@@ -21,6 +21,7 @@ from scipy.ndimage import median_filter
 
 from lyot.errors import InputError
 from lyot.params import param
+from lyot.stacks import nanmedian
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -119,7 +120,7 @@ def find_bad_pixels(
         clean = np.where(in_time, np.nan, cube)
         count = np.maximum(np.isfinite(clean).sum(axis=0), 1)
         noise = np.sqrt(_quiet(np.nanmean, var) / count)
-        in_space = isolated_pixels(_quiet(np.nanmedian, clean), noise, p)
+        in_space = isolated_pixels(nanmedian(clean), noise, p)
     return BadPixels(in_time, in_space)
 
 
@@ -138,8 +139,8 @@ def _quiet(function: object, array: Float) -> Float:
 
 def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
     """Pixels further from their median in time than noise, own scatter and scatter of the neighbors allow."""
-    deviation = np.abs(cube - _quiet(np.nanmedian, cube))
-    scatter = 1.4826 * _quiet(np.nanmedian, deviation)
+    deviation = np.abs(cube - nanmedian(cube))
+    scatter = 1.4826 * nanmedian(deviation)
     filled = np.where(np.isfinite(scatter), scatter, 0.0)
     around = median_filter(filled, size=3, mode="nearest")
     floor = np.sqrt(np.where(np.isfinite(var), var, 0.0))
@@ -172,7 +173,7 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
         False where fewer than five neighbors are good.
     """
     around = _neighbors(image)
-    middle, highest, lowest = (_quiet(f, around) for f in (np.nanmedian, np.nanmax, np.nanmin))
+    middle, highest, lowest = nanmedian(around), _quiet(np.nanmax, around), _quiet(np.nanmin, around)
     enough = np.isfinite(around).sum(axis=0) >= 5
     with np.errstate(invalid="ignore"):
         height = np.where(image >= middle, image - middle, middle - image)

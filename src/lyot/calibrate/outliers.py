@@ -25,6 +25,7 @@ from scipy.special import j1
 from lyot.calibrate.bad_pixels import MIN_INTEGRATIONS, BadPixelParams, Bool, Float, find_bad_pixels
 from lyot.errors import InputError
 from lyot.params import param
+from lyot.stacks import nanmedian
 
 HALF = 2
 """The prediction is from the pixels within this many rows and columns."""
@@ -319,7 +320,7 @@ def _typical(images: Float, variances: Float) -> tuple[Float, Float]:
     if len(images) < 3:
         return mean, var
     padded = np.where(np.isfinite(images).any(axis=0), images, 0.0)
-    return np.where(np.isfinite(mean), np.nanmedian(padded, axis=0), np.nan), np.pi / 2 * var
+    return np.where(np.isfinite(mean), nanmedian(padded), np.nan), np.pi / 2 * var
 
 
 def _scale(image: Float, others: Float) -> float:

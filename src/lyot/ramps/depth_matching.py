@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lyot.errors import InputError
 from lyot.ramps._checks import check_image, check_ramps, writable
 from lyot.ramps._jump_kernels import gather_row, scatter_row
+from lyot.stacks import nanmedian
 
 UNUSABLE = np.uint8(3)
 DNU = np.uint8(1)
@@ -127,6 +128,6 @@ def depth_of_slopes(slope: NDArray[np.floating[Any]], group_time: float, n_group
     (ny, nx) float32 ndarray
         Signal of a whole ramp, DN; NaN where the slope is unknown or not positive.
     """
-    image = slope if slope.ndim == 2 else np.nanmedian(slope, axis=0)
+    image = slope if slope.ndim == 2 else nanmedian(slope)
     depth = np.asarray(image * group_time * (n_groups - 1), np.float32)
     return np.where(depth > 0, depth, np.float32(np.nan))

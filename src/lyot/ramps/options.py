@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lyot import dq
 from lyot.params import param
 from lyot.ramps.slopes import RampFitResult, SlopeImage
+from lyot.stacks import nanmedian
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _outliers(values: NDArray[np.floating[Any]], error: NDArray[np.float32], thr
     """Where values (nints, ny, nx) stand out from the median of their pixel; never more than half of them."""
     blank = ~np.isfinite(values).any(axis=0)
     filled = np.where(blank, 0.0, values)
-    distance = np.abs(filled - np.nanmedian(filled, axis=0))
-    scatter = 1.4826 * np.nanmedian(distance, axis=0)
+    distance = np.abs(filled - nanmedian(filled))
+    scatter = 1.4826 * nanmedian(distance)
     return distance > threshold * np.maximum(error, scatter)
 
 

@@ -19,6 +19,7 @@ from lyot import dq
 from lyot.ramps import _likely_kernels as kernels
 from lyot.ramps._jump_kernels import gather_row, scatter_row
 from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
+from lyot.stacks import nanmedian
 
 THRESHOLD_ONE = 20.25
 """Fall of chi squared (4.5 sigma) for which one difference is left out."""
@@ -113,7 +114,7 @@ def combine_integrations(out: kernels.LikelyArrays) -> tuple[SlopeImage, SlopeIm
         return SlopeImage(*first), rateints
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        slope = np.nanmedian(out.slope, axis=0)
+        slope = nanmedian(out.slope)
         for _ in range(2):
             ratio = slope[np.newaxis] / out.slope
             ratio[~np.isfinite(ratio) | (ratio < 0)] = 0

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from lyot.errors import ReductionError
+from lyot.stacks import nanmedian
 from lyot.subtract.sequence import BoolArray, FloatArray, IntArray
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def fill_library(library: NDArray[np.floating[Any]], *, min_good: float) -> tupl
     if holes.any():
         index = np.flatnonzero(holes)
         scale = _brightness(filled, usable & ~holes)
-        typical = np.nanmedian(filled[:, index] / scale[:, None], axis=0)
+        typical = nanmedian(filled[:, index] / scale[:, None])
         for frame, mask, bright in zip(filled, good, scale, strict=True):
             missing = ~mask[index]
             frame[index[missing]] = bright * typical[missing]

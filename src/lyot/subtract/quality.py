@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lyot.stacks import nanmedian
 from lyot.subtract.sequence import BoolArray, FloatArray
 
 LOST = 0.5
@@ -110,10 +111,10 @@ def relative_brightness(pixels: NDArray[np.floating], variance: NDArray[np.float
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # pixels that are bad in all integrations
         cube = np.asarray(pixels, dtype=np.float64)
-        cube = cube - np.nanmedian(cube, axis=1, keepdims=True)
+        cube = cube - nanmedian(cube.T)[:, None]
         if n == 2:
             return _of_two(cube, variance)
-        others = [np.nanmedian(np.delete(cube, i, axis=0), axis=0) for i in range(n)]
+        others = [nanmedian(np.delete(cube, i, axis=0)) for i in range(n)]
         seen = [_correlation(frame, template) for frame, template in zip(cube, others, strict=True)]
         if not np.nanmedian(seen) > SEEN:
             return unknown
