@@ -38,7 +38,6 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
     with (
         mock.patch.object(sys, "argv", command),
         mock.patch.dict(os.environ, COLUMNS="100"),
-        mock.patch("gc.set_threshold"),
         mock.patch("atexit.register"),
         mock.patch("lyot.run.executors._OTHER_FORK_SERVER", (0,)),  # the process of the tests is not forked
         contextlib.redirect_stdout(out),

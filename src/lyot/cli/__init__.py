@@ -23,10 +23,6 @@ from lyot.cli.options import with_options
 from lyot.errors import LyotError
 from lyot.version import __version__
 
-_ALLOCATIONS = 50_000
-"""New objects after which garbage is looked for: imports make millions that stay, and collections of them, with the one
-at the end, took two seconds."""
-
 EXIT_USER_ERROR = 2
 """Exit status when something that the user can mend is wrong."""
 
@@ -87,8 +83,7 @@ def _terminate(number: int, _frame: object) -> None:
 def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
     signal.signal(signal.SIGTERM, _terminate)
-    gc.set_threshold(_ALLOCATIONS)
-    atexit.register(gc.freeze)
+    atexit.register(gc.freeze)  # a last collection would go through all that was imported, for two seconds
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? for what it does not have
