@@ -39,6 +39,21 @@ def _read(fd: Any, address: Any, size: Any, offset: Any) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _read_planes(fd: Any, offset: Any, shape: Any, first: Any, n: Any, rows: Any, scratch: Any) -> bool:
+    """Read rows [y0, y1) of `n` planes of an array (nints, ngroups, ny, nx), the first of which has a number in it.
+
+    ``scratch (>= n, (y1 - y0) * nx or more)`` is filled, in the byte order of the file; False if the file ends before.
+    """
+    _, _, ny, nx = shape
+    item = scratch.itemsize
+    for k in range(n):
+        at = offset + ((first + k) * ny + rows[0]) * nx * item
+        if not _read(fd, scratch[k].ctypes.data, (rows[1] - rows[0]) * nx * item, at):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: Any, out: Any) -> bool:
     """Read rows of a level-1b cube for some integrations and turn them over.
 
@@ -60,19 +75,16 @@ def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: 
     bool
         False if the file ends before the array.
     """
-    _, ngroups, ny, nx = shape
-    rows = out.shape[0]
+    _, ngroups, _, nx = shape
     y0, x0 = corner
+    rows = y0, y0 + out.shape[0]
     planes = min(PLANES_AT_ONCE, ngroups)
-    scratch = np.empty((planes, rows * nx + PADDING), np.uint16)
-    size = rows * nx * 2
+    scratch = np.empty((planes, out.shape[0] * nx + PADDING), np.uint16)
     for i in range(integrations[0], integrations[1]):
         for g0 in range(0, ngroups, planes):
             n = min(planes, ngroups - g0)
-            for k in range(n):
-                at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * 2
-                if not _read(fd, scratch[k].ctypes.data, size, at):
-                    return False
+            if not _read_planes(fd, offset, shape, i * ngroups + g0, n, rows, scratch):
+                return False
             _turn_read(scratch, nx, x0, i, (g0, g0 + n), out)
     return True
 
@@ -98,23 +110,21 @@ def _turn_read(scratch: Any, nx: Any, x0: Any, i: Any, groups: Any, out: Any) ->
 def read_float_rows(fd: Any, offset: Any, shape: Any, corner: Any, out: Any) -> bool:
     """Read rows of the first groups of an array (nints, ngroups, ny, nx) of big-endian float32 and turn them over.
 
-    ``out (rows, columns, m, n)`` uint32 is filled with the bits of the float32 values of the first `m` integrations and
-    `n` groups, zero for NaN; see `read_ramp_rows`.
+    ``out (rows, columns, integrations, groups)`` uint32 is filled with the bits of the float32 values of as many first
+    integrations and groups, zero for NaN; see `read_ramp_rows`.
     """
-    _, ngroups, ny, nx = shape
-    rows, _, m, n = out.shape
+    _, ngroups, _, nx = shape
+    _, _, nints, used = out.shape
     y0, x0 = corner
-    planes = min(PLANES_AT_ONCE, n)
-    scratch = np.empty((planes, rows * nx + PADDING), np.uint32)
-    size = rows * nx * 4
-    for i in range(m):
-        for g0 in range(0, n, planes):
-            g1 = min(g0 + planes, n)
-            for k in range(g1 - g0):
-                at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * 4
-                if not _read(fd, scratch[k].ctypes.data, size, at):
-                    return False
-            _turn_floats(scratch, nx, x0, i, (g0, g1), out)
+    rows = y0, y0 + out.shape[0]
+    planes = min(PLANES_AT_ONCE, used)
+    scratch = np.empty((planes, out.shape[0] * nx + PADDING), np.uint32)
+    for i in range(nints):
+        for g0 in range(0, used, planes):
+            n = min(planes, used - g0)
+            if not _read_planes(fd, offset, shape, i * ngroups + g0, n, rows, scratch):
+                return False
+            _turn_floats(scratch, nx, x0, i, (g0, g0 + n), out)
     return True
 
 
