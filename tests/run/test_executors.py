@@ -153,6 +153,29 @@ def test_workers_are_forked_from_the_process_that_imported(tmp_path):
     assert not Path(f"/proc/{server}").exists()
 
 
+SCRIPT = """
+import sys
+from lyot.run.executors import Workers, local_pool
+from lyot.run.task import Task
+
+with local_pool(Workers(1, 1), {}) as pool:
+    task = Task("measure/x", "measure", "x", (sys.argv[1] + "/gone_i2d.fits",), {})
+    print(type(pool.submit(task, sys.argv[1]).exception(100)).__name__)
+"""
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_script_needs_no_guard_and_no_file(from_file, tmp_path):
+    """Workers ran it again, up to its reduction, and ended there: "its worker process was killed"."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script if from_file else "-", tmp_path], input=None if from_file else SCRIPT,
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    assert done.stdout == "MissingInputError\n"
+
+
 def test_a_cluster_without_dask_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (

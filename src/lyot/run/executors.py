@@ -14,6 +14,7 @@ import queue
 import signal
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -108,7 +109,8 @@ class _LocalPool:
             self._workers.append(worker)
         worker = worker or self._workers[0]  # more tasks than workers: it waits its turn
         try:
-            future = worker.submit(run_task, task, out)
+            with _no_script():
+                future = worker.submit(run_task, task, out)
         except BrokenProcessPool:  # it was lost with its last task, which says so
             self._workers.remove(worker)
             self._busy.pop(id(worker), None)
@@ -193,6 +195,20 @@ class _DaskPool:
 
     def end_idle(self) -> None:
         """The cluster's workers are not ours to end."""
+
+
+@contextlib.contextmanager
+def _no_script() -> Iterator[None]:
+    """Hide the script that this process runs from a worker that starts, which needs nothing of it.
+
+    It would run it again, up to the reduction, and end there; or not find it, where it came from the standard input.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextlib.contextmanager
