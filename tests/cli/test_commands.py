@@ -19,6 +19,7 @@ import lyot
 from lyot import cli
 from lyot.cli.run import reduce_and_report
 from lyot.errors import InputError
+from lyot.processes import ENDING
 from lyot.run.config import build_config
 from tests.run.exposures import write_exposure, write_sequence
 
@@ -34,7 +35,7 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
     """What `call` gives, by the same entry point in this process, which has imported jwst already (4 s each time)."""
     command = ["lyot", *map(str, arguments)]
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    at_termination = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     with (
         mock.patch.object(sys, "argv", command),
         mock.patch.dict(os.environ, COLUMNS="100"),
@@ -49,7 +50,8 @@ def called(*arguments: object) -> subprocess.CompletedProcess[str]:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
-            signal.signal(signal.SIGTERM, at_termination)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return subprocess.CompletedProcess(command, status, *(s.buffer.getvalue().decode() for s in (out, err)))
 
 

@@ -10,6 +10,7 @@ import threading
 import pytest
 from matplotlib.figure import Figure
 
+from lyot.processes import ENDING
 from lyot.report import rendering
 from lyot.report.content import Picture
 
@@ -74,13 +75,14 @@ class Standin:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere figures are drawn one by one")
 def test_processes_that_draw_do_not_have_the_commands_handler_of_signals(four_cores, alone):
     """With it they waited for a lock for ever when they were told to end, and the report with them."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    before = {number: signal.signal(number, lambda *_: None) for number in ENDING}
     try:
-        drawn = [Standin(lambda _here: str(signal.getsignal(signal.SIGTERM))) for _ in range(6)]
+        drawn = [Standin(lambda _here: str([*map(signal.getsignal, ENDING)])) for _ in range(6)]
         rendering.render_pictures(drawn)
     finally:
-        signal.signal(signal.SIGTERM, before)
-    assert {p.__dict__["png"] for p in drawn} == {str(signal.SIG_DFL)}
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert {p.__dict__["png"] for p in drawn} == {str([signal.SIG_DFL] * len(ENDING))}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere figures are drawn one by one")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -153,6 +154,29 @@ def test_workers_are_forked_from_the_process_that_imported(tmp_path):
     assert not Path(f"/proc/{server}").exists()
 
 
+SCRIPT = """
+import sys
+from lyot.run.executors import Workers, local_pool
+from lyot.run.task import Task
+
+with local_pool(Workers(1, 1), {}) as pool:
+    task = Task("measure/x", "measure", "x", (sys.argv[1] + "/gone_i2d.fits",), {})
+    print(type(pool.submit(task, sys.argv[1]).exception(100)).__name__)
+"""
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_script_needs_no_guard_and_no_file(from_file, tmp_path):
+    """Workers ran it again, up to its reduction, and ended there: "its worker process was killed"."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script if from_file else "-", tmp_path], input=None if from_file else SCRIPT,
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    assert done.stdout == "MissingInputError\n"
+
+
 def test_a_cluster_without_dask_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
@@ -278,6 +302,64 @@ def test_idle_workers_end_and_start_again(monkeypatch):
     assert long.result(10)
     pool.close()
     assert set(ended) == set(started)
+
+
+def test_a_worker_that_was_lost_is_not_given_the_next_task(monkeypatch):
+    """The executor of a worker that was killed takes nothing more, and measurements that followed failed with it."""
+    started = []
+
+    class Worker(concurrent.futures.ThreadPoolExecutor):
+        def __init__(self):
+            super().__init__(1)
+            started.append(self)
+
+        def submit(self, *work):
+            if self is not started[-1]:
+                raise BrokenProcessPool("a process was terminated abruptly")
+            return super().submit(*work)
+
+    monkeypatch.setattr(executors, "run_task", lambda task, out: task.name)
+    pool = executors._LocalPool(Worker, None, 1)
+    task = Task("measure/x", "measure", "x", (), {})
+    assert pool.submit(task, "out").result(10) == "x"
+    started.append(None)  # from now on the first is lost
+    assert pool.submit(task, "out").result(10) == "x"
+    assert pool._workers == [started[-1]]
+    pool.close()
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from lyot.run.executors import Workers, local_pool, start_importing
+
+if __name__ == "__main__":
+    os.setsid()
+    number = int(sys.argv[1])
+    if number == signal.SIGHUP:
+        signal.signal(number, lambda *_: sys.exit("ended"))
+    start_importing(here=True)
+    try:
+        with local_pool(Workers(2, 1), {}) as pool:
+            pool._workers += [pool._start(), pool._start()]
+            pool._workers[0].submit(time.sleep, 0).result()
+            pool._busy[id(pool._workers[1])] = pool._workers[1].submit(time.sleep, 100)
+            os.killpg(0, number)
+            time.sleep(100)
+    except KeyboardInterrupt:
+        sys.exit("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers import afresh")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_all_processes_is_nothing_that_workers_complain_of(number, tmp_path):
+    """Ctrl-C, and the end of a terminal: an idle worker, and the tracker of semaphores, printed tracebacks."""
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, script, str(int(number))], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert done.stderr == "ended\n"
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ program with its sentence and exit status 2.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import gc
 import importlib
 import io
@@ -21,10 +23,17 @@ import typer
 
 from lyot.cli.options import with_options
 from lyot.errors import LyotError
+from lyot.processes import ENDING, provide_streams
 from lyot.version import __version__
 
 EXIT_USER_ERROR = 2
 """Exit status when something that the user can mend is wrong."""
+
+_INTERRUPTED = {128 + number: number.name for number in (signal.SIGINT, *ENDING)}
+"""Exit status and name of the signals at which the program leaves in order."""
+
+_RESUMING = ("run", "demo", "download")
+"""Commands that go on from what is finished."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -80,19 +89,45 @@ def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+def _say(text: str) -> None:
+    """Print to the standard error, if there still is one: a terminal that was closed has gone."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
+
+
+def _write_nowhere() -> None:
+    """Let what is still to be printed go nowhere, as it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
 def main() -> None:
     """Run the command line; the entry point of ``lyot``."""
-    signal.signal(signal.SIGTERM, _terminate)
+    provide_streams()
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminate)
     atexit.register(gc.freeze)  # a last collection would go through all that was imported, for two seconds
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? for what it does not have
+    command = None
     try:
         command = _asked_for(sys.argv[1:])
         build_app(all_options=command is not None, only=command)()
     except LyotError as error:
-        typer.echo(f"Error: {error}", err=True)
+        _say(f"Error: {error}")
         raise SystemExit(EXIT_USER_ERROR) from None
-    except BrokenPipeError:  # the reader, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _say(f"Error: what the command prints, or a file, cannot be written: {error.strerror}.")
+        _write_nowhere()
+        raise SystemExit(EXIT_USER_ERROR) from None
+    except (KeyboardInterrupt, SystemExit) as end:
+        status = end.code if isinstance(end, SystemExit) else 128 + signal.SIGINT
+        if status in _INTERRUPTED:
+            resume = " Run the same command again to resume." if command in _RESUMING else ""
+            _say(f"Interrupted by {_INTERRUPTED[status]}.{resume}")
+        raise SystemExit(status) from None

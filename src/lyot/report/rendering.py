@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from lyot.processes import end_when_asked
 from lyot.report.content import Picture
 from lyot.run.executors import available_cores
 
@@ -41,18 +41,13 @@ def render_pictures(pictures: Sequence[Picture]) -> None:
     _waiting = pictures
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_end_when_asked) as pool:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=end_when_asked) as pool:
             for picture, png in zip(pictures, pool.map(_png, range(len(pictures))), strict=True):
                 picture.__dict__["png"] = png  # where `cached_property` keeps it
     except BrokenProcessPool:  # e.g. for want of memory
         log.warning("a process that drew figures of the report was killed; the rest are drawn one by one")
     finally:
         _waiting = ()
-
-
-def _end_when_asked() -> None:
-    """End at SIGTERM at once: the handler of the command, which a fork inherits, would wait for a lock to be free."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _png(number: int) -> str:

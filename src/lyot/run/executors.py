@@ -14,6 +14,7 @@ import queue
 import signal
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from lyot.errors import ConfigError, ReductionError
+from lyot.processes import end_when_asked, provide_streams
 from lyot.run.task import Task, TaskResult
 from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task, set_environment
 
@@ -106,7 +108,13 @@ class _LocalPool:
             worker = self._start()
             self._workers.append(worker)
         worker = worker or self._workers[0]  # more tasks than workers: it waits its turn
-        future = worker.submit(run_task, task, out)
+        try:
+            with _no_script():
+                future = worker.submit(run_task, task, out)
+        except BrokenProcessPool:  # it was lost with its last task, which says so
+            self._workers.remove(worker)
+            self._busy.pop(id(worker), None)
+            return self.submit(task, out)
         self._busy[id(worker)] = future
         return future
 
@@ -190,6 +198,20 @@ class _DaskPool:
 
 
 @contextlib.contextmanager
+def _no_script() -> Iterator[None]:
+    """Hide the script that this process runs from a worker that starts, which needs nothing of it.
+
+    It would run it again, up to the reduction, and end there; or not find it, where it came from the standard input.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+@contextlib.contextmanager
 def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     set_environment(values)
@@ -215,8 +237,10 @@ def start_importing(*, here: bool = False) -> bool:
     bool
         Whether there is one: only on Linux, as libraries of macOS cannot be used after a fork.
     """
+    provide_streams()  # of which those that are started here are copies
     if sys.platform != "linux":
         return False
+    _start_tracker()
     if here and threading.active_count() == 1 and sys.version_info < _OTHER_FORK_SERVER:
         importlib.import_module(_PRELOADED)
         _fork_server()
@@ -226,6 +250,21 @@ def start_importing(*, here: bool = False) -> bool:
         multiprocessing.forkserver.set_forkserver_preload([_PRELOADED])
         multiprocessing.forkserver.ensure_running()
     return True
+
+
+def _start_tracker() -> None:
+    """Start the standard library's process that clears up semaphores, before anything is forked.
+
+    The end of a terminal must not end it before this process: another would be started, and complain of each semaphore.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        multiprocessing.resource_tracker.ensure_running()
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _fork_server() -> None:
@@ -239,7 +278,7 @@ def _fork_server() -> None:
             pid = os.fork()
         if pid == 0:
             try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                end_when_asked()
                 _close_all_but(passed)  # as in a new process; it ends when the other end of a pipe is closed
                 listener, alive = passed
                 multiprocessing.forkserver.main(listener, alive, [])
@@ -247,7 +286,6 @@ def _fork_server() -> None:
                 os._exit(0)
         return pid
 
-    multiprocessing.resource_tracker.ensure_running()  # a new process, whatever is started below
     util = cast(Any, multiprocessing.util)
     new_process, util.spawnv_passfds = util.spawnv_passfds, fork
     try:

@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -37,6 +38,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 """Environment variables that limit the threads of a process."""
 
 _STEP_STARTS = re.compile(r"^Step (\w+) running with args")
+_CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")
+"""How numpy says that a file could not be written to its end; it does not say why."""
+
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -59,6 +63,7 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     global _events
     _events = events
     if events is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
         threading.Thread(target=_end_with_parent, daemon=True).start()
     if events is not None:  # in a process of ours, which may be forked from one that is older than these variables
         set_environment(dict.fromkeys(set(os.environ).difference(environment)))
@@ -223,6 +228,8 @@ def _explained(error: BaseException, task: Task, out: Path) -> LyotError:
         return output_error(error.filename or out, error)
     if isinstance(error, LyotError):
         return error
+    if isinstance(error, OSError) and _CUT_SHORT.match(str(error)):
+        return output_error(out, OSError("the disk is full, or files here have a limit"))
     if isinstance(error, SystemExit):
         return ReferenceFileError(
             f"{task.kind} of {task.name}: no calibration references: set CRDS_PATH and CRDS_CONTEXT to a cache "

@@ -1,0 +1,92 @@
+"""What a process has from its first moment: standard streams, and the signals that end it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+CLOSED = """
+import os, sys
+from lyot.processes import provide_streams
+os.close(0), os.close(2)
+sys.stdin = sys.stderr = None
+provide_streams()
+stream = open(sys.argv[1], "w")
+print(stream.fileno() > 2, os.get_inheritable(0), os.get_inheritable(2), sys.stdin.read() == "")
+print("nowhere", file=sys.stderr)
+os.write(2, b"nowhere")
+"""
+
+
+def test_closed_streams_are_opened_before_a_file_takes_their_number(tmp_path):
+    done = subprocess.run([sys.executable, "-c", CLOSED, tmp_path / "f"], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 4
+    assert not (tmp_path / "f").read_bytes()
+
+
+def test_open_streams_are_left_alone():
+    script = "import sys; from lyot.processes import provide_streams as f; a = sys.stdout; f(); print(a is sys.stdout)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+FORKED = """
+import signal
+from lyot.processes import end_when_asked
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: None)
+end_when_asked()
+print(*(signal.getsignal(n).name for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)))
+"""
+
+
+def test_a_fork_ends_at_signals_that_are_not_ignored():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["SIG_IGN", "SIG_DFL", "SIG_DFL"]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from lyot import cli
+def build_app(*_, **__):
+    def app():
+        for number in sys.argv[2:]:
+            os.kill(os.getpid(), int(number))
+        time.sleep({wait})
+    return app
+cli._asked_for = lambda arguments: arguments[0]
+cli.build_app = build_app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_says_so_in_one_sentence(number):
+    """Also while its modules are imported, where no command is there yet to catch Ctrl-C."""
+    script = INTERRUPTED.format(wait=20)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", str(int(number))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr == f"Interrupted by {number.name}. Run the same command again to resume.\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "info", str(int(number))], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == f"Interrupted by {number.name}.\n"
+
+
+def test_a_command_under_nohup_goes_on():
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + INTERRUPTED.format(wait=0)
+    done = subprocess.run([sys.executable, "-c", script, "run", "1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it has no /dev/full")
+def test_what_is_printed_to_a_full_disk_is_one_sentence():
+    command = [sys.executable, "-m", "lyot", "--version"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: what the command prints, or a file, cannot be written: No space left on device.\n"
