@@ -33,18 +33,29 @@ def test_open_streams_are_left_alone():
 
 
 FORKED = """
-import signal
-from lyot.processes import end_when_asked
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
+import multiprocessing, os, signal, sys, time
+from lyot.processes import serve_parent
+
+def work():
+    serve_parent()
+    print(*(signal.getsignal(n).name for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)), flush=True)
+    time.sleep(100)
+
 signal.signal(signal.SIGTERM, lambda *_: None)
-end_when_asked()
-print(*(signal.getsignal(n).name for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)))
+multiprocessing.get_context("fork").Process(target=work).start()
+time.sleep(100)
 """
 
 
-def test_a_fork_ends_at_signals_that_are_not_ignored():
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["SIG_IGN", "SIG_DFL", "SIG_DFL"]
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+@pytest.mark.timeout(60)
+def test_a_process_that_works_for_another_ends_with_it():
+    """Those that drew figures waited for more for ever when the command was killed."""
+    with subprocess.Popen([sys.executable, "-c", FORKED], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().split() == ["SIG_DFL", "SIG_IGN", "SIG_IGN"]
+        parent.kill()
+        assert parent.stdout.read() == ""  # which comes when the last process that has it has ended
 
 
 INTERRUPTED = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 ENDING = (signal.SIGHUP, signal.SIGTERM)
 """Signals at which a command leaves in order, besides Ctrl-C."""
@@ -25,11 +27,24 @@ def provide_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def end_when_asked() -> None:
-    """End at a signal at once, in a fork: the handlers of the command would wait for locks that no thread here frees.
+def leave_signals_to_parent() -> None:
+    """End when the parent asks, and at no signal that reaches all processes of a terminal: the parent reacts to that.
 
-    What is ignored, as by nohup, stays ignored.
+    A fork has the handlers of the command, which would wait for locks that no thread of its own frees.
     """
-    for number in (*ENDING, signal.SIGINT):
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def serve_parent() -> None:
+    """Set up a process that works for its parent: it ends with it, however that ends, and when it asks."""
+    leave_signals_to_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -149,6 +149,23 @@ def test_a_changed_input_redoes_what_depends_on_it(fakes, data, tmp_path):
                     "stage2/jw01386008", "stage2/jw01386009", "stage3/jw01386-a3"]  # fmt: skip
 
 
+def test_an_input_that_changes_while_it_is_read_is_refused(fakes, data, tmp_path):
+    """The record would say that its product is of the content that it had before."""
+    changing = data / "jw01386030001_02101_00001_mirimage_uncal.fits"
+    before = changing.read_bytes()
+
+    def change(event):
+        if event.kind == "started" and event.task.id.startswith("stage1/jw01386030001_02101_00001"):
+            changing.write_bytes(before[:-1] + b"x")
+
+    with pytest.raises(InputError, match=r"jw01386030001_02101_00001_mirimage_uncal\.fits: was changed while"):
+        run([data], tmp_path / "out", inline=True, on_event=change)
+    assert not any("30001_02101_00001" in r.name for r in Manifest(tmp_path / "out").records)
+    events = []
+    run([data], tmp_path / "out", inline=True, on_event=events.append)
+    assert "stage1/jw01386030001_02101_00001_mirimage" in {e.task.id for e in events if e.kind == "finished"}
+
+
 def test_a_touched_input_is_still_the_same(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True)
     for path in data.glob("*.fits"):

@@ -190,6 +190,12 @@ class Checksums:
         stat = path.stat()
         return entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns]
 
+    def is_changed(self, path: Path) -> bool:
+        """Whether a file is no longer the one whose checksum is known; one that is gone counts as unchanged."""
+        if str(path) not in self._known or not path.is_file() or self._is_known(path):
+            return False
+        return file_checksum(path) != self._known[str(path)][2]
+
     def save(self) -> None:
         """Write what is known, so that the next run need not read the inputs again."""
         write_text(self._store, json.dumps(self._known))

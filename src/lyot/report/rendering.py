@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from lyot.processes import end_when_asked
+from lyot.processes import serve_parent
 from lyot.report.content import Picture
 from lyot.run.executors import available_cores
 
@@ -41,7 +41,7 @@ def render_pictures(pictures: Sequence[Picture]) -> None:
     _waiting = pictures
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=end_when_asked) as pool:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=serve_parent) as pool:
             for picture, png in zip(pictures, pool.map(_png, range(len(pictures))), strict=True):
                 picture.__dict__["png"] = png  # where `cached_property` keeps it
     except BrokenProcessPool:  # e.g. for want of memory

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from lyot.errors import LyotError
+from lyot.errors import InputError, LyotError
 from lyot.exposures.inputs import read_inputs
 from lyot.records.manifest import CONFIGURATION, NOTES, Manifest, Record, versions, write_text
 from lyot.reference_files.calibration import choose_calibration
@@ -301,6 +301,9 @@ class _Scheduler:
         """Take the result of a task; returns whether those that depend on it can be done."""
         try:
             result = future.result()
+            for path in task.inputs:
+                if self._plan.source_key(path) and self._plan.checksums.is_changed(Path(path)):
+                    raise InputError(f"{path}: was changed while the run read it; run the same command again.")
             self._manifest.add(self._record(task, result))
         except BrokenProcessPool:
             failure: LyotError = worker_lost(task)

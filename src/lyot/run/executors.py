@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from lyot.errors import ConfigError, ReductionError
-from lyot.processes import end_when_asked, provide_streams
+from lyot.processes import leave_signals_to_parent, provide_streams
 from lyot.run.task import Task, TaskResult
 from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task, set_environment
 
@@ -278,7 +278,7 @@ def _fork_server() -> None:
             pid = os.fork()
         if pid == 0:
             try:
-                end_when_asked()
+                leave_signals_to_parent()
                 _close_all_but(passed)  # as in a new process; it ends when the other end of a pipe is closed
                 listener, alive = passed
                 multiprocessing.forkserver.main(listener, alive, [])

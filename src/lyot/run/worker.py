@@ -10,14 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import multiprocessing
 import os
 import re
 import resource
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lyot.errors import LyotError, ReductionError, ReferenceFileError, output_error
+from lyot.processes import serve_parent
 from lyot.records.manifest import Product, product_of
 from lyot.run.task import Task, TaskResult
 
@@ -63,8 +61,7 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     global _events
     _events = events
     if events is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        serve_parent()
     if events is not None:  # in a process of ours, which may be forked from one that is older than these variables
         set_environment(dict.fromkeys(set(os.environ).difference(environment)))
     set_environment(environment)
@@ -94,14 +91,6 @@ def set_environment(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _end_with_parent() -> None:
-    """Wait for the parent process to end, however it does, and end too; otherwise a worker would work for nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 class _StepEvents(logging.Handler):
