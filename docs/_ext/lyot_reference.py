@@ -41,7 +41,7 @@ PACKAGES = (
 )  # fmt: skip
 """Public packages, in the order of the API pages."""
 
-MODULES = ("errors", "params", "dq", "geometry", "instrument")
+MODULES = ("errors", "params", "dq", "geometry", "stacks", "instrument")
 """Public modules outside of the packages; documented as they stand."""
 
 
