@@ -100,4 +100,4 @@ def test_what_is_printed_to_a_full_disk_is_one_sentence():
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "Error: what the command prints, or a file, cannot be written: No space left on device.\n"
+    assert done.stderr == "Error: cannot write the standard output or a file: No space left on device.\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -44,6 +43,8 @@ def serve_parent() -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing  # not when a command starts
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import lyot
 from lyot import cli
 from lyot.cli.run import reduce_and_report
-from lyot.errors import InputError
+from lyot.errors import InputError, MissingInputError
 from lyot.processes import ENDING
 from lyot.run.config import build_config
 from tests.run.exposures import write_exposure, write_sequence
@@ -70,9 +70,19 @@ def test_imports_of_workers_begin_with_a_new_run(there, overwrite, scheduler, st
     started = mock.Mock()
     monkeypatch.setattr("lyot.run.executors.start_importing", started)
     config = build_config({"run": {"scheduler": scheduler}})
-    with pytest.raises(InputError):
-        reduce_and_report([tmp_path / "none"], tmp_path, config, overwrite=overwrite)
+    broken = tmp_path / "broken_calints.fits"
+    broken.touch()
+    with pytest.raises(InputError, match="broken_calints"):
+        reduce_and_report([broken], tmp_path, config, overwrite=overwrite)
     assert started.called == starts
+
+
+def test_a_missing_file_is_reported_before_the_imports(tmp_path, monkeypatch):
+    started = mock.Mock()
+    monkeypatch.setattr("lyot.run.executors.start_importing", started)
+    with pytest.raises(MissingInputError, match="no such file"):
+        reduce_and_report([tmp_path / "none"], tmp_path / "out", build_config({}))
+    assert not started.called
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -119,7 +119,7 @@ def test_measurement_in_a_worker_process(tmp_path, monkeypatch):
 
 
 FORKED = """
-import os, sys
+import contextlib, os, sys
 from lyot.run import executors
 from lyot.run.executors import Workers, local_pool
 
@@ -130,7 +130,7 @@ def told():
 
 if __name__ == "__main__":
     kept = open(sys.argv[1])
-    assert executors.start_importing(here=True) and executors.start_importing()
+    assert executors.start_importing(contextlib.nullcontext()) and executors.start_importing()
     with local_pool(Workers(1, 1), {"TOLD": "x"}) as pool:
         pool._workers.append(pool._start())
         server, variable, threads, imported, files = pool._workers[0].submit(told).result(timeout=100)
@@ -329,7 +329,7 @@ def test_a_worker_that_was_lost_is_not_given_the_next_task(monkeypatch):
 
 
 INTERRUPTED = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from lyot.run.executors import Workers, local_pool, start_importing
 
 if __name__ == "__main__":
@@ -337,7 +337,7 @@ if __name__ == "__main__":
     number = int(sys.argv[1])
     if number == signal.SIGHUP:
         signal.signal(number, lambda *_: sys.exit("ended"))
-    start_importing(here=True)
+    start_importing(contextlib.nullcontext())
     try:
         with local_pool(Workers(2, 1), {}) as pool:
             pool._workers += [pool._start(), pool._start()]

@@ -153,7 +153,7 @@ def combine(
     if params.method in ("mean", "median"):
         stack = np.concatenate([e.data for e in exposures])
         count = np.isfinite(stack).sum(axis=0)
-        image = nanmean(stack) if params.method == "mean" else nanmedian(stack)
+        image = nanmean(stack) if params.method == "mean" else np.asarray(nanmedian(stack), np.float64)
         # the median of a normal sample is pi/2 less efficient than its mean; of one or two values it is the mean
         loss = np.where(count > 2, np.pi / 2, 1.0) if params.method == "median" else 1.0
         return image, divide(single * loss, count)

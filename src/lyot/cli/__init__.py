@@ -122,7 +122,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        _say(f"Error: what the command prints, or a file, cannot be written: {error.strerror}.")
+        _say(f"Error: cannot write the standard output or a file: {error.strerror}.")
         _write_nowhere()
         raise SystemExit(EXIT_USER_ERROR) from None
     except (KeyboardInterrupt, SystemExit) as end:

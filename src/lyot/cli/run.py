@@ -27,11 +27,11 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     from lyot.records.manifest import FILE_NAME
 
     if config.run.scheduler is None and (overwrite or not (out / FILE_NAME).is_file()):
-        with starting():
-            importlib.import_module("lyot.run.preloaded")
+        from lyot.exposures.read import expand_paths
         from lyot.run.executors import start_importing
 
-        start_importing(here=True)  # now that nothing is shown, which takes a thread
+        expand_paths(inputs)  # a file that is missing is reported before the imports, which take seconds
+        start_importing(here=starting())
     from lyot.interface.progress import progress_display
 
     with progress_display(Lines()) as listener:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
+from numba.extending import overload
 
 from lyot.ramps import _kernels_corrections as kernels
 
@@ -38,53 +39,69 @@ def _read(fd: Any, address: Any, size: Any, offset: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
-def _read_planes(fd: Any, offset: Any, shape: Any, first: Any, n: Any, rows: Any, scratch: Any) -> bool:
-    """Read rows [y0, y1) of `n` planes of an array (nints, ngroups, ny, nx), the first of which has a number in it.
+def _to_native(line: Any) -> None:
+    """Bring samples as they are in a file into the byte order and meaning of this machine, in place.
 
-    ``scratch (>= n, (y1 - y0) * nx or more)`` is filled, in the byte order of the file; False if the file ends before.
+    uint16: level-1b samples, int16 with BZERO = 32768. uint32: the bits of float32 values; those of NaN become zero.
     """
-    _, _, ny, nx = shape
-    item = scratch.itemsize
-    for k in range(n):
-        at = offset + ((first + k) * ny + rows[0]) * nx * item
-        if not _read(fd, scratch[k].ctypes.data, (rows[1] - rows[0]) * nx * item, at):
-            return False
-    return True
+
+
+def _native_ramps(line: Any) -> None:
+    for k in range(line.size):
+        v = line[k]
+        line[k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
+
+
+def _native_floats(line: Any) -> None:
+    for k in range(line.size):
+        v = line[k]
+        v = ((v & np.uint32(0x00FF00FF)) << np.uint32(8)) | ((v >> np.uint32(8)) & np.uint32(0x00FF00FF))
+        v = np.uint32((v << np.uint32(16)) | (v >> np.uint32(16)))
+        line[k] = np.uint32(0) if (v & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else v
+
+
+@overload(_to_native, jit_options={"nogil": True})
+def _to_native_of(line: Any) -> Any:
+    return _native_ramps if line.dtype == types.uint16 else _native_floats
 
 
 @njit(cache=True, nogil=True)
-def read_ramp_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: Any, out: Any) -> bool:
-    """Read rows of a level-1b cube for some integrations and turn them over.
+def read_rows(fd: Any, offset: Any, shape: Any, corner: Any, integrations: Any, out: Any) -> bool:
+    """Read rows of an array in a file for some integrations and turn them over.
 
     Parameters
     ----------
     fd, offset : int
-        Open file, and where its array (nints, ngroups, ny, nx) of big-endian int16 with BZERO = 32768 begins.
+        Open file, and where its array (nints, ngroups, ny, nx) of big-endian int16 with BZERO = 32768, or of float32,
+        begins.
     shape : (int, int, int, int)
         Of the array.
     corner : (int, int)
         First row and column.
     integrations : (int, int)
         First, and last + 1.
-    out : (rows, columns, nints, ngroups) uint16 ndarray
-        Filled, DN, for those integrations.
+    out : (rows, columns, nints, groups) ndarray
+        Filled for those integrations and the first groups: uint16, DN; or uint32, the bits of float32 values, zero for
+        NaN.
 
     Returns
     -------
     bool
         False if the file ends before the array.
     """
-    _, ngroups, _, nx = shape
+    _, ngroups, ny, nx = shape
+    rows, _, _, used = out.shape
     y0, x0 = corner
-    rows = y0, y0 + out.shape[0]
-    planes = min(PLANES_AT_ONCE, ngroups)
-    scratch = np.empty((planes, out.shape[0] * nx + PADDING), np.uint16)
+    planes = min(PLANES_AT_ONCE, used)
+    scratch = np.empty((planes, rows * nx + PADDING), out.dtype)
+    size = rows * nx * out.itemsize
     for i in range(integrations[0], integrations[1]):
-        for g0 in range(0, ngroups, planes):
-            n = min(planes, ngroups - g0)
-            if not _read_planes(fd, offset, shape, i * ngroups + g0, n, rows, scratch):
-                return False
+        for g0 in range(0, used, planes):
+            n = min(planes, used - g0)
+            for k in range(n):
+                at = offset + ((i * ngroups + g0 + k) * ny + y0) * nx * out.itemsize
+                if not _read(fd, scratch[k].ctypes.data, size, at):
+                    return False
             _turn_read(scratch, nx, x0, i, (g0, g0 + n), out)
     return True
 
@@ -100,50 +117,7 @@ def _turn_read(scratch: Any, nx: Any, x0: Any, i: Any, groups: Any, out: Any) ->
             at = y * nx + x0 + x
             for k in range(n):
                 line[k] = scratch[k, at]
-            # bytes are swapped afterwards, where they lie together: in vector instructions
-            for k in range(n):
-                v = line[k]
-                line[k] = np.uint16((v >> np.uint16(8)) | (v << np.uint16(8))) ^ np.uint16(0x8000)
-
-
-@njit(cache=True, nogil=True)
-def read_float_rows(fd: Any, offset: Any, shape: Any, corner: Any, out: Any) -> bool:
-    """Read rows of the first groups of an array (nints, ngroups, ny, nx) of big-endian float32 and turn them over.
-
-    ``out (rows, columns, integrations, groups)`` uint32 is filled with the bits of the float32 values of as many first
-    integrations and groups, zero for NaN; see `read_ramp_rows`.
-    """
-    _, ngroups, _, nx = shape
-    _, _, nints, used = out.shape
-    y0, x0 = corner
-    rows = y0, y0 + out.shape[0]
-    planes = min(PLANES_AT_ONCE, used)
-    scratch = np.empty((planes, out.shape[0] * nx + PADDING), np.uint32)
-    for i in range(nints):
-        for g0 in range(0, used, planes):
-            n = min(planes, used - g0)
-            if not _read_planes(fd, offset, shape, i * ngroups + g0, n, rows, scratch):
-                return False
-            _turn_floats(scratch, nx, x0, i, (g0, g0 + n), out)
-    return True
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _turn_floats(scratch: Any, nx: Any, x0: Any, i: Any, groups: Any, out: Any) -> None:
-    """As `_turn_read`, for the bits of float32 values; those of NaN become those of zero."""
-    rows, columns = out.shape[:2]
-    n = groups[1] - groups[0]
-    for y in range(rows):
-        for x in range(columns):
-            line = out[y, x, i, groups[0] : groups[1]]
-            at = y * nx + x0 + x
-            for k in range(n):
-                line[k] = scratch[k, at]
-            for k in range(n):
-                v = line[k]
-                v = ((v & np.uint32(0x00FF00FF)) << np.uint32(8)) | ((v >> np.uint32(8)) & np.uint32(0x00FF00FF))
-                v = np.uint32((v << np.uint32(16)) | (v >> np.uint32(16)))
-                line[k] = np.uint32(0) if (v & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else v
+            _to_native(line)  # afterwards, where they lie together: in vector instructions
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,6 @@ neither ``suppress_one_group`` nor the dropping of unused MIRI groups plays a pa
 from __future__ import annotations
 
 import itertools
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -112,8 +111,7 @@ def combine_integrations(out: kernels.LikelyArrays) -> tuple[SlopeImage, SlopeIm
     if out.slope.shape[0] == 1:
         first = [part[0].copy() for part in out]
         return SlopeImage(*first), rateints
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         slope = nanmedian(out.slope)
         for _ in range(2):
             ratio = slope[np.newaxis] / out.slope

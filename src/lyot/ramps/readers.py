@@ -73,7 +73,7 @@ class RampFile(PlaneFile):
 
     def read(self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any]) -> None:
         """Fill ``out (rows, columns, nints, ngroups)`` from row and column `corner`, integrations [first, last)."""
-        if not kernels.read_ramp_rows(self._fd, self.offset, self.shape, corner, integrations, out):
+        if not kernels.read_rows(self._fd, self.offset, self.shape, corner, integrations, out):
             raise self._truncated()
 
     def head(self, integration: int, n_groups: int) -> NDArray[np.uint16]:
@@ -92,6 +92,6 @@ class FloatFile(PlaneFile):
     def rows(self, corner: tuple[int, int], shape: tuple[int, int, int, int]) -> NDArray[np.float32]:
         """Values (rows, columns, integrations, groups) of `shape` from row and column `corner` on; NaN becomes zero."""
         out = np.empty(shape, np.uint32)
-        if not kernels.read_float_rows(self._fd, self.offset, self.shape, corner, out):
+        if not kernels.read_rows(self._fd, self.offset, self.shape, corner, (0, shape[2]), out):
             raise self._truncated()
         return out.view(np.float32)

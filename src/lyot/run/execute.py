@@ -303,7 +303,7 @@ class _Scheduler:
             result = future.result()
             for path in task.inputs:
                 if self._plan.source_key(path) and self._plan.checksums.is_changed(Path(path)):
-                    raise InputError(f"{path}: was changed while the run read it; run the same command again.")
+                    raise InputError(f"{path}: changed while the run was reading it; run the same command again.")
             self._manifest.add(self._record(task, result))
         except BrokenProcessPool:
             failure: LyotError = worker_lost(task)

@@ -221,16 +221,16 @@ def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
         set_environment(before)
 
 
-def start_importing(*, here: bool = False) -> bool:
+def start_importing(here: contextlib.AbstractContextManager[object] | None = None) -> bool:
     """Start the process that workers are forked from, once it has imported what tasks import.
 
     It stays until this process ends, for the next run.
 
     Parameters
     ----------
-    here : bool
-        Import in this process, which needs most of it too, and fork it. Only done where no other thread is running,
-        as threads do not survive a fork; otherwise the imports go on in a new process.
+    here : context manager, optional
+        Import in this process, which needs most of it too, inside this context, and fork it after that. Only done where
+        no other thread is running, as threads do not survive a fork; otherwise the imports go on in a new process.
 
     Returns
     -------
@@ -241,8 +241,9 @@ def start_importing(*, here: bool = False) -> bool:
     if sys.platform != "linux":
         return False
     _start_tracker()
-    if here and threading.active_count() == 1 and sys.version_info < _OTHER_FORK_SERVER:
-        importlib.import_module(_PRELOADED)
+    if here is not None and threading.active_count() == 1 and sys.version_info < _OTHER_FORK_SERVER:
+        with here:
+            importlib.import_module(_PRELOADED)
         _fork_server()
         return True
     single: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, "1")  # no thread of a library at the fork

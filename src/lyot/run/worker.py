@@ -218,7 +218,7 @@ def _explained(error: BaseException, task: Task, out: Path) -> LyotError:
     if isinstance(error, LyotError):
         return error
     if isinstance(error, OSError) and _CUT_SHORT.match(str(error)):
-        return output_error(out, OSError("the disk is full, or files here have a limit"))
+        return output_error(out, OSError("the disk is full, or a limit on the size of files was reached"))
     if isinstance(error, SystemExit):
         return ReferenceFileError(
             f"{task.kind} of {task.name}: no calibration references: set CRDS_PATH and CRDS_CONTEXT to a cache "
