@@ -7,13 +7,17 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable
+from bokeh.plotting import figure as bokeh_figure
+from matplotlib.figure import Figure
 
 from lyot.records.manifest import Manifest, Record
 from lyot.report.flags import collect_flags
-from lyot.report.marks import read_sources
+from lyot.report.marks import marked_sources, read_sources
 from lyot.report.page import answer
+from lyot.report.sections import mark_sources
 from lyot.report.sky import Marked, distance_to_lines, mask_boundaries, regions_text
 from lyot.report.tables import companions_table, sources_table
+from lyot.report.viewer import _mark
 
 ROLL = {"INSTRUME": "MIRI", "FILTER": "F1550C", "ROLL_REF": 108.171, "V3I_YANG": 4.83544897}
 
@@ -82,6 +86,26 @@ def test_candidates_are_flagged(out):
     fitted = companions_table(out)
     assert fitted is not None and fitted.text.endswith("C2 may be noise: a candidate.")
     assert shown is not None and shown.columns[-1] == "status" and shown.rows[1][-1].text == "candidate"
+    marked = marked_sources(out, read_sources(out))
+    assert [m.label for m in marked] == ["1", "2?", "C1", "C2?"]
+    assert [m.name for m in marked] == ["1", "2", "C1", "C2"]  # as the tables call them
+
+
+def test_candidates_are_drawn_dashed_with_a_question_mark(out):
+    detected = QTable({"separation": [1.6, 2.0] * u.arcsec, "position_angle": [30.0, 60.0] * u.deg,
+                       "status": ["source", "candidate"]})  # fmt: skip
+    axes = Figure().subplots()
+    mark_sources(axes, detected, 0.2)
+    assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
+    assert [text.get_text() for text in axes.texts] == ["1", "2?"]
+    marked = [Marked("1", "detection", 1.0, 2.0), Marked("2", "detection", 2.0, 1.0, unsure=True)]
+    lines = [line for line in regions_text((150.0, -60.0), marked, 0.2).splitlines() if line.startswith("circle")]
+    assert ["dash=1" in line for line in lines] == [False, True] and "text={2?}" in lines[1]
+    plot = bokeh_figure()
+    _mark(plot, marked, 3.0)
+    circles = [r.glyph.line_dash for r in plot.renderers if hasattr(r.glyph, "radius")]
+    names = [r.data_source.data["text"] for r in plot.renderers if not hasattr(r.glyph, "radius")]
+    assert circles == ["solid", "dashed"] and names == [["1"], ["2?"]]
 
 
 def test_references_of_which_nothing_was_used_are_named(out):

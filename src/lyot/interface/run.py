@@ -327,6 +327,7 @@ class Run:
         -------
         Axes
         """
+        from lyot.analysis.combined_image import is_candidate
         from lyot.report import figures
 
         ax = _axes(ax)
@@ -341,8 +342,10 @@ class Run:
         limits = figures.symmetric_limits(data[near & np.isfinite(data)], 99.7)
         figures.draw_image(ax, data, view=view, label="MJy/sr", cmap="RdBu_r", limits=limits)
         figures.mark_star(ax, color=figures.DARK_INK)
-        for n, (r, t) in enumerate(places, start=1):
-            figures.mark_source(ax, float(r), float(t), label=str(n), radius=max(0.09 * half, 0.15))
+        for n, ((r, t), unsure) in enumerate(zip(places, is_candidate(found), strict=True), start=1):
+            figures.mark_source(
+                ax, float(r), float(t), label=str(n), radius=max(0.09 * half, 0.15), unsure=bool(unsure)
+            )
         ax.set_title(f"{self.target} {self.filter}")
         return ax
 

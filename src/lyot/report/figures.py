@@ -241,7 +241,14 @@ def mark_star(ax: Axes, *, color: str = INK) -> None:
 
 
 def mark_source(
-    ax: Axes, separation: float, position_angle: float, *, pa_y: float = 0.0, label: str = "", radius: float = 0.35
+    ax: Axes,
+    separation: float,
+    position_angle: float,
+    *,
+    pa_y: float = 0.0,
+    label: str = "",
+    radius: float = 0.35,
+    unsure: bool = False,
 ) -> None:
     """Circle a source.
 
@@ -257,11 +264,14 @@ def mark_source(
         Written beside the circle.
     radius : float
         Of the circle, arcsec.
+    unsure : bool
+        A candidate, which may be noise: the circle is dashed, and a question mark follows the label.
     """
     dx, dy = (float(v) for v in detector_offset(separation, position_angle, pa_y))
     t = np.linspace(0, 2 * np.pi, 60)
-    ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.4)
+    ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.4, ls="--" if unsure else "-")
     if label:
+        label += "?" if unsure else ""
         side = -1 if dx < 0 else 1  # away from the star
         at, ha = (dx + side * 1.2 * radius, dy), "right" if dx < 0 else "left"
         ax.annotate(label, at, color=MARK, fontsize=9, fontweight="bold", ha=ha, va="center")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable, Table
 
-from lyot.analysis.combined_image import is_source
+from lyot.analysis.combined_image import is_candidate, is_source
+from lyot.analysis.summary import read_fitted
 from lyot.exposures.names import COMPANIONS, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.records.freshness import is_current
@@ -55,19 +57,23 @@ def read_sources(out: Path) -> QTable | None:
     return None if table is None else table[is_source(table)]
 
 
-def _marked(table: QTable | Table, kind: str, names: Sequence[str]) -> list[Marked]:
+def _marked(
+    table: QTable | Table, kind: str, names: Sequence[str], unsure: Iterable[bool] = itertools.repeat(False)
+) -> list[Marked]:
     found = []
-    for name, row in zip(names, table, strict=True):
+    for name, row, doubtful in zip(names, table, unsure, strict=False):
         separation, angle = float(getattr(row["separation"], "value", row["separation"])), row["position_angle"]
         angle = float(getattr(angle, "value", angle))
         east, north = (float(v) for v in sky_offset(separation, angle))
         sure = f", S/N {float(row['snr']):.1f}" if "snr" in table.colnames else ""
-        found.append(Marked(name, kind, east, north, f'{separation:.2f}", PA {angle:.1f} deg{sure}'))
+        found.append(Marked(name, kind, east, north, f'{separation:.2f}", PA {angle:.1f} deg{sure}', bool(doubtful)))
     return found
 
 
 def marked_sources(out: Path, sources: QTable | None) -> list[Marked]:
     """Detections by number, fitted companions as C1, C2, ..., and peaks that are no point sources as x.
+
+    Candidates, and companions fitted to them, are marked as unsure.
 
     Parameters
     ----------
@@ -77,12 +83,13 @@ def marked_sources(out: Path, sources: QTable | None) -> list[Marked]:
     """
     found = []
     if sources is not None:
-        found += _marked(sources, "detection", [str(n + 1) for n in range(len(sources))])
+        found += _marked(sources, "detection", [str(n + 1) for n in range(len(sources))], is_candidate(sources))
     companions = read_table(out, COMPANIONS)
     if companions is not None:
         numbered = [f"C{n + 1}" for n in range(len(companions))]
         fitted = [n for n in range(len(companions)) if not finite(companions, n, "flux_upper_limit")]
-        found += _marked(companions[fitted], "companion", [numbered[n] for n in fitted])
+        unsure = [companion.candidate for companion in read_fitted(out / "measure")]
+        found += _marked(companions[fitted], "companion", [numbered[n] for n in fitted], [unsure[n] for n in fitted])
     peaks = read_peaks(out)
     if peaks is not None:
         rejected = peaks[~is_source(peaks)]

@@ -202,16 +202,17 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
 
 
 def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
-    """Circle and number all sources."""
+    """Circle and number all sources; candidates are dashed, with a question mark."""
     if sources is None:
         return
-    for n, row in enumerate(sources):
+    for n, (row, unsure) in enumerate(zip(sources, is_candidate(sources), strict=True)):
         figures.mark_source(
             ax,
             float(row["separation"].to_value("arcsec")),
             float(row["position_angle"].to_value("deg")),
             label=f"{n + 1}",
             radius=radius,
+            unsure=bool(unsure),
         )
 
 
@@ -242,6 +243,8 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(title, fontsize=9)
     caption = "North up, east left, star at the origin; detections are circled in order of S/N."
+    if sources is not None and is_candidate(sources).any():
+        caption += " Dashed circle and question mark: a candidate, which may be noise."
     if boundaries:
         caption += " Dashed: boundaries of the mask in each roll."
     if refined:

@@ -34,6 +34,8 @@ class Marked:
         Offset from the star, arcsec.
     note : str
         Separation, position angle and how sure it is, in a few words.
+    unsure : bool
+        A candidate, which may be noise: drawn dashed, with a question mark behind its name.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Marked:
     east: float
     north: float
     note: str = ""
+    unsure: bool = False
+
+    @property
+    def label(self) -> str:
+        """What is written beside its circle."""
+        return f"{self.name}?" if self.unsure else self.name
 
 
 def mask_boundaries(header: Mapping[str, Any]) -> list[Line]:
@@ -130,7 +138,7 @@ def mean_image(images: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def regions_text(star: tuple[float, float], marked: Sequence[Marked], radius: float) -> str:
-    """Region file for ds9: the star, and a circle around each detection and companion, ICRS.
+    """Region file for ds9: the star, and a circle around each detection and companion, ICRS; candidates are dashed.
 
     Parameters
     ----------
@@ -150,5 +158,6 @@ def regions_text(star: tuple[float, float], marked: Sequence[Marked], radius: fl
         sky = origin.spherical_offsets_by(source.east * u.arcsec, source.north * u.arcsec)
         color = " color=magenta" if source.kind == "companion" else ""
         text = f'circle({sky.ra.deg:.8f},{sky.dec.deg:.8f},{radius:.3f}")'
-        lines.append(f"{text} #{color} text={{{source.name}}}")
+        dash = " dash=1" if source.unsure else ""
+        lines.append(f"{text} #{color}{dash} text={{{source.label}}}")
     return "\n".join(lines) + "\n"

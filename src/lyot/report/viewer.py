@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import urllib.parse
 from collections.abc import Sequence
@@ -87,6 +88,8 @@ class Viewer:
         Names of the rolls whose mask boundaries are drawn.
     counts : dict of str to int
         How many sources of each kind are marked.
+    unsure : int
+        How many of them are candidates, drawn dashed.
     color_maps : tuple of str
     """
 
@@ -97,6 +100,7 @@ class Viewer:
     regions_name: str
     rolls: tuple[str, ...]
     counts: dict[str, int]
+    unsure: int = 0
     color_maps: tuple[str, ...] = tuple(COLOR_MAPS)
 
     @property
@@ -142,6 +146,7 @@ def make_viewer(out: Path, sources: QTable | None, radius: float) -> Viewer | No
         regions_name=f"{path.name.removesuffix('_i2d.fits')}.reg",
         rolls=tuple(boundaries),
         counts={kind: sum(m.kind == kind for m in marked) for kind in ("detection", "companion", "rejected")},
+        unsure=sum(m.unsure for m in marked),
     )
 
 
@@ -275,16 +280,18 @@ def _mark(plot: Any, marked: Sequence[Marked], radius: float) -> None:
 
     looks = {"detection": (figures.MARK, "solid", 1.0), "companion": ("#c2188b", "solid", 0.62),
              "rejected": ("#5b666d", "dotted", 1.0)}  # fmt: skip
-    for kind, (color, dash, size) in looks.items():
-        mine = [m for m in marked if m.kind == kind]
+    for kind, unsure in itertools.product(looks, (False, True)):
+        color, dash, size = looks[kind]
+        mine = [m for m in marked if m.kind == kind and m.unsure == unsure]
         if not mine:
             continue
+        dash = "dashed" if unsure else dash
         x, y = [-m.east for m in mine], [m.north for m in mine]
         ring = max(0.07 * radius, 0.15) * size
         plot.circle(x, y, radius=ring, fill_color=None, line_color=color, line_width=2, line_dash=dash,
                     name=f"viewer-{kind}")  # fmt: skip
         side = -1 if kind == "companion" else 1
-        plot.text([v + side * 0.8 * ring for v in x], [v + 0.8 * ring for v in y], [m.name for m in mine],
+        plot.text([v + side * 0.8 * ring for v in x], [v + 0.8 * ring for v in y], [m.label for m in mine],
                   text_color=color, text_font=value("sans-serif"), text_font_size="12px", text_font_style="bold",
                   text_align="right" if side < 0 else "left", name=f"viewer-{kind}")  # fmt: skip
 
