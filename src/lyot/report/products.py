@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from lyot.exposures.names import exposure_name, exposure_root, is_north_up, is_p
 from lyot.geometry import pa_of_detector_y
 from lyot.records.manifest import Manifest
 from lyot.report.figures import View
+
+_KEPT = 64
+"""Products whose mean images are kept, half a megabyte each."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,16 @@ def read_cube(path: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
 
 
 def read_product(path: Path) -> Product:
-    """Read an image or cube product as its mean image."""
+    """Read an image or cube product as its mean image, which is read-only: several parts of a report show it."""
+    state = path.stat()
+    return _read_product(path, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_product(path: Path, _state: tuple[int, int]) -> Product:
     data, header = read_cube(path)
     image = data if data.ndim == 2 else nanmean(data.reshape(-1, *data.shape[-2:]))
+    image.flags.writeable = False
     view = view_of(header, image.shape, north_up=is_north_up(path))
     return Product(path, image, str(header.get("BUNIT", "")), view, header)
 
