@@ -52,7 +52,14 @@ def _is_local(address: object) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep pupils and throughputs beside what pytest keeps, for all processes of the tests, and not in the home."""
+    """Keep pupils and throughputs beside what pytest keeps, for all processes of the tests, and not in the home.
+
+    Each of several processes takes one thread for linear algebra: those of OpenBLAS wait for each other in loops, and
+    a fit takes twice the CPU time where they are more than the cores.
+    """
+    if getattr(config.option, "numprocesses", None):  # set before the processes are started, which inherit it
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(variable, "1")
     cache = getattr(config, "cache", None)  # the plug-in can be turned off
     if cache is not None:
         os.environ.setdefault("LYOT_CACHE", str(cache.mkdir("kept_arrays")))
@@ -64,15 +71,17 @@ def _shares_a_fixture(item: pytest.Item) -> bool:
     return any(definition.scope == "module" for definitions in fixtures for definition in definitions)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a fixture in one process, so that it is made once, and begin with the notebooks.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests that share a fixture in one process, so that it is made once.
 
-    These take longest and go to one process: the others do not wait for them at the end.
+    A hook that gets all items comes too late: xdist reads the groups in its own, and it is registered after this file.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None and _shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    if item.get_closest_marker("xdist_group") is None and _shares_a_fixture(item):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the notebooks, which take longest and go to one process: no process waits for them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
 
 

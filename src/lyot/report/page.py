@@ -18,6 +18,7 @@ from astropy.io import fits
 from astropy.table import QTable
 from astropy.utils.exceptions import AstropyUserWarning
 from markupsafe import Markup
+from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
 from lyot.analysis.summary import read_fitted, read_limits
@@ -270,6 +271,7 @@ class _Guard:
         return [section for section in made if section is not None]
 
 
+@rc_context({"axes.titley": 1.0})  # where titles are anyway: looking for room for each takes a quarter of the drawing
 def make_report(out: Path) -> Report:
     """Everything that is shown of a run with one product.
 
