@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 import lyot
 from lyot import cli
-from lyot.cli.run import reduce_and_report
+from lyot.cli.run import _EarlyReport, reduce_and_report
 from lyot.errors import InputError, MissingInputError
 from lyot.processes import ENDING
 from lyot.run.config import build_config
+from lyot.run.execute import Event
 from tests.run.exposures import write_exposure, write_sequence
 
 
@@ -83,6 +84,24 @@ def test_a_missing_file_is_reported_before_the_imports(tmp_path, monkeypatch):
     with pytest.raises(MissingInputError, match="no such file"):
         reduce_and_report([tmp_path / "none"], tmp_path / "out", build_config({}))
     assert not started.called
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_steps_are_drawn_while_the_first_measurement_runs(tmp_path, monkeypatch, fails):
+    drawn = mock.Mock(side_effect=RuntimeError("broken") if fails else None, return_value={"Stage 1": None})
+    monkeypatch.setattr("lyot.report.page.early_sections", drawn)
+    tasks = {kind: mock.Mock(kind=kind, id=kind) for kind in ("stage1", "stage3", "measure")}
+    early = _EarlyReport(tmp_path)
+    early.listen(Event("planned", plan=mock.Mock(tasks=tuple(tasks.values()))))
+    early.listen(Event("current", tasks["stage1"]))
+    early.listen(Event("started", tasks["stage3"]))
+    early.listen(Event("finished", tasks["stage3"]))
+    assert early.sections() == {} and not drawn.called  # nothing new was measured
+    early.listen(Event("started", tasks["measure"]))
+    early.listen(Event("finished", tasks["measure"]))
+    early.listen(Event("started", tasks["measure"]))
+    assert early.sections() == ({} if fails else {"Stage 1": None})
+    drawn.assert_called_once_with(tmp_path)
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -149,6 +149,30 @@ def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
     assert "HIP-65426 <b>" not in page
 
 
+def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_folder, monkeypatch):
+    monkeypatch.setattr(page_module, "make_viewer", lambda *_: None)
+    measured = run_folder / "measure"
+    away = measured.rename(run_folder / "away")
+    early = page_module.early_sections(run_folder)
+    away.rename(measured)
+    assert {"Stage 1", "Stage 2", "Usable data"} <= set(early) and "Stage 3" not in early
+    drawn = [picture for section in early.values() if section is not None for picture in section.pictures]
+    assert drawn and all("png" in picture.__dict__ for picture in drawn)
+    report, other = page_module.make_report(run_folder, early), page_module.make_report(run_folder)
+    assert [(s.title, s.text, s.tables) for s in report.steps] == [(s.title, s.text, s.tables) for s in other.steps]
+    shown = [{p.name: (p.caption, p.png) for s in r.steps for p in s.pictures} for r in (report, other)]
+    assert shown[0] == shown[1] and all(picture.name in shown[0] for picture in drawn)
+
+
+def test_a_broken_product_is_not_drawn_early_and_the_report_says_so(run_folder):
+    (path,) = (run_folder / "stage1").glob("*_rate.fits")
+    path.write_bytes(path.read_bytes()[:2000])
+    early = page_module.early_sections(run_folder)
+    assert "Stage 1" not in early and "Stage 2" in early
+    flags = page_module.make_report(run_folder, early).flags
+    assert any(flag.text.startswith("Stage 1 could not be shown") for flag in flags)
+
+
 @pytest.mark.usefixtures("quick_report")
 def test_report_is_overwritten_not_half_written(run_folder):
     first = write_report(run_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,11 @@ from lyot.cli.options import ROLE, STAR, Group, Sections, options
 from lyot.cli.results import show_results, show_warnings
 
 if TYPE_CHECKING:
+    from lyot.report.content import Section
     from lyot.run.config import Config
     from lyot.run.execute import Event, RunResult
 
+log = logging.getLogger(__name__)
 
 NOT_MEASURED = 3
 """Exit status when the image was made and a measurement failed."""
@@ -37,9 +40,10 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     with progress_display(Lines()) as listener:
         from lyot.run.execute import run as run_pipeline  # takes seconds, so that something is shown before
 
+        early = _EarlyReport(out)
+
         def listen(event: Event) -> None:
-            if event.kind == "planned":  # the workers work now, and this process has nothing to do
-                threading.Thread(target=_import_report, daemon=True).start()
+            early.listen(event)
             listener(event)
 
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
@@ -50,23 +54,60 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         typer.echo(f"everything is up to date; products in {result.out}")
     show_results(result)
     show_warnings(result)
-    _write_report(result)
+    _write_report(result, early)
     return result
 
 
-def _import_report() -> None:
-    """Import what the report is made with."""
-    for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
-        importlib.import_module(module)
+class _EarlyReport:
+    """What of the report can be done while the workers are busy and this process has nothing else to do.
+
+    First what it is made with is imported; once the products are complete, the account of the steps is drawn, while a
+    worker measures.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._unfinished: set[str] = set()
+        self._sections: dict[str, Section | None] = {}
+        self._thread: threading.Thread | None = None
+
+    def listen(self, event: Event) -> None:
+        """Take note of what happens in the run."""
+        if event.kind == "planned" and event.plan is not None:
+            self._unfinished = {task.id for task in event.plan.tasks if task.kind != "measure"}
+            threading.Thread(target=self._import, daemon=True).start()
+        elif event.task is not None and event.kind in ("finished", "current"):
+            self._unfinished.discard(event.task.id)
+        elif event.kind == "started" and not self._unfinished and self._thread is None:  # the first measurement
+            self._thread = threading.Thread(target=self._draw, daemon=True)
+            self._thread.start()
+
+    def sections(self) -> dict[str, Section | None]:
+        """What was drawn; nothing if no product or measurement was made. Waits for what is being drawn."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._sections
+
+    def _import(self) -> None:
+        for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
+            importlib.import_module(module)
+
+    def _draw(self) -> None:
+        from lyot.report.page import early_sections
+
+        try:
+            self._sections = early_sections(self._out)
+        except Exception:  # they are made again with the rest, which says what is wrong
+            log.info("the account of the steps could not be drawn early", exc_info=True)
 
 
-def _write_report(result: RunResult) -> None:
+def _write_report(result: RunResult, early: _EarlyReport) -> None:
     """Write the report if anything is new or it is not there."""
     from lyot import report
 
     page = result.out / "report" / "index.html"
     if result.is_news or not page.is_file():
-        page = report.write_report(result.out)
+        page = report.write_report(result.out, early.sections())
     typer.echo(f"report: {page}")
 
 

@@ -219,6 +219,10 @@ def write_text(path: Path, text: str) -> None:
         raise output_error(path, error) from error
 
 
+_LINE = 2**20
+"""Longer than a line of the manifest, bytes: it is written at once, and whoever reads it never finds half of it."""
+
+
 class Manifest:
     """``manifest.jsonl`` of an output folder.
 
@@ -300,12 +304,13 @@ class Manifest:
             If it cannot be written.
         """
         try:
-            with self.path.open("ab+") as stream:
+            with self.path.open("ab+", buffering=_LINE) as stream:
+                line = json.dumps(asdict(record)).encode() + b"\n"
                 if stream.tell():
                     stream.seek(-1, os.SEEK_END)
                     if stream.read(1) != b"\n":  # a line that broke off must not take this one with it
-                        stream.write(b"\n")
-                stream.write(json.dumps(asdict(record)).encode() + b"\n")
+                        line = b"\n" + line
+                stream.write(line)
         except OSError as error:
             raise output_error(self.path, error) from error
         self._remove_former(record)

@@ -6,10 +6,11 @@ import json
 import logging
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jinja2
@@ -78,6 +79,12 @@ _INSTEAD = {
     "registration": ("references",),
 }  # fmt: skip
 """Sections that show something of a flag where its own is not there."""
+
+_WITH_SOURCES = ("Stage 3", "KL modes")
+"""Parts of the step-by-step account that mark the detections."""
+
+_TITLES: dict[Any, Any] = {"axes.titley": 1.0}
+"""Titles of axes where they are anyway: looking for room for each takes a fifth of the drawing."""
 
 
 @dataclass(frozen=True)
@@ -187,13 +194,15 @@ def _each_target(out: Path) -> Iterator[list[tuple[Path, Path]]]:
         yield [(stack.enter_context(view(out, name, folder)), Path(folder)) for name, folder in targets.items()]
 
 
-def write_report(out: str | Path) -> Path:
+def write_report(out: str | Path, early: Mapping[str, Section | None] | None = None) -> Path:
     """Write ``report/index.html`` of a run; with several targets, a page for each and a list of them.
 
     Parameters
     ----------
     out : path
         Folder that ``lyot run`` wrote to.
+    early : mapping of str to Section or None, optional
+        Sections that were drawn before, see `early_sections`.
 
     Returns
     -------
@@ -212,7 +221,7 @@ def write_report(out: str | Path) -> Path:
     with _each_target(out) as targets:
         entries = []
         for alone, below in targets:
-            report = make_report(alone)
+            report = make_report(alone, early if alone == out else None)
             write_text(path.parent / below / path.name, render_page(report))
             entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
     if len(targets) > 1 or targets[0][1] != Path():
@@ -265,20 +274,26 @@ class _Guard:
             self.flags.append(Flag(text, meaning, "timings"))
             return otherwise
 
-    def all_of(self, parts: Sequence[tuple[str, Callable[[], Section | None]]]) -> list[Section]:
-        """The sections that there is material for."""
-        made = (self(title, make, otherwise=None) for title, make in parts)
+    def all_of(
+        self,
+        parts: Sequence[tuple[str, Callable[[], Section | None]]],
+        early: Mapping[str, Section | None] = MappingProxyType({}),
+    ) -> list[Section]:
+        """The sections that there is material for; those in `early` are taken as they are."""
+        made = (early[title] if title in early else self(title, make, otherwise=None) for title, make in parts)
         return [section for section in made if section is not None]
 
 
-@rc_context({"axes.titley": 1.0})  # where titles are anyway: looking for room for each takes a quarter of the drawing
-def make_report(out: Path) -> Report:
+@rc_context(_TITLES)
+def make_report(out: Path, early: Mapping[str, Section | None] | None = None) -> Report:
     """Everything that is shown of a run with one product.
 
     Parameters
     ----------
     out : Path
         Folder of the run.
+    early : mapping of str to Section or None, optional
+        Sections that were drawn before, see `early_sections`.
     """
     guard = _Guard()
     records = Manifest(out).records
@@ -291,7 +306,8 @@ def make_report(out: Path) -> Report:
     calibrated = guard("Calibration", calibration_table, assigned, otherwise=None)
     changed = guard("Changed parameters", changed_table, out, records, otherwise=None)
     viewer = guard("The interactive image", _viewer, out, sources, otherwise=None)
-    results, steps = guard.all_of(_results(out, sources)), guard.all_of(_steps(out, assigned, sources))
+    results = guard.all_of(_results(out, sources))
+    steps = guard.all_of(_steps(out, assigned, sources), early or {})
     methods = guard("The methods paragraph", methods_of, out, assigned, otherwise=None)
     none: list[Flag] = []
     flags = guard("The list of flags", collect_flags, out, sources, otherwise=none)
@@ -303,6 +319,36 @@ def make_report(out: Path) -> Report:
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
         versions=versions_text(records, calibrated=calibrated is not None), command=command_text(out, assigned),
     )  # fmt: skip
+
+
+@rc_context(_TITLES)
+def early_sections(out: Path) -> dict[str, Section | None]:
+    """Sections that do not depend on what is measured, with their figures drawn, once the products are complete.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the run.
+
+    Returns
+    -------
+    dict of str to Section or None
+        By title, for `write_report`. Sections that a broken file prevents are not in it; the report tells why. Empty
+        for a run with several targets.
+    """
+    found: dict[str, Section | None] = {}
+    with _each_target(out) as targets:
+        if [alone for alone, _ in targets] != [out]:
+            return found
+        for title, make in _steps(out, _assigned(out, Manifest(out).records), None):
+            guard = _Guard()
+            section = None if title in _WITH_SOURCES else guard(title, make, otherwise=None)
+            if title in _WITH_SOURCES or guard.flags:
+                continue
+            for picture in () if section is None else section.pictures:
+                _ = picture.png  # drawn now, and kept
+            found[title] = section
+    return found
 
 
 def _viewer(out: Path, sources: QTable | None) -> Viewer | None:

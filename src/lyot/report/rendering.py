@@ -35,6 +35,7 @@ def render_pictures(pictures: Sequence[Picture]) -> None:
     pictures : sequence of Picture
     """
     global _waiting
+    pictures = [picture for picture in pictures if "png" not in picture.__dict__]  # some were drawn before
     processes = min(available_cores(), len(pictures) // FEW)
     if processes < 2 or sys.platform != "linux" or threading.active_count() > 1:
         return
