@@ -87,8 +87,8 @@ _FOUND = (
     _article(
         "Pairet2019", "Pairet et al. 2019", "Pairet, Beno{\\^i}t and Cantalloube, Faustine and Gomez Gonzalez, Carlos "
         "A. and Absil, Olivier and Jacques, Laurent", "STIM map: detection map for exoplanets imaging beyond "
-        "asymptotic Gaussian residual noise", "Monthly Notices of the Royal Astronomical Society", "2019", "487",
-        "2262", "10.1093/mnras/stz1350",
+        "asymptotic Gaussian residual speckle noise", "Monthly Notices of the Royal Astronomical Society", "2019",
+        "487", "2262", "10.1093/mnras/stz1350",
     ),
     _article(
         "ForemanMackey2013", "Foreman-Mackey et al. 2013", "Foreman-Mackey, Daniel and Hogg, David W. and Lang, Dustin "
