@@ -419,8 +419,24 @@ def test_a_disk_that_is_put_in_is_measured(opened, run):
 
 def test_limits_reach_beyond_the_outermost_source(caplog):
     far, near = [(4.0, -5.7, 1e-4)], [(0.4, -0.7, 1e-4)]
-    assert measurements._beyond(ContrastParams(), near).outer_radius == 5.0
-    assert measurements._beyond(ContrastParams(), far).outer_radius > np.hypot(4.0, 5.7)
+    assert measurements.range_to_measure(None, 5.0, near, "contrast.outer_radius") == 5.0
+    assert measurements.range_to_measure(None, 5.0, far, "contrast.outer_radius") > np.hypot(4.0, 5.7)
     assert not caplog.records
-    assert measurements._beyond(ContrastParams(outer_radius=5.0), far).outer_radius == 5.0  # as asked, and said
-    assert "the limits end at 5.00 arcsec, inside of a source at 6.96 arcsec" in caplog.text
+    assert measurements.range_to_measure(5.0, 5.0, far, "contrast.outer_radius") == 5.0  # as asked, and said
+    assert "contrast.outer_radius is 5.00 arcsec: the source at 6.96 arcsec is outside" in caplog.text
+
+
+def test_maps_reach_beyond_the_outermost_source(run, monkeypatch):
+    """The map of HD 106906 ended at 5 arcsec, and its planet at 7.1 was not on it."""
+    asked = []
+
+    def no_images(_injector, _fwhm, params, **_more):
+        asked.append(params.outer_radius)
+        raise InputError("enough")
+
+    monkeypatch.setattr("lyot.analysis.maps.source_images", no_images)
+    monkeypatch.setattr("lyot.analysis.maps.known_sources", lambda _run: ([(4.0, -5.7, 1e-4)], "detections.ecsv"))
+    for given in (None, 3.0):
+        with pytest.raises(InputError, match="enough"):
+            measure_maps(run, MatchedFilterParams(outer_radius=given))
+    assert asked == [pytest.approx(1.15 * np.hypot(4.0, 5.7)), 3.0]

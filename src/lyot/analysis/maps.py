@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,17 @@ from numpy.typing import NDArray
 
 from lyot import geometry
 from lyot.analysis.finished_run import MeasuredRun
+from lyot.analysis.measurements import known_sources, range_to_measure
 from lyot.analysis.tables import write_images
 from lyot.errors import ReductionError
 from lyot.exposures.names import MATCHED_FILTER, STIM_MAP
-from lyot.measure.matched_filter import MatchedFilter, MatchedFilterParams, matched_filter_of_sources, source_images
+from lyot.measure.matched_filter import (
+    OUTER_RADIUS,
+    MatchedFilter,
+    MatchedFilterParams,
+    matched_filter_of_sources,
+    source_images,
+)
 from lyot.measure.stim import StimMap, stim_map
 from lyot.steps.sequence_io import frames_of, geometry_of, open_exposure
 from lyot.subtract.combine import NorthUpGrid, resampler
@@ -45,6 +53,8 @@ def measure_maps(
         Fluxes in Jy.
     """
     p = params or MatchedFilterParams()
+    known, _ = known_sources(run)
+    p = replace(p, outer_radius=range_to_measure(p.outer_radius, OUTER_RADIUS, known, "maps.outer_radius"))
     sequence = run.sequence
     injector = sequence.injector
     sources = source_images(injector, sequence.fwhm, p, throughput=sequence.throughput)

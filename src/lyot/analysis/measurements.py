@@ -129,7 +129,10 @@ def measure_contrast(
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
     sources, origin = known_sources(run)
     known, exclude = _known_model(run, sources)
-    params = _beyond(params or ContrastParams(), sources)
+    params = params or ContrastParams()
+    params = replace(
+        params, outer_radius=range_to_measure(params.outer_radius, OUTER_RADIUS, sources, "contrast.outer_radius")
+    )
     full = _lossless_signal(run)
     curve = contrast_curve(injector, fwhm, params, known=known, exclude=exclude, full_signal=full)
     flux_map = limit_map(injector, curve, throughput=run.sequence.throughput)
@@ -156,17 +159,35 @@ def measure_contrast(
     return table
 
 
-def _beyond(params: ContrastParams, sources: Sequence[tuple[float, float, float]]) -> ContrastParams:
-    """The default range, extended beyond the outermost of the known sources, so that each has a limit beside it."""
+def range_to_measure(
+    given: float | None, default: float, sources: Sequence[tuple[float, float, float]], parameter: str
+) -> float:
+    """Outermost separation of a measurement, so that each known source is inside unless the user says otherwise.
+
+    Parameters
+    ----------
+    given : float or None
+        What the user asked for, arcsec: used, with a warning where a source lies outside.
+    default : float
+        Without it, arcsec; extended to 15 % beyond the outermost source.
+    sources : sequence of (east, north, flux)
+        arcsec, Jy; see `known_sources`.
+    parameter : str
+        Name of the parameter, for the warning.
+
+    Returns
+    -------
+    float
+        arcsec.
+    """
     outermost = max((float(np.hypot(east, north)) for east, north, _ in sources), default=0.0)
-    if params.outer_radius is not None:
-        if outermost > params.outer_radius:
-            log.warning(
-                "the limits end at %.2f arcsec, inside of a source at %.2f arcsec; contrast.outer_radius tells where",
-                params.outer_radius, outermost,
-            )  # fmt: skip
-        return params
-    return replace(params, outer_radius=max(OUTER_RADIUS, 1.15 * outermost))
+    if given is None:
+        return max(default, 1.15 * outermost)
+    if outermost > given:
+        log.warning(
+            "%s is %.2f arcsec: the source at %.2f arcsec is outside of what is measured", parameter, given, outermost
+        )
+    return given
 
 
 def _without_spot(

@@ -29,6 +29,9 @@ from lyot.params import param
 MIN_SIGNIFICANCE = 3.0
 """Least significance of a source that is taken out before the noise is told."""
 
+OUTER_RADIUS = 5.0
+"""Outermost separation of the map by default, arcsec."""
+
 MODEL_ERROR = 0.2
 """Part of a source that may stay in the image when it is taken out; the pixel nearest to it stands for its position."""
 
@@ -43,7 +46,12 @@ MIN_COVERAGE = 0.6
 class MatchedFilterParams:
     """How the images of sources are made for the matched filter."""
 
-    outer_radius: float = param(5.0, help="outermost separation of the map", unit="arcsec", min=0.2)
+    outer_radius: float | None = param(
+        None,
+        help=f"outermost separation of the map; default {OUTER_RADIUS:g} arcsec, or 15 % beyond the outermost source",
+        unit="arcsec",
+        min=0.2,
+    )
     spacing: float = param(1.8, help="spacing of the nodes far from the mask's features", unit="lambda/D", min=0.3)
     fine_spacing: float = param(
         0.7, help="spacing of the nodes where the mask's throughput changes quickly", unit="lambda/D", min=0.2
@@ -181,7 +189,8 @@ def source_images(
     shape = (image.shape[0], image.shape[1])
     dx, dy = offset_grid(shape, injector.center)
     radius = np.hypot(dx, dy)
-    wanted = (radius * injector.pixel_scale <= p.outer_radius) & np.isfinite(image)
+    outer = OUTER_RADIUS if p.outer_radius is None else p.outer_radius
+    wanted = (radius * injector.pixel_scale <= outer) & np.isfinite(image)
     if not wanted.any():
         raise InputError("matched filter: there are no data within the outer radius.")
     nodes = _nodes(shape, wanted, fwhm, p, throughput)

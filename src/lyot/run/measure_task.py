@@ -123,8 +123,10 @@ def _maps(task: Task, folder: Path, out: Path) -> None:
     from lyot.analysis.parameters import MapsSection
 
     section = from_mapping(MapsSection, task.arguments["maps"])
-    run, _ = _opened(task, folder, out, section.modes)
+    run, copies = _opened(task, folder, out, section.modes)
     measure_maps(run, section, sigma=section.sigma, completeness_flux=section.completeness_flux)
+    for copy in copies:
+        copy.unlink()
 
 
 def _disk(task: Task, folder: Path, out: Path) -> None:

@@ -371,8 +371,8 @@ def _measurements(builder: _Builder, i2d: Path, weight: float, below: str) -> No
                     weight=weight, folder=below)  # fmt: skip
     if config.maps.measure:
         values = {"maps": values_of(config.maps)}
-        builder.add("measure", MAPS_TASK + end, [("i2d", i2d)], arguments=values, parameters=values, weight=weight,
-                    folder=below)  # fmt: skip
+        builder.add("measure", MAPS_TASK + end, [("i2d", i2d), *known], arguments=values, parameters=values,
+                    weight=weight, folder=below)  # fmt: skip
     if config.disk.wanted:
         values, models = {"disk": values_of(config.disk)}, existing(config.disk.files)
         builder.add("measure", DISK_TASK + end, [("i2d", i2d), *(("disk", path) for path in models)],
