@@ -96,12 +96,15 @@ def test_steps_are_drawn_while_the_first_measurement_runs(tmp_path, monkeypatch,
     early.listen(Event("current", tasks["stage1"]))
     early.listen(Event("started", tasks["stage3"]))
     early.listen(Event("finished", tasks["stage3"]))
-    assert early.sections() == {} and not drawn.called  # nothing new was measured
+    early.finish()
+    assert early.sections == {} and not drawn.called  # nothing new was measured
     early.listen(Event("started", tasks["measure"]))
     early.listen(Event("finished", tasks["measure"]))
     early.listen(Event("started", tasks["measure"]))
-    assert early.sections() == ({} if fails else {"Stage 1": None})
-    drawn.assert_called_once_with(tmp_path)
+    early.close()
+    assert early.sections == ({} if fails else {"Stage 1": None})
+    drawn.assert_called_once_with(tmp_path, mock.ANY)
+    assert not drawn.call_args.args[1]()  # no further figure
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:

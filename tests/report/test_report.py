@@ -164,6 +164,13 @@ def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_
     assert shown[0] == shown[1] and all(picture.name in shown[0] for picture in drawn)
 
 
+def test_no_figure_is_drawn_early_that_is_not_wanted_any_more(run_folder):
+    asked = iter([True, False])
+    early = page_module.early_sections(run_folder, lambda: next(asked))
+    drawn = [p for s in early.values() if s is not None for p in s.pictures if "png" in p.__dict__]
+    assert len(drawn) <= 1 and next(asked, None) is None
+
+
 def test_a_broken_product_is_not_drawn_early_and_the_report_says_so(run_folder):
     (path,) = (run_folder / "stage1").glob("*_rate.fits")
     path.write_bytes(path.read_bytes()[:2000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
@@ -37,16 +38,16 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         start_importing(here=starting())
     from lyot.interface.progress import progress_display
 
-    with progress_display(Lines()) as listener:
+    early = _EarlyReport(out)
+    with progress_display(Lines()) as listener, contextlib.closing(early):
         from lyot.run.execute import run as run_pipeline  # takes seconds, so that something is shown before
-
-        early = _EarlyReport(out)
 
         def listen(event: Event) -> None:
             early.listen(event)
             listener(event)
 
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
+        early.finish()
     if result.done or result.failed:
         tasks = "task" if result.done == 1 else "tasks"
         typer.echo(f"{result.done} {tasks} done, {result.current} up to date; products in {result.out}")
@@ -70,6 +71,7 @@ class _EarlyReport:
         self._unfinished: set[str] = set()
         self._sections: dict[str, Section | None] = {}
         self._thread: threading.Thread | None = None
+        self._wanted = True
 
     def listen(self, event: Event) -> None:
         """Take note of what happens in the run."""
@@ -82,10 +84,19 @@ class _EarlyReport:
             self._thread = threading.Thread(target=self._draw, daemon=True)
             self._thread.start()
 
-    def sections(self) -> dict[str, Section | None]:
-        """What was drawn; nothing if no product or measurement was made. Waits for what is being drawn."""
+    def finish(self) -> None:
+        """Wait for what is being drawn."""
         if self._thread is not None:
             self._thread.join()
+
+    def close(self) -> None:
+        """Draw nothing more: the interpreter must not end while a figure is drawn, in C++ that it would abort."""
+        self._wanted = False
+        self.finish()
+
+    @property
+    def sections(self) -> dict[str, Section | None]:
+        """What was drawn; nothing if no product or measurement was made."""
         return self._sections
 
     def _import(self) -> None:
@@ -96,7 +107,7 @@ class _EarlyReport:
         from lyot.report.page import early_sections
 
         try:
-            self._sections = early_sections(self._out)
+            self._sections = early_sections(self._out, lambda: self._wanted)
         except Exception:  # they are made again with the rest, which says what is wrong
             log.info("the account of the steps could not be drawn early", exc_info=True)
 
@@ -107,7 +118,7 @@ def _write_report(result: RunResult, early: _EarlyReport) -> None:
 
     page = result.out / "report" / "index.html"
     if result.is_news or not page.is_file():
-        page = report.write_report(result.out, early.sections())
+        page = report.write_report(result.out, early.sections)
     typer.echo(f"report: {page}")
 
 

@@ -322,13 +322,15 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
 
 
 @rc_context(_TITLES)
-def early_sections(out: Path) -> dict[str, Section | None]:
+def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict[str, Section | None]:
     """Sections that do not depend on what is measured, with their figures drawn, once the products are complete.
 
     Parameters
     ----------
     out : Path
         Folder of the run.
+    wanted : callable, optional
+        Asked before each figure whether to go on.
 
     Returns
     -------
@@ -346,6 +348,8 @@ def early_sections(out: Path) -> dict[str, Section | None]:
             if title in _WITH_SOURCES or guard.flags:
                 continue
             for picture in () if section is None else section.pictures:
+                if not wanted():
+                    return found
                 _ = picture.png  # drawn now, and kept
             found[title] = section
     return found
