@@ -231,5 +231,5 @@ def test_the_section_reads_them_in_the_filter_of_the_images(tmp_path):
 def test_masses_need_distance_and_age():
     with pytest.raises(ConfigError, match="distance"):
         build_config({"contrast": {"masses": "grid.txt"}})
-    with pytest.raises(ConfigError, match="age_error needs the age"):
+    with pytest.raises(ConfigError, match="age_error requires the age"):
         build_config({"contrast": {"masses": "grid.txt", "age_error": 3.0}, "star": {"distance": 10.0}})

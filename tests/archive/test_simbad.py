@@ -83,7 +83,7 @@ def test_a_distance_that_was_given_stays(asked):
 
 
 def test_k_magnitude_and_spectral_type_belong_together():
-    with pytest.raises(ConfigError, match="belong together"):
+    with pytest.raises(ConfigError, match="are used together"):
         StarSection(k_magnitude=6.7).check()
     with pytest.raises(ConfigError, match="not magnitude and simbad"):
         StarSection(magnitude=6.7, simbad="HD 1").check()

@@ -136,7 +136,7 @@ def test_a_simulation_whose_planet_is_too_faint_is_announced(monkeypatch, tmp_pa
     monkeypatch.setattr("lyot.cli.simulate.make_sequence", lambda *_, **__: made)
     shown = called("simulate", tmp_path, *options)
     assert shown.returncode == 0 and shown.stdout.startswith(f"2 raw exposures in {tmp_path}")
-    assert ("--scene bright_planet has one" in shown.stdout) == said
+    assert ("--scene bright_planet for a detectable planet" in shown.stdout) == said
 
 
 def test_info(tmp_path):
@@ -156,9 +156,9 @@ def test_info_of_a_finished_run(finished):
     assert [line for line in shown.stdout.splitlines() if "image: " in line] == [f"image: {i2d}"]
     assert "source at separation 1.59" in shown.stdout  # the planet, detected; it was not fitted in this run
     i2d.unlink()
-    assert f"image: {i2d} (gone: run lyot run again)" in called("info", finished).stdout
+    assert f"image: {i2d} (missing; rerun lyot run)" in called("info", finished).stdout
     (finished / "manifest.jsonl").write_text("")
-    assert "no task of the run is done yet" in called("info", finished).stdout
+    assert "no task of the run has finished yet" in called("info", finished).stdout
 
 
 def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):

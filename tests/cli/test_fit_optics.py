@@ -53,7 +53,7 @@ def test_a_fit_writes_optics_and_a_picture(dithers: Path, tmp_path: Path) -> Non
         "0.1,0.005", "--leave-out", "2", "--out", out, *QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "exposures left out:" in done.stdout and "of 169 pixels" in done.stdout
+    assert "excluded exposures:" in done.stdout and "of 169 pixels" in done.stdout
     flux = float(done.stdout.split("star ")[1].split(" mJy")[0])
     assert 20.0 < flux < 200.0  # of 100; a dozen iterations on a coarse pupil do not find it (measured 41)
     assert out.with_suffix(".png").stat().st_size > 20_000

@@ -37,18 +37,20 @@ class ContrastParams:
     """Where and how detection limits are measured."""
 
     separations: int = param(20, help="number of separations", min=2)
-    angles: int = param(8, help="position angles at which sources are injected at each separation", min=1)
-    inner_radius: float | None = param(None, help="first separation; default 1.2 resolution elements", unit="arcsec")
+    angles: int = param(8, help="number of position angles at which sources are injected at each separation", min=1)
+    inner_radius: float | None = param(
+        None, help="smallest separation; default: 1.2 resolution elements", unit="arcsec"
+    )
     outer_radius: float | None = param(
-        None, help="last separation; default 5, or beyond the outermost source; less if the field ends before",
+        None, help="largest separation; default: 5 arcsec, or beyond the outermost source, limited by the field",
         unit="arcsec", min=0.1,
     )  # fmt: skip
-    sigma: float = param(5.0, help="level of the limit, Gaussian sigmas", min=0.1)
+    sigma: float = param(5.0, help="significance of the detection limit, Gaussian sigmas", min=0.1)
     first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
     noise: str = param(
         "combined",
-        help="noise used for the limits: combined, as for the significance of detections, or ring, the other apertures "
-        "at the same separation only",
+        help="noise used for the limits: combined (as for the significance of detections) or ring (only the other "
+        "apertures at the same separation)",
         choices=("combined", "ring"),
     )
 
@@ -172,7 +174,10 @@ def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> Flo
     field = float(np.hypot(dx, dy)[np.isfinite(injector.image)].max(initial=0.0)) * injector.pixel_scale
     outer = min(OUTER_RADIUS if params.outer_radius is None else params.outer_radius, field)
     if inner >= outer:
-        raise InputError(f"contrast: the first separation {inner:.2f} arcsec is not inside the last, {outer:.2f}.")
+        raise InputError(
+            f"contrast: the smallest separation {inner:.2f} arcsec is not below the largest, {outer:.2f} arcsec; "
+            "change inner_radius or outer_radius."
+        )
     return np.geomspace(inner, outer, params.separations)
 
 

@@ -61,40 +61,41 @@ MODEL_ERROR = 0.2
 class DetectionParams:
     """How sources are searched for."""
 
-    threshold: float = param(5.0, help="Minimum S/N of a detection (few-sample corrected)", min=0.0)
+    threshold: float = param(5.0, help="minimum S/N of a detection (with small-sample statistics)", min=0.0)
     min_significance: float = param(
         3.0,
-        help="Minimum significance, Gaussian sigmas; near the star, few noise samples make S/N alone insufficient",
+        help="minimum significance of a detection, Gaussian sigmas; close to the star S/N alone is insufficient, "
+        "because there are few noise samples",
         min=0.0,
     )
     max_false_alarm: float = param(
         0.01,
-        help="false-alarm probability above which a source is listed as a candidate, which may be noise; 1: never",
+        help="false-alarm probability above which a source is listed as a candidate that may be noise; 1: never",
         min=0.0,
         max=1.0,
     )
     inner_radius: float | None = param(
-        None, help="Search outside this separation; default one FWHM", unit="arcsec", min=0
+        None, help="inner radius of the searched region; default: one FWHM", unit="arcsec", min=0
     )
     outer_radius: float | None = param(
-        None, help="Search inside this separation; default the whole image", unit="arcsec"
+        None, help="outer radius of the searched region; default: the whole image", unit="arcsec"
     )
-    max_sources: int = param(20, help="maximum number of sources, those of highest S/N", min=1)
+    max_sources: int = param(20, help="maximum number of sources, in order of S/N", min=1)
     edge: float = param(
         3.0,
-        help="Search this far inside the edge of the data, and of where all exposures have data",
+        help="width of the unsearched margin along the edges of the data and of the area covered by all exposures",
         unit="lambda/D",
         min=0.0,
     )
     extended_light: bool = param(True, help="exclude disks and other extended light from the noise")
     shape_threshold: float = param(
         4.0,
-        help="deviation from the image of a point source at which a peak is rejected; 0: never",
+        help="deviation from a point-source image at which a peak is rejected; 0: never",
         unit="sigma",
         min=0.0,
     )
     roll_threshold: float = param(
-        4.0, help="difference between rolls at which a peak is rejected; 0: never", unit="sigma", min=0.0
+        4.0, help="flux difference between rolls at which a peak is rejected; 0: never", unit="sigma", min=0.0
     )
 
 

@@ -96,19 +96,21 @@ class Detector:
 class DiskParams:
     """How a disk is fitted."""
 
-    stamp_radius: float = param(5.0, help="half side of the images that spread the light", unit="lambda/D", min=1.0)
-    spacing: float = param(
-        0.6, help="spacing of the positions at which the image of a source is computed", unit="lambda/D", min=0.2
+    stamp_radius: float = param(
+        5.0, help="half width of the PSF images with which the model is convolved", unit="lambda/D", min=1.0
     )
+    spacing: float = param(0.6, help="spacing of the grid on which these images are computed", unit="lambda/D", min=0.2)
     threshold: float = param(
-        0.1, help="pixels of the fit: those where the model exceeds this fraction of its maximum", min=0.0, max=0.9
+        0.1, help="fraction of the model's maximum above which pixels are fitted", min=0.0, max=0.9
     )
     inner_radius: float | None = param(
-        None, help="fit outside this separation; default one lambda/D", unit="arcsec", min=0
+        None, help="inner radius of the fitted region; default: one lambda/D", unit="arcsec", min=0
     )
-    outer_radius: float | None = param(None, help="fit inside this separation; default all", unit="arcsec", min=0.1)
-    background: bool = param(True, help="fit a constant background as well")
-    iterations: int = param(8, help="maximum number of iterations if the reduction is not linear", min=1)
+    outer_radius: float | None = param(
+        None, help="outer radius of the fitted region; default: the whole image", unit="arcsec", min=0.1
+    )
+    background: bool = param(True, help="also fit a constant background")
+    iterations: int = param(8, help="maximum number of iterations if the reduction is nonlinear", min=1)
 
 
 @dataclass(frozen=True)
@@ -237,11 +239,11 @@ class DiskImager:
         return np.asarray(self.injector.reduce_window(signal, window)[0, self.injector.index])
 
 
-NO_LIGHT = "disk model: no light falls on the detector; check pixel scale and center."
+NO_LIGHT = "disk model: no flux falls on the detector; check pixel scale and center."
 
 NOT_LINEAR = (
-    "disk: the reduction has the other rolls in its basis, or is not linear, so that the disk subtracts itself by an "
-    "amount that depends on its flux; use references alone."
+    "disk: the PSF library contains the other rolls, or the reduction is nonlinear, so that the disk subtracts "
+    "itself by an amount that depends on its flux; use references only."
 )
 
 
@@ -514,7 +516,7 @@ def _region(
     outer = np.inf if p.outer_radius is None else p.outer_radius / pixel_scale
     usable = np.isfinite(image) & np.isfinite(unit) & (radius >= inner) & (radius <= outer)
     if not usable.any():
-        raise ReductionError("disk: there are no data in the fitted region.")
+        raise ReductionError("disk: no data in the fitted region.")
     bright = usable & (np.abs(np.nan_to_num(unit)) > p.threshold * np.abs(unit[usable]).max())
     grown = ndimage.distance_transform_edt(~bright) <= 2 * fwhm
     region = usable & grown

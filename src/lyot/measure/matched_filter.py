@@ -43,14 +43,16 @@ MIN_COVERAGE = 0.6
 class MatchedFilterParams:
     """How the images of sources are made for the matched filter."""
 
-    outer_radius: float = param(5.0, help="outermost separation of the map", unit="arcsec", min=0.2)
-    spacing: float = param(1.8, help="spacing of the nodes far from the mask's features", unit="lambda/D", min=0.3)
-    fine_spacing: float = param(
-        0.7, help="spacing of the nodes where the mask's throughput changes quickly", unit="lambda/D", min=0.2
+    outer_radius: float = param(5.0, help="outer radius of the map", unit="arcsec", min=0.2)
+    spacing: float = param(
+        1.8, help="grid spacing of the source images far from the mask boundaries", unit="lambda/D", min=0.3
     )
-    stamp_radius: float = param(3.0, help="half side of the images", unit="lambda/D", min=1.0)
+    fine_spacing: float = param(
+        0.7, help="grid spacing of the source images where the mask throughput varies rapidly", unit="lambda/D", min=0.2
+    )
+    stamp_radius: float = param(3.0, help="half width of the source images", unit="lambda/D", min=1.0)
     threshold: float = param(5.0, help="S/N above which sources are subtracted before the noise is measured", min=0.0)
-    most: int = param(10, help="maximum number of sources that are subtracted", min=0)
+    most: int = param(10, help="maximum number of subtracted sources", min=0)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def source_images(
     radius = np.hypot(dx, dy)
     wanted = (radius * injector.pixel_scale <= p.outer_radius) & np.isfinite(image)
     if not wanted.any():
-        raise InputError("matched filter: there are no data within the outer radius.")
+        raise InputError("matched filter: no data within the outer radius.")
     nodes = _nodes(shape, wanted, fwhm, p, throughput)
     half = int(np.ceil(p.stamp_radius * fwhm))
     scale = 1.0 if flux is None else flux

@@ -38,10 +38,10 @@ class RingFitParams(RingParams):
     """A ring whose parameters are fitted, with their starting values."""
 
     fit: tuple[str, ...] = param(
-        ("radius", "inclination", "major_axis"), help="parameters of the ring to be fitted, in addition to its flux"
+        ("radius", "inclination", "major_axis"), help="parameters of the ring to fit, in addition to its flux"
     )
     search: bool = param(
-        True, help="try other radii, inclinations and position angles before the fit, of those that are fitted"
+        True, help="grid search in the fitted ones of radius, inclination and position angle before the fit"
     )
 
     def start(self) -> RingParams:

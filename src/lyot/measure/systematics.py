@@ -24,23 +24,24 @@ class SystematicParams:
     """Systematic errors, one sigma."""
 
     flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
-    throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
+    throughput: float = param(0.03, help="throughput of mask and Lyot stop for an off-axis source, relative", min=0.0)
     mask: float = param(
         0.08,
-        help="throughput error where the mask removes light, times the square root of the fraction removed, in units "
-        "of the open field's throughput",
+        help="additional throughput error where the mask attenuates, relative to the open field: this value times "
+        "the square root of the attenuated fraction",
         min=0.0,
     )
     mask_position: float = param(
         0.02,
-        help="position error per axis where the mask removes light, times the square root of the fraction removed",
+        help="position error per axis where the mask attenuates: this value times the square root of the attenuated "
+        "fraction",
         unit="lambda/D",
         min=0.0,
     )
     star_center: float | None = param(
         None,
-        help="position of the star behind the mask, per axis; none: as the product's headers say (STARERRX, STARERRY), "
-        "else 0.007",
+        help="position of the star behind the mask, per axis; none: from STARERRX and STARERRY of the product, "
+        "otherwise 0.007",
         unit="arcsec",
         min=0.0,
     )
