@@ -109,7 +109,7 @@ def test_what_is_gone_is_named(finished):
     finished_run.calints[0].rename(finished / "elsewhere.fits")
     with pytest.raises(MissingInputError, match=finished_run.calints[0].name):
         find_finished(finished)
-    with pytest.raises(MissingInputError, match="no reduction in"):
+    with pytest.raises(MissingInputError, match="no reduction recorded in"):
         find_finished(finished, i2d=finished / "other_i2d.fits")
 
 
@@ -423,4 +423,4 @@ def test_limits_reach_beyond_the_outermost_source(caplog):
     assert measurements._beyond(ContrastParams(), far).outer_radius > np.hypot(4.0, 5.7)
     assert not caplog.records
     assert measurements._beyond(ContrastParams(outer_radius=5.0), far).outer_radius == 5.0  # as asked, and said
-    assert "the limits end at 5.00 arcsec, inside of a source at 6.96 arcsec" in caplog.text
+    assert "the limits end at 5.00 arcsec, closer in than a source at 6.96 arcsec" in caplog.text

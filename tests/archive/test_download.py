@@ -101,7 +101,7 @@ def test_next_run_goes_on_where_the_last_ended(
     listing: Listing, connection: Connection, archive: Archive, tmp_path: Path
 ) -> None:
     archive.faults = {ROLL: [Fault(cut_after=50000), *[Fault(state=503)] * 3]}
-    with pytest.raises(ArchiveError, match=r"failed 3 times .*503.*run again to go on"):
+    with pytest.raises(ArchiveError, match=r"failed 3 times .*503.*repeat the command to resume"):
         download(_one(listing), tmp_path, connection=connection)
     assert not (tmp_path / ROLL).exists()
     result = download(_one(listing), tmp_path, connection=connection)
@@ -254,9 +254,9 @@ def test_token_opens_and_is_nowhere(
 
 
 def test_token_is_not_sent_in_the_open() -> None:
-    with pytest.raises(ConfigError, match=r"not sent to http://example\.org without encryption"):
+    with pytest.raises(ConfigError, match=r"not sent to http://example\.org unencrypted"):
         Connection(server="http://example.org", token=TOKEN)
-    with pytest.raises(ConfigError, match="no http or https address"):
+    with pytest.raises(ConfigError, match="not an http or https address"):
         Connection(server="ftp://example.org")
 
 
@@ -347,9 +347,9 @@ def test_damaged_compressed_file_is_not_taken(
     body = archive.content[uri]
     plain = gzip.decompress(body)
     archive.content[uri], said = {
-        "cut": (body[: -len(body) // 3], "it ends early"),  # far behind the headers
+        "cut": (body[: -len(body) // 3], "it is truncated"),  # far behind the headers
         "bit": (body[:-8] + bytes([body[-8] ^ 1]) + body[-7:], "it is damaged"),  # check sum
-        "page": (b"<html>busy</html>", "it is no compressed file"),
+        "page": (b"<html>busy</html>", "it is not a compressed file"),
         "inside": (gzip.compress(plain[:-1000]), "does not end on a FITS block"),
         "no fits": (gzip.compress(plain[2880:]), "no FITS file"),
     }[harm]

@@ -47,7 +47,7 @@ def test_a_quote_in_a_name_does_not_end_it(asked):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Table(), "knows no star HD 1"),
+        (Table(), "has no star HD 1"),
         (rows(k=None), "no K magnitude of HD 106906"),
         (rows(k=None, kind=""), "no K magnitude and no spectral type"),
     ],

@@ -165,7 +165,7 @@ def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
     data = write_sequence(tmp_path / "data", "calints")
     broken = data / "text_calints.fits"
     broken.write_text("hello")
-    sentence = f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)."
+    sentence = f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =)."
     shown = called("info", data)
     assert shown.returncode == 0
     assert "science, roll 1" in shown.stdout
@@ -176,7 +176,7 @@ def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
     shown = called("info", data, broken)
     assert "science, roll 1" in shown.stdout
     assert shown.returncode == cli.EXIT_USER_ERROR
-    assert shown.stderr.endswith(f"Error: {sentence.removeprefix('left out: ')}\n")
+    assert shown.stderr.endswith(f"Error: {sentence.removeprefix('not used: ')}\n")
     assert_one_sentence(
         called("run", data, broken, "--out", tmp_path / "other"), "text_calints.fits", "not a FITS file"
     )
@@ -231,7 +231,7 @@ def test_config_is_written_once(tmp_path):
     path = tmp_path / "lyot.toml"
     assert runner.invoke(cli.build_app(), ["config", "--out", str(path)]).exit_code == 0
     assert "rejection_threshold = 4.0" in path.read_text()
-    assert_one_sentence(called("config", "--out", path), "exists already")
+    assert_one_sentence(called("config", "--out", path), "already exists")
 
 
 @pytest.mark.slow

@@ -335,7 +335,7 @@ def test_what_a_run_says_of_its_input_is_in_the_report(finished_once, finished, 
     inputs = [finished_once.parent / "data", broken.parent]
     result = reduce_and_report(inputs, finished, config)
     assert (result.done, result.new_notes) == (0, True)
-    assert f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)." in page_of(finished)
+    assert f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =)." in page_of(finished)
     assert not reduce_and_report(inputs, finished, config).is_news
 
 

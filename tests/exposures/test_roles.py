@@ -59,8 +59,8 @@ def test_a_star_without_background_borrows_and_says_so(exposures):
     ("kept", "sentence"),
     [
         (("008", "009", "030"), "no reference star, but 2 rolls: roll subtraction is possible."),
-        (("008", "030"), "no reference star and one roll only: neither reference nor roll subtraction is possible."),
-        (("008", "007"), "no background for the science target: the glow sticks will stay in its images."),
+        (("008", "030"), "no reference star and only one roll: neither reference nor roll subtraction is possible."),
+        (("008", "007"), "no background for the science target: the glow sticks will remain in its images."),
         (("007", "031"), "no science exposure."),
     ],
 )

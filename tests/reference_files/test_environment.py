@@ -123,7 +123,7 @@ def test_caches_that_cannot_serve(tmp_path, simulated):
         check_cache(simulated.path, "jwst_9999.pmap")
     config = simulated.path / "config" / "jwst" / "server_config"
     text = config.read_text()
-    for bad, message in (("{'observatory': ", "cannot be read"), ("{'observatory': 'hst'}", "not that of a JWST"),
+    for bad, message in (("{'observatory': ", "cannot be read"), ("{'observatory': 'hst'}", "does not belong to a JWST"),
                          (text.replace(simulated.context, ""), "names no context")):  # fmt: skip
         config.write_text(bad)
         with pytest.raises(ReferenceFileError, match=message):

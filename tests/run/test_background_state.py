@@ -67,7 +67,7 @@ def test_every_state_with_and_without_keyword(tmp_path, science, references, exp
 
 @pytest.mark.parametrize("states", [(0.1, BACKGROUND), (BACKGROUND, 2.8)])
 def test_without_subtraction_unlike_states_are_refused(tmp_path, states):
-    with pytest.raises(InputError, match="still holds its background"):
+    with pytest.raises(InputError, match="still contains its background"):
         background_states(sequence(tmp_path, *states), subtract=False)
 
 
@@ -78,7 +78,7 @@ def test_a_level_in_between_is_decided_by_the_keyword_alone(tmp_path):
     with pytest.raises(InputError) as caught:
         background_states(assigned)
     text = str(caught.value)
-    assert text.startswith(str(tmp_path)) and "cannot tell whether its background was subtracted" in text
+    assert text.startswith(str(tmp_path)) and "cannot be determined whether the background was subtracted" in text
     assert "set S_BKDSUB in its header to COMPLETE (subtracted) or SKIPPED (not)" in text and "\n" not in text
     assert state_advice(assigned) == [text]
     assert needing(assigned, given="subtracted") == set()
@@ -87,18 +87,22 @@ def test_a_level_in_between_is_decided_by_the_keyword_alone(tmp_path):
 
 def test_a_keyword_that_the_level_contradicts_is_refused(tmp_path):
     assigned = sequence(tmp_path, BACKGROUND + 0.1, 2.8, keyword=("COMPLETE", "COMPLETE"))
-    with pytest.raises(InputError, match=r"S_BKDSUB is COMPLETE, but its level, 4\d\.\d MJy/sr, is that of the backgr"):
+    with pytest.raises(
+        InputError, match=r"S_BKDSUB is COMPLETE, but the level of the image, 4\d\.\d MJy/sr, is that of the backgr"
+    ):
         background_states(assigned)
 
 
 def test_unlike_states_without_background_exposures_are_refused(tmp_path):
     for i, (science, references) in enumerate(((0.1, BACKGROUND), (BACKGROUND, 2.8))):
         assigned = sequence(tmp_path / f"{i}", science, references, background=None)
-        with pytest.raises(InputError, match=r"still holds its background \(level 4\d\.\d MJy/sr\), unlike jw"):
+        with pytest.raises(
+            InputError, match=r"still contains its background \(level 4\d\.\d MJy/sr\), in contrast to jw"
+        ):
             background_states(assigned)
     alike = background_states(sequence(tmp_path / "alike", BACKGROUND, BACKGROUND, background=None))
     assert not alike.backgrounds
-    assert [line.partition(":")[2] for line in alike.lines] == [" the glow sticks will stay in its images."] * 2
+    assert [line.partition(":")[2] for line in alike.lines] == [" the glow sticks will remain in its images."] * 2
 
 
 def test_calints_with_background_next_to_slopes_without(tmp_path):

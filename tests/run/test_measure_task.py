@@ -243,6 +243,6 @@ def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, 
     for name in ("a.txt", "b.txt"):
         (tmp_path / "masses" / name).write_text("nothing\n")
     table = {"star": {"distance": 40.0}, "contrast": {"masses": str(tmp_path / "masses"), "age": 10.0}}
-    with pytest.raises(InputError, match="no file in this folder is a table of evolution models"):
+    with pytest.raises(InputError, match="no file in this folder is a supported table of evolutionary models"):
         run([data], tmp_path / "out", build_config(table), inline=True)
     assert not measured and not (tmp_path / "out").exists()

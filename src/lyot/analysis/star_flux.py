@@ -228,8 +228,8 @@ def _from_acquisition(section: StarSection, coronagraph: Coronagraph) -> Star:
     known = ACQUISITION_WAVELENGTH.get(filter_name)
     if known is None and section.color is None:
         raise InputError(
-            f"{path.name}: the wavelength of filter {filter_name or 'without name'} is not known; give color, the "
-            "ratio of the star's flux in the coronagraphic filter to that in this one."
+            f"{path.name}: the wavelength of filter {filter_name or 'without name'} is unknown; give color, the ratio "
+            "of the stellar flux in the coronagraphic filter to that in this filter."
         )
     values = {info.name: getattr(section, info.name) for info in describe(AcquisitionParams)}
     params = AcquisitionParams(**values)

@@ -152,7 +152,7 @@ def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:
         return {}
     detected = [text for text in given if text.upper() == "DETECTED"]
     if detected and len(given) > 1:
-        raise ConfigError("--companion: give positions or DETECTED, not both.")
+        raise ConfigError("--companion: give either positions or DETECTED, not both.")
     return {"companion": {"measure": True} if detected else {"positions": given}}
 
 
@@ -168,7 +168,7 @@ def config(
         typer.echo(template(), nl=False)
         return
     if out.exists():
-        raise OutputError(f"{out}: exists already; choose another --out.")
+        raise OutputError(f"{out}: already exists; choose another --out.")
     write_text(out, template())
 
 

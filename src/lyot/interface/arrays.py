@@ -212,14 +212,14 @@ def _coordinates(exposures: Sequence[_Frames], given: Any) -> list[WCS] | None:
     """Coordinates of the science exposures, as given or their own; None unless all have them."""
     found = [e.wcs for e in exposures] if given is None else [_celestial(w) for w in _several(given)]
     if given is not None and (len(found) not in (1, len(exposures)) or None in found):
-        raise InputError(f"wcs: expected celestial coordinates for all or for each of {len(exposures)} exposures.")
+        raise InputError(f"wcs: expected one celestial WCS, or one for each of {len(exposures)} exposures.")
     found = found * len(exposures) if len(found) == 1 else found
     usable = [w for w in found if w is not None]
     return usable if len(usable) == len(exposures) else None
 
 
 def _missing(name: str) -> InputError:
-    return InputError(f"{name}: neither given nor in the coordinates of the exposures; give {name}=... or wcs=...")
+    return InputError(f"{name}: neither given nor in the WCS of the exposures; give {name}=... or wcs=...")
 
 
 def _stars(star: Any, coordinates: list[WCS] | None, n: int) -> FloatArray:
@@ -229,7 +229,9 @@ def _stars(star: Any, coordinates: list[WCS] | None, n: int) -> FloatArray:
         return np.array([np.asarray(w.wcs.crpix, dtype=float) - 1 for w in coordinates])
     places = np.atleast_2d(np.asarray(star, dtype=np.float64))
     if places.shape not in ((1, 2), (n, 2)):
-        raise InputError(f"star: expected (x, y), or one for each of {n} exposures, got shape {np.shape(star)}.")
+        raise InputError(
+            f"star: expected one position (x, y), or one for each of {n} exposures, got shape {np.shape(star)}."
+        )
     return np.array(np.broadcast_to(places, (n, 2)))
 
 

@@ -93,8 +93,8 @@ def reduce(
     settings = load_config(config, sections=sections, **plain)
     if "3" not in settings.run.stages:
         raise InputError(
-            f"stages: lyot.reduce goes to the combined image, got stages {settings.run.stages}; include stage 3, or "
-            "use lyot.run.execute.run."
+            f"stages: lyot.reduce requires stage 3, got stages {settings.run.stages}; include stage 3, or use "
+            "lyot.run.execute.run."
         )
     if progress:
         with progress_display() as listener:
@@ -385,13 +385,13 @@ class Run:
         if len(found):
             row = found[0]
             r, t = row["separation"].to_value("arcsec"), row["position_angle"].to_value("deg")
-            first = f"; first at {r:.3f} arcsec, {t:.2f} deg, S/N {float(row['snr']):.1f}"
+            first = f"; the first at {r:.3f} arcsec, {t:.2f} deg, S/N {float(row['snr']):.1f}"
         return [
             ("target", self.target),
             ("filter", self.filter),
             ("science exposures", str(self.rolls)),
             ("KL modes", str(self._opened.image.primary.get("KLMODES", ""))),
-            ("sources found", f"{len(found)}{first}"),
+            ("detected sources", f"{len(found)}{first}"),
             ("folder", str(self.out)),
         ]
 

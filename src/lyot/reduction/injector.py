@@ -184,7 +184,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
         try:
             found = plan_reduction(sequence, params, changes=changes).reduce(with_variance=False).combined[0]
         except ReductionError as error:
-            log.info("the references do not tell the noise from place to place: %s", error)
+            log.info("the local noise cannot be determined from the references: %s", error)
             return None
         if found.shape != image.shape:
             return None
