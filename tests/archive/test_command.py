@@ -79,7 +79,7 @@ def test_run_takes_a_program(call, archive: Archive, tmp_path: Path, monkeypatch
     result = call("run", "1386", "--filter", "F1550C", "--target", "HIP 65426", "--out", tmp_path / "out")
     assert len(list((tmp_path / "out" / "uncal").glob("*_uncal.fits"))) == 15  # fetched before references are sought
     assert isinstance(result.exception, ArchiveError)
-    assert "https://localhost:1 is out of reach" in str(result.exception)
+    assert "https://localhost:1 cannot be reached" in str(result.exception)
     assert isinstance(call("run", "9999", "--out", tmp_path / "none").exception, ArchiveError)
 
 

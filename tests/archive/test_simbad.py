@@ -48,7 +48,7 @@ def test_a_quote_in_a_name_does_not_end_it(asked):
     ("answer", "words"),
     [
         (Table(), "has no star HD 1"),
-        (rows(k=None), "no K magnitude of HD 106906"),
+        (rows(k=None), "no K magnitude for HD 106906"),
         (rows(k=None, kind=""), "no K magnitude and no spectral type"),
     ],
 )
@@ -64,7 +64,7 @@ def test_offline_is_one_sentence(monkeypatch):
             raise ConnectionError("Max retries exceeded\nwith url")
 
     monkeypatch.setattr("astroquery.simbad.Simbad", Offline)
-    with pytest.raises(ArchiveError, match=r"cannot be reached \(ConnectionError\); give the star's flux"):
+    with pytest.raises(ArchiveError, match=r"cannot be reached \(ConnectionError\); give the flux of the star"):
         simbad.look_up_star("HD 106906")
 
 

@@ -122,7 +122,7 @@ def test_an_ambiguous_name_far_from_every_star_is_a_star(tmp_path):
                    TARG_DEC=-51.4)  # fmt: skip
     assigned = _assigned(tmp_path)
     assert _by_observation(assigned)["041"] == Role.SCIENCE_BACKGROUND
-    assert "it is 6.0 arcmin from HIP-65426" in "".join(advice(assigned))
+    assert "6.0 arcmin from HIP-65426" in "".join(advice(assigned))
 
 
 def test_a_background_of_another_subarray_is_named_and_not_used(tmp_path):

@@ -52,7 +52,7 @@ def test_a_star_without_background_borrows_and_says_so(exposures):
     references = with_role(assigned, Role.REFERENCE)
     assert all(a.borrowed for a in references)
     assert _backgrounds(assigned, Role.REFERENCE) == {"030"}
-    assert advice(assigned) == ["no background for the reference star: that of the other star is used."]
+    assert advice(assigned) == ["no background for the reference star: the background of the other star is used."]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_wrong_curve_is_refused_while_planning_and_unused_backgrounds_are_said
     plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
     said = [note for note in plan.notes if "not used" in note]
     assert said and said[0].startswith(
-        "2 background exposures are not used, because the exposures of their stars are background-subtracted already"
+        "2 background exposures are not used, because the exposures of their stars are already background-subtracted"
     )
     (tmp_path / "curve.csv").write_text("a,b\n1,2\n")
     config = build_config({"run": {"stages": "3"}, "report": {"compare_contrast": [str(tmp_path / "curve.csv")]}})

@@ -317,7 +317,7 @@ def test_output_that_cannot_be_used(fakes, data, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("x")
-    with pytest.raises(OutputError, match="no earlier run"):
+    with pytest.raises(OutputError, match="not the folder of an earlier run"):
         run([data], foreign, inline=True)
     assert [p.name for p in foreign.iterdir()] == ["thesis.tex"]
 

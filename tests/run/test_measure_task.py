@@ -224,7 +224,7 @@ def test_what_needs_a_model_is_left_out_and_said_for_other_instruments(tmp_path)
     plan = make_plan([folder], tmp_path / "out", build_config({"maps": {"measure": True}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
     assert any(
-        "companions, contrast and maps are not measured, because a model of the coronagraph" in line
+        "companions, contrast and maps are not measured, because this requires a model of the coronagraph" in line
         for line in plan.notes
     )
     quiet = make_plan([folder], tmp_path / "out", build_config({"run": {"measure": False}}))
@@ -235,7 +235,10 @@ def test_what_the_official_algorithm_does_not_allow_is_said_before_the_work(tmp_
     data = write_sequence(tmp_path / "data", "calints")
     plan = make_plan([data], tmp_path / "out", build_config({"stage3": {"mode": "official"}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
-    assert any("companions and contrast are not measured, because stage3.mode = lyot" in line for line in plan.notes)
+    assert any(
+        "companions and contrast are not measured, because this requires stage3.mode = lyot" in line
+        for line in plan.notes
+    )
 
 
 def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, tmp_path):

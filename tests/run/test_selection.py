@@ -51,7 +51,7 @@ def test_all_stars_are_each_other_s_references(survey):
     assert _products(plan) == {"1": "23", "2": "13", "3": "12"}
     assert len(plan.tasks) == 12  # of each star the image, sources, companions and limits
     assert {task.folder for task in plan.tasks if task.kind == "measure"} == {"hd-1", "hd-2", "hd-3"}
-    assert "references of HD-1: HD-2, HD-3, as asked for with --reference." in plan.notes
+    assert "references of HD-1: HD-2, HD-3, from --reference." in plan.notes
 
 
 def test_one_target_and_named_references(survey):
@@ -66,13 +66,13 @@ def test_one_target_and_named_references(survey):
 
 def test_a_star_is_never_its_own_reference(survey):
     """Neither by its name, nor by its place under another name."""
-    with pytest.raises(InputError, match="HD-1: there is neither a reference star nor a second roll"):
+    with pytest.raises(InputError, match="HD-1: neither a reference star nor a second roll"):
         _plan(survey, target="HD-1", reference=["HD1"])
     write_exposure(survey / "jw02001009001_04101_00001_mirimage_calints.fits", "calints", TARGPROP="ALIAS-OF-1",
                    OBSERVTN="009", TARG_RA=11.0, PROGRAM="02001")  # fmt: skip
     plan = _plan(survey, target="HD-1", reference="all")
     assert _products(plan) == {"1": "23"}
-    assert "ALIAS-OF-1 is no reference for HD-1: it is at the same place on the sky." in plan.notes
+    assert "ALIAS-OF-1 cannot be a reference for HD-1: it has the same position on the sky." in plan.notes
 
 
 def test_a_star_in_another_subarray_is_no_reference(survey):
@@ -80,7 +80,7 @@ def test_a_star_in_another_subarray_is_no_reference(survey):
     write_exposure(path, "calints", TARGPROP="HD-9", OBSERVTN="009", TARG_RA=55.0, PROGRAM="02001", SUBARRAY="FULL")
     plan = _plan(survey, target="HD-1", reference="all")
     assert _products(plan) == {"1": "23"}
-    assert "HD-9 is no reference for HD-1: it was not taken with the same mask and subarray." in plan.notes
+    assert "HD-9 cannot be a reference for HD-1: it was not observed with the same mask and subarray." in plan.notes
 
 
 def test_what_is_not_there_is_refused(survey):
@@ -102,7 +102,7 @@ def test_rolls_alone_are_subtracted_from_each_other(tmp_path):
     assert sum("has no reference star, but 2 rolls" in line for line in plan.notes) == 1
     (stage3,) = (task for task in _plan(data, klip={"strategy": "roll"}).tasks if task.kind == "stage3")
     assert stage3.parameters["klip"]["strategy"] == "roll"
-    with pytest.raises(InputError, match=r"strategy is 'rdi', which needs a reference star.*use 'adi'"):
+    with pytest.raises(InputError, match=r"strategy is 'rdi', which requires a reference star.*use 'adi'"):
         _plan(data, klip={"strategy": "rdi"})
 
 
@@ -128,14 +128,14 @@ def _advice(data):
 
 def test_one_roll_without_reference_is_refused_when_it_is_planned(tmp_path):
     write_exposure(tmp_path / "data" / "jw01386008001_calints.fits", "calints")
-    with pytest.raises(InputError, match=r"neither a reference star nor a second roll.*add the exposures of a ref"):
+    with pytest.raises(InputError, match=r"neither a reference star nor a second roll.*add exposures of a ref"):
         _plan(tmp_path / "data")
 
 
 def test_roll_subtraction_of_one_roll_is_refused_where_there_is_a_reference(tmp_path):
     data = write_sequence(tmp_path / "data", "calints")
     next(data.glob("jw01386009*")).unlink()
-    with pytest.raises(InputError, match="strategy is 'adi', which needs a second roll; use 'rdi'"):
+    with pytest.raises(InputError, match="strategy is 'adi', which requires a second roll; use 'rdi'"):
         _plan(data, klip={"strategy": "adi"})
 
 

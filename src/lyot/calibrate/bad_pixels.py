@@ -36,17 +36,25 @@ class BadPixelParams:
 
     action: str = param(
         "flag",
-        help="flag: set DO_NOT_USE; repair: fill in, flagged FLUX_ESTIMATED, with a larger error",
+        help="flag: set DO_NOT_USE; repair: interpolate, flag as FLUX_ESTIMATED, and increase the error",
         choices=("flag", "repair"),
     )
     time_threshold: float = param(
-        7.0, help="deviation from the pixel's median over the integrations; 0 turns this off", unit="sigma", min=0.0
+        7.0,
+        help="threshold of the deviation from the median of the pixel over the integrations; 0: off",
+        unit="sigma",
+        min=0.0,
     )
     space_threshold: float = param(
-        10.0, help="deviation from the neighbors in the median image; 0 turns this off", unit="sigma", min=0.0
+        10.0,
+        help="threshold of the deviation from the neighboring pixels in the median image; 0: off",
+        unit="sigma",
+        min=0.0,
     )
     sharpness: float = param(
-        4.0, help="how much further from its surroundings than its extreme neighbor a bad pixel must be", min=2.0
+        4.0,
+        help="minimum ratio of the deviation of a bad pixel from its surroundings to that of its most extreme neighbor",
+        min=2.0,
     )
 
 

@@ -162,7 +162,7 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:
     except tomllib.TOMLDecodeError:
         return keys, value.strip()
     if set(parsed) != {"value"}:
-        raise ConfigError(f"--set {text}: expected one value.")
+        raise ConfigError(f"--set {text}: expected a single value.")
     return keys, parsed["value"]
 
 
@@ -522,10 +522,10 @@ def _own_section(name: str, cls: type) -> list[str]:
 
 def template() -> str:
     """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
-    lines = ["# Configuration of lyot. Every line that is commented out shows a default.", ""]
+    lines = ["# Configuration of lyot. Commented-out lines show the defaults.", ""]
     lines += _own_section("run", RunParams)
     lines += [
-        f"[{ROLES}]  # files, exposures or targets, with * and ?, that are not what their headers say",
+        f"[{ROLES}]  # files, exposures or targets (with * and ?) whose role differs from their headers",
         '# "jw01386030*" = "background"  # or science, reference, acquisition, ignore',
         "",
     ]
