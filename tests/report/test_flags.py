@@ -144,7 +144,7 @@ def test_logs_notes_quality_and_limits(out):
     logs.mkdir()
     line = (
         "2026-11-26 09:12:34,505 WARNING lyot.steps.sequence_io: jw{}_calints.fits: VAR_POISSON and other arrays "
-        "have shape ({}, 224, 288), the data (1, 210, 215); they are left out.\n"
+        "have shape ({}, 224, 288), the data (1, 210, 215); these arrays are not used.\n"
     )
     other = "2026-11-26 09:12:34,505 WARNING stpipe: something of a library\n"
     (logs / "stage3_jw1.log").write_text(line.format(1, 3) + line.format(2, 2) + other)

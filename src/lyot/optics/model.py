@@ -154,8 +154,8 @@ class CoronagraphModel:
         opd = (self.wavefront if wavefront is None else wavefront).opd
         if opd.shape != self.pupil.amplitude.shape:
             raise InputError(
-                f"wavefront: the map has {opd.shape[0]} samples across, the model's pupil {self.params.pupil_pixels}; "
-                "draw it with npix of the model."
+                f"wavefront: the map has {opd.shape[0]} samples across, the pupil of the model "
+                f"{self.params.pupil_pixels}; generate it with npix of the model."
             )
         u, v = _field.to_mask_frame(float(offset[0]), float(offset[1]), self.coronagraph.boundary_tilt)
         xi, wave = self.pupil.coordinates, self.wavelengths[k]

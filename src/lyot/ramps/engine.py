@@ -197,7 +197,7 @@ def process_exposure(
     params = params or StreamParams()
     source = ramps if isinstance(ramps, RampFile) else RampArray(ramps)
     if fit.save_opt:
-        raise NotStreamableError("optional results of the fit need whole ramps")
+        raise NotStreamableError("optional results of the fit require whole ramps")
     if min(source.shape) == 0:
         raise InputError(f"ramps of shape {source.shape} (integration, group, y, x) hold no samples.")
     _check_references(source.shape, corrections, detector)
@@ -301,7 +301,7 @@ def _plans(e: Exposure, unused: NDArray[np.bool_], fit_unused: NDArray[np.bool_]
         jump or JumpParams(), all_dnu=unused, gain=e.gain, nframes=times.nframes, group_time=times.group_time
     )
     if use_jump and jump_plan.needs_images:
-        raise NotStreamableError("snowballs and showers need whole images")
+        raise NotStreamableError("snowballs and showers require whole images")
     first, last = group_limits(fit, unused.shape[1])
     outside = np.zeros_like(unused)
     outside[:, :first] = outside[:, last:] = True
@@ -323,9 +323,9 @@ def _stream_until_sure(
         right = _plans(e, unused, fit_unused, jump, fit)
         if right == plans:
             return _result(e, plans, tally, out)
-        log.info("Groups turned out otherwise than their beginning told; streaming again")
+        log.info("Usable groups differ from those expected from the first rows; streaming is repeated")
         plans = right
-    raise NotStreamableError("the flags of the groups do not settle")
+    raise NotStreamableError("the group flags do not converge")
 
 
 def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays | LikelyArrays) -> StreamResult:

@@ -72,7 +72,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
         model.dq[mask] |= dq.DO_NOT_USE | dq.OUTLIER
         in_time, in_space = int(found.in_time[mine].sum()), int(found.in_space.sum())
         log.info(
-            "%s: %d outlying pixels of single integrations, %d pixels bad in all (%s)",
+            "%s: %d outlier pixels in single integrations, %d pixels bad in all integrations (%s)",
             model_name(model), in_time, in_space, self.action,
         )  # fmt: skip
         add_cards(

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class CombineParams:
     """Products of the combination."""
 
-    save_truncations: bool = param(True, help="write the combined image of every truncation (klcube)")
+    save_truncations: bool = param(True, help="write the combined image for each number of modes (klcube)")
     save_rolls: bool = param(True, help="write the north-up image of each roll (rollNN_i2d)")
 
 
