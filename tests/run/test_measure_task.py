@@ -150,7 +150,7 @@ def test_disk_models_and_masses_count_by_content(measured, data, tmp_path, monke
     (folder / "b.txt").write_text("other")
     run([data], tmp_path / "out", build_config(table), inline=True)
     assert sorted(names(measured)) == ["companions", "contrast"]
-    with pytest.raises(ConfigError, match=r"none\.fits: there is no such file"):
+    with pytest.raises(ConfigError, match=r"none\.fits: no such file"):
         run([data], tmp_path / "out", build_config({"disk": {"models": ["none.fits"]}}), inline=True)
 
 

@@ -64,7 +64,7 @@ def test_the_step_alone_says_what_it_did_and_leaves_its_input(contaminated, capl
     with caplog.at_level(logging.INFO, logger="lyot"):
         flagged = FlagOutliersStep().run([first, second])
     assert "jw01001001001_calints.fits: 1 previously unflagged outliers flagged" in caplog.text
-    assert "jw01001002001_calints.fits: 0 outliers" in caplog.text
+    assert "jw01001002001_calints.fits: 0 previously unflagged outliers" in caplog.text
     assert (flagged[0].dq[1, 30, 60] & BAD) == BAD
     np.testing.assert_array_equal(first.dq, kept)
 

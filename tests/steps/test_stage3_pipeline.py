@@ -194,7 +194,7 @@ def test_member_that_is_not_there(tmp_path):
     science, references = sequence(np.random.default_rng(5), n_references=1, nints=1)
     path = write_association(tmp_path, science, references)
     (tmp_path / str(references[0].meta.filename)).unlink()
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         Coron3Pipeline.call(str(path))
 
 

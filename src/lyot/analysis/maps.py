@@ -28,7 +28,7 @@ def measure_maps(
     sigma: float = 5.0,
     completeness_flux: float | None = None,
 ) -> MatchedFilter:
-    """Make the maps; writes `MATCHED_FILTER` and, where there are frames enough, `STIM_MAP`.
+    """Compute the maps; writes `MATCHED_FILTER` and, if there are enough frames, `STIM_MAP`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables of evolution models as their authors publish them, each recognized by its content.
+"""Published tables of evolutionary models, recognized from their content.
 
 - ATMO 2020 (Phillips et al. 2020, A&A 637, A38): files per mass or per age, or a folder of them; solar masses, Gyr,
   Vega magnitudes.
@@ -67,7 +67,7 @@ def read_models(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> EvolutionModels:
-    """Read evolution models in one filter.
+    """Read evolutionary models in one filter.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def read_aged(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> AgedModels:
-    """Evolution models in one filter, with the age to look up.
+    """Evolutionary models in one filter, with an age.
 
     Parameters
     ----------

@@ -399,7 +399,7 @@ class FoundSources:
 def search_sources(
     run: MeasuredRun, params: DetectionParams | None = None, *, all_truncations: bool = False
 ) -> FoundSources:
-    """Search for sources, those found subtracted by their forward models; nothing is written.
+    """Search for sources, subtracting each detected one with its forward model; nothing is written.
 
     Where the reduction cannot be repeated, the sources found are masked by circles instead.
 

@@ -1,4 +1,4 @@
-"""Sections of the configuration that tell what is measured after stage 3, beside the search for sources."""
+"""Sections of the configuration for the measurements after stage 3, in addition to the search for sources."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ContrastSection(ContrastParams):
         )
 
     def check(self, where: str, distance: float | None) -> None:
-        """Raise `ConfigError` if masses cannot be had with these parameters."""
+        """Raise `ConfigError` if masses cannot be computed with these parameters."""
         if self.masses is not None and distance is None:
             raise ConfigError(f"{where}: masses requires the distance of the star; give [star] distance, in pc.")
         if self.masses is not None and self.age_error > 0 and self.age is None:
@@ -107,7 +107,7 @@ class MapsSection(MatchedFilterParams):
 
 @dataclass(frozen=True)
 class DiskOptions:
-    """Scale, orientation and flux of model images, where the files do not say."""
+    """Scale, orientation and flux of model images, if not given in the files."""
 
     pixel_scale: float | None = param(
         None,
@@ -178,7 +178,7 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
 
 @dataclass(frozen=True)
 class ReportSection:
-    """Section ``[report]``: what the report shows besides the run itself."""
+    """Section ``[report]``: additional content of the report."""
 
     compare_contrast: tuple[str, ...] = param(
         (),

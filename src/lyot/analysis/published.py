@@ -1,4 +1,4 @@
-"""Contrast curves that others published, to be drawn next to that of a run."""
+"""Published contrast curves, for comparison with that of a run."""
 
 from __future__ import annotations
 

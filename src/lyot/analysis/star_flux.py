@@ -1,4 +1,4 @@
-"""The star's flux as a run is told it.
+"""The stellar flux of a run, from its configuration.
 
 A number, a magnitude in the filter, a K magnitude with a spectral type (given, or fetched from SIMBAD), a spectrum, or
 a target-acquisition image.
@@ -35,7 +35,7 @@ HEADER_TARGET = "TARGET"
 
 @dataclass(frozen=True)
 class StarSection(AcquisitionParams):
-    """Section ``[star]``: where the star's flux comes from; at most one of `FLUX_SOURCES`."""
+    """Section ``[star]``: source of the stellar flux; at most one of `FLUX_SOURCES`."""
 
     flux: float | None = param(None, help="flux of the star in the filter", unit="Jy", min=0.0)
     magnitude: float | None = param(None, help="Vega magnitude of the star in the filter")

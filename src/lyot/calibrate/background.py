@@ -67,7 +67,7 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BackgroundResult:
-    """What `subtract_background` returns.
+    """Result of `subtract_background`.
 
     Attributes
     ----------

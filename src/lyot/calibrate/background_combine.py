@@ -1,4 +1,4 @@
-"""Background exposures combined to one image: means, clipping, variance, and sources that one of them alone shows."""
+"""Combination of background exposures: means, clipping, variance, and sources present in only one of them."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _local_level(image: Float, *, block: int = 4, size: int = 7) -> Float:
 def reject_sources(
     exposures: Sequence[BackgroundExposure], *, threshold: float = 5.0, width: float = 1.5
 ) -> tuple[list[BackgroundExposure], int]:
-    """Blank (NaN) what only one background exposure shows: a star, galaxy or ghost that moved with the dither.
+    """Set to NaN what is present in only one background exposure: a star, galaxy or ghost that moved with the dither.
 
     The mean of each exposure is compared with the lowest mean of the others after light smoothing; pixels that stand
     out by `threshold` times the spread of that difference are blanked in all integrations of the exposure, unless all

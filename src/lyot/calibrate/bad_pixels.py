@@ -1,4 +1,4 @@
-"""Bad and outlying pixels of calibrated integrations: found in time and in space, repaired with uncertainty carried.
+"""Bad pixels and outliers of calibrated integrations: detection in time and space, repair with error propagation.
 
 *In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is
 the same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows
@@ -32,7 +32,7 @@ MIN_INTEGRATIONS = 4
 
 @dataclass(frozen=True)
 class BadPixelParams:
-    """Parameters of `find_bad_pixels` and of what is done with what it finds."""
+    """Parameters of `find_bad_pixels` and of the treatment of the pixels found."""
 
     action: str = param(
         "flag",
@@ -60,7 +60,7 @@ class BadPixelParams:
 
 @dataclass(frozen=True)
 class BadPixels:
-    """What `find_bad_pixels` found.
+    """Result of `find_bad_pixels`.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class BadPixels:
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` returns.
+    """Result of `repair`.
 
     Attributes
     ----------
@@ -191,7 +191,7 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
 
 
 def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool) -> Repaired:
-    """Fill bad pixels: from the other integrations where there are some, else from the neighbors.
+    """Fill bad pixels from the other integrations if available, otherwise from the neighbors.
 
     A value from time is the mean of the good integrations m of the pixel; its variance is that of a fresh integration
     plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is

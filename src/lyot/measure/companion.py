@@ -1,4 +1,4 @@
-"""Companions: flux and position by a forward model through the reduction, with errors that come from the residuals.
+"""Companions: flux and position by forward modeling through the reduction, with errors from the residuals.
 
 The residuals around the source are whitened with their own covariance (`lyot.measure.covariance`); the model of a
 source at any position comes from forward models on a lattice around the guess (`lyot.measure.forward`); the whole
@@ -83,7 +83,7 @@ class _Fit:
 
     @property
     def inflation(self) -> float:
-        """Factor on the noise because its scale is itself known from a few places only: that of Student's t."""
+        """Factor on the noise because its scale is determined from few positions: that of Student's t."""
         return inflation(self.noise.elements)
 
 
@@ -93,7 +93,7 @@ def fit_companions(
     guesses: Sequence[tuple[float, float]],
     params: CompanionParams | None = None,
 ) -> tuple[Companion, ...]:
-    """Fit companions near some guesses; each is fitted with the others taken out, until nothing changes.
+    """Fit companions near initial positions; each is fitted with the others subtracted, until convergence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Detection limits: 5-sigma contrast against separation, and in two dimensions.
+"""Detection limits: 5-sigma contrast as a function of separation, and in two dimensions.
 
 A limit is the flux of a source whose expected S/N is the threshold: threshold x noise / response. The noise is that of
 the significance of detections (`lyot.measure.significance.combined_noise`), or of the ring alone (`snr_map`); the
@@ -76,7 +76,7 @@ class Responses:
 
 @dataclass(frozen=True)
 class ContrastCurve:
-    """Detection limits against separation; fluxes in the unit of the injected sources (Jy), (nsep,) each.
+    """Detection limits as a function of separation; fluxes in the unit of the injected sources (Jy), (nsep,) each.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class ContrastCurve:
 
 
 def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *, flux: float = 1.0) -> Responses:
-    """Inject a source at each point of a polar grid, one at a time, and measure what is left of it.
+    """Inject a source at each point of a polar grid, one at a time, and measure its remaining signal.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def contrast_curve(
     full_signal: float | None = None,
     responses: Responses | None = None,
 ) -> ContrastCurve:
-    """Detection limit against separation, calibrated by injection and recovery.
+    """Detection limit as a function of separation, calibrated by injection and recovery.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def limit_noise(
     *,
     exclude: NDArray[np.bool_] | None = None,
 ) -> SignalToNoise:
-    """S/N map with the noise, and the number of elements it is known from, that limits are measured against.
+    """S/N map with the noise used for the limits, and the number of elements from which it is determined.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def limit_noise(
 
 
 def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float, *, fraction: float = 0.5) -> float:
-    """Flux of which half of the sources (or another fraction) are found, at position angles whose limits differ.
+    """Flux of 50 % completeness (or another fraction) for limits that vary with position angle.
 
     Somewhat more than the median of the limits: the S/N of a source scatters, and where a mask makes a few limits much
     higher than the others, more sources lie just above their limit, and are lost by scatter, than just below.

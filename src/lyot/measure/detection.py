@@ -59,7 +59,7 @@ MODEL_ERROR = 0.2
 
 @dataclass(frozen=True)
 class DetectionParams:
-    """How sources are searched for."""
+    """Parameters of the search for sources."""
 
     threshold: float = param(5.0, help="minimum S/N of a detection (with small-sample statistics)", min=0.0)
     min_significance: float = param(
@@ -101,7 +101,7 @@ class DetectionParams:
 
 @dataclass(frozen=True)
 class RollImages:
-    """The rolls of which the searched image is the mean.
+    """Images of the single rolls, whose mean is the searched image.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ def detect_sources(
     rolls: RollImages | None = None,
     speckles: NDArray[np.floating] | None = None,
 ) -> tuple[Detection, ...]:
-    """Find point sources, and after them the peaks that are none (`Detection.status`).
+    """Find point sources; rejected peaks follow them (`Detection.status`).
 
     Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
     one at the same separation nor has its own wings found: with `template`, its image is taken out of its own noise

@@ -1,4 +1,4 @@
-"""Disks: a model image taken through mask, position-dependent PSF and reduction, and its best scale.
+"""Disks: a model image propagated through mask, position-dependent PSF and reduction, and its best-fit scale.
 
 The model is put on the detector of each exposure with its flux conserved, spread with the image of a point source that
 belongs to each place (`lyot.measure.varying`), and taken through the reduction that made the image, so that what the
@@ -52,7 +52,7 @@ class DiskModel:
         object.__setattr__(self, "image", image)
 
     def light(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Offsets (east, north) in arcsec and flux of the pixels that hold light, (n,) each."""
+        """Offsets (east, north) in arcsec and flux of the pixels with flux, (n,) each."""
         ny, nx = self.image.shape
         center = ((nx - 1) / 2, (ny - 1) / 2) if self.center is None else self.center
         y, x = np.nonzero(self.image)
@@ -63,7 +63,7 @@ class DiskModel:
 
 @dataclass(frozen=True)
 class Detector:
-    """Where the exposures' detectors lie on the sky.
+    """Position and orientation of the detector on the sky in each exposure.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class DiskParams:
-    """How a disk is fitted."""
+    """Parameters of the disk fit."""
 
     stamp_radius: float = param(
         5.0, help="half width of the PSF images with which the model is convolved", unit="lambda/D", min=1.0
@@ -146,17 +146,17 @@ class DiskFit:
 
     @property
     def snr(self) -> float:
-        """Scale over its error."""
+        """Scale divided by its error."""
         return self.scale / self.error
 
     @property
     def reduced_chi2(self) -> float:
-        """Chi2 per pixel less the two parameters; 1 where the scatter was determined from these residuals."""
+        """Chi2 per degree of freedom (pixels minus two); 1 if the scatter was determined from these residuals."""
         return self.chi2 / max(int(self.region.sum()) - 2, 1)
 
 
 def on_detector(model: DiskModel, detector: Detector, exposure: int, shape: tuple[int, int]) -> FloatArray:
-    """The model's light on the pixels of an exposure, before any PSF: (ny, nx), flux per pixel.
+    """Flux of the model on the pixels of an exposure, before convolution with the PSF: (ny, nx), flux per pixel.
 
     Each pixel of the model is a point whose flux is shared out among six pixels in each direction so that the image of
     the point, spread with a PSF of MIRI's sampling, lies where it belongs (Lagrange weights of fifth degree, whose sum
@@ -204,7 +204,7 @@ class DiskImager:
     images: Mapping[int, VaryingImage]
 
     def signal(self, model: DiskModel) -> FloatArray:
-        """What a disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+        """Signal of a disk in the science frames: (nframes, ny, nx), unit of the frames.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class DiskImager:
         return np.stack([frames[int(e)] for e in self.injector.exposure])
 
     def unit(self, model: DiskModel, window: Window | None = None) -> FloatArray:
-        """A disk in the combined image, as mask and reduction leave it: (Ny, Nx), or the part in a window.
+        """A disk in the combined image, after mask and reduction: (Ny, Nx), or the part in a window.
 
         Raises
         ------
@@ -280,7 +280,7 @@ def disk_imager(
 def disk_signal(
     injector: Injector, model: DiskModel, detector: Detector, fwhm: float, params: DiskParams | None = None
 ) -> FloatArray:
-    """What the disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+    """Signal of the disk in the science frames: (nframes, ny, nx), unit of the frames.
 
     Parameters
     ----------
@@ -376,7 +376,7 @@ def fit_disk(
 def same_pixels(
     fits: Sequence[DiskFit], injector: Injector, fwhm: float, params: DiskParams | None = None
 ) -> tuple[DiskFit, ...]:
-    """Fitted disks once more, on the same pixels with the same weights, so that their chi2 compare.
+    """Refit disks on the same pixels with the same weights, so that their chi2 can be compared.
 
     The pixels are those of any of the models, the weights the inverse scatter at each separation that the best of them
     leaves there.
@@ -451,7 +451,7 @@ def fit_scale(
     region: NDArray[np.bool_] | None = None,
     sigma: FloatArray | None = None,
 ) -> DiskFit:
-    """Least-squares scale of a template in an image, its error from the correlated residuals.
+    """Least-squares scale of a template in an image, with its error from the correlated residuals.
 
     Weights are the inverse scatter of the residuals at each separation. The scale's variance is that of a weighted sum
     of noise whose correlation is the residuals' own, as in the fit of companions.

@@ -41,7 +41,7 @@ MIN_COVERAGE = 0.6
 
 @dataclass(frozen=True)
 class MatchedFilterParams:
-    """How the images of sources are made for the matched filter."""
+    """Parameters of the matched filter."""
 
     outer_radius: float = param(5.0, help="outer radius of the map", unit="arcsec", min=0.2)
     spacing: float = param(
@@ -57,7 +57,7 @@ class MatchedFilterParams:
 
 @dataclass(frozen=True)
 class MatchedFilter:
-    """Maps of a matched filter, all (ny, nx), NaN where nothing can be said.
+    """Maps of a matched filter, all (ny, nx), NaN where undefined.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class MatchedFilter:
         return x + float(step[0]), y + float(step[1]), float(self.flux[y, x] * max(top / z[1, 1], 1.0))
 
     def completeness(self, flux: float, sigma: float = 5.0) -> FloatArray:
-        """Probability that a source of `flux` is found above that threshold: (ny, nx), see `completeness_of`."""
+        """Completeness for sources of `flux` at this threshold: (ny, nx), see `completeness_of`."""
         return completeness_of(flux, self.limit(sigma), self.elements, sigma)
 
 
@@ -315,7 +315,7 @@ def matched_filter_of_sources(
     sources: VaryingImage,
     params: MatchedFilterParams | None = None,
 ) -> tuple[MatchedFilter, FloatArray, tuple[tuple[int, int], ...]]:
-    """Matched-filter maps whose noise is told with the sources above the threshold taken out, the brightest first.
+    """Matched-filter maps with the noise measured after the sources above the threshold have been subtracted.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ from lyot.params import describe, param
 
 @dataclass(frozen=True)
 class RingFitParams(RingParams):
-    """A ring whose parameters are fitted, with their starting values."""
+    """Starting values of a ring, and the parameters to fit."""
 
     fit: tuple[str, ...] = param(
         ("radius", "inclination", "major_axis"), help="parameters of the ring to fit, in addition to its flux"

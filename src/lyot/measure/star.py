@@ -1,4 +1,4 @@
-"""The star's flux from a target-acquisition image.
+"""Stellar flux from a target-acquisition image.
 
 The star is acquired beside the mask, through a filter of its own (MIRI: FND, a neutral-density filter near 13 um, or
 F560W, F1000W, F1500W for faint stars). Its flux there comes from an aperture; to the coronagraphic filter it is carried
@@ -27,7 +27,7 @@ ACQUISITION_WAVELENGTH = {"FND": 12.9, "F560W": 5.6, "F1000W": 10.0, "F1500W": 1
 
 @dataclass(frozen=True)
 class AcquisitionParams:
-    """How the star is measured in a target-acquisition image."""
+    """Parameters of the photometry of the star in a target-acquisition image."""
 
     radius: float = param(
         8.0, help="radius of the photometric aperture on the acquisition image", unit="pixel", min=1.0

@@ -1,4 +1,4 @@
-"""Errors that do not average down, listed one by one, and their sum with the statistical ones.
+"""Systematic errors, listed one by one, and their sum with the statistical errors.
 
 The defaults are what is known of MIRI's coronagraphs in flight; each can be replaced by the user's number. Two terms
 depend on the companion: the model of the mask is uncertain where the mask takes light, and a source that does not look
@@ -120,7 +120,7 @@ def error_budget(
     kept: float = 1.0,
     lambda_over_d: float = 0.0,
 ) -> tuple[ErrorTerm, ...]:
-    """List the errors of a companion, the statistical ones first and the total (in quadrature) last.
+    """List the errors of a companion: statistical errors first, the total (in quadrature) last.
 
     The absolute flux does not depend on the star's flux. The contrast carries the flux calibration as well, as the
     star's flux is taken from elsewhere and not measured through the same mask.

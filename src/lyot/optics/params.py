@@ -10,7 +10,7 @@ from lyot.params import param
 
 @dataclass(frozen=True)
 class OpticsParams:
-    """How a coronagraph is modeled; see `lyot.optics.CoronagraphModel`."""
+    """Parameters of the coronagraph model; see `lyot.optics.CoronagraphModel`."""
 
     pupil_pixels: int = param(256, help="number of samples across the pupil array", min=64, max=2048)
     n_wavelengths: int = param(7, help="number of wavelengths across the band", min=1, max=51)

@@ -1,4 +1,4 @@
-"""The streaming engine: a whole exposure from raw ramps to slopes, band by band, in little memory.
+"""The streaming engine: an exposure from raw ramps to slopes, band by band, with low memory use.
 
 A band of detector rows is read, for all integrations (the jump detection takes the median over all differences of a
 pixel), and each row goes through the same kernels that the functions of this room use on whole arrays: saturation,
@@ -110,7 +110,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class StreamParams:
-    """How an exposure is streamed; threads and memory do not change the result.
+    """Parameters of streaming; threads and memory do not change the result.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ def process_exposure(
     fit: RampFitParams,
     params: StreamParams | None = None,
 ) -> StreamResult:
-    """Take an exposure from raw ramps to slopes in one pass.
+    """Process an exposure from raw ramps to slopes in one pass.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What users of MIRI coronagraphy ask for beyond the official stage 1; all off by default."""
+"""Options for MIRI coronagraphy in addition to the official stage 1; all off by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lyot.stacks import nanmedian
 
 @dataclass(frozen=True)
 class RscdOptions:
-    """Options of the groups given up at the start of a ramp."""
+    """Options of the groups discarded at the start of a ramp."""
 
     extra_groups: int = param(
         0, help="number of groups flagged at the start in addition to those of the RSCD reference", min=0
@@ -52,7 +52,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class RoleOptions:
-    """Jump thresholds by what an exposure is for; they go before ``jump.rejection_threshold``."""
+    """Jump thresholds by role of the exposure; they override ``jump.rejection_threshold``."""
 
     jump_threshold_science: float | None = param(None, help="for the science target", unit="sigma", min=0)
     jump_threshold_reference: float | None = param(None, help="for reference stars (IS_PSF)", unit="sigma", min=0)

@@ -1,4 +1,4 @@
-"""Choices made from the data: which references are used, and (on request) which zones and how many modes."""
+"""Data-driven choices: the references to use and, optionally, zones and number of modes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChoiceParams:
-    """What is chosen from the data, or modeled by the optics, in addition to `lyot.subtract.ReductionParams`."""
+    """Parameters of data-driven choices and of wavefront drifts, in addition to `lyot.subtract.ReductionParams`."""
 
     reject_references: bool = param(
         True,
@@ -83,7 +83,7 @@ def check_drift(choice: ChoiceParams, params: ReductionParams) -> None:
 def reject(
     sequence: CoronagraphicSequence, params: ChoiceParams
 ) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
-    """Rank the references, leave out those that are unlike the science and weight the others, as asked for.
+    """Rank the references, reject those with low similarity to the science images, and weight the others.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def _given_weights(sequence: CoronagraphicSequence, params: ChoiceParams) -> NDA
 def choose_parameters(
     sequence: CoronagraphicSequence, base: ReductionParams, params: ChoiceParams, coronagraph: Coronagraph | None
 ) -> Choice | None:
-    """Choose zones and truncation by injected planets if asked for; None where they are fixed.
+    """Choose zones and truncation with injected planets, if selected; None if they are fixed.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def choose_parameters(
 
 
 def unit_psf(sequence: CoronagraphicSequence, coronagraph: Coronagraph) -> Psf:
-    """Image of an off-axis source by separation and position angle, its light (far from the mask) summing to 1."""
+    """Image of an off-axis source at a separation and position angle, normalized to unit flux far from the mask."""
     psf = off_axis_source(sequence, coronagraph.filter, pixel_area=1e-6)
 
     def unit(exposure: int, separation: float, position_angle: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The second pass of the subtraction: once more, with the sources found in the first pass masked in the fit.
+"""Second pass of the subtraction, with the sources detected in the first pass masked in the fit.
 
 A planet pulls at the model of the star, which costs a part of its light and spreads the rest over the ring that its
 noise is measured on. Once the planet is known its pixels need not be fitted. Then the model may be given freedom that a
@@ -45,7 +45,7 @@ MOST_PLACES = 40
 
 @dataclass(frozen=True)
 class RefineParams(DetectionParams):
-    """What the second pass does: the search for the sources to mask, and the fit."""
+    """Parameters of the second pass: the search for the sources to mask, and the fit."""
 
     outer_radius: float | None = param(
         REACH, help="outer radius of the search for sources, at most 5 arcsec", unit="arcsec", max=REACH
@@ -79,7 +79,7 @@ class RefineParams(DetectionParams):
 
 @dataclass(frozen=True)
 class Protected:
-    """One source that was left out of the fit, against places at its separation that were left out alike.
+    """A source masked in the fit, compared with control positions at the same separation masked in the same way.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def refine(
     *,
     pixel_area: float | None = None,
 ) -> Refined | None:
-    """Reduce again with the sources of the first pass left out of the fit.
+    """Repeat the reduction with the sources of the first pass masked in the fit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where the star is behind the mask: what is asked for, what was found, and the fit of the model of the optics."""
+"""Position of the star behind the mask: parameters, result, and fit of the optics model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FARTHEST_GIVEN = 2.0
 
 @dataclass(frozen=True)
 class StarPositionParams:
-    """Where the star is taken to be."""
+    """Parameters of the star position."""
 
     position: str = param(
         "reference",
@@ -98,7 +98,7 @@ class StarPositionParams:
 
 @dataclass(frozen=True)
 class StarPosition:
-    """Where the star is in each science exposure.
+    """Position of the star in each science exposure.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ def fit_sequence(
     params: StarFitParams | None = None,
     optics: OpticsParams | None = None,
 ) -> StarFit:
-    """Fit the model of the optics to the exposures of a sequence: the science, and the references if there are any.
+    """Fit the optics model to the exposures of a sequence: science, and references if available.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 
 @dataclass(frozen=True)
 class RunParams:
-    """What to reduce, and how the work is spread."""
+    """Section ``[run]``: what to reduce, and the number of processes and threads."""
 
     filter: str | None = param(None, help="filter to reduce; required if the input has several")
     target: tuple[str, ...] = param(
@@ -81,7 +81,7 @@ class RunParams:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run can be told.
+    """Complete configuration of a run.
 
     Attributes
     ----------
@@ -521,7 +521,7 @@ def _own_section(name: str, cls: type) -> list[str]:
 
 
 def template() -> str:
-    """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
+    """Configuration file with all parameters of all steps, their defaults and descriptions, all commented out."""
     lines = ["# Configuration of lyot. Commented-out lines show the defaults.", ""]
     lines += _own_section("run", RunParams)
     lines += [

@@ -1,4 +1,4 @@
-"""What is in the sky and how the telescope points: read from a TOML scene file, or built in Python.
+"""Scene and telescope pointing: read from a TOML scene file, or built in Python.
 
 Each table of the file is one of the dataclasses below; names that are not known are refused with the nearest ones.
 Values that are left out take the defaults, which describe HIP 65426. `example_scene` gives a complete file,
@@ -60,7 +60,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class Disk:
-    """An optically thin ring, inclined; `contrast` 0 leaves it out."""
+    """An optically thin inclined ring; omitted if `contrast` is 0."""
 
     contrast: float = param(0.0, help="total flux relative to the star, before the mask", min=0.0, max=10.0)
     radius: float = param(1.5, help="radius of maximum surface brightness", unit="arcsec", min=0.05, max=12.0)
@@ -85,7 +85,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where the star falls on the mask."""
+    """Position of the star on the mask."""
 
     mask_offset_x: float = param(0.004, help="offset of the star from the mask center along detector x", unit="arcsec")
     mask_offset_y: float = param(-0.003, help="offset of the star from the mask center along detector y", unit="arcsec")
@@ -145,7 +145,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is simulated beside the instrument itself.
+    """Everything that is simulated apart from the instrument.
 
     Attributes
     ----------
@@ -282,7 +282,7 @@ def bundled_scene(name: str) -> Scene:
 
 
 def load_scene(scene: Scene | str | Path | None) -> Scene:
-    """Turn what a user gives into a `Scene`.
+    """Load a `Scene` from a file, a bundled name, or a `Scene` itself.
 
     Parameters
     ----------

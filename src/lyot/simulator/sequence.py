@@ -87,7 +87,7 @@ def simulate_sequence(
     optics: OpticsParams | None = None,
     progress: Progress | None = None,
 ) -> SimulatedSequence:
-    """Write a simulated sequence of HIP 65426: both rolls, the dithered reference star, and their backgrounds.
+    """Simulate a sequence of HIP 65426: both rolls, the dithered reference star, and their backgrounds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The truth of a simulated sequence: everything that was put in (see ``docs/truth_schema.md``)."""
+"""The truth of a simulated sequence: all true values (see ``docs/truth_schema.md``)."""
 
 from __future__ import annotations
 

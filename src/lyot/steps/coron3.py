@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
-    """The official outlier detection, left out unless asked for; `FlagOutliersStep` does its work.
+    """The official outlier detection, skipped by default; `FlagOutliersStep` replaces it.
 
     It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
     as outliers (https://github.com/spacetelescope/jwst/issues/4556).
@@ -49,7 +49,7 @@ class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ig
 
 
 class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
-    """Stack and register the references, subtract the star, combine the rolls north up.
+    """Stack and register the references, subtract the star, and combine the rolls with north up.
 
     Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
     products, and beside them the combined image of every truncation (``klcube``), of each roll, and of a second pass

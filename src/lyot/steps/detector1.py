@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Detector1Params:
-    """Parameters of the pipeline beside the official ones; none of them changes the result."""
+    """Parameters of the pipeline in addition to the official ones; none of them changes the result."""
 
     fuse: bool = param(True, help="process the exposure through all steps in one streaming pass if possible")
     threads: int = param(0, help="number of threads; 0: all cores", min=0)

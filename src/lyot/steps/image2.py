@@ -1,4 +1,4 @@
-"""Stage 2 as a pipeline: slopes to calibrated images, with the background that coronagraphy needs."""
+"""Stage 2 as a pipeline: slopes to calibrated images, with background subtraction for coronagraphy."""
 
 from __future__ import annotations
 

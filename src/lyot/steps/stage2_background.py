@@ -1,4 +1,4 @@
-"""Stage 2, the background: `BackgroundStep` subtracts dedicated background exposures and reports what glow is left."""
+"""Stage 2, background: `BackgroundStep` subtracts dedicated background exposures and reports the residual glow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 2, bad pixels: `BadPixelStep` flags or repairs what the flags of stage 1 missed."""
+"""Stage 2, bad pixels: `BadPixelStep` flags or repairs bad pixels not flagged in stage 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
-    """Find outlying pixels in time and space and flag (default) or repair them.
+    """Find outliers in time and space, and flag (default) or repair them.
 
     The default thresholds are conservative; a planet is not touched (see `lyot.calibrate.bad_pixels`).
     """

@@ -34,7 +34,7 @@ class CombineParams:
 
 
 class CombineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Combine the star-subtracted rolls to one image, north up, with one interpolation (``i2d``)."""
+    """Combine the star-subtracted rolls into one image with north up, with a single interpolation (``i2d``)."""
 
     class_alias = "combine"
 

@@ -32,7 +32,7 @@ PROTECTED_TABLE = "PROTECTED"
 
 
 class RefineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Reduce once more with the sources found masked in the fit and drifts of the wavefront modeled (``refined``)."""
+    """Repeat the reduction with detected sources masked in the fit and wavefront drifts modeled (``refined``)."""
 
     class_alias = "refine"
 

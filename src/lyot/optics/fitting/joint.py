@@ -47,7 +47,7 @@ _STOPS: dict[str, Callable[[int, int, StopShape], StopModel]] = {
 
 @dataclass(frozen=True)
 class OpticsFitParams:
-    """How the optics are fitted; see `fit_optics`."""
+    """Parameters of the optics fit; see `fit_optics`."""
 
     stop: str = param(
         "free",
