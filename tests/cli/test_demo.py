@@ -107,7 +107,7 @@ def test_the_sequence_is_reduced_with_the_flux_of_its_star_and_its_calibration(t
     assert inputs == [tmp_path / "observations"] == [s["out"] for s in simulations] and overwrite
     assert config.star.flux == 0.25 and config.run.jobs == 3
     assert Path(config.run.crds_path) == tmp_path / "observations" / "crds_cache"
-    assert "differences: separation +1.0, PA +1.0, flux +2.0 times" in result.output
+    assert "differences: separation +1.0, PA +1.0, flux +2.0 sigma" in result.output
 
 
 def test_simulate_says_where_the_files_and_their_calibration_are(tmp_path, monkeypatch):
