@@ -21,8 +21,8 @@ class AstrometrySection:
 
     epochs: tuple[str, ...] = param(
         (),
-        help='other positions of a companion, "DATE,SEPARATION,ERROR,PA,ERROR" (arcsec, degrees; date as 2015-05-30 or '
-        "2015.41)",
+        help='positions of the companion at other epochs, "DATE,SEPARATION,ERROR,PA,ERROR" (arcsec, degrees; date as '
+        "2015-05-30 or 2015.41)",
     )
     pm_ra: float | None = param(None, help="proper motion of the star in right ascension times cos(dec)", unit="mas/yr")
     pm_dec: float | None = param(None, help="proper motion of the star in declination", unit="mas/yr")

@@ -391,7 +391,7 @@ def _start(image: FloatArray, first: SignalToNoise | None, search: _Search) -> _
     nothing = ExtendedLight(np.zeros(image.shape, np.int32), 0)
     structure = extended_light(image, search.center, search.fwhm) if search.params.extended_light else nothing
     if structure.count:
-        log.info("extended light in %.1f %% of the image is left out of the noise", 100 * structure.fraction(image))
+        log.info("extended light in %.1f %% of the image is excluded from the noise", 100 * structure.fraction(image))
         first = None
     current = first or snr_map(image, search.center, search.fwhm, exclude=structure.mask)
     excluded, refused = np.zeros(image.shape, bool), np.zeros(image.shape, bool)

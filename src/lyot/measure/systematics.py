@@ -23,8 +23,10 @@ STAR_CENTER = 0.007
 class SystematicParams:
     """Systematic errors, one sigma."""
 
-    flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
-    throughput: float = param(0.03, help="throughput of mask and Lyot stop for an off-axis source, relative", min=0.0)
+    flux_calibration: float = param(0.03, help="relative error of the absolute flux calibration", min=0.0)
+    throughput: float = param(
+        0.03, help="relative error of the throughput of mask and Lyot stop for an off-axis source", min=0.0
+    )
     mask: float = param(
         0.08,
         help="additional throughput error where the mask attenuates, relative to the open field: this value times "
@@ -40,13 +42,13 @@ class SystematicParams:
     )
     star_center: float | None = param(
         None,
-        help="position of the star behind the mask, per axis; none: from STARERRX and STARERRY of the product, "
+        help="error of the star position behind the mask, per axis; none: from STARERRX and STARERRY of the product, "
         "otherwise 0.007",
         unit="arcsec",
         min=0.0,
     )
-    plate_scale: float = param(0.001, help="plate scale with distortion, relative", min=0.0)
-    north: float = param(0.06, help="orientation of the detector on the sky", unit="deg", min=0.0)
+    plate_scale: float = param(0.001, help="relative error of the plate scale, including distortion", min=0.0)
+    north: float = param(0.06, help="error of the orientation of the detector on the sky", unit="deg", min=0.0)
 
 
 @dataclass(frozen=True)

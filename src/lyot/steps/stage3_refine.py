@@ -99,7 +99,7 @@ def refined_image(
     add_cards(
         image,
         [
-            ("NPROTECT", len(rows), "Sources left out of the fit of the star"),
+            ("NPROTECT", len(rows), "Sources masked in the fit of the star"),
             ("PROTRAD", params.protect_radius, "[lambda/D] radius left out around each"),
             ("WFDRIFT", params.wavefront_drift, "[nm] expected drift whose changes were fitted"),
         ],

@@ -20,7 +20,7 @@ class ReductionParams:
     method: str = param("klip", help="algorithm of the PSF model", choices=("klip", "classical", "loci", "nmf"))
     truncations: tuple[int, ...] = param(
         (1, 2, 3, 5, 7, 9, 14, 20, 30, 50),
-        help="numbers of KL modes or components, each with its own product plane",
+        help="numbers of KL modes or components, all computed in one reduction",
         min=1,
     )
     recommended: int | None = param(
