@@ -111,7 +111,7 @@ def test_params_build_a_valid_stpipe_spec():
         ({"modes": 3}, "a list"),
         ({"modes": [0]}, "must be at least 1, got 0"),
         ({"on": 1}, "true or false"),
-        ({"on": None}, "a value is needed"),
+        ({"on": None}, "a value is required"),
     ],
 )
 def test_params_refuse_bad_values(values, message):

@@ -123,14 +123,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "")
 _ELSEWHERE = "choose another folder"
 
 _WRITE_CURES = {
-    errno.ENOSPC: f"no space left on the disk; free some or {_ELSEWHERE}",
-    errno.EDQUOT: f"the disk quota is used up; free some space or {_ELSEWHERE}",
-    errno.EFBIG: f"the file would be larger than the limit for files here; raise it or {_ELSEWHERE}",
-    errno.EACCES: f"no permission to write there; {_ELSEWHERE}",
-    errno.EPERM: f"no permission to write there; {_ELSEWHERE}",
+    errno.ENOSPC: f"no space left on the disk; free some space or {_ELSEWHERE}",
+    errno.EDQUOT: f"the disk quota is exceeded; free some space or {_ELSEWHERE}",
+    errno.EFBIG: f"the file would exceed the file-size limit; raise the limit or {_ELSEWHERE}",
+    errno.EACCES: f"no write permission; {_ELSEWHERE}",
+    errno.EPERM: f"no write permission; {_ELSEWHERE}",
     errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
-    errno.ENOENT: f"no file or folder can be made at this place; {_ELSEWHERE}",
-    errno.ENOTDIR: f"a part of this path is a file and no folder; {_ELSEWHERE}",
+    errno.ENOENT: f"no file or folder can be created at this path; {_ELSEWHERE}",
+    errno.ENOTDIR: f"a part of this path is a file, not a folder; {_ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 

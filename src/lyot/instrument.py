@@ -208,5 +208,6 @@ def resolution(instrument: str, filter_name: str) -> float:
     if instrument.strip().upper() == "NIRCAM" and digits.isdigit():
         return int(digits) * 1e-8 / NIRCAM_DIAMETER * ARCSEC_PER_RADIAN
     raise InputError(
-        f"filter {filter_name} of {instrument}: the wavelength is not known, so that nothing can be measured."
+        f"filter {filter_name} of {instrument}: the wavelength is unknown, so no measurements are possible; check the "
+        "keyword FILTER."
     )

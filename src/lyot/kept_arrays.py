@@ -116,7 +116,7 @@ def _write(path: Path, arrays: Arrays) -> None:
         partial.replace(path)
         _prune(path.parent)
     except OSError as error:
-        log.debug("%s: cannot be kept (%s)", path, error)
+        log.debug("%s: cannot be cached (%s)", path, error)
         partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
 
 

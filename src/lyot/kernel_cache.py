@@ -58,7 +58,7 @@ def refresh(room: str | Path) -> bool:
             path.unlink(missing_ok=True)
         stamp.write_text(digest.hexdigest(), encoding="utf-8")
     except OSError as error:
-        log.debug("%s: cached kernels cannot be checked (%s)", folder, error)
+        log.debug("%s: cached kernels cannot be verified (%s)", folder, error)
         return False
     return bool(stale)
 
@@ -130,7 +130,7 @@ def _own_folder(package: Path) -> Path:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
             return folder
     except OSError as error:
-        log.debug("%s: cannot be made (%s)", folder, error)
+        log.debug("%s: cannot be created (%s)", folder, error)
     own = tempfile.mkdtemp(prefix="lyot-")  # the other one is somebody else's: what it holds must not be run
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return Path(own)

@@ -184,7 +184,7 @@ def validate(info: ParameterInfo, value: Any, *, where: str = "") -> Any:
     if value is None:
         if info.optional or info.default is None:
             return None
-        raise ConfigError(f"{where}{info.name}: a value is needed, got none.")
+        raise ConfigError(f"{where}{info.name}: a value is required, got none.")
     if info.kind in _ELEMENT:
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
             raise ConfigError(f"{where}{info.name}: expected a list, got {value!r}.")

@@ -109,7 +109,7 @@ def test_what_is_gone_is_named(finished):
     finished_run.calints[0].rename(finished / "elsewhere.fits")
     with pytest.raises(MissingInputError, match=finished_run.calints[0].name):
         find_finished(finished)
-    with pytest.raises(MissingInputError, match="no reduction in"):
+    with pytest.raises(MissingInputError, match="no reduction recorded in"):
         find_finished(finished, i2d=finished / "other_i2d.fits")
 
 
@@ -423,7 +423,7 @@ def test_limits_reach_beyond_the_outermost_source(caplog):
     assert measurements.range_to_measure(None, 5.0, far, "contrast.outer_radius") > np.hypot(4.0, 5.7)
     assert not caplog.records
     assert measurements.range_to_measure(5.0, 5.0, far, "contrast.outer_radius") == 5.0  # as asked, and said
-    assert "contrast.outer_radius is 5.00 arcsec: the source at 6.96 arcsec is outside" in caplog.text
+    assert "contrast.outer_radius is 5.00 arcsec, less than the separation of a source at 6.96 arcsec" in caplog.text
 
 
 def test_maps_reach_beyond_the_outermost_source(run, monkeypatch):

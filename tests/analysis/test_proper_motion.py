@@ -102,7 +102,7 @@ def test_the_companion_that_the_epochs_belong_to_is_tested(run, background):
 def test_the_section():
     with pytest.raises(ConfigError, match="pm_ra and pm_dec"):
         build_config({"astrometry": {"epochs": ["2015.4,7.1,0.03,307.3,0.2"]}})
-    with pytest.raises(ConfigError, match=r"parallax in mas, or \[star\] distance"):
+    with pytest.raises(ConfigError, match=r"give it in mas, or \[star\] distance"):
         build_config({"astrometry": {"epochs": ["2015.4,7.1,0.03,307.3,0.2"], "pm_ra": 1.0, "pm_dec": 1.0}})
     config = build_config({"astrometry": {"epochs": ["2015.4,7.1,0.03,307.3,0.2"], "pm_ra": 1.0, "pm_dec": 1.0},
                            "star": {"distance": 100.0}})  # fmt: skip

@@ -32,8 +32,8 @@ def test_csv_without_units_is_in_arcsec(tmp_path):
     [
         ("sep,contrast\n1,1e-3\n2,1e-4\n", "its columns are sep, contrast; expected a table"),
         ("separation,contrast\n1,3.2\n2,4.1\n", "contrast must be between 0 and 1"),
-        ("separation,contrast\n1,a\n2,b\n", "holds no numbers"),
-        ("separation,contrast\n1,1e-3\n", "at two separations or more"),
+        ("separation,contrast\n1,a\n2,b\n", "is not numeric"),
+        ("separation,contrast\n1,1e-3\n", "at two or more separations"),
     ],
 )
 def test_wrong_files_are_refused_in_one_sentence(tmp_path, content, said):

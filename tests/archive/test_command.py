@@ -38,8 +38,8 @@ def test_dry_run_shows_roles_and_fetches_nothing(call, archive: Archive, tmp_pat
         ("reference background", 2), ("target acquisition", 2),
     ):  # fmt: skip
         assert sum(line.startswith(role) for line in lines) == number, (role, result.output)
-    assert "15 files to fetch" in result.output
-    assert result.output.count("not asked for") == 2
+    assert "15 files to download" in result.output
+    assert result.output.count("not selected") == 2
     assert "proposed" not in result.output  # nothing is lacking
     assert not out.exists()
     assert not archive.seen("retrieve_product")
@@ -49,10 +49,10 @@ def test_fetch_then_nothing_to_do(call, tmp_path: Path) -> None:
     arguments = ("1386", "--filter", "F1550C", "--target", "HIP 65426", "--out", tmp_path, "--acquisition")
     result = call(*arguments)
     assert result.exit_code == 0, result.output
-    assert "17 files fetched, 0 were there" in result.output
+    assert "17 files downloaded, 0 already present" in result.output
     assert len(list(tmp_path.glob("*_uncal.fits"))) == 17
     result = call(*arguments)
-    assert "0 files fetched, 17 were there" in result.output
+    assert "0 files downloaded, 17 already present" in result.output
 
 
 def test_lacking_background_is_proposed(call, archive: Archive, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_run_takes_a_program(call, archive: Archive, tmp_path: Path, monkeypatch
     result = call("run", "1386", "--filter", "F1550C", "--target", "HIP 65426", "--out", tmp_path / "out")
     assert len(list((tmp_path / "out" / "uncal").glob("*_uncal.fits"))) == 15  # fetched before references are sought
     assert isinstance(result.exception, ArchiveError)
-    assert "https://localhost:1 is out of reach" in str(result.exception)
+    assert "https://localhost:1 cannot be reached" in str(result.exception)
     assert isinstance(call("run", "9999", "--out", tmp_path / "none").exception, ArchiveError)
 
 

@@ -47,8 +47,8 @@ def test_a_quote_in_a_name_does_not_end_it(asked):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Table(), "knows no star HD 1"),
-        (rows(k=None), "no K magnitude of HD 106906"),
+        (Table(), "has no star HD 1"),
+        (rows(k=None), "no K magnitude for HD 106906"),
         (rows(k=None, kind=""), "no K magnitude and no spectral type"),
     ],
 )
@@ -64,7 +64,7 @@ def test_offline_is_one_sentence(monkeypatch):
             raise ConnectionError("Max retries exceeded\nwith url")
 
     monkeypatch.setattr("astroquery.simbad.Simbad", Offline)
-    with pytest.raises(ArchiveError, match=r"cannot be reached \(ConnectionError\); give the star's flux"):
+    with pytest.raises(ArchiveError, match=r"cannot be reached \(ConnectionError\); give the flux of the star"):
         simbad.look_up_star("HD 106906")
 
 
@@ -83,7 +83,7 @@ def test_a_distance_that_was_given_stays(asked):
 
 
 def test_k_magnitude_and_spectral_type_belong_together():
-    with pytest.raises(ConfigError, match="belong together"):
+    with pytest.raises(ConfigError, match="are used together"):
         StarSection(k_magnitude=6.7).check()
     with pytest.raises(ConfigError, match="not magnitude and simbad"):
         StarSection(magnitude=6.7, simbad="HD 1").check()

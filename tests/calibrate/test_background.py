@@ -37,7 +37,7 @@ def science(rng, n=6, noise=0.3, scale=1.0, offset=0.0) -> np.ndarray:
 
 
 # this background has no glow stick to scale, and says so
-@pytest.mark.filterwarnings("ignore:no glow stick is seen")
+@pytest.mark.filterwarnings("ignore:no glow stick is detected")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_nothing_of_a_steady_background(method):
     rng = np.random.default_rng(1)
@@ -194,7 +194,7 @@ def test_single_integration_and_single_background():
 
 @pytest.mark.parametrize(
     ("shape", "exposures", "match"),
-    [((2, 8, 8), [], "no background"), ((2, 8, 8), [(3, 8, 9)], "cut both"), ((8, 8), [(3, 8, 8)], "nints, ny, nx")],
+    [((2, 8, 8), [], "no background"), ((2, 8, 8), [(3, 8, 9)], "crop both"), ((8, 8), [(3, 8, 8)], "nints, ny, nx")],
 )
 def test_bad_input_is_refused(shape, exposures, match):
     with pytest.raises(InputError, match=match):
@@ -272,7 +272,7 @@ def test_strip_without_good_pixels_is_nan():
     assert all(np.isnan(e.value) for e in glow_excess(np.full(F1550C.shape, np.nan), strips))
 
 
-@pytest.mark.filterwarnings("ignore:no glow stick is seen")
+@pytest.mark.filterwarnings("ignore:no glow stick is detected")
 @pytest.mark.parametrize("method", METHODS)
 def test_segments_give_the_bits_of_the_whole(method):
     """Science and background with a first integration that is 2 higher, whole and in two files each."""

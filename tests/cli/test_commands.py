@@ -158,7 +158,7 @@ def test_a_simulation_whose_planet_is_too_faint_is_announced(monkeypatch, tmp_pa
     monkeypatch.setattr("lyot.cli.simulate.make_sequence", lambda *_, **__: made)
     shown = called("simulate", tmp_path, *options)
     assert shown.returncode == 0 and shown.stdout.startswith(f"2 raw exposures in {tmp_path}")
-    assert ("--scene bright_planet has one" in shown.stdout) == said
+    assert ("--scene bright_planet for a detectable planet" in shown.stdout) == said
 
 
 def test_info(tmp_path):
@@ -178,16 +178,16 @@ def test_info_of_a_finished_run(finished):
     assert [line for line in shown.stdout.splitlines() if "image: " in line] == [f"image: {i2d}"]
     assert "source at separation 1.59" in shown.stdout  # the planet, detected; it was not fitted in this run
     i2d.unlink()
-    assert f"image: {i2d} (gone: run lyot run again)" in called("info", finished).stdout
+    assert f"image: {i2d} (missing; rerun lyot run)" in called("info", finished).stdout
     (finished / "manifest.jsonl").write_text("")
-    assert "no task of the run is done yet" in called("info", finished).stdout
+    assert "no task of the run has finished yet" in called("info", finished).stdout
 
 
 def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
     data = write_sequence(tmp_path / "data", "calints")
     broken = data / "text_calints.fits"
     broken.write_text("hello")
-    sentence = f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)."
+    sentence = f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =)."
     shown = called("info", data)
     assert shown.returncode == 0
     assert "science, roll 1" in shown.stdout
@@ -198,7 +198,7 @@ def test_info_says_of_broken_files_what_a_run_does_with_them(tmp_path):
     shown = called("info", data, broken)
     assert "science, roll 1" in shown.stdout
     assert shown.returncode == cli.EXIT_USER_ERROR
-    assert shown.stderr.endswith(f"Error: {sentence.removeprefix('left out: ')}\n")
+    assert shown.stderr.endswith(f"Error: {sentence.removeprefix('not used: ')}\n")
     assert_one_sentence(
         called("run", data, broken, "--out", tmp_path / "other"), "text_calints.fits", "not a FITS file"
     )
@@ -253,7 +253,7 @@ def test_config_is_written_once(tmp_path):
     path = tmp_path / "lyot.toml"
     assert runner.invoke(cli.build_app(), ["config", "--out", str(path)]).exit_code == 0
     assert "rejection_threshold = 4.0" in path.read_text()
-    assert_one_sentence(called("config", "--out", path), "exists already")
+    assert_one_sentence(called("config", "--out", path), "already exists")
 
 
 @pytest.mark.slow

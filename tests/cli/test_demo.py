@@ -34,16 +34,16 @@ def fitted(folder: Path, separation: list[float], angle: list[float], limit: lis
 def test_differences_are_in_the_stated_errors_and_angles_go_around(tmp_path):
     fitted(tmp_path, [2.5, 0.78], [100.0, 0.5])  # the second is the planet's
     text = demo._planet_line(tmp_path, PLANET)
-    assert 'planet b: put in at separation 0.800", PA 359.50 deg, flux 100.0 uJy' in text
-    assert 'found: separation 0.780 +- 0.010"' in text
-    assert "differences: separation -2.0, PA +2.0, flux +2.0 times the stated error" in text
+    assert 'planet b: injected at separation 0.800", PA 359.50 deg, flux 100.0 uJy' in text
+    assert 'measured: separation 0.780 +- 0.010"' in text
+    assert "differences: separation -2.0, PA +2.0, flux +2.0 sigma" in text
 
 
 @pytest.mark.parametrize(("separation", "limit"), [(1.4, np.nan), (0.8, 3e-5)])
 def test_a_planet_is_not_found_where_nothing_is_or_only_a_limit(tmp_path, separation, limit):
     fitted(tmp_path, [separation], [359.5], [limit])
-    assert demo._planet_line(tmp_path, PLANET).endswith("; not found")
-    assert demo._planet_line(tmp_path / "nothing", PLANET).endswith("; not found")
+    assert demo._planet_line(tmp_path, PLANET).endswith("; not detected")
+    assert demo._planet_line(tmp_path / "nothing", PLANET).endswith("; not detected")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_same_sequence_is_not_simulated_again(tmp_path, monkeypatch, capsys,
     monkeypatch.setattr(truth_module, "read_truth", lambda folder: told(**changes))
     demo._observations(tmp_path, "f1550c", "small")
     assert len(simulations) == again
-    assert ("simulated before" in capsys.readouterr().out) == (not again)
+    assert ("from an earlier simulation" in capsys.readouterr().out) == (not again)
 
 
 def test_a_broken_off_simulation_is_made_again(tmp_path, monkeypatch, simulations):
@@ -107,7 +107,7 @@ def test_the_sequence_is_reduced_with_the_flux_of_its_star_and_its_calibration(t
     assert inputs == [tmp_path / "observations"] == [s["out"] for s in simulations] and overwrite
     assert config.star.flux == 0.25 and config.run.jobs == 3
     assert Path(config.run.crds_path) == tmp_path / "observations" / "crds_cache"
-    assert "differences: separation +1.0, PA +1.0, flux +2.0 times" in result.output
+    assert "differences: separation +1.0, PA +1.0, flux +2.0 sigma" in result.output
 
 
 def test_simulate_says_where_the_files_and_their_calibration_are(tmp_path, monkeypatch):
@@ -124,5 +124,5 @@ def test_simulate_says_where_the_files_and_their_calibration_are(tmp_path, monke
     assert asked == {
         "filter_name": "F1065C", "size": "small", "seed": 7, "scene": "bright_planet", "overwrite": False, "jobs": 2,
     }  # fmt: skip
-    assert f"2 raw exposures in {tmp_path}; what was put in: {tmp_path / 'truth.json'}" in result.output
+    assert f"2 raw exposures in {tmp_path}; true values: {tmp_path / 'truth.json'}" in result.output
     assert f"export CRDS_PATH={tmp_path / 'crds_cache'}\nexport CRDS_CONTEXT=jwst_0001.pmap" in result.output

@@ -53,7 +53,7 @@ def test_a_fit_writes_optics_and_a_picture(dithers: Path, tmp_path: Path) -> Non
         "0.1,0.005", "--leave-out", "2", "--out", out, *QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "exposures left out:" in done.stdout and "of 169 pixels" in done.stdout
+    assert "excluded exposures:" in done.stdout and "of 169 pixels" in done.stdout
     flux = float(done.stdout.split("star ")[1].split(" mJy")[0])
     assert 20.0 < flux < 200.0  # of 100; a dozen iterations on a coarse pupil do not find it (measured 41)
     assert out.with_suffix(".png").stat().st_size > 20_000
@@ -68,14 +68,14 @@ def test_a_fit_writes_optics_and_a_picture(dithers: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--companion", "5,150", "--science", "science.fits", "--leave-out", "9"), "leave_out: 9 is no exposure"),
+        (("--companion", "5,150", "--science", "science.fits", "--leave-out", "9"), "leave_out: no exposure 9"),
         (("--leave-out", "one"), "--leave-out: expected numbers"),
         (("--star-flux", "-1,2"), "--star-flux: expected FLUX,ERROR in Jy"),
         (("--companion", "5"), "--companion 5: expected SEPARATION,PA"),
-        (("--science", "science.fits"), "give the companion's separation"),
+        (("--science", "science.fits"), "give separation and position angle of the companion"),
         (("--science", "science.fits", "--companion", "40,150"), "is not on the image"),
         (("--leave-out", "1,2,3"), "at least two dithers"),
-        (("--out", "nowhere/x.npz"), "is no folder"),
+        (("--out", "nowhere/x.npz"), "is not an existing folder"),
     ],
 )
 def test_wrong_input_is_one_sentence(

@@ -74,7 +74,7 @@ def test_companion(finished):
 @pytest.mark.usefixtures("quick_report")
 def test_companion_at_a_given_place_that_is_empty(finished):
     text = invoke("companion", finished, "--no-posterior", "--guess", "2.5,20")
-    assert "the stellar flux is not given, so contrasts are unknown" in text
+    assert "contrasts are unknown because the flux of the star was not given" in text
     row = Table.read(finished / "measure" / "companions.ecsv", format="ascii.ecsv")[0]
     assert row["separation"] == pytest.approx(2.5, abs=0.4)  # it may move by a resolution element to a peak of noise
     assert ("not detected, flux below" in text) == (row["flux_upper_limit"] > 0)
@@ -91,7 +91,7 @@ def test_contrast(finished):
         assert f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {row['contrast_5sigma']:16.3g}" in text
     # the planet was detected, so it is subtracted first and is no noise of its ring
     assert table.meta["known_sources"] == 1 and table["flux_5sigma"][1] < FLUX
-    assert "Contrast against separation" in page_of(finished) and "Contrast" in headings(page_of(finished))
+    assert "Contrast as a function of separation" in page_of(finished) and "Contrast" in headings(page_of(finished))
 
 
 @pytest.mark.usefixtures("quick_report")
@@ -122,7 +122,7 @@ def test_detect_with_maps_and_completeness(finished):
 def test_detect_says_when_nothing_is_there(finished):
     text = invoke("detect", finished, "--threshold", "10000")
     assert "no source above the threshold" in text
-    assert "No source above the threshold" in page_of(finished)
+    assert "No source detected above the threshold" in page_of(finished)
 
 
 @pytest.mark.usefixtures("quick_report")
@@ -216,7 +216,7 @@ def test_masses_of_companion_and_limits(finished, tmp_path):
     assert f"{table['mass_5sigma'][0]:.3g} ({table['mass_5sigma_low'][0]:.3g} to" in text
     assert table.meta["age_error_myr"] == 2.0
     page = page_of(finished)
-    assert "mass [Jupiter masses]" in page and "Mass against separation" in page
+    assert "mass [Jupiter masses]" in page and "Mass as a function of separation" in page
     assert config_of_run(finished).star.distance == 40  # kept with the run
     with pytest.raises(ConfigError, match="distance"):
         config_of_run(finished, {"contrast": {"masses": "x"}, "star": {"distance": None}})
@@ -228,7 +228,7 @@ def test_masses_of_companion_and_limits(finished, tmp_path):
 def test_a_companion_against_an_earlier_position(finished):
     motion = ["--pm-ra", "300", "--pm-dec", "-200", "--parallax", "25"]
     text = invoke("companion", finished, "--no-posterior", "--epoch", "2019.5,1.6,0.02,149.4,0.5", *motion)
-    assert re.search(r"companion 1: common proper motion, chi2 \d{3,}\.\d for a background star and", text)
+    assert re.search(r"companion 1: common proper motion, chi2 \d{3,}\.\d for a background star, ", text)
     table = Table.read(finished / "measure" / "proper_motion.ecsv", format="ascii.ecsv")
     # the star has moved by 0.36 arcsec a year for 3.07 years
     assert table["separation"][0] == pytest.approx(SEPARATION, abs=0.03)
@@ -294,7 +294,7 @@ def test_one_of_several_targets_is_measured(two_targets, options, measured):
     assert f"target: {measured}\n" in said
     after = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in before}
     assert [name for name in before if after[name] != before[name]] == [measured]
-    assert "No source above the threshold" in (two_targets / "report" / measured / "index.html").read_text()
+    assert "No source detected above the threshold" in (two_targets / "report" / measured / "index.html").read_text()
 
 
 @pytest.mark.parametrize("command", ["companion", "contrast", "detect", "disk"])
@@ -316,7 +316,7 @@ def test_a_finished_run_is_up_to_date_and_its_report_is_written(finished_once, f
     assert re.search(r'source at separation 1\.[56]\d+", PA 1(49|50)\.\d+ deg, S/N \d+', text)
     page = page_of(finished)
     assert "Brightest source: separation" in page and "STAR in F1550C" in page
-    for heading in ("Images of the detections", "Stage 3: the star subtracted", "Time and memory"):
+    for heading in ("Images of the detections", "Stage 3: star subtraction", "Time and memory"):
         assert heading in headings(page)
     assert "science, roll 1" in page and "reference" in page and "jw01001001001" in page
     # pictures are in the page, each with a text for those who cannot see it
@@ -335,14 +335,14 @@ def test_what_a_run_says_of_its_input_is_in_the_report(finished_once, finished, 
     inputs = [finished_once.parent / "data", broken.parent]
     result = reduce_and_report(inputs, finished, config)
     assert (result.done, result.new_notes) == (0, True)
-    assert f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)." in page_of(finished)
+    assert f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =)." in page_of(finished)
     assert not reduce_and_report(inputs, finished, config).is_news
 
 
 def test_sections_of_a_finished_run(finished):
     shown = detection_map(finished, read_sources(finished))
     assert shown is not None and "1 source above the threshold." in shown.text
-    assert "control positions masked identically" in shown.text  # of the second pass
+    assert "control positions masked in the same way" in shown.text  # of the second pass
     subtracted = stage3_subtraction(finished, read_sources(finished))
     assert subtracted is not None and subtracted.text == "2 science exposures."
     assert contrast_section(finished) is None and maps_section(finished) is None and disk_section(finished) is None
@@ -357,7 +357,7 @@ def test_what_was_measured_on_an_earlier_reduction_is_named_and_not_shown(finish
     assert contrast_section(finished) is None and read_table(finished, "contrast.ecsv") is None
     assert "contrast.ecsv" in outdated_section(finished).text
     page = write_report(finished).read_text()
-    assert "Measured before" in headings(page) and "Contrast" not in headings(page)
+    assert "Outdated measurements" in headings(page) and "Contrast" not in headings(page)
 
 
 def test_a_run_fits_what_it_finds_and_the_star_is_told_once(finished_once, finished, capsys):

@@ -62,7 +62,7 @@ def test_options_and_sections(tmp_path):
     with pytest.raises(UnknownNameError, match=r"\[roles\] x: unknown role '5'"):
         build_config({"roles": {"x": 5}})
     write_sequence(tmp_path, "calints")
-    with pytest.raises(InputError, match="role of 'HD-9': no exposure has this name"):
+    with pytest.raises(InputError, match="role of 'HD-9': no exposure matches"):
         read_inputs([tmp_path], roles={"HD-9": "science"})
 
 
@@ -106,8 +106,8 @@ def test_backgrounds_by_name_are_proposed_in_one_sentence(tmp_path, word):
     assigned = _assigned(tmp_path)
     assert _by_observation(assigned)["040"] == Role.SCIENCE_BACKGROUND
     (line,) = advice(assigned)
-    assert line.startswith(f"HIP-65426-{word} is taken as the background of HIP-65426, because ")
-    assert line.endswith(f"say --role 'HIP-65426-{word}=science' if it is not.")
+    assert line.startswith(f"HIP-65426-{word} is used as the background of HIP-65426, because ")
+    assert line.endswith(f"if this is wrong, use --role 'HIP-65426-{word}=science'.")
     (line,) = advice(_assigned(tmp_path, roles={f"HIP-65426-{word}": "science"}))
     assert line.startswith("science targets HIP-65426 and")
 
@@ -122,7 +122,7 @@ def test_an_ambiguous_name_far_from_every_star_is_a_star(tmp_path):
                    TARG_DEC=-51.4)  # fmt: skip
     assigned = _assigned(tmp_path)
     assert _by_observation(assigned)["041"] == Role.SCIENCE_BACKGROUND
-    assert "it is 6.0 arcmin from HIP-65426" in "".join(advice(assigned))
+    assert "6.0 arcmin from HIP-65426" in "".join(advice(assigned))
 
 
 def test_a_background_of_another_subarray_is_named_and_not_used(tmp_path):
@@ -139,7 +139,7 @@ def test_a_background_of_another_subarray_is_named_and_not_used(tmp_path):
     assert not any(a.backgrounds for a in assigned)
     assert (
         "HIP-65426-BACKGROUND is not used: it was taken with subarray MASK1550, but HIP-65426 with subarray FULL; a "
-        "background must be of the star's filter, mask and subarray."
+        "background must have the filter, mask and subarray of the star."
     ) in advice(assigned)
 
 

@@ -23,15 +23,15 @@ def test_a_guide_star_does_not_stop_the_rest(tmp_path):
     path = write_exposure(tmp_path / "jw01386008001_gs-track_2022_uncal.fits", **GUIDE_STAR)
     found = read_inputs([tmp_path])
     assert len(found.exposures) == 7
-    sentence = f"{path}: is a file of the guide star (FGS_TRACK), which no reduction takes."
-    assert found.left_out == (f"passed over: {sentence}",)
-    with pytest.raises(NotCoronagraphicError, match="guide star"):
+    sentence = f"{path}: guide-star file (FGS_TRACK), which cannot be reduced."
+    assert found.left_out == (f"ignored: {sentence}",)
+    with pytest.raises(NotCoronagraphicError, match="guide-star file"):
         read_inputs([tmp_path, path])  # it was named
 
 
 def test_an_exposure_of_another_mode_is_called_that(tmp_path):
     path = write_exposure(tmp_path / "a_uncal.fits", EXP_TYPE="MIR_MRS", FILTER=None)
-    with pytest.raises(NotCoronagraphicError, match=r"is no coronagraphic exposure \(EXP_TYPE MIR_MRS\)"):
+    with pytest.raises(NotCoronagraphicError, match=r"not a coronagraphic exposure \(EXP_TYPE MIR_MRS\)"):
         read_exposure(path)
 
 
@@ -40,12 +40,12 @@ def test_a_broken_file_of_a_folder_is_left_out_and_one_that_was_named_is_not(tmp
     broken = data / "jw01386010001_04101_00001_mirimage_calints.fits"
     broken.write_text("hello")
     plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
-    assert [line for line in plan.notes if "left out" in line] == [
-        f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =)."
+    assert [line for line in plan.notes if line.startswith("not used: ")] == [
+        f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =)."
     ]
     with pytest.raises(InputError, match="not a FITS file"):
         make_plan([data, broken], tmp_path / "out", build_config({"run": {"stages": "3"}}))
-    assert look_at([data]).left_out == (f"left out: {broken}: not a FITS file (it does not begin with SIMPLE =).",)
+    assert look_at([data]).left_out == (f"not used: {broken}: not a FITS file (it does not begin with SIMPLE =).",)
     assert list(look_at([data, broken]).failures) == [broken]
     for path in data.glob("*.fits"):
         path.write_text("hello")
@@ -62,20 +62,20 @@ def test_a_second_file_of_an_exposure_is_left_out_in_a_sentence(tmp_path):
     assert [e.path for e in found.exposures] == [tmp_path / "HD-1" / "a_calints.fits"]
     first, second = tmp_path / "HD-1", tmp_path / "HD-2"
     assert found.left_out == tuple(
-        f"left out: {second / name}: by its name it is the same exposure as {first / name}, which is used; rename it "
-        "if it is another one."
+        f"not used: {second / name}: has the name of the same exposure as {first / name}, which is used; rename it "
+        "if it is a different exposure."
         for name in ("a_calints.fits", "a_rateints.fits")
     )
 
 
 def test_what_was_left_out_is_said_before_what_follows_from_it_is_refused(tmp_path, caplog):
-    """Else nobody would know why there is no science exposure."""
+    """Else nobody would know why no science exposure, which stage 3 requires."""
     data = write_sequence(tmp_path / "data", "calints")
     for path in data.glob("jw0138600[89]*_04101_*.fits"):
         path.write_text("hello")
-    with pytest.raises(InputError, match="there is no science exposure"):
+    with pytest.raises(InputError, match="no science exposure, which stage 3 requires"):
         make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
-    assert caplog.text.count("left out: ") == 2
+    assert caplog.text.count("not used: ") == 2
 
 
 def test_averaged_files_are_named(tmp_path):
@@ -84,7 +84,7 @@ def test_averaged_files_are_named(tmp_path):
         expand_paths([tmp_path])
     write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints")
     (line,) = read_inputs([tmp_path]).left_out
-    assert line.startswith(f"passed over: {path}: is the mean")
+    assert line.startswith(f"ignored: {path}: is the mean")
     shutil.copy(path, tmp_path / "jw1_mirimage_calints.fits")  # with the integrations there it is no loss
     assert read_inputs([tmp_path]).left_out == ()
 
@@ -109,7 +109,7 @@ def test_a_card_that_is_no_fits_is_named(tmp_path, keyword):
     at = data.index(keyword.ljust(8).encode() + b"=")
     path = tmp_path / "a_calints.fits"
     path.write_bytes(data[:at] + f"{keyword:8}= 12h34m56s".ljust(80).encode() + data[at + 80 :])
-    with pytest.raises(InputError, match=rf"a_calints\.fits: the header's keyword {keyword} cannot be read.*\.$"):
+    with pytest.raises(InputError, match=rf"a_calints\.fits: keyword {keyword} in the header cannot be read.*\.$"):
         read_exposure(path)
 
 
@@ -120,7 +120,7 @@ def test_an_extension_that_the_metadata_name_and_is_not_there(tmp_path, name):
     path.write_bytes(good_file())
     with fits.open(path, mode="update") as hdus:
         del hdus[name]
-    with pytest.raises(InputError, match=f"extension {name} missing, which the metadata in the file"):
+    with pytest.raises(InputError, match=f"extension {name} missing, but listed in the metadata of the file"):
         read_exposure(path)
 
 

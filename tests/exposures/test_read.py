@@ -45,7 +45,7 @@ def _bad_files(tmp_path):
     product = write_exposure(tmp_path / "product_calints.fits", "calints", S_KLIP="COMPLETE")
     return {
         text: "not a FITS file", short: "truncated", stub: "truncated", cut_header: None, empty: "not a FITS file",
-        no_sci: "no extension SCI", no_filter: "FILTER, TARGPROP missing", flat: "2 axes", product: "stage 3",
+        no_sci: "no SCI extension", no_filter: "FILTER, TARGPROP missing", flat: "2 axes", product: "stage 3",
     }  # fmt: skip
 
 
@@ -131,4 +131,4 @@ def test_the_same_exposure_twice_is_told(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         (found,) = find_exposures([tmp_path])
     assert found.path.parent.name == "first"
-    assert f"{tmp_path / 'second' / 'a_uncal.fits'}: by its name it is the same exposure as {found.path}" in caplog.text
+    assert f"{tmp_path / 'second' / 'a_uncal.fits'}: has the name of the same exposure as {found.path}" in caplog.text

@@ -52,15 +52,15 @@ def test_a_star_without_background_borrows_and_says_so(exposures):
     references = with_role(assigned, Role.REFERENCE)
     assert all(a.borrowed for a in references)
     assert _backgrounds(assigned, Role.REFERENCE) == {"030"}
-    assert advice(assigned) == ["no background for the reference star: that of the other star is used."]
+    assert advice(assigned) == ["no background for the reference star: the background of the other star is used."]
 
 
 @pytest.mark.parametrize(
     ("kept", "sentence"),
     [
         (("008", "009", "030"), "no reference star, but 2 rolls: roll subtraction is possible."),
-        (("008", "030"), "no reference star and one roll only: neither reference nor roll subtraction is possible."),
-        (("008", "007"), "no background for the science target: the glow sticks will stay in its images."),
+        (("008", "030"), "no reference star and only one roll: neither reference nor roll subtraction is possible."),
+        (("008", "007"), "no background for the science target: the glow sticks will remain in its images."),
         (("007", "031"), "no science exposure."),
     ],
 )

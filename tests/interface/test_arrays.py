@@ -151,11 +151,11 @@ def test_modes_are_kept_and_the_first_is_shown(images):
     ({"star": None}, "star: neither given"),
     ({"pixel_scale": None}, "pixel_scale: neither given"),
     ({"position_angle": None}, "position_angle: neither given"),
-    ({"star": (1, 2, 3)}, r"star: expected \(x, y\), or one for each of 2 exposures"),
+    ({"star": (1, 2, 3)}, r"star: expected one position \(x, y\), or one for each of 2 exposures"),
     ({"position_angle": (1.0, 2.0, 3.0)}, "one for each of 2 exposures, got 3"),
     ({"position_angle": (1 * u.arcsec / u.s, 2.0)}, "position_angle: expected one number in deg"),
-    ({"wcs": [WCS(naxis=2)]}, "wcs: expected celestial coordinates"),
-    ({"wcs": [coordinates(a) for a in (1.0, 2.0, 3.0)]}, "wcs: expected celestial coordinates"),
+    ({"wcs": [WCS(naxis=2)]}, "wcs: expected one celestial WCS"),
+    ({"wcs": [coordinates(a) for a in (1.0, 2.0, 3.0)]}, "wcs: expected one celestial WCS"),
 ])  # fmt: skip
 def test_what_is_missing_or_does_not_fit_is_named(images, change, words):
     with pytest.raises(InputError, match=words):

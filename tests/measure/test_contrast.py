@@ -182,7 +182,7 @@ def test_threshold_is_the_t_distribution():
 
 
 def test_bad_range(bench, measured):
-    with pytest.raises(InputError, match="first separation"):
+    with pytest.raises(InputError, match="smallest separation"):
         contrast_curve(measured[0], bench.fwhm, ContrastParams(inner_radius=6.0))
 
 

@@ -167,7 +167,7 @@ def test_models_that_cannot_be_used(bench):
         DiskModel(np.ones((5, 5)), 0.0)
     injector = bench.injector(bench.sequence(1))
     far = DiskModel(ring().image, 0.07, center=(900.0, 900.0))
-    with pytest.raises(InputError, match="no light falls"):
+    with pytest.raises(InputError, match="no flux falls"):
         fit_disk(injector, far, DETECTOR, bench.fwhm)
     with pytest.raises(ReductionError, match="no data"):
         fit_scale(np.full((9, 9), np.nan), np.ones((9, 9)), (4.0, 4.0), 0.1, 3.0)

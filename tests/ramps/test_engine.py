@@ -177,7 +177,7 @@ def test_a_dropped_group_is_noticed_and_streamed_again(caplog: pytest.LogCapture
     with caplog.at_level("INFO", "lyot.ramps.engine"):
         result = engine.process_exposure(raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
     assert_same(result, slopes, primary)
-    assert "streaming again" in caplog.text
+    assert "streaming is repeated" in caplog.text
 
 
 def test_a_later_segment_gets_the_last_references() -> None:
@@ -238,7 +238,7 @@ def test_truncated_file(tmp_path: Path) -> None:
     c, d = prepared(scenario)
     file = write_file(tmp_path / "ramps", raw)
     file.path.write_bytes(file.path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="ends before its data"):
+    with pytest.raises(InputError, match="ends before the end of its data"):
         engine.process_exposure(file, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
 
 

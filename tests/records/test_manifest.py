@@ -87,7 +87,7 @@ def test_a_line_that_broke_off_is_passed_over_and_takes_no_other_with_it(tmp_pat
     path.write_text(path.read_text() + '{"task": "stage3/b", "ki')
     with caplog.at_level(logging.WARNING, logger="lyot"):
         manifest = Manifest(tmp_path)
-    assert "cannot be read and is passed over" in caplog.text
+    assert "cannot be read and is ignored" in caplog.text
     manifest.add(record("stage3/c"))
     assert [r.task for r in Manifest(tmp_path).records] == ["stage3/a", "stage3/c"]
 
@@ -127,7 +127,7 @@ def test_a_store_that_cannot_be_read_is_no_obstacle(tmp_path, caplog):
     (tmp_path / "known.json").write_text("{")
     with caplog.at_level(logging.WARNING, logger="lyot"):
         assert Checksums(tmp_path / "known.json").of([tmp_path / "a"])
-    assert "computed again" in caplog.text
+    assert "recomputed" in caplog.text
 
 
 CONTENT = st.dictionaries(

@@ -115,7 +115,7 @@ def test_inputs_of_two_simulations_are_not_mixed(simulated, tmp_path):
 
 
 def test_caches_that_cannot_serve(tmp_path, simulated):
-    with pytest.raises(ReferenceFileError, match="is not there"):
+    with pytest.raises(ReferenceFileError, match="does not exist"):
         check_cache(tmp_path / "none")
     with pytest.raises(ReferenceFileError, match="server_config is missing"):
         check_cache(tmp_path)
@@ -123,7 +123,7 @@ def test_caches_that_cannot_serve(tmp_path, simulated):
         check_cache(simulated.path, "jwst_9999.pmap")
     config = simulated.path / "config" / "jwst" / "server_config"
     text = config.read_text()
-    for bad, message in (("{'observatory': ", "cannot be read"), ("{'observatory': 'hst'}", "not that of a JWST"),
+    for bad, message in (("{'observatory': ", "cannot be read"), ("{'observatory': 'hst'}", "not belong to a JWST"),
                          (text.replace(simulated.context, ""), "names no context")):  # fmt: skip
         config.write_text(bad)
         with pytest.raises(ReferenceFileError, match=message):

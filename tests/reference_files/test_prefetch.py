@@ -44,5 +44,5 @@ def test_server_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # port 1 of this machine: nobody listens
     monkeypatch.setenv("CRDS_SERVER_URL", "https://localhost:1")
     monkeypatch.delenv("CRDS_CONTEXT", raising=False)
-    with resolve_crds().applied(), pytest.raises(ArchiveError, match="server https://localhost:1 is out of reach"):
+    with resolve_crds().applied(), pytest.raises(ArchiveError, match="server https://localhost:1 cannot be reached"):
         prefetch([file])

@@ -66,7 +66,9 @@ def test_peaks_that_are_no_point_sources_are_said(out):
                     "status": ["extended", "source"], "reason": ["part of a disk", ""]})  # fmt: skip
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
-    assert texts(out) == ['1 peak above the threshold is taken for no point source: 1.60", PA 30.0 deg, S/N 9.0.']
+    assert texts(out) == [
+        '1 peak above the threshold was not classified as a point source: 1.60", PA 30.0 deg, S/N 9.0.'
+    ]
 
 
 def test_candidates_are_flagged(out):
@@ -134,7 +136,7 @@ def test_boundaries_follow_roll_and_star():
 
 def test_the_star_s_position(out):
     psfsub(out, STARNOTE="no acquisition image", STARERRX=40.0)
-    assert any("not what was asked for: no acquisition image" in t for t in texts(out))
+    assert any("not determined with the configured method: no acquisition image" in t for t in texts(out))
 
 
 def test_logs_notes_quality_and_limits(out):
@@ -142,7 +144,7 @@ def test_logs_notes_quality_and_limits(out):
     logs.mkdir()
     line = (
         "2026-11-26 09:12:34,505 WARNING lyot.steps.sequence_io: jw{}_calints.fits: VAR_POISSON and other arrays "
-        "have shape ({}, 224, 288), the data (1, 210, 215); they are left out.\n"
+        "have shape ({}, 224, 288), the data (1, 210, 215); these arrays are not used.\n"
     )
     other = "2026-11-26 09:12:34,505 WARNING stpipe: something of a library\n"
     (logs / "stage3_jw1.log").write_text(line.format(1, 3) + line.format(2, 2) + other)
@@ -161,7 +163,7 @@ def test_logs_notes_quality_and_limits(out):
         "Input: 3 background exposures are not used",
         "integration 2 is left out",
         "jw4: up to 30 % of the pixels",
-        "The star's flux is not known",
+        "The flux of the star is unknown",
         'Limits end at 3.00"',
         'No limit at 0.50"',
     ):

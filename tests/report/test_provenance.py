@@ -57,7 +57,7 @@ def test_the_methods_paragraph_says_what_was_done_and_cites_it(finished_once):
     records = Manifest(finished_once).records
     methods = methods_of(finished_once, _assigned(finished_once, records))
     for text in (
-        "STAR was observed with JWST/MIRI in F1550C behind the four-quadrant phase mask",
+        "STAR was observed with JWST/MIRI in F1550C with the four-quadrant phase mask",
         "at 2 roll angles",
         "The reference star REFERENCE was observed in 6 exposures",
         "from calibrated exposures with Lyot",

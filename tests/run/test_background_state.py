@@ -67,7 +67,7 @@ def test_every_state_with_and_without_keyword(tmp_path, science, references, exp
 
 @pytest.mark.parametrize("states", [(0.1, BACKGROUND), (BACKGROUND, 2.8)])
 def test_without_subtraction_unlike_states_are_refused(tmp_path, states):
-    with pytest.raises(InputError, match="still holds its background"):
+    with pytest.raises(InputError, match="still contains its background"):
         background_states(sequence(tmp_path, *states), subtract=False)
 
 
@@ -78,7 +78,7 @@ def test_a_level_in_between_is_decided_by_the_keyword_alone(tmp_path):
     with pytest.raises(InputError) as caught:
         background_states(assigned)
     text = str(caught.value)
-    assert text.startswith(str(tmp_path)) and "cannot tell whether its background was subtracted" in text
+    assert text.startswith(str(tmp_path)) and "cannot be determined whether the background was subtracted" in text
     assert "set S_BKDSUB in its header to COMPLETE (subtracted) or SKIPPED (not)" in text and "\n" not in text
     assert state_advice(assigned) == [text]
     assert needing(assigned, given="subtracted") == set()
@@ -87,25 +87,29 @@ def test_a_level_in_between_is_decided_by_the_keyword_alone(tmp_path):
 
 def test_a_keyword_that_the_level_contradicts_is_refused(tmp_path):
     assigned = sequence(tmp_path, BACKGROUND + 0.1, 2.8, keyword=("COMPLETE", "COMPLETE"))
-    with pytest.raises(InputError, match=r"S_BKDSUB is COMPLETE, but its level, 4\d\.\d MJy/sr, is that of the backgr"):
+    with pytest.raises(
+        InputError, match=r"S_BKDSUB is COMPLETE, but the level of the image, 4\d\.\d MJy/sr, is that of the backgr"
+    ):
         background_states(assigned)
 
 
 def test_unlike_states_without_background_exposures_are_refused(tmp_path):
     for i, (science, references) in enumerate(((0.1, BACKGROUND), (BACKGROUND, 2.8))):
         assigned = sequence(tmp_path / f"{i}", science, references, background=None)
-        with pytest.raises(InputError, match=r"still holds its background \(level 4\d\.\d MJy/sr\), unlike jw"):
+        with pytest.raises(
+            InputError, match=r"still contains its background \(level 4\d\.\d MJy/sr\), in contrast to jw"
+        ):
             background_states(assigned)
     alike = background_states(sequence(tmp_path / "alike", BACKGROUND, BACKGROUND, background=None))
     assert not alike.backgrounds
-    assert [line.partition(":")[2] for line in alike.lines] == [" the glow sticks will stay in its images."] * 2
+    assert [line.partition(":")[2] for line in alike.lines] == [" the glow sticks will remain in its images."] * 2
 
 
 def test_calints_with_background_next_to_slopes_without(tmp_path):
     assigned = sequence(tmp_path, BACKGROUND, BACKGROUND, background=None)
     raw = replace(next(a for a in with_role(assigned, Role.REFERENCE)).exposure, stage="rateints")
     mixed = [replace(a, exposure=raw, backgrounds=("x",)) if a.exposure.root == raw.root else a for a in assigned]
-    with pytest.raises(InputError, match="unlike"):
+    with pytest.raises(InputError, match="in contrast to"):
         background_states(mixed)
 
 
@@ -127,8 +131,8 @@ def test_level_leaves_out_the_star_and_bad_pixels(tmp_path):
 def test_the_plan_subtracts_from_those_that_need_it(tmp_path):
     sequence(tmp_path / "data", 0.1, BACKGROUND)
     plan = make_plan([tmp_path / "data"], tmp_path / "out", load_config(settings=['run.stages="3"']))
-    assert len(plan.notes) == 2 and "reference star still hold" in plan.notes[0]
-    assert "not used, because the exposures of their stars are background-subtracted already" in plan.notes[1]
+    assert len(plan.notes) == 2 and "reference star still contain" in plan.notes[0]
+    assert "not used, because the exposures of their stars are already background-subtracted" in plan.notes[1]
     tasks = {t.id: t for t in plan.tasks}
     second = [t for t in tasks.values() if t.kind == "stage2"]
     assert sorted(t.name[7:10] for t in second) == ["007", "007"]  # both dithers of the reference

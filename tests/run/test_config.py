@@ -62,7 +62,7 @@ def test_a_typo_is_refused_with_the_nearest_names(setting, words):
         ("stage1.jump.flag_4_neighbors=3", "[stage1.jump] flag_4_neighbors: expected true or false"),
         ("stage1.jump=3", "jump is a step"),
         ("stage1.jump.rejection_threshold.x=3", "is a parameter, not a section"),
-        ("stage1.jump.output_dir=/tmp", "is set by the run"),
+        ("stage1.jump.output_dir=/tmp", "is set by lyot run"),
         ("run.jobs=-1", "jobs"),
         ("run.stages=1,3", "stages"),
     ],

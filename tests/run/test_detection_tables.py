@@ -51,7 +51,7 @@ def test_all_sources_are_printed(table_file, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("source at separation") for line in lines) == 5
     assert "6.0 sigma, false-alarm probability 1.0e-06" in lines[0]
-    assert sum(line.startswith("no source:") for line in lines) == 2
+    assert sum(line.startswith("not a point source:") for line in lines) == 2
     assert "in one roll only (rejected)" in lines[5]
 
 

@@ -339,14 +339,14 @@ def test_output_that_cannot_be_used(fakes, data, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("x")
-    with pytest.raises(OutputError, match="no earlier run"):
+    with pytest.raises(OutputError, match="not the folder of an earlier run"):
         run([data], foreign, inline=True)
     assert [p.name for p in foreign.iterdir()] == ["thesis.tex"]
 
 
 def test_a_disk_that_is_too_small(fakes, data, tmp_path, monkeypatch):
     monkeypatch.setattr("lyot.run.checks.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(OutputError, match=r"are needed and 0\.0 GB are free"):
+    with pytest.raises(OutputError, match=r"required, 0\.0 GB free"):
         run([data], tmp_path / "out", inline=True)
 
 

@@ -67,10 +67,10 @@ def test_a_place_where_nothing_can_be_made(fakes, data, tmp_path):
         run([data], "/proc/x", inline=True)
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(OutputError, match="is a file and no folder"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         check_output(file / "below")
     assert str(output_error("/proc/x", FileNotFoundError(2, "No such file or directory"))) == (
-        "/proc/x: cannot be written: no file or folder can be made at this place; choose another folder."
+        "/proc/x: cannot be written: no file or folder can be created at this path; choose another folder."
     )
 
 
@@ -78,7 +78,7 @@ def test_what_is_up_to_date_needs_no_room(fakes, data, tmp_path, monkeypatch):
     run([data], tmp_path / "out", inline=True)
     monkeypatch.setattr("lyot.run.checks.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     assert run([data], tmp_path / "out", inline=True).done == 0
-    with pytest.raises(OutputError, match="are needed"):
+    with pytest.raises(OutputError, match="GB required"):
         run([data], tmp_path / "out", load_config(settings=["stage3.klip.truncate=20"]), inline=True)
 
 

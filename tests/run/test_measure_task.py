@@ -150,7 +150,7 @@ def test_disk_models_and_masses_count_by_content(measured, data, tmp_path, monke
     (folder / "b.txt").write_text("other")
     run([data], tmp_path / "out", build_config(table), inline=True)
     assert sorted(names(measured)) == ["companions", "contrast"]
-    with pytest.raises(ConfigError, match=r"none\.fits: there is no such file"):
+    with pytest.raises(ConfigError, match=r"none\.fits: no such file"):
         run([data], tmp_path / "out", build_config({"disk": {"models": ["none.fits"]}}), inline=True)
 
 
@@ -224,7 +224,7 @@ def test_what_needs_a_model_is_left_out_and_said_for_other_instruments(tmp_path)
     plan = make_plan([folder], tmp_path / "out", build_config({"maps": {"measure": True}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
     assert any(
-        "companions, contrast and maps are not measured, because a model of the coronagraph" in line
+        "companions, contrast and maps are not measured, because this requires a model of the coronagraph" in line
         for line in plan.notes
     )
     quiet = make_plan([folder], tmp_path / "out", build_config({"run": {"measure": False}}))
@@ -235,7 +235,10 @@ def test_what_the_official_algorithm_does_not_allow_is_said_before_the_work(tmp_
     data = write_sequence(tmp_path / "data", "calints")
     plan = make_plan([data], tmp_path / "out", build_config({"stage3": {"mode": "official"}}))
     assert [t.kind for t in plan.tasks] == ["stage3", "measure"]
-    assert any("companions and contrast are not measured, because stage3.mode = lyot" in line for line in plan.notes)
+    assert any(
+        "companions and contrast are not measured, because this requires stage3.mode = lyot" in line
+        for line in plan.notes
+    )
 
 
 def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, tmp_path):
@@ -243,6 +246,6 @@ def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, 
     for name in ("a.txt", "b.txt"):
         (tmp_path / "masses" / name).write_text("nothing\n")
     table = {"star": {"distance": 40.0}, "contrast": {"masses": str(tmp_path / "masses"), "age": 10.0}}
-    with pytest.raises(InputError, match="no file in this folder is a table of evolution models"):
+    with pytest.raises(InputError, match="no file in this folder is a supported table of evolutionary models"):
         run([data], tmp_path / "out", build_config(table), inline=True)
     assert not measured and not (tmp_path / "out").exists()

@@ -76,7 +76,7 @@ def test_segments_are_one_roll_and_nothing_is_missing(tmp_path):
 def test_one_roll_in_segments_is_not_two_rolls(tmp_path):
     split(write_sequence(tmp_path), "uncal")
     only = [e for e in find_exposures([tmp_path]) if e.observation == "008"]
-    assert "no reference star and one roll only: neither reference nor roll subtraction is possible." in advice(
+    assert "no reference star and only one roll: neither reference nor roll subtraction is possible." in advice(
         sort_roles(only)
     )
 
@@ -94,7 +94,9 @@ def test_a_missing_segment_is_named(tmp_path):
 
 def test_an_integration_in_two_segments_is_refused(tmp_path):
     split(write_sequence(tmp_path), "uncal", parts=((1, 2), (2, 3)))
-    with pytest.raises(InputError, match=r"begins with integration 2, but .*-seg001.* holds integrations 1 to 2; give"):
+    with pytest.raises(
+        InputError, match=r"begins with integration 2, but .*-seg001.* contains integrations 1 to 2; give"
+    ):
         find_exposures([tmp_path])
 
 
@@ -105,7 +107,7 @@ def test_a_whole_exposure_and_its_segments_are_not_mixed(tmp_path, caplog, whole
     with caplog.at_level("WARNING"):
         found = [e.segment for e in find_exposures([tmp_path]) if e.name == f"{SCIENCE}_mirimage"]
     assert found == kept
-    assert f"{SCIENCE}_mirimage is there as a whole and in segments" in caplog.text
+    assert f"{SCIENCE}_mirimage exists as a whole and in segments" in caplog.text
 
 
 def test_plan_of_a_segmented_exposure(tmp_path):

@@ -174,7 +174,7 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path: Path, change: dict, erro
 def test_full_disk_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1e6})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OutputError, match="GB are needed"):
+    with pytest.raises(OutputError, match="GB required"):
         simulate(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

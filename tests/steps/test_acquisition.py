@@ -147,7 +147,7 @@ def test_the_step_takes_the_acquisition_of_the_visit(tmp_path):
 @pytest.mark.parametrize(("moved", "visit", "given", "words"), [
     ((0.0, 0.0), "008", False, "no target-acquisition images were given"),
     ((0.0, 0.0), "009", True, "no acquisition image .* of its visit was given"),
-    ((1.2, 0.9), "008", True, "its star would be 1.5 arcsec off the mask"),
+    ((1.2, 0.9), "008", True, "its star would be 1.5 arcsec from the mask"),
 ])  # fmt: skip
 def test_why_the_reference_point_is_taken_instead(tmp_path, moved, visit, given, words):
     path, science = acquired(tmp_path / "ta.fits", moved=moved)

@@ -53,7 +53,7 @@ def reduced(association, **steps) -> fits.HDUList:
 def test_only_the_background_is_subtracted(association, caplog):
     with caplog.at_level("INFO"):
         hdus = reduced(association, bad_pixels={"skip": True})
-    assert "is calibrated already: only its background is subtracted" in caplog.text
+    assert "is already calibrated: only its background is subtracted" in caplog.text
     found, header = hdus["SCI"].data, hdus[0].header
     assert header["S_BKDSUB"] == "COMPLETE"
     assert "S_FLAT" not in header and "S_PHOTOM" not in header  # they are not applied a second time

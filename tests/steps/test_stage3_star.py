@@ -193,7 +193,7 @@ def test_without_references_a_given_position_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [({"fitted_optics": "nix.npz"}, r"locate_star: nix\.npz: expected fitted optics"),
-     ({"fitted_optics": "nix.npz", "optics": "geometric"}, "the stop is geometric; leave one out")],
+     ({"fitted_optics": "nix.npz", "optics": "geometric"}, "requires stop = 'effective', got 'geometric'")],
 )  # fmt: skip
 def test_optics_that_cannot_be_used_are_refused_before_the_work(tmp_path, values, sentence):
     write_sequence(tmp_path)

@@ -106,7 +106,7 @@ def test_damped_least_squares(library, frames):
 
 
 def test_a_dark_library_is_refused():
-    with pytest.raises(ReductionError, match="no light"):
+    with pytest.raises(ReductionError, match="have no flux"):
         klip.klip_model(np.zeros((3, 10)), None, (1,), subtract_mean=False)
 
 

@@ -103,7 +103,7 @@ def test_variances_stay_positive():
 def test_a_hopeless_frame_is_marked():
     found = register(np.full((1, *SHAPE), np.nan), star_image(48, 47))
     assert not found.converged[0]
-    with pytest.raises(ReductionError, match="no pixel"):
+    with pytest.raises(ReductionError, match="no good pixel"):
         register(np.ones((1, *SHAPE)), np.full(SHAPE, np.nan))
     with pytest.raises(InputError, match="must agree"):
         register(np.ones((1, 5, 5)), np.ones(SHAPE))

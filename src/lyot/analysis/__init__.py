@@ -1,4 +1,4 @@
-"""Measuring a finished reduction: opened once, then searched, fitted and limited, with tables and images."""
+"""Measurements on a finished reduction: detections, companions, limits, maps and disks, as tables and images."""
 
 import lazy_loader
 

@@ -21,17 +21,17 @@ class AstrometrySection:
 
     epochs: tuple[str, ...] = param(
         (),
-        help='other positions of a companion, "DATE,SEPARATION,ERROR,PA,ERROR" (arcsec, degrees; date as 2015-05-30 or '
-        "2015.41)",
+        help='positions of the companion at other epochs, "DATE,SEPARATION,ERROR,PA,ERROR" (arcsec, degrees; date as '
+        "2015-05-30 or 2015.41)",
     )
     pm_ra: float | None = param(None, help="proper motion of the star in right ascension times cos(dec)", unit="mas/yr")
     pm_dec: float | None = param(None, help="proper motion of the star in declination", unit="mas/yr")
-    pm_error: float = param(0.0, help="error of the proper motion, each axis", unit="mas/yr", min=0.0)
+    pm_error: float = param(0.0, help="error of the proper motion per axis", unit="mas/yr", min=0.0)
     parallax: float | None = param(
-        None, help="parallax of the star; default from its distance", unit="mas", min=0.0, max=1000.0
+        None, help="parallax of the star; default: from its distance", unit="mas", min=0.0, max=1000.0
     )
     parallax_error: float = param(0.0, help="error of the parallax", unit="mas", min=0.0)
-    date: str | None = param(None, help="date of the images, as 2024-01-20 or 2024.05; default from their headers")
+    date: str | None = param(None, help="date of the images, as 2024-01-20 or 2024.05; default: from their headers")
 
     def check(self, where: str, distance: float | None) -> None:
         """Raise `ConfigError` if an epoch cannot be used, or the star's motion is not known."""
@@ -42,9 +42,13 @@ class AstrometrySection:
         if not self.epochs:
             return
         if self.pm_ra is None or self.pm_dec is None:
-            raise ConfigError(f"{where}: epochs need the star's proper motion; give pm_ra and pm_dec, in mas/yr.")
+            raise ConfigError(
+                f"{where}: epochs require the proper motion of the star; give pm_ra and pm_dec in mas/yr."
+            )
         if self.parallax is None and distance is None:
-            raise ConfigError(f"{where}: epochs need the star's parallax in mas, or [star] distance in pc.")
+            raise ConfigError(
+                f"{where}: epochs require the parallax of the star; give it in mas, or [star] distance in pc."
+            )
 
     def motion(self, sky: tuple[float, float], distance: float | None) -> StarMotion:
         """The star's motion, its position (ra, dec) in degrees and its distance in pc given."""

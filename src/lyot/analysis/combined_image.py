@@ -129,15 +129,16 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["rolls"] = column("rolls", int)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north",
-        "snr": "aperture of one lambda/D over the scatter of others at that separation, corrected for few samples",
+        "snr": "flux in an aperture of one lambda/D over the scatter of the others at this separation, small-sample "
+            "statistics",
         "significance": "Gaussian sigmas, noise from neighboring rings and the references' residuals",
         "ring_significance": "Gaussian sigmas of snr, from the apertures of the ring alone",
         "x": "0-based, combined image", "y": "0-based, combined image",
         "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
-        "kl_modes": "KL modes subtracted; -1: not known", "images": "in how many of the searched truncations",
-        "false_alarm": "probability of one such peak or more by chance in the searched area, for Gaussian noise",
-        "status": "source; candidate: may be noise; rejected: no point source; extended: part of extended light",
-        "reason": "why it is no source", "shape": "deviation from the image of a point source, sigmas",
+        "kl_modes": "KL modes subtracted; -1: unknown", "images": "number of searched truncations with this detection",
+        "false_alarm": "probability of such a peak by chance anywhere in the searched area, for Gaussian noise",
+        "status": "source; candidate: may be noise; rejected: not a point source; extended: part of extended emission",
+        "reason": "reason why it is not a source", "shape": "deviation from the image of a point source, sigmas",
         "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
     }.items():  # fmt: skip
         table[name].description = text
@@ -156,7 +157,7 @@ def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoi
             primary.header[key] = image.primary[key]
     layers = {"SCI": signal_to_noise.snr, "SIGNAL": signal_to_noise.signal, "NOISE": signal_to_noise.noise}
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
-    hdus[0].header["BUNIT"] = ("", "signal to noise, corrected for few samples")
+    hdus[0].header["BUNIT"] = ("", "signal to noise, small-sample statistics")
     hdus[0].header["FWHM"] = (signal_to_noise.fwhm, "[pixel] diameter of the apertures")
     for key, value, comment in star_pixel_cards(image.center):
         primary.header[key] = (value, comment)
@@ -165,7 +166,7 @@ def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoi
 
 def shape_model(reduction: bool) -> str:
     """What the shape of a source is compared with, for the metadata of the table."""
-    return "forward model" if reduction else "Gaussian core of one lambda/D (there is no model of the coronagraph)"
+    return "forward model" if reduction else "Gaussian core of one lambda/D (no model of the coronagraph)"
 
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:

@@ -59,7 +59,7 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
     """
     o = options or DiskOptions()
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such disk model.")
+        raise MissingInputError(f"{path}: no such disk model; check the path.")
     try:
         with fits.open(path) as hdus:
             hdu = next(h for h in hdus if h.data is not None and np.ndim(h.data) >= 2)
@@ -72,7 +72,7 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
     scale, angle = _from_header(header)
     scale = o.pixel_scale if o.pixel_scale is not None else scale
     if scale is None:
-        raise InputError(f"{path}: the pixel scale is not in the file; give --pixel-scale in arcsec.")
+        raise InputError(f"{path}: the file has no pixel scale; give --pixel-scale in arcsec.")
     image = image * _flux_per_pixel(path, str(header.get("BUNIT", "")), scale)
     if o.total_flux is not None:
         image = image * (o.total_flux / image.sum())
@@ -85,7 +85,7 @@ def _from_header(header: fits.Header) -> tuple[float | None, float]:
     if wcs.has_celestial:
         matrix = wcs.celestial.pixel_scale_matrix
         if np.linalg.det(matrix) > 0:
-            raise InputError("disk model: its coordinates have east to the right of north; turn it over first.")
+            raise InputError("disk model: in its WCS, east is to the right of north; flip the image first.")
         return float(np.sqrt(abs(np.linalg.det(matrix)))) * 3600, float(
             np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1]))
         )
@@ -127,7 +127,7 @@ def basis_for_disks(finished: FinishedRun, *, rolls: bool = False) -> str | None
         return None
     if finished.psfalign is None:
         log.warning(
-            "%s: the star is subtracted with the other rolls (%s) and there are no references: the disk subtracts "
+            "%s: the PSF library consists of the other rolls (%s), as there are no references: the disk subtracts "
             "itself, and its flux may be wrong by 20 %%", finished.out, strategy,
         )  # fmt: skip
         return None
@@ -188,7 +188,7 @@ def fit_disks(
         If too few pixels can be fitted.
     """
     if not models and ring is None:
-        raise InputError("disk: nothing to fit; name the image of a model (FITS), or fit a ring with --ring.")
+        raise InputError("disk: nothing to fit; give the image of a model (FITS), or fit a ring with --ring.")
     sequence = run.sequence
     injector, fwhm = sequence.injector, sequence.fwhm
     imager = _imager_for(run, models, ring, params) if len(models) + (ring is not None) > 1 else None
@@ -250,12 +250,12 @@ def _disk_table(
     table["pixels"] = [int(f.region.sum()) for f in fits]
     table["correlation"] = [f.correlation for f in fits]
     for name, text in {
-        "model": "file of the image, or ring for the parametric one",
-        "scale": "factor of the model's flux; error statistical, with correlated residuals",
-        "flux": "of the whole model at that scale, before the mask",
-        "chi2": "over all pixels of the fit, which are the same for all models, as is the noise",
-        "delta_bic": "Bayesian information criterion above the best model's, in independent pixels",
-        "correlation": "variance of the scale over that for independent pixels",
+        "model": "file of the model image; ring: the parametric ring",
+        "scale": "scale factor of the model flux; statistical error including correlated residuals",
+        "flux": "total flux of the scaled model, before the mask",
+        "chi2": "over all fitted pixels; pixels and noise are the same for all models",
+        "delta_bic": "Bayesian information criterion relative to the best model, for independent pixels",
+        "correlation": "ratio of the variance of the scale to that for independent pixels",
     }.items():
         table[name].description = text
     return table
@@ -317,7 +317,7 @@ def measure_disks(
 def _cards(name: str, fit: DiskFit) -> dict[str, tuple[object, str]]:
     return {
         "DMODEL": (Path(name).name[:50], "disk model"),
-        "DSCALE": (fit.scale, "factor of the model's flux"),
+        "DSCALE": (fit.scale, "scale factor of the model flux"),
         "DSCALERR": (fit.error, "its error"),
         "DCHI2": (fit.reduced_chi2, "reduced chi2"),
     }
@@ -346,7 +346,7 @@ def ring_table(fit: RingFit) -> Table:
         status = "at its limit" if name in fit.at_limit else "fitted" if name in fit.names else "fixed"
         rows.append((name, text, float(errors.get(name, np.nan)), info.unit, status, info.help))
     table = Table(rows=rows, names=("parameter", "value", "error", "unit", "status", "meaning"))
-    table["error"].description = "one sigma, with the noise's correlation between pixels; NaN where not fitted"
+    table["error"].description = "one sigma, including pixel correlations of the noise; NaN if not fitted"
     table.meta["covariance_of"] = list(fit.names)
     table.meta["covariance"] = [[float(v) for v in row] for row in fit.covariance]
     return table

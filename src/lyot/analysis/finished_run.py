@@ -123,7 +123,7 @@ class MeasuredRun:
 def _manifest(out: Path) -> Manifest:
     """The record of the run in an output folder."""
     if not (out / FILE_NAME).is_file():
-        raise MissingInputError(f"{out}: no {FILE_NAME}; expected the output folder of lyot run.")
+        raise MissingInputError(f"{out}: no {FILE_NAME} in this folder; expected the output folder of lyot run.")
     return Manifest(out)
 
 
@@ -141,18 +141,19 @@ def _last_stage3(manifest: Manifest, i2d: Path | None, target: str | None) -> Re
     """The record of stage 3 that made a combined image, or that of a target, or else of the one that was done last."""
     out, records = manifest.out, [r for r in manifest.records if r.kind == "stage3"]
     if not records:
-        raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with --stages up to 3 first.")
+        raise MissingInputError(f"{out}: stage 3 has not been run; run lyot run with stage 3 (--stages 1-3) first.")
     if i2d is not None:
         records = [r for r in records if any(Path(p.path).name == i2d.name for p in r.products)]
         if not records:
-            raise MissingInputError(f"{i2d}: no reduction in {out} has made this image; run lyot run again.")
+            raise MissingInputError(f"{i2d}: no reduction recorded in {out} wrote this image; rerun lyot run.")
     if target is not None:
         there = list(dict.fromkeys(_slug_of(r) for r in records))
         wanted = _letters(target_slug(target))
         records = [r for r in records if _letters(_slug_of(r)) == wanted]
         if not records:
             raise MissingInputError(
-                f"{out}: no reduction of {target} here; expected {' or '.join(there)}, or lyot run with this target."
+                f"{out}: no reduction of {target} in this folder; expected {' or '.join(there)}, or reduce this "
+                "target with lyot run."
             )
     return records[-1]
 
@@ -163,7 +164,7 @@ def _association(out: Path, record: Record) -> list[dict[str, str]]:
     try:
         members: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise MissingInputError(f"{path}: the association of stage 3 cannot be read; run lyot run again.") from error
+        raise MissingInputError(f"{path}: the association of stage 3 cannot be read; rerun lyot run.") from error
     return members
 
 
@@ -206,7 +207,7 @@ def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | Non
     science = tuple(dict.fromkeys(_subtracted(out, record, m["expname"]) for m in members if m["exptype"] == "science"))
     combined = _product(out, record, "i2d")
     if combined is None or not combined.is_file():
-        raise MissingInputError(f"{out}: the combined image of stage 3 is gone; run lyot run again.")
+        raise MissingInputError(f"{out}: the combined image of stage 3 is missing; rerun lyot run.")
     products = [out / p.path for p in record.products]
     return FinishedRun(
         out=out,
@@ -285,7 +286,8 @@ def _subtracted(out: Path, record: Record, name: str) -> Path:
         return _member(out, record, name)
     if not (out / flagged).is_file():
         raise MissingInputError(
-            f"{out / flagged}: is gone; measurements repeat the reduction of it, run lyot run again."
+            f"{out / flagged}: missing; measurements require this file for the reduction of injected sources; rerun "
+            "lyot run."
         )
     return out / flagged
 
@@ -293,7 +295,10 @@ def _subtracted(out: Path, record: Record, name: str) -> Path:
 def _member(out: Path, record: Record, name: str) -> Path:
     path = Path(name) if Path(name).is_absolute() else (out / record.association).parent / name
     if not path.is_file():
-        raise MissingInputError(f"{path}: the calibrated exposure is gone; measurements repeat the reduction of it.")
+        raise MissingInputError(
+            f"{path}: the calibrated exposure is missing; measurements require it for the reduction of injected "
+            "sources; restore it, or rerun lyot run."
+        )
     return path
 
 

@@ -36,7 +36,7 @@ def measure_maps(
     sigma: float = 5.0,
     completeness_flux: float | None = None,
 ) -> MatchedFilter:
-    """Make the maps; writes `MATCHED_FILTER` and, where there are frames enough, `STIM_MAP`.
+    """Compute the maps; writes `MATCHED_FILTER` and, if there are enough frames, `STIM_MAP`.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def measure_maps(
 
 def _source_cards(maps: MatchedFilter, places: tuple[tuple[int, int], ...]) -> dict[str, tuple[float | int, str]]:
     """The sources that were taken out, for the header of MODEL: positions and fluxes between the pixels."""
-    cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources taken out before the noise")}
+    cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources subtracted before the noise")}
     for i, (x, y) in enumerate(places[:99], start=1):
         px, py, flux = maps.peak(x, y)
         cards |= {f"SRCX{i}": (px + 1, "[pixel] 1-based"), f"SRCY{i}": (py + 1, "[pixel] 1-based")}
@@ -111,7 +111,9 @@ def measure_stim(run: MeasuredRun, *, outer_radius: float | None = None) -> Stim
     injector = run.sequence.injector
     paths = [path for path in run.finished.psfsub if path.is_file()]
     if not paths:
-        raise ReductionError(f"{run.finished.out}: the star-subtracted integrations (psfsub) are not there.")
+        raise ReductionError(
+            f"{run.finished.out}: the star-subtracted integrations (psfsub) are missing; rerun lyot run."
+        )
     shape = (injector.image.shape[0], injector.image.shape[1])
     right, wrong = _turned(paths, NorthUpGrid(shape, injector.pixel_scale))
     dx, dy = geometry.offset_grid(shape, injector.center)
@@ -139,7 +141,7 @@ def _turned(paths: list[Path], grid: NorthUpGrid) -> tuple[NDArray[np.float64], 
 
 
 def _write_stim(run: MeasuredRun, found: StimMap) -> None:
-    cards = {"SCI": {"THRESH": (found.threshold, "largest value of INVERSE in the searched region"),
+    cards = {"SCI": {"THRESH": (found.threshold, "maximum of INVERSE in the searched region"),
                      "NFRAMES": (found.frames, "integrations")}}  # fmt: skip
     write_images(run, run.tables / STIM_MAP, {"SCI": found.stim, "INVERSE": found.inverse},
                  {"SCI": "", "INVERSE": ""}, cards)  # fmt: skip

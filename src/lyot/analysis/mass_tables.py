@@ -1,4 +1,4 @@
-"""Tables of evolution models as their authors publish them, each recognized by its content.
+"""Published tables of evolutionary models, recognized from their content.
 
 - ATMO 2020 (Phillips et al. 2020, A&A 637, A38): files per mass or per age, or a folder of them; solar masses, Gyr,
   Vega magnitudes.
@@ -53,7 +53,7 @@ class _Columns:
         if found:
             return self.values[:, found[0]]
         known = [m[0] for name in self.names if (m := re.search(r"F\d{3,4}[WMNC]2?", name.upper()))]
-        there = f"it has {', '.join(dict.fromkeys(known))}" if known else "it has no filter of JWST"
+        there = f"it has {', '.join(dict.fromkeys(known))}" if known else "it has no JWST filters"
         raise InputError(
             f"{self.path}: {what} without {wanted}; {there}. Give a table with {wanted}, or name another filter with "
             "mass_filter (--mass-filter)."
@@ -67,7 +67,7 @@ def read_models(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> EvolutionModels:
-    """Read evolution models in one filter.
+    """Read evolutionary models in one filter.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ def read_models(
     kind = next((k for k in kinds.values() if k), "")
     if len(texts) > 1 and not kind:
         raise InputError(
-            f"{path}: no file in this folder is a table of evolution models that is known (ATMO 2020, BEX, Sonora)."
+            f"{path}: no file in this folder is a supported table of evolutionary models; expected ATMO 2020, BEX or "
+            "Sonora."
         )
     if kind == "sonora":
         return _sonora(path, [t for t in texts if kinds[t[0]] == kind], filter_name, photometry, zero_point)
@@ -119,7 +120,7 @@ def read_aged(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> AgedModels:
-    """Evolution models in one filter, with the age to look up.
+    """Evolutionary models in one filter, with an age.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def read_aged(
     young, old = models.age_range(found.age, found.error)
     if (young, old) != (found.age - found.error, found.age + found.error):
         log.warning(
-            "%s: the age of %g +- %g Myr reaches beyond the models; its error is that of %g to %g Myr",
+            "%s: the age range %g +- %g Myr extends beyond the models; the age error is computed from %g to %g Myr",
             path, found.age, found.error, young, old,
         )  # fmt: skip
     return found
@@ -217,10 +218,10 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
         if not found:
-            raise InputError(f"{path}: this folder has no files; expected tables of evolution models.")
+            raise InputError(f"{path}: empty folder; expected tables of evolutionary models.")
         return found
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such table of evolution models.")
+        raise MissingInputError(f"{path}: no such table of evolutionary models; check the path.")
     return [path]
 
 
@@ -228,7 +229,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}; expected a table of evolution models.") from error
+        raise InputError(
+            f"{path}: cannot be read as text: {error}; expected a table of evolutionary models."
+        ) from error
 
 
 def _numbers(line: str) -> list[float] | None:
@@ -243,7 +246,9 @@ def _table(path: Path, names: Sequence[str], lines: Iterable[str], what: str) ->
     """The lines of numbers of a table; lines of other lengths than its columns are headers and counts."""
     rows = [r for line in lines if (r := _numbers(line)) is not None and len(r) == len(names)]
     if not rows:
-        raise InputError(f"{path}: {what} with {len(names)} named columns and no line of as many numbers.")
+        raise InputError(
+            f"{path}: {what} with {len(names)} named columns, but no line with this number of values; check the file."
+        )
     return _Columns(path, tuple(names), np.array(rows))
 
 
@@ -312,15 +317,15 @@ def _sonora(
 ) -> EvolutionModels:
     if photometry is None:
         raise InputError(
-            f"{path}: an evolution table of Sonora has no magnitudes; name a table of fluxes or magnitudes of the same "
-            "models with mass_photometry (--mass-photometry), such as flux_table_JWST."
+            f"{path}: the Sonora evolution tables have no magnitudes; give a table of fluxes or magnitudes of the "
+            "same models with mass_photometry (--mass-photometry), such as flux_table_JWST."
         )
     tables = []
     for file, text in texts:
         lines = text.splitlines()
         names = _sonora_header(lines)
         assert names is not None  # kind_of
-        tables.append(_table(file, names, lines, "an evolution table of Sonora"))
+        tables.append(_table(file, names, lines, "a Sonora evolution table"))
     teff, logg, mass = (np.concatenate([t.of(name) for t in tables]) for name in ("teff", "logg", "mass"))
     ages = np.concatenate([t.of("age") * 1e3 if "age" in t.names else 10 ** (t.of("log_age") - 6) for t in tables])
     magnitudes = _sonora_magnitudes(Path(photometry), filter_name, zero_point)(np.log(teff), logg)
@@ -330,13 +335,13 @@ def _sonora(
 def _sonora_magnitudes(path: Path, filter_name: str, zero_point: float | None) -> LinearNDInterpolator:
     """Absolute magnitude against log temperature and log gravity."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected one table of fluxes or magnitudes of Sonora.")
+        raise InputError(f"{path}: is a folder; expected a single Sonora table of fluxes or magnitudes.")
     (file,) = _files(path)
     lines = _text(file).splitlines()
-    what = "a table of fluxes or magnitudes of Sonora"
+    what = "a Sonora table of fluxes or magnitudes"
     heading = next((line for line in lines[:20] if re.search(r"Teff\s+log\s*g\b", line)), None)
     if heading is None:
-        raise InputError(f"{path}: expected {what}, with a line of names that begins with Teff and log g.")
+        raise InputError(f"{path}: expected {what}, with a line of column names that begins with Teff and log g.")
     names = re.sub(r"log\s+(g|Kzz)\b", r"log_\1", heading).replace("|", " ").strip().lstrip("#").split()
     table = _table(file, names, lines, what)
     values = table.in_filter(filter_name, what)
@@ -345,7 +350,10 @@ def _sonora_magnitudes(path: Path, filter_name: str, zero_point: float | None) -
     above = " ".join(lines[: lines.index(heading)]).lower()
     if "flux" in above or "mjy" in above or float(np.nanmedian(values)) < 8.0:
         if zero_point is None:
-            raise InputError(f"{path}: these are fluxes; the flux of magnitude 0 in {filter_name} is needed.")
+            raise InputError(
+                f"{path}: the table contains fluxes; the Vega zero point of {filter_name} is unknown; use a table of "
+                "magnitudes."
+            )
         values = -2.5 * (values - 3.0 - np.log10(zero_point))
     points = np.column_stack([np.log(table.of("Teff")), table.of("log_g")])
     return LinearNDInterpolator(points, values, rescale=True)
@@ -360,8 +368,8 @@ def _plain(path: Path, text: str, filter_name: str) -> EvolutionModels:
     wrong = next((line for numbers, line in rows if numbers is None), None)
     widths = {len(numbers) for numbers, _ in rows if numbers is not None}
     expected = (
-        "expected columns age [Myr], mass [MJup], absolute magnitude (or the last two), or a table of ATMO 2020, BEX "
-        "or Sonora as published"
+        "expected columns age [Myr], mass [MJup], absolute magnitude (or the last two), or a published table of ATMO "
+        "2020, BEX or Sonora"
     )
     if wrong is not None:
         raise InputError(f"{path}: {expected}; found {wrong.strip()[:60]!r}.")

@@ -69,12 +69,15 @@ def cannot_repeat(science: Sequence[str | Path], parameters: Mapping[str, Any]) 
         return _no_model(model) if coronagraph_of(model) is None else ""
 
 
-OFFICIAL = "the star was subtracted by the official algorithm; measurements need our own (stage3.mode = lyot)."
+OFFICIAL = (
+    "the star was subtracted by the official algorithm; measurements require that of Lyot; rerun lyot run with "
+    "stage3.mode = lyot."
+)
 
 
 def _no_model(model: JwstDataModel) -> str:
     return (
-        f"{model_name(model)}: contrast and companions need a model of the coronagraph, and there is one for MIRI only."
+        f"{model_name(model)}: contrast and companions require a model of the coronagraph, which exists for MIRI only."
     )
 
 

@@ -75,7 +75,7 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
         if not path.is_file():
             continue
         if not is_current(path, run.finished.out):
-            log.warning("%s was measured on an earlier reduction and is left out; fit the companions again", path)
+            log.warning("%s was measured on an earlier reduction and is not used; fit the companions again", path)
             continue
         sources = []
         for row in read_detections(path):
@@ -142,7 +142,7 @@ def measure_contrast(
     table = contrast_table(curve, run, star, distance=distance, masses=masses)
     if behind > 0:
         table.meta["no_limit_inside_arcsec"] = behind
-        table.meta["no_limit_because"] = "behind the opaque spot a source leaves no image of its own"
+        table.meta["no_limit_because"] = "behind the opaque spot a source has no detectable image"
     injected = int(np.isfinite(curve.limits).sum())
     more = {
         "sigma": curve.sigma,
@@ -185,7 +185,10 @@ def range_to_measure(
         return max(default, 1.15 * outermost)
     if outermost > given:
         log.warning(
-            "%s is %.2f arcsec: the source at %.2f arcsec is outside of what is measured", parameter, given, outermost
+            "%s is %.2f arcsec, less than the separation of a source at %.2f arcsec; increase it",
+            parameter,
+            given,
+            outermost,
         )
     return given
 
@@ -385,7 +388,7 @@ def places_to_fit(run: MeasuredRun, section: CompanionSection) -> list[tuple[flo
         return places
     path = run.tables / DETECTIONS
     if not path.is_file():
-        raise InputError("companions: sources were not searched for; name positions with --companion SEPARATION,PA.")
+        raise InputError("companions: no search for sources was made; give positions with --companion SEPARATION,PA.")
     given = np.array([sky_offset(*place) for place in places]).reshape(-1, 2)
     found = [(float(row["separation"]), float(row["position_angle"])) for row in read_detections(path)]
     resolution = run.image.fwhm * run.image.pixel_scale
@@ -404,7 +407,7 @@ def detected(run: MeasuredRun) -> list[tuple[float, float]]:
     path = run.tables / DETECTIONS
     found = read_detections(path) if path.is_file() else []
     if not len(found):
-        raise InputError("no source was detected; name a position with --guess SEPARATION,PA.")
+        raise InputError("no source was detected; give a position with --guess SEPARATION,PA.")
     return [(float(row["separation"]), float(row["position_angle"])) for row in found]
 
 
@@ -420,7 +423,7 @@ class FoundSources:
 def search_sources(
     run: MeasuredRun, params: DetectionParams | None = None, *, all_truncations: bool = False
 ) -> FoundSources:
-    """Search for sources, those found subtracted by their forward models; nothing is written.
+    """Search for sources, subtracting each detected one with its forward model; nothing is written.
 
     Where the reduction cannot be repeated, the sources found are masked by circles instead.
 
@@ -469,7 +472,7 @@ def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:
     log.info("%d sources in %s", sum(d.accepted for d in detections), run.finished.i2d.name)
     for d in detections:
         if not d.accepted:
-            log.info("no source: %.3f arcsec, %.2f deg, S/N %.1f: %s (%s)",
+            log.info("not a point source: %.3f arcsec, %.2f deg, S/N %.1f: %s (%s)",
                      d.separation, d.position_angle, d.snr, d.status, d.reason)  # fmt: skip
 
 

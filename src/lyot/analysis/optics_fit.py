@@ -88,16 +88,16 @@ def fit_exposures(
     p = params or OpticsFitParams()
     paths = expand_paths(inputs)
     if not paths:
-        raise InputError(f"{', '.join(str(i) for i in inputs)}: no FITS files; give calints of a dithered star.")
+        raise InputError(f"{', '.join(str(i) for i in inputs)}: no FITS files; give the calints of a dithered star.")
     with known_input():
         models = open_exposures([str(path) for path in paths])
         _check(models)
         c = coronagraph_of(models[0])
         if c is None:
-            raise InputError(f"{model_name(models[0])}: there is a model of MIRI's coronagraphs only.")
+            raise InputError(f"{model_name(models[0])}: only the MIRI coronagraphs have a model; give MIRI exposures.")
         unknown = [n for n in leave_out if not 1 <= n <= len(models)]
         if unknown:
-            raise InputError(f"leave_out: {unknown[0]} is no exposure; there are {len(models)}, numbered from 1.")
+            raise InputError(f"leave_out: no exposure {unknown[0]}; there are {len(models)}, numbered from 1.")
         star, means = _star(models, c, p.radius, flux)
         found = None if science is None else _companion(str(science), companion, means, models[0], c)
     left = tuple(n - 1 for n in leave_out)
@@ -118,7 +118,7 @@ def _check(models: Sequence[JwstDataModel]) -> None:
                 f"{model_name(model)} is of {b}, {model_name(first)} of {a}; give the exposures of one star."
             )
         if np.shape(model.data)[-2:] != np.shape(first.data)[-2:]:
-            raise InputError(f"{model_name(model)}: other size than {model_name(first)}.")
+            raise InputError(f"{model_name(model)}: different image size than {model_name(first)}.")
 
 
 def _star(
@@ -131,7 +131,10 @@ def _star(
     x0, y0 = round(center[0]) - half, round(center[1]) - half
     ny, nx = means.shape[1:]
     if x0 < 0 or y0 < 0 or x0 + 2 * half >= nx or y0 + 2 * half >= ny:
-        raise InputError(f"{model_name(models[0])}: {radius:.1f} arcsec around the mask do not lie on the image.")
+        raise InputError(
+            f"{model_name(models[0])}: {radius:.1f} arcsec around the mask are not covered by the image; use full "
+            "subarrays."
+        )
     box = np.s_[y0 : y0 + 2 * half + 1, x0 : x0 + 2 * half + 1]
     dx, dy = geometry.offset_grid((2 * half + 1,) * 2, (center[0] - x0, center[1] - y0))
     offsets = 1e3 * np.array([commanded_offset(model) for model in models])
@@ -156,12 +159,12 @@ def _companion(
 ) -> CompanionFrame:
     """Image of a companion: the science exposure minus the scaled mean of the dithers."""
     if at is None:
-        raise InputError(f"{path}: give the companion's separation and position angle with it.")
+        raise InputError(f"{path}: give separation and position angle of the companion with --companion.")
     model = open_exposures([path])[0]
     check_same_setting([reference, model])
     image, mean, place = _mean(model), _mean_of(references), geometry_of(model)
     if image.shape != mean.shape:
-        raise InputError(f"{model_name(model)}: other size than {model_name(reference)}.")
+        raise InputError(f"{model_name(model)}: different image size than {model_name(reference)}.")
     scale = np.array(c.pixel_scale)
     dx, dy = geometry.offset_grid(image.shape, place.star)
     dx, dy = dx * scale[0], dy * scale[1]
@@ -202,9 +205,9 @@ def free_to_write(path: Path, *, overwrite: bool = False) -> FitFiles:
     files = FitFiles(optics, optics.with_suffix(".png"))
     for file in (files.optics, files.picture):
         if file.exists() and not overwrite:
-            raise InputError(f"{file} exists; give another --out, or --overwrite.")
+            raise InputError(f"{file} already exists; choose another --out, or use --overwrite.")
     if not optics.parent.is_dir():
-        raise InputError(f"{optics.parent} is no folder; make it, or give another --out.")
+        raise InputError(f"{optics.parent} is not an existing folder; create it, or choose another --out.")
     return files
 
 

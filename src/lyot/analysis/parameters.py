@@ -1,4 +1,4 @@
-"""Sections of the configuration that tell what is measured after stage 3, beside the search for sources."""
+"""Sections of the configuration for the measurements after stage 3, in addition to the search for sources."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ class ContrastSection(ContrastParams):
     """Section ``[contrast]``: detection limits by injection and recovery."""
 
     measure: bool = param(True, help="measure the contrast curve and the map of limits in lyot run")
-    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
+    modes: int | None = param(
+        None, help="number of KL modes of the image to measure; default: that of the main product", min=1
+    )
     masses: str | None = param(
         None,
-        help="evolution models: a table of ATMO 2020, BEX or Sonora as published (file or folder), or a table with "
-        "columns age [Myr], mass [MJup], absolute magnitude",
+        help="evolutionary models: a published table of ATMO 2020, BEX or Sonora (file or folder), or a table with "
+        "the columns age [Myr], mass [MJup], absolute magnitude",
     )
     age: float | None = param(None, help="age of the star", unit="Myr", min=0.0)
     age_error: float = param(0.0, help="error of the age, one sigma", unit="Myr", min=0.0)
     mass_filter: str | None = param(
-        None, help="filter of the evolution models that stands in for that of the images, e.g. F1000W"
+        None, help="filter of the evolutionary models to use in place of the filter of the images, e.g. F1000W"
     )
     mass_photometry: str | None = param(
-        None, help="Sonora: table of fluxes or magnitudes that belongs to the evolution table in masses"
+        None, help="Sonora: table of fluxes or magnitudes that accompanies the evolution table in masses"
     )
 
     @property
@@ -51,11 +53,11 @@ class ContrastSection(ContrastParams):
         )
 
     def check(self, where: str, distance: float | None) -> None:
-        """Raise `ConfigError` if masses cannot be had with these parameters."""
+        """Raise `ConfigError` if masses cannot be computed with these parameters."""
         if self.masses is not None and distance is None:
-            raise ConfigError(f"{where}: masses needs the star's distance; give [star] distance, in pc.")
+            raise ConfigError(f"{where}: masses requires the distance of the star; give [star] distance, in pc.")
         if self.masses is not None and self.age_error > 0 and self.age is None:
-            raise ConfigError(f"{where}: age_error needs the age of the star; give age, in Myr.")
+            raise ConfigError(f"{where}: age_error requires the age of the star; give age, in Myr.")
 
     def mass_grid(self, coronagraph: Coronagraph) -> AgedModels | None:
         """The evolution models in the filter at the age of the star; None where none are given."""
@@ -73,9 +75,11 @@ class ContrastSection(ContrastParams):
 class CompanionSection(CompanionParams):
     """Section ``[companion]``: flux and position of companions."""
 
-    measure: bool = param(True, help="fit the sources that were detected in lyot run")
+    measure: bool = param(True, help="fit the detected sources in lyot run")
     positions: tuple[str, ...] = param((), help='fit companions near "SEPARATION,PA" (arcsec, degrees) in lyot run')
-    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
+    modes: int | None = param(
+        None, help="number of KL modes of the image to measure; default: that of the main product", min=1
+    )
 
     @property
     def wanted(self) -> bool:
@@ -91,31 +95,37 @@ class CompanionSection(CompanionParams):
 class MapsSection(MatchedFilterParams):
     """Section ``[maps]``: matched filter, STIM, limits and completeness in two dimensions."""
 
-    measure: bool = param(False, help="make the maps in lyot run")
-    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
-    sigma: float = param(5.0, help="level of limit and completeness, Gaussian sigmas", min=0.1)
+    measure: bool = param(False, help="compute the maps in lyot run")
+    modes: int | None = param(
+        None, help="number of KL modes of the image to measure; default: that of the main product", min=1
+    )
+    sigma: float = param(5.0, help="level of detection limit and completeness, Gaussian sigmas", min=0.1)
     completeness_flux: float | None = param(
-        None, help="map the probability that a source of this flux is found", unit="Jy", min=0.0
+        None, help="source flux for which completeness is mapped", unit="Jy", min=0.0
     )
 
 
 @dataclass(frozen=True)
 class DiskOptions:
-    """Scale, orientation and flux of model images, where the files do not say."""
+    """Scale, orientation and flux of model images, if not given in the files."""
 
     pixel_scale: float | None = param(
         None,
-        help="pixel scale of the model; default from the file's coordinates or its keyword PIXELSCL",
+        help="pixel scale of the model; default: from the WCS of the file or its keyword PIXELSCL",
         unit="arcsec",
         min=1e-4,
     )
     position_angle: float | None = param(
         None,
-        help="position angle of the model's +y, east of north; default from the file's coordinates, else 0",
+        help="position angle of the model's +y axis, east of north; default: from the WCS of the file, otherwise 0",
         unit="deg",
     )
-    center: str | None = param(None, help='star in the model, "X,Y" in 0-based pixels; default the middle')
-    total_flux: float | None = param(None, help="flux that the model is scaled to first", unit="Jy", min=0.0)
+    center: str | None = param(
+        None, help='position of the star in the model, "X,Y" in 0-based pixels; default: the image center'
+    )
+    total_flux: float | None = param(
+        None, help="total flux to which the model is scaled before the fit", unit="Jy", min=0.0
+    )
 
     def place(self) -> tuple[float, float] | None:
         """The star's pixel (x, y); None for the middle of the image.
@@ -138,14 +148,16 @@ class DiskOptions:
 class DiskSection(DiskOptions, DiskParams, RingFitParams):
     """Section ``[disk]``: images of disk models and a parametric ring, fitted through mask, PSF and reduction."""
 
-    models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit in lyot run; the best is named")
+    models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit and compare in lyot run")
     ring: bool = param(False, help="fit a parametric ring")
     rolls: bool = param(
         False,
-        help="fit in the reduction as it is, even if other rolls are in its basis; by default in one of the references "
-        "alone, because a disk subtracts itself otherwise",
+        help="fit in the reduction of the run, even if its PSF library contains other rolls; by default the fit uses "
+        "a reduction with reference stars only, to avoid self-subtraction of the disk",
     )
-    modes: int | None = param(None, help="KL modes to measure; default those of the main product", min=1)
+    modes: int | None = param(
+        None, help="number of KL modes of the image to measure; default: that of the main product", min=1
+    )
 
     @property
     def wanted(self) -> bool:
@@ -166,12 +178,12 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
 
 @dataclass(frozen=True)
 class ReportSection:
-    """Section ``[report]``: what the report shows besides the run itself."""
+    """Section ``[report]``: additional content of the report."""
 
     compare_contrast: tuple[str, ...] = param(
         (),
-        help="published contrast curves to draw next to that of the run: tables (ECSV or CSV) with separation [arcsec] "
-        "and contrast, contrast_5sigma or delta_mag",
+        help="published contrast curves to plot for comparison: tables (ECSV or CSV) with the columns separation "
+        "[arcsec] and contrast, contrast_5sigma or delta_mag",
     )
 
     def curves(self) -> list[PublishedCurve]:
@@ -196,7 +208,9 @@ def parse_position(text: str, where: str) -> tuple[float, float]:
     except ValueError:
         raise ConfigError(f"{where} {text}: expected SEPARATION,PA in arcsec and degrees, e.g. 0.82,149.") from None
     if not (0 < separation < 100 and abs(angle) <= 720):
-        raise ConfigError(f"{where} {text}: expected a positive separation (arcsec) and an angle in degrees.")
+        raise ConfigError(
+            f"{where} {text}: expected a positive separation in arcsec and an angle in degrees, e.g. 0.82,149."
+        )
     return separation, angle
 
 
@@ -239,5 +253,5 @@ def existing(paths: Sequence[Path]) -> list[Path]:
     """
     for path in paths:
         if not path.is_file():
-            raise ConfigError(f"{path}: there is no such file.")
+            raise ConfigError(f"{path}: no such file; check the path.")
     return [p.absolute() for p in paths]

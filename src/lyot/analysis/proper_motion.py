@@ -114,7 +114,7 @@ def measure_motion(
         If there is no companion, or the date of the images is not known.
     """
     if not len(companions):
-        raise InputError("proper motion: no companion was fitted; name its position with --guess SEPARATION,PA.")
+        raise InputError("proper motion: no companion was fitted; give its position with --guess SEPARATION,PA.")
     star = section.motion(run.sequence.sky, distance)
     year = date_of(run) if section.date is None else parse_date(section.date, "[astrometry] date")
     own_telescope = str(run.image.primary.get("TELESCOP", "JWST")).strip() == "JWST"
@@ -177,8 +177,8 @@ def motion_table(companion: int, test: MotionTest, positions: Positions) -> Tabl
     for name, offsets in (("background", test.background), ("common", test.common)):
         separation, angle = separation_and_pa(offsets[:, 0], offsets[:, 1])
         table[f"{name}_separation"], table[f"{name}_position_angle"] = separation * u.arcsec, angle * u.deg
-    table["background_separation"].description = "of an object that stands still while the star moves, best fit"
-    table["common_separation"].description = "of an object that moves with the star, best fit"
+    table["background_separation"].description = "for a stationary background object, best fit"
+    table["common_separation"].description = "for an object comoving with the star, best fit"
     return table
 
 

@@ -1,4 +1,4 @@
-"""Contrast curves that others published, to be drawn next to that of a run."""
+"""Published contrast curves, for comparison with that of a run."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def read_published(path: Path) -> PublishedCurve:
         If it is no such table; one sentence says what is wrong.
     """
     if not path.is_file():
-        raise MissingInputError(
-            f"{path}: there is no such file; give the right one as report.compare_contrast, or [] for none."
-        )
+        raise MissingInputError(f"{path}: no such file; correct report.compare_contrast, or set it to [] for none.")
     table = _read(path)
     name = next((n for n in (*CONTRASTS, *MAGNITUDES) if n in table.colnames), None)
     if "separation" not in table.colnames or name is None:
@@ -84,8 +82,8 @@ def read_published(path: Path) -> PublishedCurve:
     good = np.isfinite(separation) & np.isfinite(contrast) & (separation > 0)
     if good.sum() < 2 or (contrast[good] <= 0).any() or (contrast[good] > 1).any():
         raise InputError(
-            f"{path}: {name} must be {'positive magnitudes' if name in MAGNITUDES else 'between 0 and 1'} at two "
-            "separations or more; check column and unit."
+            f"{path}: {name} must be {'positive magnitudes' if name in MAGNITUDES else 'between 0 and 1'} at two or "
+            "more separations; check column and unit."
         )
     order = np.argsort(separation[good])
     return PublishedCurve(str(table.meta.get("label", path.stem)), separation[good][order], contrast[good][order])
@@ -106,4 +104,4 @@ def _numbers(table: Table, name: str, path: Path) -> NDArray[np.float64]:
     try:
         return np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan)
     except (ValueError, TypeError):
-        raise InputError(f"{path}: the column {name} holds no numbers; {EXPECTED}.") from None
+        raise InputError(f"{path}: the column {name} is not numeric; {EXPECTED}.") from None

@@ -1,4 +1,4 @@
-"""The star's flux as a run is told it.
+"""The stellar flux of a run, from its configuration.
 
 A number, a magnitude in the filter, a K magnitude with a spectral type (given, or fetched from SIMBAD), a spectrum, or
 a target-acquisition image.
@@ -35,21 +35,22 @@ HEADER_TARGET = "TARGET"
 
 @dataclass(frozen=True)
 class StarSection(AcquisitionParams):
-    """Section ``[star]``: where the star's flux comes from; at most one of `FLUX_SOURCES`."""
+    """Section ``[star]``: source of the stellar flux; at most one of `FLUX_SOURCES`."""
 
     flux: float | None = param(None, help="flux of the star in the filter", unit="Jy", min=0.0)
     magnitude: float | None = param(None, help="Vega magnitude of the star in the filter")
-    sed: str | None = param(None, help="file of the star's spectrum: two columns um and Jy, or a table with units")
+    sed: str | None = param(None, help="spectrum of the star: file with two columns (um and Jy), or a table with units")
     acquisition: str | None = param(None, help="target-acquisition image of the star (FITS)")
-    bandpass: str | None = param(None, help="file of the filter's bandpass for the spectrum; default a top hat")
+    bandpass: str | None = param(None, help="bandpass of the filter for the spectrum (file); default: a top hat")
     k_magnitude: float | None = param(
-        None, help="2MASS K magnitude of the star, converted to the filter using spectral_type"
+        None, help="2MASS K magnitude of the star, converted to the filter with spectral_type"
     )
-    spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for k_magnitude; e.g. F5V")
+    spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for k_magnitude, e.g. F5V")
     simbad: str | None = param(
-        None, help="look up K magnitude and spectral type in SIMBAD under this name; TARGET: the name in the headers"
+        None,
+        help="name under which K magnitude and spectral type are queried from SIMBAD; TARGET: the name in the headers",
     )
-    error: float = param(0.0, help="relative error of the star's flux", min=0.0)
+    error: float = param(0.0, help="relative error of the flux of the star", min=0.0)
     distance: float | None = param(None, help="distance of the star", unit="pc", min=0.01)
 
     @property
@@ -69,9 +70,9 @@ class StarSection(AcquisitionParams):
             names = f"{', '.join(FLUX_SOURCES[:-1])} and {FLUX_SOURCES[-1]}"
             raise ConfigError(f"{where}: give one of {names}, not {' and '.join(given)}.")
         if self.bandpass is not None and self.sed is None:
-            raise ConfigError(f"{where}: bandpass is used with sed only.")
+            raise ConfigError(f"{where}: bandpass is used with sed only; give sed, or remove bandpass.")
         if (self.k_magnitude is None) != (self.spectral_type is None):
-            raise ConfigError(f"{where}: k_magnitude and spectral_type belong together; give both.")
+            raise ConfigError(f"{where}: k_magnitude and spectral_type are used together; give both.")
 
 
 def resolved(section: StarSection, target: str) -> StarSection:
@@ -186,7 +187,7 @@ def read_curve(
         If it does not hold two columns of numbers, or a unit cannot be converted.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such file.")
+        raise MissingInputError(f"{path}: no such file; check the path.")
     try:
         table = _read_table(path)
         lower = {str(n).lower(): n for n in table.colnames}
@@ -222,13 +223,13 @@ def _converted(column: Any, unit: u.Unit | None, equivalencies: Any) -> NDArray[
 def _from_acquisition(section: StarSection, coronagraph: Coronagraph) -> Star:
     path = Path(section.acquisition or "")
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such acquisition image.")
+        raise MissingInputError(f"{path}: no such acquisition image; check the path.")
     image, area, filter_name = read_acquisition(path)
     known = ACQUISITION_WAVELENGTH.get(filter_name)
     if known is None and section.color is None:
         raise InputError(
-            f"{path.name}: the wavelength of filter {filter_name or 'without name'} is not known; give color, the "
-            "ratio of the star's flux in the coronagraphic filter to that in this one."
+            f"{path.name}: the wavelength of filter {filter_name or 'without name'} is unknown; give color, the ratio "
+            "of the stellar flux in the coronagraphic filter to that in this filter."
         )
     values = {info.name: getattr(section, info.name) for info in describe(AcquisitionParams)}
     params = AcquisitionParams(**values)

@@ -91,16 +91,16 @@ def contrast_table(
             table["mass_5sigma_low"], table["mass_5sigma_high"] = low * u.Mjup, high * u.Mjup
     for name, text in {
         "separation_lod": "in lambda/D",
-        "contrast_raw": "sigma x noise over the star's flux, no losses, no few-sample correction",
-        "contrast_5sigma": "by injection and recovery, with few-sample statistics; half of such sources are found",
-        "contrast_5sigma_low": "limit of which 16 percent of the sources are found, at all position angles",
-        "contrast_5sigma_high": "limit of which 84 percent of the sources are found, at all position angles",
+        "contrast_raw": "sigma x noise over the stellar flux, without throughput losses and small-sample correction",
+        "contrast_5sigma": "by injection and recovery, with small-sample statistics; 50 percent completeness",
+        "contrast_5sigma_low": "limit at 16 percent completeness over all position angles",
+        "contrast_5sigma_high": "limit at 84 percent completeness over all position angles",
         "flux_5sigma": "before the mask",
         "magnitude_5sigma": "Vega",
-        "throughput": "light left in the aperture by mask and reduction",
+        "throughput": "fraction of flux in the aperture after mask and reduction",
         "noise": "of an aperture of one lambda/D, MJy/sr pixel",
-        "elements": "resolution elements the noise is measured from",
-        "threshold": "S/N whose false-alarm probability is that of sigma Gaussian sigmas",
+        "elements": "number of resolution elements from which the noise is measured",
+        "threshold": "S/N with the false-alarm probability of sigma Gaussian sigmas",
     }.items():
         table[name].description = text
     return table
@@ -147,12 +147,13 @@ def companion_table(
     table["ambiguous"] = np.array([c.ambiguous for c in companions], dtype=bool)
     for name, text in {
         "separation": "from the star", "position_angle": "east of north", "flux": "before the mask",
-        "flux_err": "statistical and systematic; see the error budget", "magnitude": "Vega",
-        "snr": "flux over its statistical error", "significance": "the same as Gaussian sigmas, few-sample statistics",
-        "flux_upper_limit": "95 %, given for sources that are not detected",
+        "flux_err": "statistical and systematic errors; see the error budget", "magnitude": "Vega",
+        "snr": "flux divided by its statistical error",
+        "significance": "the same in Gaussian sigmas, small-sample statistics",
+        "flux_upper_limit": "95 % upper limit, given for undetected sources",
         "delta_ra": "on the sky, east positive",
-        "noise_scale": "factor on the predicted errors, from the same template at other position angles",
-        "ambiguous": "another place fits nearly as well (as beside a mask boundary); the errors cover both",
+        "noise_scale": "factor applied to the predicted errors, from the same template at other position angles",
+        "ambiguous": "another position fits nearly as well (e.g. near a mask boundary); the errors cover both",
     }.items():  # fmt: skip
         table[name].description = text
     return table
@@ -170,8 +171,8 @@ def add_masses(table: Table, masses: AgedModels, distance: float) -> None:
     found = masses.with_error(absolute, np.asarray(table["magnitude_err"], dtype=float))
     table["mass"], table["mass_err"] = found.mass * u.Mjup, found.error * u.Mjup
     table["mass_err_flux"], table["mass_err_age"] = found.from_flux * u.Mjup, found.from_age * u.Mjup
-    table["mass"].description = f"from {masses.models.name}; the distance is taken as exact"
-    table["mass_err"].description = "from the total error of the flux and from that of the age"
+    table["mass"].description = f"from {masses.models.name}; the distance is assumed to be exact"
+    table["mass_err"].description = "from the total error of the flux and the error of the age"
     table.meta.update(models_meta(masses))
 
 

@@ -55,9 +55,12 @@ class Connection:
     def __post_init__(self) -> None:
         parts = urlsplit(self.server)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"The archive's address {self.server!r} is no http or https address.")
+            raise ConfigError(
+                f"The address of the archive, {self.server!r}, is not an http or https address; correct "
+                f"{SERVER_VARIABLE}."
+            )
         if parts.scheme == "http" and self.token and parts.hostname not in _LOOPBACK:
-            raise ConfigError(f"The token is not sent to {self.server} without encryption; use an https address.")
+            raise ConfigError(f"The token is not sent to {self.server} unencrypted; use an https address.")
 
     def wait(self, attempt: int) -> float:
         """Pause after the failed try number `attempt` (from 1), s."""

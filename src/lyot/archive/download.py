@@ -133,7 +133,7 @@ def _prepare(folder: Path, lacking: Sequence[ArchiveFile]) -> None:
     there = sum(p.stat().st_size for f in lacking if (p := folder / f".{f.name}.part").is_file())
     needed = sum(f.size for f in lacking) - there + _SPARE
     if needed > free:
-        room = f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free"
+        room = f"{needed / 1e9:.1f} GB required, {free / 1e9:.1f} GB free"
         raise OutputError(f"{folder}: {room}; choose another folder with --out.")
 
 
@@ -214,4 +214,4 @@ def _complain(failures: Sequence[LyotError], closed: Sequence[ArchiveFile], tota
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise ArchiveError(f"{len(failures)} of {total} files did not come; the first: {failures[0]}")
+        raise ArchiveError(f"{len(failures)} of {total} files were not downloaded; the first: {failures[0]}")

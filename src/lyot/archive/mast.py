@@ -120,8 +120,8 @@ class MastClient:
             lacking = [FIELDS[f][0] for f in REQUIRED if not names & set(FIELDS[f])]
             if lacking:
                 raise ArchiveError(
-                    f"The archive at {self.connection.server} has no column {', '.join(lacking)} any more; "
-                    "a newer version of Lyot is needed."
+                    f"The archive at {self.connection.server} no longer has the column {', '.join(lacking)}; update "
+                    "Lyot."
                 )
             self._missions.columns["jwst"] = Table(rows=rows, names=("name", "data_type", "description"))
             self._types = {name: kind for name, kind, _ in rows}
@@ -162,7 +162,7 @@ class MastClient:
             offset += len(page)
             if len(page) < PAGE:
                 break
-        log.info("The archive knows %d exposures with %s", len(found), conditions)
+        log.info("The archive lists %d exposures with %s", len(found), conditions)
         return [found[name] for name in sorted(found)]
 
     def files(self, exposures: Sequence[Exposure], level: Stage) -> tuple[list[ArchiveFile], list[Exposure]]:
@@ -244,23 +244,23 @@ class MastClient:
             except requests.HTTPError as error:
                 answer, failure = error.response, error
                 state = answer.status_code if answer is not None else 500
-                text = f"The archive at {server} answered {state} when asked for {what}; try again later."
+                text = f"The archive at {server} returned status {state} to the query for {what}; try again later."
                 if state not in BUSY:
                     raise ArchiveError(text) from error
             except InvalidQueryError as error:  # the client's word for 400 and 500
-                failure, text = error, f"The archive at {server} could not answer the question for {what}."
+                failure, text = error, f"The archive at {server} could not process the query for {what}."
             except (requests.JSONDecodeError, ValueError, KeyError, TypeError, IndexError, RemoteServiceError) as error:
                 raise ArchiveError(
-                    f"The archive at {server} answered something unexpected when asked for {what} "
+                    f"The archive at {server} returned an unexpected response to the query for {what} "
                     f"({type(error).__name__}); try again later."
                 ) from error
             except (requests.RequestException, AnswerTimeout) as error:
                 failure = error
-                text = f"The archive at {server} cannot be reached; check the network, or try again later."
+                text = f"The archive at {server} cannot be reached; check the network connection, or try again later."
             if attempt >= self.connection.tries:
                 raise ArchiveError(text) from failure
             pause = pause_before_retry(self.connection, attempt, answer)
-            log.warning("The archive did not answer when asked for %s; trying again in %.1f s", what, pause)
+            log.warning("The archive did not respond to the query for %s; retrying in %.1f s", what, pause)
             time.sleep(pause)
 
 
@@ -353,7 +353,9 @@ def _file(row: Mapping[str, Any], exposures: Mapping[str, Exposure], level: Stag
     if not name.endswith((f"_{suffix}.fits", f"_{suffix}.fits.gz")):
         return None
     if not _NAME.fullmatch(name) or not name.startswith(exposure.root):
-        raise ArchiveError(f"The archive names a file {name!r}, which is no proper file name; nothing was fetched.")
+        raise ArchiveError(
+            f"The archive lists a file {name!r}, which is not a valid file name; nothing was downloaded."
+        )
     size = str(row.get("size", "")).strip()
     access = str(row.get("access", "")).strip()  # where the archive does not say, asking will tell
     return ArchiveFile(

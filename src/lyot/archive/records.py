@@ -43,14 +43,14 @@ def program_number(text: str) -> str:
     """
     match = _PROGRAM.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{text!r} is no program; expected a number of up to five digits, such as 1386.")
+        raise ConfigError(f"{text!r} is not a program number; expected up to five digits, such as 1386.")
     return f"{int(match[1]):05d}"
 
 
 def observation_number(text: str) -> str:
     """The observation in the archive's writing: three digits; `ConfigError` if it is no number."""
     if not re.fullmatch(r"0*\d{1,3}", text.strip()):
-        raise ConfigError(f"{text!r} is no observation; expected a number of up to three digits, such as 8.")
+        raise ConfigError(f"{text!r} is not an observation number; expected up to three digits, such as 8.")
     return f"{int(text):03d}"
 
 
@@ -127,7 +127,7 @@ def make_query(
         level=level,
     )
     if not query.programs and not query.targets:
-        raise ConfigError("Nothing to look for: name a program, such as 1386, or a target with --target.")
+        raise ConfigError("Nothing to search for: give a program, such as 1386, or a target with --target.")
     return query
 
 

@@ -48,7 +48,7 @@ def find(query: Query, client: MastClient | None = None) -> Listing:
         raise ArchiveError(_nothing(query, everything))
     files, missing = client.files(kept, query.level)
     if not files:
-        raise ArchiveError(f"The archive has no {query.level} file of {query}; try another --level.")
+        raise ArchiveError(f"The archive has no {query.level} files for {query}; try another --level.")
     return Listing(query, tuple(files), tuple(missing))
 
 
@@ -149,8 +149,11 @@ def _of_targets(exposures: Sequence[Exposure], names: frozenset[str]) -> list[Ex
 def _nothing(query: Query, coronagraphic: Sequence[Exposure]) -> str:
     """Say what the archive has instead."""
     if not coronagraphic:
-        return f"The archive has no coronagraphic exposure for {query}; check the number or the name."
+        return f"The archive has no coronagraphic exposures for {query}; check the number or name."
     filters = ", ".join(sorted({e.filter for e in coronagraphic}))
     observations = ", ".join(sorted({str(int(e.observation)) for e in coronagraphic}, key=int))
     targets = f", targets {', '.join(sorted({e.target for e in coronagraphic}))}" if query.targets else ""
-    return f"The archive has nothing for {query}; there are filters {filters}{targets} and observations {observations}."
+    return (
+        f"The archive has no exposures for {query}; available are filters {filters}{targets} and observations "
+        f"{observations}."
+    )

@@ -12,7 +12,7 @@ from lyot.errors import ArchiveError, InputError
 
 log = logging.getLogger(__name__)
 
-_INSTEAD = "give the star's flux, its magnitude in the filter, or K magnitude and spectral type instead"
+_INSTEAD = "give the flux of the star, its magnitude in the filter, or K magnitude and spectral type instead"
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def look_up_star(name: str) -> SimbadStar:
         f"WHERE ident.id IN ({quoted})"
     )
     if rows is None or not len(rows):
-        raise InputError(f"SIMBAD knows no star {plain}; {_INSTEAD}.")
+        raise InputError(f"SIMBAD has no star {plain}; check the name, or {_INSTEAD}.")
     row = rows[0]
     k, kind = _number(row["flux"]), _text(row["sp_type"])
     missing = [what for what, is_there in (("K magnitude", np.isfinite(k)), ("spectral type", bool(kind)))
                if not is_there]  # fmt: skip
     if missing:
-        raise InputError(f"SIMBAD has no {' and no '.join(missing)} of {_text(row['main_id'])}; {_INSTEAD}.")
+        raise InputError(f"SIMBAD has no {' and no '.join(missing)} for {_text(row['main_id'])}; {_INSTEAD}.")
     return SimbadStar(
         _text(row["main_id"]), k, _number(row["flux_err"]), kind, _number(row["plx_value"]), _text(row["reference"])
     )

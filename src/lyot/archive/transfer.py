@@ -67,7 +67,9 @@ def destination(folder: Path, name: str) -> Path:
     """Path of a file in the output folder; `ArchiveError` for a name that would lie elsewhere."""
     path = folder / name
     if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
-        raise ArchiveError(f"The archive names a file {name!r}, which would lie outside {folder}; it was not fetched.")
+        raise ArchiveError(
+            f"The archive lists a file {name!r}, which would be outside {folder}; it was not downloaded."
+        )
     return path
 
 
@@ -98,11 +100,11 @@ def _form_error(path: Path) -> str | None:
     with path.open("rb") as stream:
         start = stream.read(9)
         if path.name.removesuffix(".part").endswith(".gz"):
-            return _compressed_error(path) if start.startswith(b"\x1f\x8b") else "it is no compressed file"
+            return _compressed_error(path) if start.startswith(b"\x1f\x8b") else "it is not a compressed file"
         if start != b"SIMPLE  =":
-            return "it is no FITS file"
+            return "it is not a FITS file"
         if size % _BLOCK:
-            return "it does not end on a FITS block"
+            return "it does not end at a FITS block boundary"
         stream.seek(0)
         with _READING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what they would tell is found out here
@@ -110,8 +112,8 @@ def _form_error(path: Path) -> str | None:
                 with fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
                     info = hdus[-1].fileinfo()
             except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
-                return f"it is no readable FITS file ({error})"
-    return "it ends early" if info["datLoc"] + info["datSpan"] > size else None
+                return f"it is not a readable FITS file ({error})"
+    return "it is truncated" if info["datLoc"] + info["datSpan"] > size else None
 
 
 def _compressed_error(path: Path) -> str | None:
@@ -124,13 +126,13 @@ def _compressed_error(path: Path) -> str | None:
         with gzip.open(path) as stream:
             while piece := stream.read(CHUNK):
                 if not size and not piece.startswith(b"SIMPLE  ="):
-                    return "what is compressed in it is no FITS file"
+                    return "the compressed content is not a FITS file"
                 size += len(piece)
     except EOFError:
-        return "it ends early"
+        return "it is truncated"
     except (gzip.BadGzipFile, zlib.error) as error:
         return f"it is damaged ({error})"
-    return "what is compressed in it does not end on a FITS block" if size % _BLOCK or not size else None
+    return "the compressed content does not end at a FITS block boundary" if size % _BLOCK or not size else None
 
 
 def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path:
@@ -178,11 +180,10 @@ def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path
                     attempt, furthest = 1, _size(part)  # it goes forward: as many tries again for the rest
                 if attempt >= connection.tries:
                     raise ArchiveError(
-                        f"{file.name}: the transfer failed {attempt} times ({error}); "
-                        "run again to go on from where it is."
+                        f"{file.name}: the transfer failed {attempt} times ({error}); repeat the command to resume."
                     ) from error
                 pause = pause_before_retry(connection, attempt, error.answer)
-                log.warning("%s: %s; trying again in %.1f s", file.name, error, pause)
+                log.warning("%s: %s; retrying in %.1f s", file.name, error, pause)
                 if transfer.stop.wait(pause):
                     raise CancelledError(f"{file.name}: stopped.") from None
             except OSError as error:
@@ -224,7 +225,7 @@ def _try(session: requests.Session, file: ArchiveFile, url: str, part: Path, tra
             start = _accepted(answer, file, start, transfer.connection)
             _write(answer, file, part, start, transfer)
     except requests.RequestException as error:
-        raise _BrokenError("the connection broke off") from error
+        raise _BrokenError("the connection was lost") from error
 
 
 def _accepted(answer: requests.Response, file: ArchiveFile, start: int, connection: Connection) -> int:
@@ -233,8 +234,8 @@ def _accepted(answer: requests.Response, file: ArchiveFile, start: int, connecti
     if state in (401, 403):
         if connection.token:
             raise ArchiveError(
-                f"{file.name}: under exclusive access, and the archive does not accept the token in {TOKEN_VARIABLE} "
-                "for it; it may have expired, or its owner is not on the program."
+                f"{file.name}: under exclusive access, and the archive does not accept the token in {TOKEN_VARIABLE}; "
+                "the token may have expired, or its owner is not an investigator of the program."
             )
         raise ArchiveError(f"{file.name}: under exclusive access; set {TOKEN_VARIABLE} to your MAST token.")
     if state == 404:
@@ -242,9 +243,9 @@ def _accepted(answer: requests.Response, file: ArchiveFile, start: int, connecti
     if state == 416:
         return _restart(answer)
     if state in BUSY:
-        raise _BrokenError(f"the archive answered {state}", answer)
+        raise _BrokenError(f"the archive returned status {state}", answer)
     if state not in (200, 206):
-        raise ArchiveError(f"{file.name}: the archive answered {state}.")
+        raise ArchiveError(f"{file.name}: the archive returned status {state}.")
     if state == 200:
         return 0
     given = answer.headers.get("Content-Range", "")
@@ -257,7 +258,7 @@ def _accepted(answer: requests.Response, file: ArchiveFile, start: int, connecti
 
 
 def _restart(answer: requests.Response) -> int:
-    raise _RestartError("the part that is there does not fit the archive's file", answer)
+    raise _RestartError("the partial file does not match the file in the archive", answer)
 
 
 @contextlib.contextmanager
@@ -293,8 +294,8 @@ def _check(part: Path, file: ArchiveFile) -> None:
     """Raise if what came is not the whole file."""
     size = _size(part)
     if file.size and size < file.size:
-        raise _BrokenError(f"{size} of {file.size} bytes came")
-    error = f"{size} bytes came instead of {file.size}" if file.size and size > file.size else _form_error(part)
+        raise _BrokenError(f"{size} of {file.size} bytes received")
+    error = f"{size} bytes received instead of {file.size}" if file.size and size > file.size else _form_error(part)
     if error:
         part.unlink(missing_ok=True)
         raise _BrokenError(error)

@@ -67,7 +67,7 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BackgroundResult:
-    """What `subtract_background` returns.
+    """Result of `subtract_background`.
 
     Attributes
     ----------
@@ -195,15 +195,18 @@ def _prepare(
     if cube.ndim != 3:
         raise InputError(f"science integrations must be (nints, ny, nx), got shape {cube.shape}.")
     if not exposures:
-        raise InputError("no background exposure was given; leave the background step out instead.")
+        raise InputError("no background exposure was given; skip the background step instead.")
     for i, exposure in enumerate(exposures):
         if exposure.data.ndim != 3 or exposure.data.shape[1:] != cube.shape[1:]:
             raise InputError(
                 f"background exposure {i} has shape {exposure.data.shape}, but the science frames are "
-                f"{cube.shape[1:]}; cut both to the same pixels first."
+                f"{cube.shape[1:]}; crop both to the same pixels first."
             )
         if exposure.variance is not None and exposure.variance.shape != exposure.data.shape:
-            raise InputError(f"the variance of background exposure {i} has another shape than its data.")
+            raise InputError(
+                f"the shape of the variance of background exposure {i} differs from that of its data; expected the "
+                "same."
+            )
     if p.reject_sources and len(exposures) > 1 and p.method != "integration_matched":
         return reject_sources(exposures)
     return list(exposures), 0
@@ -220,8 +223,8 @@ def _match_first(
     if p.first_integration == "matched":
         if not possible:
             warn(
-                "the first integration cannot be matched: science or a background has a single integration, "
-                "or the backgrounds lack their first"
+                "the first integration cannot be matched: the science exposure or a background has a single "
+                "integration, or the backgrounds lack their first one"
             )
         return possible
     return bool(possible and np.isfinite(difference) and abs(difference) > 5 * error)

@@ -1,4 +1,4 @@
-"""Background exposures combined to one image: means, clipping, variance, and sources that one of them alone shows."""
+"""Combination of background exposures: means, clipping, variance, and sources present in only one of them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ METHODS = ("clipped_mean", "mean", "median", "scaled", "scaled_glow", "pca", "in
 class BackgroundParams:
     """Parameters of `subtract_background`."""
 
-    method: str = param("clipped_mean", help="how the background is estimated", choices=METHODS)
-    sigma: float = param(3.0, help="clipping threshold of integrations and fits", unit="sigma", min=0.5)
-    maxiters: int | None = param(None, help="clipping iterations; none: until nothing more is clipped", min=1)
+    method: str = param("clipped_mean", help="method of the background estimate", choices=METHODS)
+    sigma: float = param(3.0, help="threshold of sigma clipping of integrations and fits", unit="sigma", min=0.5)
+    maxiters: int | None = param(None, help="number of clipping iterations; none: until convergence", min=1)
     first_integration: str = param(
         "auto",
-        help="background of the first science integration: same as the rest, matched to first ones, or as they differ",
+        help="background of the first science integration: same (as for the others), matched (first background "
+        "integrations), or auto (matched if the first background integrations differ)",
         choices=("auto", "matched", "same"),
     )
-    components: int = param(3, help="principal components (method pca)", min=1, max=50)
-    fit_offset: bool = param(True, help="fit a constant with the scale or the components (methods scaled and pca)")
+    components: int = param(3, help="number of principal components (method pca)", min=1, max=50)
+    fit_offset: bool = param(
+        True, help="fit a constant together with the scale or the components (methods scaled and pca)"
+    )
     exclusion_radius: float = param(
-        4.0, help="radius around the star that is excluded from fits (methods scaled and pca)", unit="arcsec", min=0.0
+        4.0, help="radius around the star excluded from fits (methods scaled and pca)", unit="arcsec", min=0.0
     )
     reject_sources: bool = param(
-        True, help="replace stars and ghosts in one background exposure by what the other exposures show there"
+        True, help="replace stars and ghosts in one background exposure by the values of the other exposures"
     )
 
 
@@ -202,7 +205,7 @@ def _local_level(image: Float, *, block: int = 4, size: int = 7) -> Float:
 def reject_sources(
     exposures: Sequence[BackgroundExposure], *, threshold: float = 5.0, width: float = 1.5
 ) -> tuple[list[BackgroundExposure], int]:
-    """Blank (NaN) what only one background exposure shows: a star, galaxy or ghost that moved with the dither.
+    """Set to NaN what is present in only one background exposure: a star, galaxy or ghost that moved with the dither.
 
     The mean of each exposure is compared with the lowest mean of the others after light smoothing; pixels that stand
     out by `threshold` times the spread of that difference are blanked in all integrations of the exposure, unless all

@@ -69,7 +69,7 @@ def fit_glow(residual: Float, image: Float, strips: Sequence[GlowStrip]) -> tupl
     have = glow_excess(image, strips)
     usable = [i for i, h in enumerate(have) if np.isfinite(h.value) and abs(h.value) > 3 * h.error]
     if not usable:
-        warn("no glow stick is seen in the background; its scale is not fitted")
+        warn("no glow stick is detected in the background; its scale is not fitted")
         return added, glow
     templates = [glow_template(image, [strips[i]]) for i in usable]
     for k, frame in enumerate(residual):

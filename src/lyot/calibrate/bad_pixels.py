@@ -1,4 +1,4 @@
-"""Bad and outlying pixels of calibrated integrations: found in time and in space, repaired with uncertainty carried.
+"""Bad pixels and outliers of calibrated integrations: detection in time and space, repair with error propagation.
 
 *In time*: a pixel of one integration that lies far from the median of the same pixel in all integrations. A planet is
 the same in all integrations, so this cannot touch it; a star whose image varies is protected as the threshold follows
@@ -32,27 +32,35 @@ MIN_INTEGRATIONS = 4
 
 @dataclass(frozen=True)
 class BadPixelParams:
-    """Parameters of `find_bad_pixels` and of what is done with what it finds."""
+    """Parameters of `find_bad_pixels` and of the treatment of the pixels found."""
 
     action: str = param(
         "flag",
-        help="flag: set DO_NOT_USE; repair: fill in, flagged FLUX_ESTIMATED, with a larger error",
+        help="flag: set DO_NOT_USE; repair: interpolate, flag as FLUX_ESTIMATED, and increase the error",
         choices=("flag", "repair"),
     )
     time_threshold: float = param(
-        7.0, help="deviation from the pixel's median over the integrations; 0 turns this off", unit="sigma", min=0.0
+        7.0,
+        help="threshold of the deviation from the median of the pixel over the integrations; 0: off",
+        unit="sigma",
+        min=0.0,
     )
     space_threshold: float = param(
-        10.0, help="deviation from the neighbors in the median image; 0 turns this off", unit="sigma", min=0.0
+        10.0,
+        help="threshold of the deviation from the neighboring pixels in the median image; 0: off",
+        unit="sigma",
+        min=0.0,
     )
     sharpness: float = param(
-        4.0, help="how much further from its surroundings than its extreme neighbor a bad pixel must be", min=2.0
+        4.0,
+        help="minimum ratio of the deviation of a bad pixel from its surroundings to that of its most extreme neighbor",
+        min=2.0,
     )
 
 
 @dataclass(frozen=True)
 class BadPixels:
-    """What `find_bad_pixels` found.
+    """Result of `find_bad_pixels`.
 
     Attributes
     ----------
@@ -73,7 +81,7 @@ class BadPixels:
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` returns.
+    """Result of `repair`.
 
     Attributes
     ----------
@@ -183,7 +191,7 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
 
 
 def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool) -> Repaired:
-    """Fill bad pixels: from the other integrations where there are some, else from the neighbors.
+    """Fill bad pixels from the other integrations if available, otherwise from the neighbors.
 
     A value from time is the mean of the good integrations m of the pixel; its variance is that of a fresh integration
     plus that of the mean, ``v (1 + 1/m)``, so that it does not count as a measurement of its own. A value from space is

@@ -1,4 +1,4 @@
-"""The glow sticks of MIRI's coronagraphs: where they are, how bright, and what is left of them.
+"""The glow sticks of the MIRI coronagraphs: position, brightness, and residuals.
 
 Stray thermal light is scattered at the mask: along the flatter boundary of a four-quadrant phase mask, around the spot
 of the Lyot coronagraph and along the lower edge of its field. In archival backgrounds at 11.4 um the bright line spans
@@ -65,7 +65,7 @@ def glow_strips(
     *,
     exclusion_radius: float = 4.0,
 ) -> tuple[GlowStrip, ...]:
-    """Where the glow sticks of a coronagraph lie on a frame of any crop.
+    """Positions of the glow sticks of a coronagraph on a frame with any crop.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _any_between(values: Float, limits: Sequence[tuple[float, float]]) -> Bool:
 def glow_excess(
     image: NDArray[np.floating], strips: Sequence[GlowStrip], *, sigma: float = 4.0
 ) -> tuple[GlowExcess, ...]:
-    """Measure each strip's excess over its comparison field.
+    """Measure the excess of each strip over its comparison field.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _kept(values: NDArray[np.floating], sigma: float) -> Float:
 
 
 def glow_template(image: Float, strips: Sequence[GlowStrip], *, bin_width: float = 12.0) -> Float:
-    """The glow alone: a background image minus what its comparison fields have, zero outside the strips.
+    """Template of the glow: background image minus the level of its comparison fields, zero outside the strips.
 
     Parameters
     ----------

@@ -53,14 +53,14 @@ class OutlierParams:
 
     threshold: float = param(
         6.0,
-        help="minimum deviation of an outlier, from its neighbors or in time; 0 turns this off",
+        help="minimum deviation of an outlier from its neighbors or in time; 0: off",
         unit="sigma",
         min=0,
     )
     sharpness: float = param(
         0.3,
-        help="minimum deviation of an outlier from its neighbors over the largest contrast among them; a point source "
-        "has 0.03",
+        help="minimum ratio of the deviation of an outlier from its neighbors to the largest contrast among them; "
+        "0.03 for a point source",
         min=0.1,
     )
 
@@ -119,7 +119,7 @@ def _check(
         if np.ndim(e) != 3 or np.shape(e) != np.shape(v):
             raise InputError(f"expected integrations and variances (nints, ny, nx), got {np.shape(e)}, {np.shape(v)}.")
     if alike and len({np.shape(e)[1:] for e in exposures}) > 1:
-        raise InputError("exposures that are compared with each other must have the same pixels.")
+        raise InputError("exposures to be compared must cover the same pixels.")
     if resolution < MIN_SAMPLING:
         raise InputError(
             f"outliers: lambda/D is {resolution:.2f} pixels; expected {MIN_SAMPLING} or more, as a point source is as "

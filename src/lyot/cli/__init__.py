@@ -48,9 +48,9 @@ def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typ
     Parameters
     ----------
     only : str, optional
-        Name of a command; the others are left out.
+        Name of a command; the others are omitted.
     all_options : bool, optional
-        Make the options that are generated from parameters, which imports their modules.
+        Generate the options from the parameters, which imports their modules.
     """
     app = typer.Typer(
         name="lyot",

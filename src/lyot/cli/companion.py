@@ -27,10 +27,13 @@ def companion(
     target: Annotated[str | None, TARGET] = None,
     guess: Annotated[
         list[str] | None,
-        typer.Option(help="SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of the run."),
+        typer.Option(
+            help="Initial position SEPARATION,PA in arcsec and degrees; may be repeated. Default: the detections of "
+            "the run."
+        ),
     ] = None,
 ) -> None:
-    """Fit flux and position of companions by a forward model through the reduction, with an error budget.
+    """Measure flux and position of companions by forward modeling through the reduction, with an error budget.
 
     Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits;
     with --epoch also measure/proper_motion.ecsv.
@@ -75,7 +78,7 @@ def companion(
         motion, test = measure_motion(run, table, config.astrometry, distance=star_section.distance)
         typer.echo(
             f"companion {motion['companion'][0]}: {test.verdict}, chi2 {test.chi2_background:.1f} for a background "
-            f"star and {test.chi2_common:.1f} for common proper motion ({test.freedom} degrees of freedom)"
+            f"star, {test.chi2_common:.1f} for common proper motion ({test.freedom} degrees of freedom)"
         )
     typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)

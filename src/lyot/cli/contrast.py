@@ -25,7 +25,7 @@ def contrast(
     sections: Sections,
     target: Annotated[str | None, TARGET] = None,
 ) -> None:
-    """Measure the 5-sigma contrast by injection and recovery through the whole of stage 3.
+    """Measure the 5-sigma contrast curve by injection and recovery through all of stage 3.
 
     Writes measure/contrast.ecsv and measure/contrast_map.fits. Known companions are subtracted first.
     """

@@ -26,7 +26,7 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
         wanted = {"science": list(size_of(size).science), "reference": list(size_of(size).reference)}
         same = (truth["size"], truth["instrument"]["filter"], truth["seed"]) == (wanted, filter_name.upper(), SEED)
         if same and truth["generator"]["lyot"] == __version__:
-            typer.echo(f"observations: {folder} (simulated before)")
+            typer.echo(f"observations: {folder} (from an earlier simulation)")
             return
     typer.echo(f"observations: simulating into {folder} ...")
     make_sequence(folder, filter_name=filter_name, size=size, seed=SEED, scene=SCENE, overwrite=True, jobs=None)
@@ -59,7 +59,7 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
     )
     found = nearest_companion(folder, truth)
     if found is None or isfinite(found.upper_limit):
-        return f"planet {truth['name']}: put in at {expected}; not found"
+        return f"planet {truth['name']}: injected at {expected}; not detected"
     turn = (found.position_angle - truth["position_angle_deg"] + 180.0) % 360.0 - 180.0
     off = (
         (found.separation - truth["separation_arcsec"]) / found.separation_error,
@@ -67,19 +67,21 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
         (found.flux - flux) / found.flux_error,
     )
     return (
-        f"planet {truth['name']}: put in at {expected}\n  found: {companion_line(found)}\n"
-        f"  differences: separation {off[0]:+.1f}, PA {off[1]:+.1f}, flux {off[2]:+.1f} times the stated error"
+        f"planet {truth['name']}: injected at {expected}\n  measured: {companion_line(found)}\n  differences: "
+        f"separation {off[0]:+.1f}, PA {off[1]:+.1f}, flux {off[2]:+.1f} sigma"
     )
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for observations and products.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder for observations and products.")] = Path(
+        "demo"
+    ),
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: automatic.")] = None,
     filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
     size: Annotated[str, typer.Option(help="small, medium or full.")] = "small",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Repeat everything, even if up to date.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo everything, even if up to date.")] = False,
 ) -> None:
-    """Simulate a small observing sequence, reduce it from the raw ramps, and show the planet; no network needed."""
+    """Simulate a small observing sequence, reduce it from the raw ramps, and measure the planet; needs no network."""
     from lyot.cli.run import reduce_and_report
     from lyot.run.config import load_config
     from lyot.simulator.truth import read_truth

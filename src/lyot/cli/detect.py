@@ -22,16 +22,23 @@ def detect(
     sections: Sections,
     target: Annotated[str | None, TARGET] = None,
     all_truncations: Annotated[
-        bool, typer.Option("--all-truncations", help="Search the images of all truncations and merge.")
+        bool,
+        typer.Option(
+            "--all-truncations", help="Search the images of all numbers of KL modes and merge the detections."
+        ),
     ] = False,
     maps: Annotated[
-        bool, typer.Option("--maps", help="Matched-filter, STIM and limit maps (some tens of seconds more).")
+        bool,
+        typer.Option(
+            "--maps", help="Also compute matched-filter, STIM and detection-limit maps (tens of seconds longer)."
+        ),
     ] = False,
 ) -> None:
     """Search the star-subtracted image for point sources.
 
-    Sources found are subtracted with their forward models before the next is looked for. Writes measure/detections.ecsv
-    and measure/snr_map.fits; with --maps also measure/matched_filter.fits and measure/stim_map.fits.
+    Each detected source is subtracted with its forward model before the search for the next one. Writes
+    measure/detections.ecsv and measure/snr_map.fits; with --maps also measure/matched_filter.fits and
+    measure/stim_map.fits.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_detections

@@ -20,11 +20,11 @@ def disk(
     sections: Sections,
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Images of disk models (FITS): Jy per pixel, or a surface brightness."),
+        typer.Argument(help="Images of disk models (FITS), in Jy per pixel or as surface brightness."),
     ] = None,
     target: Annotated[str | None, TARGET] = None,
 ) -> None:
-    """Fit images of disk models, or a parametric ring, through mask, PSF and the whole reduction.
+    """Fit images of disk models, or a parametric ring, forward-modeled through mask, PSF and reduction.
 
     Writes measure/disk.ecsv and measure/disk_residual.fits; with --ring also measure/disk_ring.ecsv and
     measure/disk_ring.fits.

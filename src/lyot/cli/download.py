@@ -41,7 +41,7 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
     table.add_column("state", no_wrap=True)
     for assigned, file in rows:
         e = assigned.exposure
-        state = "not asked for" if file.name in skipped else "to fetch" if file.name in lacking else "there"
+        state = "not selected" if file.name in skipped else "to download" if file.name in lacking else "present"
         table.add_row(
             assigned.label, file.name, e.target, e.filter, "" if e.roll is None else f"{e.roll:.2f}",
             f"{e.n_integrations} x {e.n_groups}", _size(file.size) if file.size else "unknown",
@@ -52,7 +52,7 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
         console = Console(highlight=False, width=200)
     console.print(table)
     wanted = [file for _, file in rows if file.name in lacking]
-    typer.echo(f"{_files(len(wanted))} to fetch, {_size(sum(f.size for f in wanted))}")
+    typer.echo(f"{_files(len(wanted))} to download, {_size(sum(f.size for f in wanted))}")
 
 
 def _show_proposals(found: Sequence[Proposal], query: Query) -> None:
@@ -136,7 +136,7 @@ def fetch(
     lacking = to_fetch(files, out)
     show(rows, {f.name for f in lacking}, {f.name for _, f in rows} - {f.name for f in files})
     for exposure in listing.missing:
-        typer.echo(f"- {exposure.root}: the archive has no {query.level} file of it")
+        typer.echo(f"- {exposure.root}: no {query.level} file in the archive")
     try:
         _show_proposals(propose_missing(rows, client), query)
     except LyotError as error:
@@ -146,7 +146,7 @@ def fetch(
     with _bars(lacking) as bars:
         result = download(files, out, connection=client.connection, at_once=jobs or AT_ONCE, on_progress=bars)
     there = len(result.current)
-    typer.echo(f"{_files(len(result.fetched))} fetched, {there} {'was' if there == 1 else 'were'} there; all in {out}")
+    typer.echo(f"{_files(len(result.fetched))} downloaded, {there} already present; all in {out}")
     return result
 
 
@@ -173,25 +173,25 @@ def prepare_references(files: Sequence[Path], crds: Path | None, context: str | 
 
 
 def download(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the files.")],
-    programs: Annotated[list[str] | None, typer.Argument(help="Programs, e.g. 1386.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")],
+    programs: Annotated[list[str] | None, typer.Argument(help="Program numbers, e.g. 1386.")] = None,
     filters: Annotated[list[str] | None, typer.Option("--filter", help="Filter; may be repeated.")] = None,
     targets: Annotated[
         list[str] | None,
-        typer.Option("--target", help="Target; brings its references and backgrounds. May be repeated."),
+        typer.Option("--target", help="Target, downloaded with its references and backgrounds. May be repeated."),
     ] = None,
     observations: Annotated[
         list[str] | None, typer.Option("--observation", help="Observation number; may be repeated.")
     ] = None,
     level: Annotated[str, typer.Option(help="uncal, rateints or calints.")] = "uncal",
-    acquisitions: Annotated[bool, typer.Option("--acquisition", help="Fetch target acquisitions too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Files at the same time.")] = None,
+    acquisitions: Annotated[bool, typer.Option("--acquisition", help="Also download target acquisitions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Number of simultaneous downloads.")] = None,
 ) -> None:
-    """Show what MAST has of a program or a target, with the role of each exposure, and fetch it.
+    """List the exposures of a program or target in MAST with their roles, and download them.
 
-    Run again, it fetches only what is not there and whole, and goes on with broken transfers. For data under exclusive
-    access set MAST_API_TOKEN.
+    A repeated command downloads only missing or incomplete files and resumes interrupted transfers. For data under
+    exclusive access set MAST_API_TOKEN.
     """
     from lyot.archive.records import make_query
 

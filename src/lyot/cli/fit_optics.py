@@ -14,14 +14,16 @@ from lyot.cli.progress import counting
 @options(Group("optics", "lyot.optics.fitting:OpticsFitParams"))
 def fit_optics(
     data: Annotated[
-        list[Path], typer.Argument(help="Background-subtracted calints of one dithered star, or a folder of them.")
+        list[Path], typer.Argument(help="Background-subtracted calints of one dithered star, or their folder.")
     ],
     sections: Sections,
     out: Annotated[
-        Path, typer.Option("--out", help="File of the fit (.npz); a picture of the same name is written next to it.")
+        Path,
+        typer.Option("--out", help="Output file of the fit (.npz); a figure with the same name is written next to it."),
     ] = Path("optics.npz"),
     science: Annotated[
-        Path | None, typer.Option("--science", help="Calints of another star with a companion far from the mask.")
+        Path | None,
+        typer.Option("--science", help="Calints of another star with a companion far from the mask boundaries."),
     ] = None,
     companion: Annotated[
         str | None, typer.Option("--companion", help="SEP,PA of that companion, arcsec and degrees.")
@@ -31,7 +33,10 @@ def fit_optics(
     ] = None,
     leave_out: Annotated[
         str | None,
-        typer.Option("--leave-out", help="Exposures to leave out of the fit and predict, numbered from 1: 2,4,6,8."),
+        typer.Option(
+            "--leave-out",
+            help="Exposures to exclude from the fit and to predict instead, numbered from 1, e.g. 2,4,6,8.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier fit.")] = False,
 ) -> None:
@@ -67,11 +72,11 @@ def fit_optics(
         f"{min(params.radius, 3.0):g}",
     ]
     if found.left_out:
-        lines.append(f"exposures left out: {fit.left_out.inner:.3f} and {fit.left_out.all:.3f}")
+        lines.append(f"excluded exposures: {fit.left_out.inner:.3f} and {fit.left_out.all:.3f}")
     if fit.companion_pixels:
         lines.append(f"companion: chi2 {fit.companion_chi2:.0f} of {fit.companion_pixels} pixels")
     lines += [
-        f"star {1e3 * fit.flux:.0f} mJy, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas off the mask's center",
+        f"star {1e3 * fit.flux:.0f} mJy, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas from the mask center",
         f"rejection 1/{fit.rejection:.0f}, wavefront {fit.wavefront_rms:.0f} nm rms, "
         f"open fraction {fit.open_fraction:.2f}",
         f"wrote {files.optics} and {files.picture}",

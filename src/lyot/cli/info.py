@@ -65,7 +65,7 @@ def show_run(out: Path) -> None:
 
     records = Manifest(out).records
     if not records:
-        typer.echo(f"{out}: no task of the run is done yet; lyot run with the same --out goes on.")
+        typer.echo(f"{out}: no task of the run has finished yet; to continue, use lyot run with the same --out.")
         return
     last = max(records, key=lambda r: r.started)
     typer.echo(f"{out}: lyot {last.versions.get('lyot', '?')}, jwst {last.versions.get('jwst', '?')}, "
@@ -78,7 +78,7 @@ def show_run(out: Path) -> None:
     products = [out / p.path for r in records if r.kind in ("stage3", "measure") for p in r.products]
     for path in products:
         if is_product(path, "i2d"):
-            typer.echo(f"image: {path}" + ("" if path.is_file() else " (gone: run lyot run again)"))
+            typer.echo(f"image: {path}" + ("" if path.is_file() else " (missing; rerun lyot run)"))
     there = [path for path in products if path.is_file()]
     show_tables(there)
     show_notes(out / NOTES, there, [r.failure for r in records if r.failure])

@@ -98,10 +98,13 @@ def help_text(info: ParameterInfo) -> str:
     """What the help of an option says: what it is, its unit, what it may be and its default."""
     text = info.help[0].upper() + info.help[1:]
     unit = f", {info.unit}" if info.unit and info.unit not in text else ""
+    meaning, semicolon, rest = text.rstrip(".").partition(";")
     default = "on" if info.default is True else "off" if info.default is False else info.default
+    if isinstance(default, tuple):
+        default = ", ".join(map(str, default))
     shown = f" Default: {default}." if default not in (None, (), "") else ""
     often = " May be repeated." if info.kind.endswith("_list") else ""
-    return f"{text.rstrip('.')}{unit}.{often}{shown}"
+    return f"{meaning}{unit}{semicolon}{rest}.{often}{shown}"
 
 
 def options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -149,7 +152,7 @@ def with_options(command: Callable[..., None], *, all_options: bool = True) -> C
 ROLE = typer.Option(
     "--role",
     metavar="FILE=ROLE",
-    help="Roles of exposures, overriding their headers: file, target or pattern, and science, reference, "
+    help="Role of exposures, overriding their headers. FILE: a file, target or pattern; ROLE: science, reference, "
     "background, acquisition or ignore. May be repeated.",
 )
 """Roles given by hand, in every command that reads exposures."""
@@ -157,7 +160,7 @@ ROLE = typer.Option(
 TARGET = typer.Option(
     "--target",
     metavar="STAR",
-    help="Science target to measure, where the run has several; by default the one that was reduced last.",
+    help="Science target to measure, if the run has several. Default: the target reduced last.",
 )
 """The science target, in every command that measures a finished run."""
 

@@ -14,17 +14,17 @@ from lyot.cli.options import Group, Sections, options
 def report(
     out: Annotated[Path, typer.Argument(help="Output folder of lyot run.")],
     sections: Sections,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Print the page to report.pdf as well.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print the page to report.pdf.")] = False,
     figures: Annotated[
-        Path | None, typer.Option("--figures", help="Folder for every figure as PNG and PDF, and its data.")
+        Path | None, typer.Option("--figures", help="Folder for all figures as PNG and PDF, with their data.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace PDF and figures that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing PDF and figures.")] = False,
 ) -> None:
-    """Write the report of a finished run again, and its figures as files.
+    """Rewrite the report of a finished run, optionally as PDF and with its figures as files.
 
-    The page itself is always written anew from what the run holds. --pdf needs Chromium (or Chrome) or
+    The page is always regenerated from the products of the run. --pdf needs Chromium (or Chrome) or
     WeasyPrint (pip install "lyot[pdf]").
-    Figures come as PNG and PDF with their data as ECSV or FITS, the regions for ds9, and the methods paragraph.
+    Figures are written as PNG and PDF, with their data as ECSV or FITS, a ds9 region file, and the methods paragraph.
     """
     from lyot.report import write_report
     from lyot.report.export import check_free, write_figures, write_pdf

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lyot.run.execute import RunResult
 
 GIVE_STAR = (
-    "the stellar flux is not given, so contrasts are unknown: give --star-flux, --star-mag, --star-kmag with "
-    "--star-sptype, --star-simbad, --star-sed or --star-ta once; it is kept with the run"
+    "contrasts are unknown because the flux of the star was not given: give --star-flux, --star-mag, --star-kmag "
+    "with --star-sptype, --star-simbad, --star-sed or --star-ta once; it is saved with the run"
 )
 
 
@@ -63,7 +63,7 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
         )
     for row in table[~sources]:
         typer.echo(
-            f'{star}no source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+            f'{star}not a point source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
             f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
         )
 

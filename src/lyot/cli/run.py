@@ -136,26 +136,35 @@ def _write_report(result: RunResult, early: _EarlyReport) -> None:
 def run(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Exposure files, folders or associations, at any stage; or programs to fetch from MAST."),
+        typer.Argument(
+            help="Exposure files, folders or associations at any stage (uncal, rateints, calints), or program numbers "
+            "to download from MAST."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the products.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")],
     sections: Sections,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (TOML).")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", help="One parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."),
+        typer.Option(
+            "--set", "-s", help="Value of one parameter, e.g. stage1.jump.rejection_threshold=5; may be repeated."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Repeat everything, even if up to date.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo everything, even if up to date.")] = False,
     role: Annotated[list[str] | None, ROLE] = None,
     companion: Annotated[
         list[str] | None,
-        typer.Option(help="Fit a companion near SEPARATION,PA (arcsec, degrees) as well; may be repeated."),
+        typer.Option(
+            help="Position SEPARATION,PA (arcsec, degrees) of a companion to fit in addition to the detections; may be "
+            "repeated."
+        ),
     ] = None,
 ) -> None:
-    """Reduce exposures to the star-subtracted image, measure what is next to the star, and write a report.
+    """Reduce exposures to a star-subtracted image, measure companions and detection limits, and write a report.
 
-    Sources are fitted and the contrast curve is measured unless --no-measure is given. Run again, it does only what is
-    not done or whose inputs, parameters or versions changed. Exit status 3: the image is made, a measurement failed.
+    Sources are fitted and the contrast curve is measured unless --no-measure is given. A repeated run redoes only tasks
+    that are unfinished, or whose inputs, parameters or software versions changed. Exit status 3: the image was written,
+    but a measurement failed.
     """
     from lyot.cli.progress import starting
 
@@ -195,14 +204,14 @@ def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:
         return {}
     detected = [text for text in given if text.upper() == "DETECTED"]
     if detected and len(given) > 1:
-        raise ConfigError("--companion: give positions or DETECTED, not both.")
+        raise ConfigError("--companion: give either positions or DETECTED, not both.")
     return {"companion": {"measure": True} if detected else {"positions": given}}
 
 
 def config(
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; by default the terminal.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file. Default: the terminal.")] = None,
 ) -> None:
-    """Print a configuration file with every parameter of every step, its default and its meaning."""
+    """Print a configuration file with all parameters of all steps, their defaults and descriptions."""
     from lyot.errors import OutputError
     from lyot.records.manifest import write_text
     from lyot.run.config import template
@@ -211,7 +220,7 @@ def config(
         typer.echo(template(), nl=False)
         return
     if out.exists():
-        raise OutputError(f"{out}: exists already; choose another --out.")
+        raise OutputError(f"{out}: already exists; choose another --out.")
     write_text(out, template())
 
 

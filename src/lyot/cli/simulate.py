@@ -46,26 +46,29 @@ def make_sequence(
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    out: Annotated[Path, typer.Argument(help="Output folder.")],
     filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
     size: Annotated[str, typer.Option(help="small (170 MB), medium (1 GB) or full (as observed, 13 GB).")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     scene: Annotated[str | None, typer.Option(help="Scene file (TOML), or the name of a bundled scene.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulated sequence.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Threads; by default all cores.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an earlier simulated sequence.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Number of threads. Default: all cores.")
+    ] = None,
 ) -> None:
-    """Simulate the observations of HIP 65426: raw files, what was put into them, and a calibration cache."""
+    """Simulate the observations of HIP 65426: raw files, the true scene, and a calibration cache."""
     sequence = make_sequence(
         out, filter_name=filter_name, size=size, seed=seed, scene=scene, overwrite=overwrite, jobs=jobs
     )
-    typer.echo(f"{len(sequence.uncal)} raw exposures in {sequence.path}; what was put in: {sequence.truth}")
+    typer.echo(f"{len(sequence.uncal)} raw exposures in {sequence.path}; true values: {sequence.truth}")
     if size == "small" and scene is None:
         typer.echo(
-            "Note: the planet of the default scene is fainter than the noise of so short exposures, so that lyot run "
-            "finds no source; --scene bright_planet has one that it finds, --size full the depth as observed."
+            "Note: the planet of the default scene is below the noise of such short exposures, so that lyot run "
+            "detects no source; use --scene bright_planet for a detectable planet, or --size full for the observed "
+            "depth."
         )
     if sequence.crds is not None:
-        typer.echo("lyot run finds the calibration cache by itself; for the official pipelines:")
+        typer.echo("lyot run finds the calibration cache automatically; for the official pipelines:")
         typer.echo(f"export CRDS_PATH={sequence.crds.path.absolute()}\nexport CRDS_CONTEXT={sequence.crds.context}")
 
 

@@ -101,7 +101,7 @@ def level3(group: Sequence[Assigned], calints: dict[str, Path]) -> dict[str, Any
     science = with_role(group, Role.SCIENCE)
     references = with_role(group, Role.REFERENCE)
     if not science:
-        raise InputError("there is no science exposure to reduce.")
+        raise InputError("no science exposure to reduce; check the roles with lyot info.")
     members = [_member(calints[a.exposure.root], "science") for a in science]
     members += [_member(calints[a.exposure.root], "psf") for a in references]
     product = {"name": product_name([a.exposure for a in science]), "members": members}

@@ -69,7 +69,9 @@ def background_level(path: Path) -> float:
             header, name = hdus["SCI"].header, hdus[0].header.get("FILTER")
             center = [header.get(key) for key in ("CRPIX1", "CRPIX2")]
     except (OSError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
-        raise InputError(f"{path}: its pixels cannot be read ({error}); download or copy it again.") from error
+        raise InputError(
+            f"{path}: the image data cannot be read ({error}); download or copy the file again."
+        ) from error
     cube = data.reshape(-1, *data.shape[-2:])
     known = CORONAGRAPHS.get(str(name))
     if known is not None and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in center):
@@ -136,8 +138,9 @@ def _state(exposure: Exposure, background: float | None, given: str) -> _State:
         return _State(given == "present", level)
     typical = TYPICAL.get(exposure.filter)
     if background is not None and typical is not None and background < 0.2 * typical:
-        log.warning("%s: its background exposures have a level of %.1f MJy/sr only, as if subtracted from themselves; "
-                    "they are not used to judge it", exposure.root, background)  # fmt: skip
+        log.warning(
+            "%s: the level of its background exposures is only %.1f MJy/sr, as if they had been subtracted from "
+            "themselves; it is not used for comparison", exposure.root, background)  # fmt: skip
         background = None
     keyword = exposure.background_keyword
     if background is None:
@@ -149,14 +152,14 @@ def _state(exposure: Exposure, background: float | None, given: str) -> _State:
         return _State(False, level)
     if keyword == "COMPLETE" and ratio > PRESENT_ABOVE:
         raise InputError(
-            f"{exposure.path}: S_BKDSUB is COMPLETE, but its level, {level:.1f} MJy/sr, is that of the background "
-            f"({background:.1f}); {CURE}."
+            f"{exposure.path}: S_BKDSUB is COMPLETE, but the level of the image, {level:.1f} MJy/sr, is that of the "
+            f"background ({background:.1f}); {CURE}."
         )
     if keyword or ratio > PRESENT_ABOVE:
         return _State(keyword != "COMPLETE", level)
     raise InputError(
-        f"{exposure.path}: cannot tell whether its background was subtracted (level {level:.1f} MJy/sr, that of its "
-        f"backgrounds {background:.1f}, no S_BKDSUB); {CURE}."
+        f"{exposure.path}: it cannot be determined whether the background was subtracted (level {level:.1f} MJy/sr, "
+        f"of the background exposures {background:.1f} MJy/sr, no S_BKDSUB); {CURE}."
     )
 
 
@@ -180,9 +183,9 @@ def _check_alike(
     if left and clean:
         one, state = left[0]
         raise InputError(
-            f"{one.exposure.path}: still holds its background (level {state.level:.1f} MJy/sr), unlike "
-            f"{clean[0].path.name}, and no background calints are given to subtract from it; give them, start "
-            f"from rateints with their backgrounds, or, if it was subtracted, {CURE}."
+            f"{one.exposure.path}: still contains its background (level {state.level:.1f} MJy/sr), in contrast to "
+            f"{clean[0].path.name}, and there are no background calints; add them, start from rateints with their "
+            f"backgrounds, or, if the background was subtracted, {CURE}."
         )
 
 
@@ -194,11 +197,13 @@ def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Pa
             continue
         level = float(np.median([s.level for _, s in mine]))
         number = len({b for a, _ in mine for b in needy[a.exposure.root]})
-        about = f"the calints of the {word} still hold their background (level {level:.1f} MJy/sr)"
+        about = f"the calints of the {word} still contain their background (level {level:.1f} MJy/sr)"
         if number:
             lines.append(f"{about}: {number} background calints are subtracted.")
         else:
-            lines.append(f"{about} and no background calints are subtracted: the glow sticks will stay in its images.")
+            lines.append(
+                f"{about} and there are no background calints to subtract: the glow sticks will remain in its images."
+            )
     return lines
 
 

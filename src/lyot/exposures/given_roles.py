@@ -102,7 +102,7 @@ def with_given_roles(exposures: Sequence[Exposure], roles: Mapping[str, str], *,
         if not found and strict:
             example = result[0].root if result else "none"
             raise InputError(
-                f"role of {pattern!r}: no exposure has this name; expected a file name, target or pattern such as "
+                f"role of {pattern!r}: no exposure matches; expected a file name, target or pattern such as "
                 f"'{example[:10]}*' (see lyot info)."
             )
         for i in found:

@@ -49,7 +49,7 @@ def look_at(
     named = set(expand_paths(path for path in given if not path.is_dir()))
     exposures: list[Exposure] = []
     failures: dict[Path, InputError] = {}
-    passed_over = [f"passed over: {line}" for path in given if path.is_dir() for line in averaged_files(path)]
+    passed_over = [f"ignored: {line}" for path in given if path.is_dir() for line in averaged_files(path)]
     for path in expand_paths(given):
         try:
             exposures.append(read_exposure(path))
@@ -57,11 +57,11 @@ def look_at(
             if path in named:
                 failures[path] = error
             else:
-                passed_over.append(f"passed over: {error}")
+                passed_over.append(f"ignored: {error}")
         except InputError as error:
             failures[path] = error
     if not exposures and not failures:
-        raise InputError(f"no exposure can be used; {passed_over[0]}")
+        raise InputError(f"no usable exposure; {passed_over[0]}")
     members = _members(given)
     exposures = [with_role_of(e, members[e.path]) if e.path in members else e for e in exposures]
     chosen = one_per_exposure(exposures, preference=preference)
@@ -69,8 +69,8 @@ def look_at(
         chosen = with_given_roles(chosen, roles or {})
     told = {e.root: members[e.path] for e in chosen if e.path in members}
     fatal = {path: failure for path, failure in failures.items() if path in named or not chosen}
-    left_out = [f"left out: {failure}" for path, failure in failures.items() if path not in fatal]
-    left_out += [f"left out: {line}" for line in second_files(exposures)]
+    left_out = [f"not used: {failure}" for path, failure in failures.items() if path not in fatal]
+    left_out += [f"not used: {line}" for line in second_files(exposures)]
     return Inputs(tuple(chosen), (*passed_over, *left_out), {**told, **(roles or {})}, fatal)
 
 

@@ -40,18 +40,19 @@ def _reason(exposure: Exposure, stars: Sequence[Exposure]) -> str:
     """Why an exposure with an ambiguous name is the background of one of the stars; empty if it is not."""
     for star in stars:
         if plain_name(star.target) == plain_name(exposure.target):
-            return "its name is that of the star with a word for background"
+            return "its name is that of the star with a suffix for background"
     near = [s for s in stars if s.sky and exposure.sky and angular_distance(s.sky, exposure.sky) < NEARBY]
     if not near:
         return ""
     star = min(near, key=lambda s: angular_distance(s.sky, exposure.sky))  # type: ignore[arg-type]
     distance = angular_distance(star.sky, exposure.sky)  # type: ignore[arg-type]
-    return f"its name ends like that of a background and it is {60 * distance:.1f} arcmin from {star.target}"
+    return f"its name ends like that of a background, {60 * distance:.1f} arcmin from {star.target}"
 
 
 def sentence(exposure: Exposure, star: Exposure | None, reason: str) -> str:
     """Say what a background is taken for, why, and how to object."""
     owner = f"the background of {star.target}" if star is not None else "a background"
     return (
-        f"{exposure.target} is taken as {owner}, because {reason}; say --role '{exposure.target}=science' if it is not."
+        f"{exposure.target} is used as {owner}, because {reason}; if this is wrong, use --role "
+        f"'{exposure.target}=science'."
     )

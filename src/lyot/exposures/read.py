@@ -40,7 +40,7 @@ _ASDF_SOURCE = re.compile(rb"source:\s*['\"]?fits:([A-Za-z0-9_]+),(\d+)")
 def _check_headers(hdus: Any, path: Path) -> None:
     """Raise if there is an extension of whose header astropy could make no sense: it has no array then."""
     if not all(hasattr(hdu, "fileinfo") and hasattr(type(hdu), "data") for hdu in hdus):  # the class: nothing is read
-        raise InputError(f"{path}: the header of an extension is broken; download or copy it again.")
+        raise InputError(f"{path}: the header of an extension is damaged; download or copy the file again.")
 
 
 def _check_complete(hdus: Any, path: Path) -> None:
@@ -52,7 +52,7 @@ def _check_complete(hdus: Any, path: Path) -> None:
         if end > size:
             name = hdu.name or "primary"
             raise InputError(
-                f"{path}: the file is truncated (it ends at byte {size}, extension {name} at {end}); "
+                f"{path}: the file is truncated (it ends at byte {size}, extension {name} should end at byte {end}); "
                 "download or copy it again."
             )
 
@@ -61,17 +61,17 @@ def _stage_of(path: Path, header: Any, science: Any) -> Stage:
     naxis = science.get("NAXIS", 0)
     unit = str(science.get("BUNIT", "")).strip()
     if header.get("S_KLIP") == "COMPLETE" or header.get("DATAMODL") in ("QuadModel",):
-        raise InputError(f"{path}: this is a product of stage 3; give uncal, rateints or calints files.")
+        raise InputError(f"{path}: stage 3 product; give uncal, rateints or calints files.")
     if naxis == 4:
         if "COMPLETE" in (header.get("S_SATURA"), header.get("S_DQINIT")):
-            raise InputError(f"{path}: this is a partly calibrated ramp; give the uncal or the rateints file.")
+            raise InputError(f"{path}: partly calibrated ramps; give the uncal or the rateints file.")
         return "uncal"
     if naxis == 3:
         calibrated = unit == "MJy/sr" or header.get("S_PHOTOM") == "COMPLETE"
         return "calints" if calibrated else "rateints"
     raise InputError(
-        f"{path}: extension SCI has {naxis} axes; expected 4 (uncal) or 3 (rateints, calints), "
-        "that is one image per integration."
+        f"{path}: extension SCI has {naxis} axes; expected 4 (uncal) or 3 (rateints, calints: one image per "
+        "integration)."
     )
 
 
@@ -103,16 +103,14 @@ def _exposure(path: Path, header: Any, science: Any) -> Exposure:
         _ = science.get(key), header.get(key)
     kind, instrument = (str(header.get(key) or "").strip() for key in ("EXP_TYPE", "INSTRUME"))
     if instrument == "FGS" or kind.startswith("FGS"):
-        raise NotCoronagraphicError(
-            f"{path}: is a file of the guide star ({kind or instrument}), which no reduction takes."
-        )
+        raise NotCoronagraphicError(f"{path}: guide-star file ({kind or instrument}), which cannot be reduced.")
     try:
         return _placed_exposure(path, header, science)
     except InputError:
         if not kind or is_coronagraphic_type(kind) or is_acquisition_type(kind):
             raise
         raise NotCoronagraphicError(
-            f"{path}: is no coronagraphic exposure (EXP_TYPE {kind}), which no reduction takes."
+            f"{path}: not a coronagraphic exposure (EXP_TYPE {kind}); it cannot be reduced."
         ) from None
 
 
@@ -120,8 +118,8 @@ def _placed_exposure(path: Path, header: Any, science: Any) -> Exposure:
     missing = [key for key in REQUIRED if not str(header.get(key) or "").strip()]
     if missing:
         raise InputError(
-            f"{path}: header keyword{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing; "
-            "expected the primary header of a JWST exposure as the archive delivers it."
+            f"{path}: header keyword{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing; expected the "
+            "complete primary header of a JWST exposure, as from MAST."
         )
     text: dict[str, Any] = {
         name: str(header.get(key) or "").strip()
@@ -169,8 +167,8 @@ def _segment(path: Path, header: Any, science: Any) -> tuple[int, int, tuple[int
     first = int(_number(header, "INTSTART"))
     if segment > 1 and first < 1:
         raise InputError(
-            f"{path}: segment {segment} without INTSTART; set INTSTART and INTEND to the integrations of the exposure "
-            "that it holds."
+            f"{path}: segment {segment} without INTSTART; set INTSTART and INTEND to its first and last integration "
+            "in the exposure."
         )
     first = max(first, 1)
     return segment, max(total, segment), (first, first + held - 1)
@@ -200,7 +198,7 @@ def read_exposure(path: str | Path) -> Exposure:
 
     path = Path(path).absolute()
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
+        raise MissingInputError(f"{path}: no such file; check the path.")
     try:
         with path.open("rb") as stream:
             start = stream.read(30)
@@ -217,21 +215,21 @@ def read_exposure(path: str | Path) -> Exposure:
             science = hdus["SCI"].header if "SCI" in hdus else None
             _check_extensions(hdus, path)
     except PermissionError:
-        raise InputError(f"{path}: no permission to read this file.") from None
+        raise InputError(f"{path}: no permission to read this file; change its permissions.") from None
     except LyotError:
         raise
     except (OSError, EOFError, zlib.error, fits.VerifyError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable FITS file ({error}).") from error
     if science is None:
-        raise InputError(f"{path}: there is no extension SCI; expected a JWST exposure.")
+        raise InputError(f"{path}: no SCI extension; expected a JWST exposure.")
     try:
         return _exposure(path, header, science)
     except fits.VerifyError as error:
         found = re.search(r"\((\S+)\)", str(error))
         keyword = f"keyword {found[1]}" if found else "a keyword"
         raise InputError(
-            f"{path}: the header's {keyword} cannot be read: its value is no FITS value; write it again, as a "
-            "number or as text in quotes."
+            f"{path}: {keyword} in the header cannot be read: invalid FITS value; rewrite it as a number or as a "
+            "quoted string."
         ) from error
 
 
@@ -243,8 +241,8 @@ def _check_extensions(hdus: Any, path: Path) -> None:
     missing = sorted(name for name, version in named if (name, version) not in hdus)
     if missing:
         raise InputError(
-            f"{path}: extension{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing, which the metadata in "
-            "the file (extension ASDF) name; download the file again, or remove the extension ASDF too."
+            f"{path}: extension{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing, but listed in the "
+            "metadata of the file (ASDF extension); download the file again, or also remove the ASDF extension."
         )
 
 
@@ -291,8 +289,8 @@ def averaged_files(folder: Path) -> list[str]:
     if not lonely:
         return []
     return [
-        f"{lonely[0]}: is the mean of all integrations{_and_more(len(lonely) - 1)}; give the *_calints.fits, with one "
-        "image for each integration."
+        f"{lonely[0]}: is the mean of all integrations{_and_more(len(lonely) - 1)}; give the *_calints.fits, which "
+        "has one image per integration."
     ]
 
 
@@ -327,7 +325,7 @@ def expand_paths(inputs: Iterable[str | Path]) -> list[Path]:
                     f"{path}: no *_uncal.fits, *_rateints.fits or *_calints.fits in this folder.{averaged}"
                 )
         elif not path.exists():
-            raise MissingInputError(f"{path}: no such file or folder.")
+            raise MissingInputError(f"{path}: no such file or folder; check the path.")
         else:
             found = _members_of(path) if path.suffix == ".json" else [path]
         files.update(dict.fromkeys(found))
@@ -360,8 +358,8 @@ def second_files(exposures: Sequence[Exposure]) -> list[str]:
         other = first.setdefault((exposure.root, exposure.stage), exposure)
         if other.path != exposure.path:
             lines.append(
-                f"{exposure.path}: by its name it is the same exposure as {other.path}, which is used; rename it if it "
-                "is another one."
+                f"{exposure.path}: has the name of the same exposure as {other.path}, which is used; rename it if it "
+                "is a different exposure."
             )
     return lines
 

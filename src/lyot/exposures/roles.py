@@ -234,8 +234,8 @@ def single_reference(science: Sequence[Assigned], references: Sequence[Assigned]
     if len({a.roll_number for a in science}) != 1 or len({a.exposure.name for a in references}) != 1:
         return ""
     return (
-        f"{science[0].exposure.target} has one roll and one reference exposure only: residual speckles can be taken "
-        "for sources, since neither a second roll nor other references show where they are."
+        f"{science[0].exposure.target} has only one roll and one reference exposure: residual speckles may be "
+        "mistaken for sources, because neither a second roll nor other references identify them."
     )
 
 
@@ -245,11 +245,13 @@ def _reference_advice(science: list[Assigned], references: list[Assigned], prefi
         by_target = [[a for a in science if a.exposure.target == target] for target in targets]
         return [prefix + line for mine in by_target if (line := single_reference(mine, references))]
     if len(targets) > 1:
-        return [f"{prefix}no reference star: {_list(targets)} can be references of each other, with --reference all."]
+        return [
+            f"{prefix}no reference star: {_list(targets)} can be used as references of each other with --reference all."
+        ]
     rolls = {a.roll_number for a in science}
     if len(rolls) > 1:
         return [f"{prefix}no reference star, but {len(rolls)} rolls: roll subtraction is possible."]
-    return [f"{prefix}no reference star and one roll only: neither reference nor roll subtraction is possible."]
+    return [f"{prefix}no reference star and only one roll: neither reference nor roll subtraction is possible."]
 
 
 def _background_advice(stars: list[Assigned], word: str) -> list[str]:
@@ -257,9 +259,9 @@ def _background_advice(stars: list[Assigned], word: str) -> list[str]:
     if calibrated and len(calibrated) == len(stars):
         return []
     if any(a.borrowed for a in stars):
-        return [f"no background for the {word}: that of the other star is used."]
+        return [f"no background for the {word}: the background of the other star is used."]
     if stars and not any(a.backgrounds for a in stars) and stars[0].exposure.instrument == "MIRI":
-        return [f"no background for the {word}: the glow sticks will stay in its images."]
+        return [f"no background for the {word}: the glow sticks will remain in its images."]
     return []
 
 
@@ -275,7 +277,7 @@ def role_lines(group: Sequence[Assigned]) -> list[str]:
         own, other = _differing(background, star)
         lines.append(
             f"{background.target} is not used: it was taken with {own}, but {star.target} with {other}; a background "
-            "must be of the star's filter, mask and subarray."
+            "must have the filter, mask and subarray of the star."
         )
     return list(dict.fromkeys(lines))
 
@@ -307,7 +309,7 @@ def group_notes(group: Sequence[Assigned]) -> list[str]:
     lines += _background_advice(with_role(group, Role.REFERENCE), "reference star")
     stages = sorted({a.exposure.stage for a in group})
     if len(stages) > 1:
-        lines.append(f"the exposures are at different stages ({_list(stages)}); each is taken on from there.")
+        lines.append(f"the exposures are at different stages ({_list(stages)}); each is processed from its stage.")
     return lines
 
 

@@ -31,7 +31,7 @@ def whole_or_segments(exposures: Sequence[Exposure], preference: Sequence[Stage]
         whole = [e for e in files if not e.segment]
         if whole and len(files) > len(whole):
             use_whole = any(e.stage == stage for e in whole)
-            log.warning("%s is there as a whole and in segments; the %s used", name,
+            log.warning("%s exists as a whole and in segments; the %s used", name,
                         "whole is" if use_whole else "segments are")  # fmt: skip
             files = whole if use_whole else [e for e in files if e.segment]
         _check_overlap(files)
@@ -51,9 +51,9 @@ def _check_overlap(files: Sequence[Exposure]) -> None:
     for one, other in pairwise(files):
         if other.integrations[0] <= one.integrations[1]:
             raise InputError(
-                f"{other.path}: begins with integration {other.integrations[0]}, but {one.path.name} holds "
+                f"{other.path}: begins with integration {other.integrations[0]}, but {one.path.name} contains "
                 f"integrations {one.integrations[0]} to {one.integrations[1]}; give each segment once, with INTSTART "
-                "as the archive has it."
+                "as in the archive."
             )
 
 

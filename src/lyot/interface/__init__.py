@@ -1,4 +1,4 @@
-"""What a person types in a notebook: `lyot.reduce`, `lyot.open`, `lyot.simulate`, `lyot.subtract_star`, and `Run`."""
+"""Interface for notebooks and scripts: `lyot.reduce`, `lyot.open`, `lyot.simulate`, `lyot.subtract_star`, and `Run`."""
 
 from lyot.interface.arrays import Subtracted, subtract_star
 from lyot.interface.run import Run, open, reduce

@@ -1,4 +1,4 @@
-"""`subtract_star`: the star subtracted from images that the caller has in memory, whatever they come from."""
+"""`subtract_star`: subtraction of the star from images in memory, of any instrument."""
 
 from __future__ import annotations
 
@@ -71,26 +71,26 @@ def subtract_star(
     modes: int | Sequence[int] | None = None,
     **parameters: Any,
 ) -> Subtracted:
-    """Subtract the star from images in memory, turn them north up and combine them.
+    """Subtract the star from images in memory, rotate them to north up and combine them.
 
     Parameters
     ----------
     science : exposure or list of exposures
-        Each is an array (ny, nx) or (n, ny, nx), NDData, or FITS HDUs; one exposure for each roll. NaN, masked pixels
+        Each is an array (ny, nx) or (n, ny, nx), NDData, or FITS HDUs; one exposure per roll. NaN, masked pixels
         and, in HDUs, pixels with bit 1 (DO_NOT_USE) set in DQ are bad.
     references : exposure or list of exposures, optional
-        Of the reference star, of the same shape and with the star at the same pixel; without any the rolls serve as
-        each other's references.
+        Exposures of the reference star, with the same shape and the star at the same pixel; without references the
+        rolls are used as references of each other.
     star : (x, y) or (n, 2) array_like of float, optional
-        0-based pixel of the star, for all exposures or for each; by default CRPIX - 1 of the WCS.
+        0-based pixel position of the star, one for all exposures or one for each; CRPIX - 1 of the WCS by default.
     pixel_scale : float, Quantity or pair of them, optional
-        arcsec per pixel, along x and y if two; by default from the WCS.
+        Arcsec per pixel, along x and y if two; from the WCS by default.
     position_angle : float, Quantity or list of them, optional
-        Position angle of +y of each science exposure, degrees east of north; by default from the WCS.
+        Position angle of +y of each science exposure, degrees east of north; from the WCS by default.
     wcs : WCS or list of WCS, optional
         Celestial coordinates of the science exposures, for arrays.
     modes : int or sequence of int, optional
-        Numbers of KL modes; the first is that of `image`. Those of `lyot.subtract.ReductionParams` by default.
+        Numbers of KL modes; the first applies to `image`. Those of `lyot.subtract.ReductionParams` by default.
     **parameters
         Further parameters of `lyot.subtract.ReductionParams`, such as ``outer_radius=3.0``.
 
@@ -101,15 +101,15 @@ def subtract_star(
     Raises
     ------
     InputError
-        For shapes that differ, or where star, scale or angle are neither given nor in a WCS.
+        If shapes differ, or if star, scale or angle are neither given nor in a WCS.
     ConfigError
-        For a parameter that does not exist or cannot take its value.
+        For an unknown parameter or an invalid value.
     ReductionError
         If there are neither references nor two rolls.
 
     Examples
     --------
-    A star that does not change, and a planet of 5 counts per pixel, 12 pixels to its right:
+    A constant star, and a planet of 5 counts per pixel, 12 pixels to the right of it:
 
     >>> import numpy as np, lyot
     >>> rng = np.random.default_rng(1)
@@ -212,14 +212,14 @@ def _coordinates(exposures: Sequence[_Frames], given: Any) -> list[WCS] | None:
     """Coordinates of the science exposures, as given or their own; None unless all have them."""
     found = [e.wcs for e in exposures] if given is None else [_celestial(w) for w in _several(given)]
     if given is not None and (len(found) not in (1, len(exposures)) or None in found):
-        raise InputError(f"wcs: expected celestial coordinates for all or for each of {len(exposures)} exposures.")
+        raise InputError(f"wcs: expected one celestial WCS, or one for each of {len(exposures)} exposures.")
     found = found * len(exposures) if len(found) == 1 else found
     usable = [w for w in found if w is not None]
     return usable if len(usable) == len(exposures) else None
 
 
 def _missing(name: str) -> InputError:
-    return InputError(f"{name}: neither given nor in the coordinates of the exposures; give {name}=... or wcs=...")
+    return InputError(f"{name}: neither given nor in the WCS of the exposures; give {name}=... or wcs=...")
 
 
 def _stars(star: Any, coordinates: list[WCS] | None, n: int) -> FloatArray:
@@ -229,7 +229,9 @@ def _stars(star: Any, coordinates: list[WCS] | None, n: int) -> FloatArray:
         return np.array([np.asarray(w.wcs.crpix, dtype=float) - 1 for w in coordinates])
     places = np.atleast_2d(np.asarray(star, dtype=np.float64))
     if places.shape not in ((1, 2), (n, 2)):
-        raise InputError(f"star: expected (x, y), or one for each of {n} exposures, got shape {np.shape(star)}.")
+        raise InputError(
+            f"star: expected one position (x, y), or one for each of {n} exposures, got shape {np.shape(star)}."
+        )
     return np.array(np.broadcast_to(places, (n, 2)))
 
 

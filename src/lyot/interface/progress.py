@@ -1,4 +1,4 @@
-"""Progress of a run: a bar that knows what is left, on a terminal and in a notebook."""
+"""Progress bar of a run, on a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Bars:
 
 @contextlib.contextmanager
 def progress_display(elsewhere: Listener | None = None) -> Iterator[Listener]:
-    """A listener for `lyot.run.execute.run` that shows what happens.
+    """Listener for `lyot.run.execute.run` that shows the progress.
 
     Parameters
     ----------

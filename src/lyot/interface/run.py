@@ -1,4 +1,4 @@
-"""`Run`: a finished reduction as a person looks at it in a notebook, and the two functions that give one."""
+"""`Run`: a finished reduction for use in a notebook, and the two functions that return one."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def reduce(
     report: bool = True,
     **parameters: Any,
 ) -> Run:
-    """Reduce exposures to the star-subtracted image and measure it; what ``lyot run`` does.
+    """Reduce exposures to the star-subtracted image and measure it, like ``lyot run``.
 
     Parameters
     ----------
     inputs : path or sequence of paths
         Exposure files at any stage, folders, associations.
     out : path
-        Folder of the products. If it holds an earlier run, only what is not up to date is done.
+        Output folder. If it contains an earlier run, only what is not up to date is redone.
     config : path, optional
         Configuration file (TOML).
     overwrite : bool, optional
-        Do everything again.
+        Redo everything.
     progress : bool, optional
-        Show a bar, on a terminal and in a notebook.
+        Show a progress bar, on a terminal or in a notebook.
     report : bool, optional
         Write the HTML report.
     **parameters
-        Parameters of the section ``[run]`` (``filter="F1550C"``, ``target=...``, ``jobs=2``), and further sections as
+        Parameters of the section ``[run]`` (``filter="F1550C"``, ``target=...``, ``jobs=2``), and other sections as
         mappings: ``star={"magnitude": 6.6}``, ``contrast={"measure": True}``, ``stage3={"klip": {"truncate": [9]}}``.
 
     Returns
@@ -77,7 +77,7 @@ def reduce(
     Raises
     ------
     LyotError
-        With one sentence; what was finished is kept.
+        With one sentence that explains the error; finished products are kept.
 
     Examples
     --------
@@ -93,8 +93,8 @@ def reduce(
     settings = load_config(config, sections=sections, **plain)
     if "3" not in settings.run.stages:
         raise InputError(
-            f"stages: lyot.reduce goes to the combined image, got stages {settings.run.stages}; include stage 3, or "
-            "use lyot.run.execute.run."
+            f"stages: lyot.reduce requires stage 3, got stages {settings.run.stages}; include stage 3, or use "
+            "lyot.run.execute.run."
         )
     if progress:
         with progress_display() as listener:
@@ -153,7 +153,7 @@ def _read_image(path: Path, like: CombinedImage) -> NDData:
 
 
 class Run:
-    """A finished reduction: its images, what was found, and what can be measured.
+    """A finished reduction: its images, detections and companions, and further measurements.
 
     Made by `lyot.reduce` and `lyot.open`. Tables are read from the folder of the run if they belong to its reduction,
     and are measured, and kept there, when they are first asked for otherwise.
@@ -178,7 +178,7 @@ class Run:
 
     @property
     def products(self) -> FinishedRun:
-        """Paths of the products of stage 3, and the parameters that they were made with."""
+        """Paths of the products of stage 3, and the parameters used for them."""
         return self._finished
 
     @cached_property
@@ -201,7 +201,7 @@ class Run:
 
     @property
     def rolls(self) -> int:
-        """Number of science exposures that were combined."""
+        """Number of combined science exposures."""
         return len(self._finished.calints)
 
     @cached_property
@@ -214,7 +214,7 @@ class Run:
 
     @cached_property
     def refined(self) -> NDData | None:
-        """Image of the second pass, with the sources found masked in the fit of the star; None if there is none."""
+        """Image of the second pass, with detected sources masked in the fit of the star; None without a second pass."""
         path = self._finished.refined
         return None if path is None or not path.is_file() else _read_image(path, self._opened.image)
 
@@ -224,7 +224,7 @@ class Run:
 
     @cached_property
     def detections(self) -> QTable:
-        """Sources found, highest S/N first, then candidates: separation, position angle, S/N, false-alarm probability.
+        """Detections by decreasing S/N, then candidates: separation, position angle, S/N, false-alarm probability.
 
         A candidate (column ``status``) may be noise: see `lyot.measure.DetectionParams.max_false_alarm`.
         """
@@ -236,7 +236,7 @@ class Run:
 
     @cached_property
     def companions(self) -> QTable:
-        """Sources fitted by a forward model: flux, position and contrast with total and statistical errors."""
+        """Sources fitted with forward models: flux, position and contrast with total and statistical errors."""
         found = self._read(COMPANIONS)
         if found is not None:
             return found
@@ -252,7 +252,7 @@ class Run:
 
     @cached_property
     def contrast(self) -> QTable:
-        """Detection limits against separation, by injection and recovery through the reduction."""
+        """Detection limits as a function of separation, by injection and recovery through the reduction."""
         found = self._read(CONTRAST)
         if found is not None:
             return found
@@ -267,7 +267,7 @@ class Run:
         return load_star(self._config.star, self._opened.sequence.coronagraph)
 
     def inject(self, *, flux: Value, separation: Value, position_angle: Value) -> InjectedRun:
-        """The same reduction with a point source added to the calibrated exposures.
+        """Repeat the reduction with a point source added to the calibrated exposures.
 
         Parameters
         ----------
@@ -314,7 +314,7 @@ class Run:
         return QTable(fitted.table)
 
     def plot_image(self, ax: Axes | None = None, *, radius: Value | None = None) -> Axes:
-        """Draw the image with star and detections; offsets in arcsec from the star.
+        """Plot the image with star and detections; offsets in arcsec from the star.
 
         Parameters
         ----------
@@ -350,7 +350,7 @@ class Run:
         return ax
 
     def plot_contrast(self, ax: Axes | None = None) -> Axes:
-        """Draw the detection limits: contrast, or flux where the star's flux is not known.
+        """Plot the detection limits: contrast, or flux if the stellar flux is unknown.
 
         Parameters
         ----------
@@ -385,13 +385,13 @@ class Run:
         if len(found):
             row = found[0]
             r, t = row["separation"].to_value("arcsec"), row["position_angle"].to_value("deg")
-            first = f"; first at {r:.3f} arcsec, {t:.2f} deg, S/N {float(row['snr']):.1f}"
+            first = f"; the first at {r:.3f} arcsec, {t:.2f} deg, S/N {float(row['snr']):.1f}"
         return [
             ("target", self.target),
             ("filter", self.filter),
             ("science exposures", str(self.rolls)),
             ("KL modes", str(self._opened.image.primary.get("KLMODES", ""))),
-            ("sources found", f"{len(found)}{first}"),
+            ("detected sources", f"{len(found)}{first}"),
             ("folder", str(self.out)),
         ]
 
@@ -410,7 +410,7 @@ class Run:
 
 
 class InjectedRun(Run):
-    """A reduction with sources added to the calibrated exposures; made by `Run.inject`, nothing of it is written."""
+    """A reduction with sources added to the calibrated exposures, from `Run.inject`; nothing is written."""
 
     def __init__(self, base: Run, sources: tuple[tuple[float, float, float], ...]) -> None:
         super().__init__(base.products)
@@ -431,7 +431,7 @@ class InjectedRun(Run):
 
     @cached_property
     def image(self) -> NDData:
-        """Star-subtracted image with the sources in it; see `Run.image`."""
+        """Star-subtracted image including the injected sources; see `Run.image`."""
         plain = self._base.image.uncertainty
         variance = None if plain is None else plain.array**2
         return _image(self._opened.image, self._opened.image.data, variance, injected=self.sources)
@@ -443,13 +443,13 @@ class InjectedRun(Run):
 
     @cached_property
     def detections(self) -> QTable:
-        """Sources found with the injected ones in the image; nothing is written."""
+        """Detections in the image with the injected sources; nothing is written."""
         table = QTable(search_sources(self._opened, self._config.measure).table)
         return table[is_source(table)]
 
     @cached_property
     def companions(self) -> QTable:
-        """The injected sources as they are measured."""
+        """Measurements of the injected sources."""
         config = self._config
         guesses = [(r, t) for r, t, _ in self.sources]
         fitted = fit_run(self._opened, guesses, self._star(), config.companion, systematics=config.systematics)

@@ -23,7 +23,7 @@ def simulate(
     Parameters
     ----------
     out : path
-        Folder to make.
+        Output folder.
     filter : str, optional
         F1065C, F1140C, F1550C or F2300C.
     size : str, optional
@@ -33,19 +33,19 @@ def simulate(
     scene : str or path, optional
         TOML file, or the name of a bundled scene such as ``bright_planet``; HIP 65426 by default.
     overwrite : bool, optional
-        Replace an earlier simulated sequence.
+        Overwrite an earlier simulated sequence.
 
     Returns
     -------
     SimulatedSequence
-        Paths of the exposures, of ``truth.json`` and of the calibration cache, which `lyot.reduce` finds by itself.
+        Paths of the exposures, of ``truth.json`` and of the calibration cache, which `lyot.reduce` finds automatically.
 
     Raises
     ------
     ConfigError
         For a filter, size or scene that does not exist.
     OutputError
-        If the folder holds something else, or cannot be written.
+        If the folder contains other files, or cannot be written.
 
     Examples
     --------

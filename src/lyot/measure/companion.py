@@ -1,4 +1,4 @@
-"""Companions: flux and position by a forward model through the reduction, with errors that come from the residuals.
+"""Companions: flux and position by forward modeling through the reduction, with errors from the residuals.
 
 The residuals around the source are whitened with their own covariance (`lyot.measure.covariance`); the model of a
 source at any position comes from forward models on a lattice around the guess (`lyot.measure.forward`); the whole
@@ -49,14 +49,17 @@ class CompanionParams:
 
     fit_radius: float = param(1.5, help="radius of the fitted region, resolution elements", min=0.5)
     search_radius: float = param(
-        1.0, help="prior of the position: a circle around the guess with this radius", unit="lambda/D", min=0.0
+        1.0,
+        help="radius of the circle around the guess in which the position is searched (flat prior)",
+        unit="lambda/D",
+        min=0.0,
     )
-    iterations: int = param(3, help="alternations of fit and noise estimate", min=1)
-    posterior: bool = param(True, help="sample the posterior with emcee, in addition to the mesh")
-    walkers: int = param(32, help="walkers of the sampler", min=8)
-    steps: int = param(800, help="steps of the sampler, of which the first quarter is dropped", min=40)
-    seed: int = param(1, help="seed of the sampler", min=0)
-    limit_snr: float = param(5.0, help="below this S/N an upper limit is reported as well", min=0.0)
+    iterations: int = param(3, help="number of iterations of fit and noise estimate", min=1)
+    posterior: bool = param(True, help="sample the posterior with emcee, in addition to the grid")
+    walkers: int = param(32, help="number of walkers of the sampler", min=8)
+    steps: int = param(800, help="number of steps of the sampler; the first quarter is discarded as burn-in", min=40)
+    seed: int = param(1, help="random seed of the sampler", min=0)
+    limit_snr: float = param(5.0, help="S/N below which an upper limit is also reported", min=0.0)
 
 
 LEAST_RADIUS = 1.5
@@ -80,7 +83,7 @@ class _Fit:
 
     @property
     def inflation(self) -> float:
-        """Factor on the noise because its scale is itself known from a few places only: that of Student's t."""
+        """Factor on the noise because its scale is determined from few positions: that of Student's t."""
         return inflation(self.noise.elements)
 
 
@@ -90,7 +93,7 @@ def fit_companions(
     guesses: Sequence[tuple[float, float]],
     params: CompanionParams | None = None,
 ) -> tuple[Companion, ...]:
-    """Fit companions near some guesses; each is fitted with the others taken out, until nothing changes.
+    """Fit companions near initial positions; each is fitted with the others subtracted, until convergence.
 
     Parameters
     ----------
@@ -180,7 +183,7 @@ def _peak_near(
     dx, dy = offset_grid((image.shape[0], image.shape[1]), middle)
     near = np.hypot(dx, dy) <= radius
     if not np.isfinite(image[near]).any():
-        raise InputError(f"guess {guess[0]:.3f} arcsec, {guess[1]:.1f} deg: there are no data at that position.")
+        raise InputError(f"guess {guess[0]:.3f} arcsec, {guess[1]:.1f} deg: no data at this position.")
     sums = np.where(near, aperture_sums(image, fwhm), -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(np.nan_to_num(sums, nan=-np.inf))), sums.shape)
     return float(ix), float(iy)
@@ -251,7 +254,7 @@ def _noise(flat: FloatArray, radial: RadialNoise, geometry: StampGeometry, near:
     if use.sum() < 50:
         use = annulus & np.isfinite(flat) & np.isfinite(radial.sigma)
     if use.sum() < 20:
-        raise ReductionError("too few pixels with data at the separation of the companion to tell its noise.")
+        raise ReductionError("too few pixels with data at the separation of the companion to determine its noise.")
     z = np.where(use, flat / np.where(radial.sigma > 0, radial.sigma, 1.0), 0.0)
     rho = correlation(z, use, CORRELATION_REACH * geometry.fwhm)
     return stamp_covariance(radial, rho, geometry)

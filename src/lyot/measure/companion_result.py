@@ -15,7 +15,7 @@ AMBIGUOUS = 0.05
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another place where the source may be: a maximum of the posterior beside the best.
+    """Alternative position of the source: a secondary maximum of the posterior.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Companion:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the source may well be at another place (`alternatives`)."""
+        """Whether another position is also probable (`alternatives`)."""
         return sum(a.probability for a in self.alternatives) > AMBIGUOUS
 
     @property

@@ -1,4 +1,4 @@
-"""Detection limits: 5-sigma contrast against separation, and in two dimensions.
+"""Detection limits: 5-sigma contrast as a function of separation, and in two dimensions.
 
 A limit is the flux of a source whose expected S/N is the threshold: threshold x noise / response. The noise is that of
 the significance of detections (`lyot.measure.significance.combined_noise`), or of the ring alone (`snr_map`); the
@@ -37,18 +37,20 @@ class ContrastParams:
     """Where and how detection limits are measured."""
 
     separations: int = param(20, help="number of separations", min=2)
-    angles: int = param(8, help="position angles at which sources are injected at each separation", min=1)
-    inner_radius: float | None = param(None, help="first separation; default 1.2 resolution elements", unit="arcsec")
+    angles: int = param(8, help="number of position angles at which sources are injected at each separation", min=1)
+    inner_radius: float | None = param(
+        None, help="smallest separation; default: 1.2 resolution elements", unit="arcsec"
+    )
     outer_radius: float | None = param(
-        None, help="last separation; default 5, or beyond the outermost source; less if the field ends before",
+        None, help="largest separation; default: 5 arcsec, or beyond the outermost source, limited by the field",
         unit="arcsec", min=0.1,
     )  # fmt: skip
-    sigma: float = param(5.0, help="level of the limit, Gaussian sigmas", min=0.1)
+    sigma: float = param(5.0, help="significance of the detection limit, Gaussian sigmas", min=0.1)
     first_angle: float = param(0.0, help="position angle of the first injected source", unit="deg")
     noise: str = param(
         "combined",
-        help="noise used for the limits: combined, as for the significance of detections, or ring, the other apertures "
-        "at the same separation only",
+        help="noise used for the limits: combined (as for the significance of detections) or ring (only the other "
+        "apertures at the same separation)",
         choices=("combined", "ring"),
     )
 
@@ -74,7 +76,7 @@ class Responses:
 
 @dataclass(frozen=True)
 class ContrastCurve:
-    """Detection limits against separation; fluxes in the unit of the injected sources (Jy), (nsep,) each.
+    """Detection limits as a function of separation; fluxes in the unit of the injected sources (Jy), (nsep,) each.
 
     Attributes
     ----------
@@ -122,7 +124,7 @@ class ContrastCurve:
 
 
 def measure_responses(injector: Injector, fwhm: float, params: ContrastParams, *, flux: float = 1.0) -> Responses:
-    """Inject a source at each point of a polar grid, one at a time, and measure what is left of it.
+    """Inject a source at each point of a polar grid, one at a time, and measure its remaining signal.
 
     Parameters
     ----------
@@ -172,7 +174,10 @@ def _separations(injector: Injector, fwhm: float, params: ContrastParams) -> Flo
     field = float(np.hypot(dx, dy)[np.isfinite(injector.image)].max(initial=0.0)) * injector.pixel_scale
     outer = min(OUTER_RADIUS if params.outer_radius is None else params.outer_radius, field)
     if inner >= outer:
-        raise InputError(f"contrast: the first separation {inner:.2f} arcsec is not inside the last, {outer:.2f}.")
+        raise InputError(
+            f"contrast: the smallest separation {inner:.2f} arcsec is not below the largest, {outer:.2f} arcsec; "
+            "change inner_radius or outer_radius."
+        )
     return np.geomspace(inner, outer, params.separations)
 
 
@@ -192,7 +197,7 @@ def contrast_curve(
     full_signal: float | None = None,
     responses: Responses | None = None,
 ) -> ContrastCurve:
-    """Detection limit against separation, calibrated by injection and recovery.
+    """Detection limit as a function of separation, calibrated by injection and recovery.
 
     Parameters
     ----------
@@ -263,7 +268,7 @@ def limit_noise(
     *,
     exclude: NDArray[np.bool_] | None = None,
 ) -> SignalToNoise:
-    """S/N map with the noise, and the number of elements it is known from, that limits are measured against.
+    """S/N map with the noise used for the limits, and the number of elements from which it is determined.
 
     Parameters
     ----------
@@ -291,7 +296,7 @@ def limit_noise(
 
 
 def half_found(limits: FloatArray, elements: NDArray[np.integer], sigma: float, *, fraction: float = 0.5) -> float:
-    """Flux of which half of the sources (or another fraction) are found, at position angles whose limits differ.
+    """Flux of 50 % completeness (or another fraction) for limits that vary with position angle.
 
     Somewhat more than the median of the limits: the S/N of a source scatters, and where a mask makes a few limits much
     higher than the others, more sources lie just above their limit, and are lost by scatter, than just below.

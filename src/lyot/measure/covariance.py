@@ -163,7 +163,7 @@ def stamp_covariance(noise: RadialNoise, rho: FloatArray, geometry: StampGeometr
     rows, columns = geometry.rows, geometry.columns
     sigma = noise.sigma[rows, columns]
     if not np.isfinite(sigma).all():
-        raise ReductionError("the noise around the source is not known: too few pixels with data at its separation.")
+        raise ReductionError("the noise around the source is unknown: too few pixels with data at its separation.")
     distance = np.hypot(rows[:, None] - rows[None, :], columns[:, None] - columns[None, :])
     matrix = np.interp(distance, np.arange(len(rho)), rho, right=0.0)
     values, vectors = np.linalg.eigh(matrix)

@@ -1,4 +1,4 @@
-"""What a search finds: peaks, what they are taken for, and how likely noise is to make them."""
+"""Results of a search: peaks, their classification, and their false-alarm probability."""
 
 from __future__ import annotations
 
@@ -27,26 +27,25 @@ class Detection:
     position_angle : float
         Degrees east of north.
     snr : float
-        Few-sample corrected S/N at the peak (`source_snr` where there is a template, else `snr_map`).
+        S/N at the peak with small-sample statistics (`source_snr` where there is a template, else `snr_map`).
     significance : float
-        Gaussian sigmas, from all that is known of the noise (`lyot.measure.significance`); without a template, from the
-        ring alone.
+        Gaussian sigmas, with the combined noise (`lyot.measure.significance`); without a template, from the ring alone.
     signal, noise : float
         Aperture flux and its noise, unit of the image times pixels.
     truncation : int
         Number of KL modes (or other truncation) of the image in which it is most significant; -1 when not given.
     images : int
-        In how many of the images it is above threshold.
+        Number of images in which it is above threshold.
     false_alarm : float
         Probability that Gaussian noise has a peak as significant as this, or more, anywhere in the searched area (of
         all images, taken as independent).
     ring_significance : float
         Gaussian sigmas of `snr` from the apertures of its ring alone.
     status : str
-        ``source``; ``candidate``: a source that may be noise, by `DetectionParams.max_false_alarm`; ``rejected``: no
-        point source, for the reason given; ``extended``: part of a disk or the like.
+        ``source``; ``candidate``: a source that may be noise, by `DetectionParams.max_false_alarm`; ``rejected``: not a
+        point source, for the given reason; ``extended``: part of extended emission such as a disk.
     reason : str
-        Why it is no source; empty for sources.
+        Reason why it is not a source; empty for sources.
     shape : float
         Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it is not known.
     roll_difference : float
@@ -75,12 +74,12 @@ class Detection:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is taken for a point source, which a candidate is too."""
+        """Whether it is classified as a point source; also true for a candidate."""
         return self.status in POINT_SOURCES
 
 
 def false_alarm_probability(significance: float, elements: float) -> float:
-    """Probability that Gaussian noise has a peak of `significance` or more somewhere.
+    """Probability that Gaussian noise has a peak of `significance` or more anywhere in the searched area.
 
     A smooth map has more peaks than it has independent elements: for a Gaussian field whose correlation has the width
     of an aperture, 0.48 u^2 times the elements that lie beyond u sigmas (the expected number of maxima, u above 2).

@@ -59,48 +59,49 @@ MODEL_ERROR = 0.2
 
 @dataclass(frozen=True)
 class DetectionParams:
-    """How sources are searched for."""
+    """Parameters of the search for sources."""
 
-    threshold: float = param(5.0, help="Minimum S/N of a detection (few-sample corrected)", min=0.0)
+    threshold: float = param(5.0, help="minimum S/N of a detection (with small-sample statistics)", min=0.0)
     min_significance: float = param(
         3.0,
-        help="Minimum significance, Gaussian sigmas; near the star, few noise samples make S/N alone insufficient",
+        help="minimum significance of a detection, Gaussian sigmas; close to the star S/N alone is insufficient, "
+        "because there are few noise samples",
         min=0.0,
     )
     max_false_alarm: float = param(
         0.01,
-        help="false-alarm probability above which a source is listed as a candidate, which may be noise; 1: never",
+        help="false-alarm probability above which a source is listed as a candidate that may be noise; 1: never",
         min=0.0,
         max=1.0,
     )
     inner_radius: float | None = param(
-        None, help="Search outside this separation; default one FWHM", unit="arcsec", min=0
+        None, help="inner radius of the searched region; default: one FWHM", unit="arcsec", min=0
     )
     outer_radius: float | None = param(
-        None, help="Search inside this separation; default the whole image", unit="arcsec"
+        None, help="outer radius of the searched region; default: the whole image", unit="arcsec"
     )
-    max_sources: int = param(20, help="maximum number of sources, those of highest S/N", min=1)
+    max_sources: int = param(20, help="maximum number of sources, in order of S/N", min=1)
     edge: float = param(
         3.0,
-        help="Search this far inside the edge of the data, and of where all exposures have data",
+        help="width of the unsearched margin along the edges of the data and of the area covered by all exposures",
         unit="lambda/D",
         min=0.0,
     )
     extended_light: bool = param(True, help="exclude disks and other extended light from the noise")
     shape_threshold: float = param(
         4.0,
-        help="deviation from the image of a point source at which a peak is rejected; 0: never",
+        help="deviation from a point-source image at which a peak is rejected; 0: never",
         unit="sigma",
         min=0.0,
     )
     roll_threshold: float = param(
-        4.0, help="difference between rolls at which a peak is rejected; 0: never", unit="sigma", min=0.0
+        4.0, help="flux difference between rolls at which a peak is rejected; 0: never", unit="sigma", min=0.0
     )
 
 
 @dataclass(frozen=True)
 class RollImages:
-    """The rolls of which the searched image is the mean.
+    """Images of the single rolls, whose mean is the searched image.
 
     Attributes
     ----------
@@ -156,7 +157,7 @@ def detect_sources(
     rolls: RollImages | None = None,
     speckles: NDArray[np.floating] | None = None,
 ) -> tuple[Detection, ...]:
-    """Find point sources, and after them the peaks that are none (`Detection.status`).
+    """Find point sources; rejected peaks follow them (`Detection.status`).
 
     Each source found is taken out before the next is looked for, so that a bright companion neither hides a fainter
     one at the same separation nor has its own wings found: with `template`, its image is taken out of its own noise
@@ -390,7 +391,7 @@ def _start(image: FloatArray, first: SignalToNoise | None, search: _Search) -> _
     nothing = ExtendedLight(np.zeros(image.shape, np.int32), 0)
     structure = extended_light(image, search.center, search.fwhm) if search.params.extended_light else nothing
     if structure.count:
-        log.info("extended light in %.1f %% of the image is left out of the noise", 100 * structure.fraction(image))
+        log.info("extended light in %.1f %% of the image is excluded from the noise", 100 * structure.fraction(image))
         first = None
     current = first or snr_map(image, search.center, search.fwhm, exclude=structure.mask)
     excluded, refused = np.zeros(image.shape, bool), np.zeros(image.shape, bool)

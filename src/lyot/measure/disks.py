@@ -1,4 +1,4 @@
-"""Disks: a model image taken through mask, position-dependent PSF and reduction, and its best scale.
+"""Disks: a model image propagated through mask, position-dependent PSF and reduction, and its best-fit scale.
 
 The model is put on the detector of each exposure with its flux conserved, spread with the image of a point source that
 belongs to each place (`lyot.measure.varying`), and taken through the reduction that made the image, so that what the
@@ -52,7 +52,7 @@ class DiskModel:
         object.__setattr__(self, "image", image)
 
     def light(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Offsets (east, north) in arcsec and flux of the pixels that hold light, (n,) each."""
+        """Offsets (east, north) in arcsec and flux of the pixels with flux, (n,) each."""
         ny, nx = self.image.shape
         center = ((nx - 1) / 2, (ny - 1) / 2) if self.center is None else self.center
         y, x = np.nonzero(self.image)
@@ -63,7 +63,7 @@ class DiskModel:
 
 @dataclass(frozen=True)
 class Detector:
-    """Where the exposures' detectors lie on the sky.
+    """Position and orientation of the detector on the sky in each exposure.
 
     Attributes
     ----------
@@ -94,21 +94,23 @@ class Detector:
 
 @dataclass(frozen=True)
 class DiskParams:
-    """How a disk is fitted."""
+    """Parameters of the disk fit."""
 
-    stamp_radius: float = param(5.0, help="half side of the images that spread the light", unit="lambda/D", min=1.0)
-    spacing: float = param(
-        0.6, help="spacing of the positions at which the image of a source is computed", unit="lambda/D", min=0.2
+    stamp_radius: float = param(
+        5.0, help="half width of the PSF images with which the model is convolved", unit="lambda/D", min=1.0
     )
+    spacing: float = param(0.6, help="spacing of the grid on which these images are computed", unit="lambda/D", min=0.2)
     threshold: float = param(
-        0.1, help="pixels of the fit: those where the model exceeds this fraction of its maximum", min=0.0, max=0.9
+        0.1, help="fraction of the model's maximum above which pixels are fitted", min=0.0, max=0.9
     )
     inner_radius: float | None = param(
-        None, help="fit outside this separation; default one lambda/D", unit="arcsec", min=0
+        None, help="inner radius of the fitted region; default: one lambda/D", unit="arcsec", min=0
     )
-    outer_radius: float | None = param(None, help="fit inside this separation; default all", unit="arcsec", min=0.1)
-    background: bool = param(True, help="fit a constant background as well")
-    iterations: int = param(8, help="maximum number of iterations if the reduction is not linear", min=1)
+    outer_radius: float | None = param(
+        None, help="outer radius of the fitted region; default: the whole image", unit="arcsec", min=0.1
+    )
+    background: bool = param(True, help="also fit a constant background")
+    iterations: int = param(8, help="maximum number of iterations if the reduction is nonlinear", min=1)
 
 
 @dataclass(frozen=True)
@@ -144,17 +146,17 @@ class DiskFit:
 
     @property
     def snr(self) -> float:
-        """Scale over its error."""
+        """Scale divided by its error."""
         return self.scale / self.error
 
     @property
     def reduced_chi2(self) -> float:
-        """Chi2 per pixel less the two parameters; 1 where the scatter was determined from these residuals."""
+        """Chi2 per degree of freedom (pixels minus two); 1 if the scatter was determined from these residuals."""
         return self.chi2 / max(int(self.region.sum()) - 2, 1)
 
 
 def on_detector(model: DiskModel, detector: Detector, exposure: int, shape: tuple[int, int]) -> FloatArray:
-    """The model's light on the pixels of an exposure, before any PSF: (ny, nx), flux per pixel.
+    """Flux of the model on the pixels of an exposure, before convolution with the PSF: (ny, nx), flux per pixel.
 
     Each pixel of the model is a point whose flux is shared out among six pixels in each direction so that the image of
     the point, spread with a PSF of MIRI's sampling, lies where it belongs (Lagrange weights of fifth degree, whose sum
@@ -202,7 +204,7 @@ class DiskImager:
     images: Mapping[int, VaryingImage]
 
     def signal(self, model: DiskModel) -> FloatArray:
-        """What a disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+        """Signal of a disk in the science frames: (nframes, ny, nx), unit of the frames.
 
         Raises
         ------
@@ -219,7 +221,7 @@ class DiskImager:
         return np.stack([frames[int(e)] for e in self.injector.exposure])
 
     def unit(self, model: DiskModel, window: Window | None = None) -> FloatArray:
-        """A disk in the combined image, as mask and reduction leave it: (Ny, Nx), or the part in a window.
+        """A disk in the combined image, after mask and reduction: (Ny, Nx), or the part in a window.
 
         Raises
         ------
@@ -237,11 +239,11 @@ class DiskImager:
         return np.asarray(self.injector.reduce_window(signal, window)[0, self.injector.index])
 
 
-NO_LIGHT = "disk model: no light falls on the detector; check pixel scale and center."
+NO_LIGHT = "disk model: no flux falls on the detector; check pixel scale and center."
 
 NOT_LINEAR = (
-    "disk: the reduction has the other rolls in its basis, or is not linear, so that the disk subtracts itself by an "
-    "amount that depends on its flux; use references alone."
+    "disk: the PSF library contains the other rolls, or the reduction is nonlinear, so that the disk subtracts "
+    "itself by an amount that depends on its flux; use references only."
 )
 
 
@@ -278,7 +280,7 @@ def disk_imager(
 def disk_signal(
     injector: Injector, model: DiskModel, detector: Detector, fwhm: float, params: DiskParams | None = None
 ) -> FloatArray:
-    """What the disk adds to the science frames: (nframes, ny, nx), unit of the frames.
+    """Signal of the disk in the science frames: (nframes, ny, nx), unit of the frames.
 
     Parameters
     ----------
@@ -374,7 +376,7 @@ def fit_disk(
 def same_pixels(
     fits: Sequence[DiskFit], injector: Injector, fwhm: float, params: DiskParams | None = None
 ) -> tuple[DiskFit, ...]:
-    """Fitted disks once more, on the same pixels with the same weights, so that their chi2 compare.
+    """Refit disks on the same pixels with the same weights, so that their chi2 can be compared.
 
     The pixels are those of any of the models, the weights the inverse scatter at each separation that the best of them
     leaves there.
@@ -449,7 +451,7 @@ def fit_scale(
     region: NDArray[np.bool_] | None = None,
     sigma: FloatArray | None = None,
 ) -> DiskFit:
-    """Least-squares scale of a template in an image, its error from the correlated residuals.
+    """Least-squares scale of a template in an image, with its error from the correlated residuals.
 
     Weights are the inverse scatter of the residuals at each separation. The scale's variance is that of a weighted sum
     of noise whose correlation is the residuals' own, as in the fit of companions.
@@ -514,7 +516,7 @@ def _region(
     outer = np.inf if p.outer_radius is None else p.outer_radius / pixel_scale
     usable = np.isfinite(image) & np.isfinite(unit) & (radius >= inner) & (radius <= outer)
     if not usable.any():
-        raise ReductionError("disk: there are no data in the fitted region.")
+        raise ReductionError("disk: no data in the fitted region.")
     bright = usable & (np.abs(np.nan_to_num(unit)) > p.threshold * np.abs(unit[usable]).max())
     grown = ndimage.distance_transform_edt(~bright) <= 2 * fwhm
     region = usable & grown

@@ -1,4 +1,4 @@
-"""Extended light in star-subtracted images: disks and other structure that is no point source and no noise.
+"""Extended emission in star-subtracted images: disks and other structures that are neither point sources nor noise.
 
 A ring of apertures that crosses an edge-on disk has a scatter that is the disk's and not the noise's. Where the image
 holds such structure, its pixels are left out of the noise, so that a source next to a disk is compared with the empty
@@ -81,7 +81,7 @@ class ExtendedLight:
 
 
 def extended_light(image: FloatArray, center: tuple[float, float], fwhm: float) -> ExtendedLight:
-    """Find structures that are too large and too bright in all to be point sources.
+    """Find structures that are too large, and in total too bright, to be point sources.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Sources put into the science frames and taken through the reduction that made the image.
+"""Injection of sources into the science frames, followed by the same reduction as for the image.
 
 `Injector` holds the science frames, the image of a point source on the detector, and the reduction as a callable. The
 product, the injections and the forward models all go through that one callable: an injected source of zero flux gives
@@ -103,7 +103,7 @@ class Injector:
 
     @cached_property
     def image(self) -> FloatArray:
-        """The combined image at the truncation that is measured: (Ny, Nx)."""
+        """The combined image at the measured truncation: (Ny, Nx)."""
         return np.asarray(self.reduce(self.science)[self.index])
 
     @cached_property
@@ -139,12 +139,12 @@ class Injector:
         return (self.center[0] - x) * self.pixel_scale, (y - self.center[1]) * self.pixel_scale
 
     def signal(self, east: float, north: float) -> FloatArray:
-        """What a source of unit flux adds to the science frames: (nframes, ny, nx)."""
+        """Signal of a source of unit flux in the science frames: (nframes, ny, nx)."""
         images = {int(e): self.psf(int(e), east, north) for e in np.unique(self.exposure)}
         return np.stack([images[int(e)] for e in self.exposure])
 
     def inject(self, sources: Sequence[tuple[float, float, float]]) -> FloatArray:
-        """Combined image with sources added to the science frames, through the whole reduction.
+        """Combined image with sources added to the science frames before the reduction.
 
         Parameters
         ----------

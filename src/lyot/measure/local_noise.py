@@ -1,4 +1,4 @@
-"""Noise from place to place: where behind the mask the starlight left over is strong, told by the references.
+"""Local noise: the dependence of the residual starlight on the position behind the mask, from the references.
 
 Behind a four-quadrant mask residual starlight is not the same along a ring: it is bright where light leaks through, and
 faint elsewhere, by a factor of four at one separation. An image of two rolls alone has few places to tell it. The

@@ -1,4 +1,4 @@
-"""Known sources kept out of the noise and out of the search: by their images, not by circles."""
+"""Masks of known sources, for the noise and the search: from their images instead of circles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lyot.measure.noise import FloatArray, aperture_sums
 def model_mask(
     model: FloatArray, noise: FloatArray, fwhm: float, *, level: float = 1.0, uncertainty: float = 1.0
 ) -> NDArray[np.bool_]:
-    """Pixels whose aperture a source changes by more than `level` times the noise.
+    """Pixels in whose aperture a source contributes more than `level` times the noise.
 
     Parameters
     ----------

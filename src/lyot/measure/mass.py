@@ -1,4 +1,4 @@
-"""Masses from evolution models: absolute magnitude against mass and age, and masses with the error of both."""
+"""Masses from evolutionary models: absolute magnitude as a function of mass and age, and masses with errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MassGrid:
-    """Mass against absolute magnitude at one age.
+    """Mass as a function of absolute magnitude at one age.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class MassWithError:
 
 @dataclass(frozen=True)
 class EvolutionModels:
-    """Absolute magnitudes of objects of some masses and ages, in no particular order.
+    """Absolute magnitudes of objects as a function of mass and age, in any order.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class EvolutionModels:
             raise InputError(f"{self.name}: expected positive ages and masses.")
 
     def at(self, age: float) -> MassGrid:
-        """Mass against magnitude at an age, interpolated linearly in log age.
+        """Mass as a function of magnitude at an age, interpolated linearly in log age.
 
         Where heavier objects are fainter (deuterium burning), the lightest object of a brightness counts.
 
@@ -167,13 +167,13 @@ class EvolutionModels:
         return np.exp(at), np.asarray(first + weight * (second - first))
 
     def age_range(self, age: float, error: float) -> tuple[float, float]:
-        """An age less and plus its error, within the models, Myr."""
+        """Age minus and plus its error, limited to the range of the models, Myr."""
         return max(age - error, float(self.ages.min())), min(age + error, float(self.ages.max()))
 
 
 @dataclass(frozen=True)
 class AgedModels:
-    """Evolution models with the age to look up.
+    """Evolutionary models with an age.
 
     Attributes
     ----------
@@ -201,7 +201,7 @@ class AgedModels:
         return self.models.at(self.age).mass(magnitude)
 
     def range(self, magnitude: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Masses at an age of one sigma less and more.
+        """Masses at the age minus and plus one sigma.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class AgedModels:
         return young.mass(magnitude), old.mass(magnitude)
 
     def with_error(self, magnitude: ArrayLike, magnitude_error: ArrayLike) -> MassWithError:
-        """Masses with the errors that follow from those of brightness and age.
+        """Masses with errors from the errors of brightness and age.
 
         Parameters
         ----------

@@ -44,26 +44,28 @@ MIN_COVERAGE = 0.6
 
 @dataclass(frozen=True)
 class MatchedFilterParams:
-    """How the images of sources are made for the matched filter."""
+    """Parameters of the matched filter."""
 
     outer_radius: float | None = param(
         None,
-        help=f"outermost separation of the map; default {OUTER_RADIUS:g} arcsec, or 15 % beyond the outermost source",
+        help=f"outer radius of the map; default {OUTER_RADIUS:g} arcsec, or 15 % beyond the outermost source",
         unit="arcsec",
         min=0.2,
     )
-    spacing: float = param(1.8, help="spacing of the nodes far from the mask's features", unit="lambda/D", min=0.3)
-    fine_spacing: float = param(
-        0.7, help="spacing of the nodes where the mask's throughput changes quickly", unit="lambda/D", min=0.2
+    spacing: float = param(
+        1.8, help="grid spacing of the source images far from the mask boundaries", unit="lambda/D", min=0.3
     )
-    stamp_radius: float = param(3.0, help="half side of the images", unit="lambda/D", min=1.0)
+    fine_spacing: float = param(
+        0.7, help="grid spacing of the source images where the mask throughput varies rapidly", unit="lambda/D", min=0.2
+    )
+    stamp_radius: float = param(3.0, help="half width of the source images", unit="lambda/D", min=1.0)
     threshold: float = param(5.0, help="S/N above which sources are subtracted before the noise is measured", min=0.0)
-    most: int = param(10, help="maximum number of sources that are subtracted", min=0)
+    most: int = param(10, help="maximum number of subtracted sources", min=0)
 
 
 @dataclass(frozen=True)
 class MatchedFilter:
-    """Maps of a matched filter, all (ny, nx), NaN where nothing can be said.
+    """Maps of a matched filter, all (ny, nx), NaN where undefined.
 
     Attributes
     ----------
@@ -114,7 +116,7 @@ class MatchedFilter:
         return x + float(step[0]), y + float(step[1]), float(self.flux[y, x] * max(top / z[1, 1], 1.0))
 
     def completeness(self, flux: float, sigma: float = 5.0) -> FloatArray:
-        """Probability that a source of `flux` is found above that threshold: (ny, nx), see `completeness_of`."""
+        """Completeness for sources of `flux` at this threshold: (ny, nx), see `completeness_of`."""
         return completeness_of(flux, self.limit(sigma), self.elements, sigma)
 
 
@@ -192,7 +194,7 @@ def source_images(
     outer = OUTER_RADIUS if p.outer_radius is None else p.outer_radius
     wanted = (radius * injector.pixel_scale <= outer) & np.isfinite(image)
     if not wanted.any():
-        raise InputError("matched filter: there are no data within the outer radius.")
+        raise InputError("matched filter: no data within the outer radius.")
     nodes = _nodes(shape, wanted, fwhm, p, throughput)
     half = int(np.ceil(p.stamp_radius * fwhm))
     scale = 1.0 if flux is None else flux
@@ -322,7 +324,7 @@ def matched_filter_of_sources(
     sources: VaryingImage,
     params: MatchedFilterParams | None = None,
 ) -> tuple[MatchedFilter, FloatArray, tuple[tuple[int, int], ...]]:
-    """Matched-filter maps whose noise is told with the sources above the threshold taken out, the brightest first.
+    """Matched-filter maps with the noise measured after the sources above the threshold have been subtracted.
 
     Parameters
     ----------

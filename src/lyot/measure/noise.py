@@ -1,4 +1,4 @@
-"""Noise around the star, with the statistics of few samples.
+"""Noise around the star, with small-sample statistics.
 
 At a separation of r only about ``2 pi r / FWHM`` independent resolution elements exist, so their scatter is itself
 uncertain. Following Mawet et al. (2014, ApJ 792, 97, eq. 9), the signal-to-noise ratio of a source in one of them is
@@ -193,7 +193,7 @@ def _rings(
 def ring_statistics(
     values: FloatArray, excluded: NDArray[np.bool_], center: tuple[float, float], spacing: float, guard: int = 1
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
-    """Mean, scatter and number of the other independent places at the separation of each pixel.
+    """Mean, scatter and number of the other independent positions at the separation of each pixel.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def ring_statistics(
 
 @dataclass(frozen=True)
 class SignalToNoise:
-    """An S/N map and what it was made from; all maps (ny, nx), NaN where nothing can be said.
+    """An S/N map with its signal and noise; all maps (ny, nx), NaN where undefined.
 
     Attributes
     ----------
@@ -259,7 +259,7 @@ class SignalToNoise:
 
 
 def gaussian_significance(snr: FloatArray, elements: NDArray[np.integer]) -> FloatArray:
-    """An S/N that was corrected for few samples, as the equivalent number of Gaussian sigmas.
+    """Equivalent number of Gaussian sigmas of an S/N with small-sample statistics.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def gaussian_significance(snr: FloatArray, elements: NDArray[np.integer]) -> Flo
 
 
 def upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
-    """Flux below which the true one lies with probability `level`, given that it is not negative (unit of `flux`)."""
+    """Upper limit of the flux with probability `level`, with a prior that excludes negative fluxes (unit of `flux`)."""
     below_zero = stats.norm.cdf(-flux / error)
     return float(flux + error * stats.norm.ppf(below_zero + level * (1 - below_zero)))
 
@@ -404,7 +404,7 @@ def aperture_signal(
 
 
 def threshold_for(sigma: float, elements: NDArray[np.integer] | int) -> FloatArray:
-    """S/N (few-sample corrected) whose false-alarm probability is that of `sigma` Gaussian sigmas.
+    """S/N (small-sample statistics) with the false-alarm probability of `sigma` Gaussian sigmas.
 
     Parameters
     ----------

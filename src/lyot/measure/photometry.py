@@ -21,7 +21,7 @@ MAGNITUDE = 2.5 / np.log(10)
 
 @dataclass(frozen=True)
 class Bandpass:
-    """What part of the photons of each wavelength a filter counts; only the shape matters.
+    """Photon-counting transmission of a filter as a function of wavelength; only the shape matters.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Star:
 
 
 def contrast_of(flux: ArrayLike, star: Star) -> FloatArray:
-    """Flux over the star's; NaN where the star's flux is not known."""
+    """Flux relative to the star; NaN if the stellar flux is unknown."""
     return np.asarray(np.asarray(flux, float) / star.flux)
 
 

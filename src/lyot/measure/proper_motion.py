@@ -1,4 +1,4 @@
-"""Companion or background star: positions at several dates against the star's own motion.
+"""Companion or background star: positions at several epochs compared with the motion of the star.
 
 A background object stands still while the star moves by its proper motion and its parallax; the offset from the star
 then changes by the opposite of that. A companion keeps its offset (its orbit is not modeled). Both are fitted to the
@@ -72,7 +72,7 @@ class Positions:
 
 @dataclass(frozen=True)
 class StarMotion:
-    """How the star moves.
+    """Position, proper motion and parallax of the star.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class StarMotion:
 
 @dataclass(frozen=True)
 class MotionTest:
-    """Both explanations of some positions.
+    """Comparison of both hypotheses for a set of positions.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ def parallax_factors(ra: float, dec: float, observer: ArrayLike) -> FloatArray:
 
 
 def background_track(years: ArrayLike, observer: ArrayLike, star: StarMotion, *, first: int = 0) -> FloatArray:
-    """How the offset of an object that stands still changes from one of the dates on.
+    """Offsets of a stationary background object relative to those at one of the epochs.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def background_track(years: ArrayLike, observer: ArrayLike, star: StarMotion, *,
 
 
 def compare_motion(positions: Positions, star: StarMotion) -> MotionTest:
-    """Compare a background object with a companion.
+    """Compare the hypotheses of a background object and of a comoving companion.
 
     Parameters
     ----------

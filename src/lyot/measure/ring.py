@@ -41,31 +41,36 @@ class RingParams:
     radius: float = param(1.5, help="radius of maximum density", unit="arcsec", min=0.02, max=30.0)
     profile: str = param(
         "power",
-        help="radial profile of the midplane density: two power laws (alpha_in, alpha_out), or a Gaussian (width)",
+        help="radial profile of the midplane density: power (two power laws, alpha_in and alpha_out) or gaussian "
+        "(width)",
         choices=("power", "gaussian"),
     )
-    alpha_in: float = param(5.0, help="slope of the density inside the radius", min=0.0, max=40.0)
-    alpha_out: float = param(-5.0, help="slope of the density outside the radius", min=-40.0, max=-0.5)
+    alpha_in: float = param(5.0, help="power-law exponent of the density inside the radius", min=0.0, max=40.0)
+    alpha_out: float = param(-5.0, help="power-law exponent of the density outside the radius", min=-40.0, max=-0.5)
     width: float = param(0.2, help="standard deviation of the Gaussian profile", unit="arcsec", min=0.01, max=10.0)
-    aspect: float = param(0.05, help="scale height over distance from the star; 0 for a flat disk", min=0.0, max=0.5)
+    aspect: float = param(
+        0.05, help="aspect ratio: scale height divided by distance from the star; 0 for a flat disk", min=0.0, max=0.5
+    )
     inclination: float = param(45.0, help="inclination; 0 is face-on", unit="deg", min=0.0, max=90.0)
     major_axis: float = param(0.0, help="position angle of the major axis, east of north", unit="deg")
     offset_major: float = param(
-        0.0, help="center of the ring from the star in the disk plane, along the major axis", unit="arcsec"
+        0.0, help="offset of the ring center from the star in the disk plane, along the major axis", unit="arcsec"
     )
     offset_minor: float = param(
-        0.0, help="center of the ring from the star in the disk plane, toward the near side", unit="arcsec"
+        0.0, help="offset of the ring center from the star in the disk plane, toward the near side", unit="arcsec"
     )
     light: str = param(
-        "thermal", help="thermal emission (isotropic), or scattered light of the star", choices=("thermal", "scattered")
+        "thermal",
+        help="thermal (isotropic emission) or scattered (scattered starlight)",
+        choices=("thermal", "scattered"),
     )
-    g: float = param(0.0, help="asymmetry of the Henyey-Greenstein phase function", min=-0.99, max=0.99)
-    g2: float = param(0.0, help="asymmetry of the second phase function", min=-0.99, max=0.99)
+    g: float = param(0.0, help="asymmetry parameter of the Henyey-Greenstein phase function", min=-0.99, max=0.99)
+    g2: float = param(0.0, help="asymmetry parameter of a second Henyey-Greenstein phase function", min=-0.99, max=0.99)
     g2_weight: float = param(0.0, help="weight of the second phase function", min=0.0, max=1.0)
     temperature: float | None = param(
         None,
-        help="thermal light: temperature at the radius, falling with the square root of the distance; none: brightness "
-        "as density",
+        help="thermal emission: temperature at the radius, which decreases as the inverse square root of the "
+        "distance; none: surface brightness proportional to density",
         unit="K",
         min=3.0,
         max=3000.0,

@@ -35,13 +35,13 @@ from lyot.params import describe, param
 
 @dataclass(frozen=True)
 class RingFitParams(RingParams):
-    """A ring whose parameters are fitted, with their starting values."""
+    """Starting values of a ring, and the parameters to fit."""
 
     fit: tuple[str, ...] = param(
-        ("radius", "inclination", "major_axis"), help="parameters of the ring to be fitted, in addition to its flux"
+        ("radius", "inclination", "major_axis"), help="parameters of the ring to fit, in addition to its flux"
     )
     search: bool = param(
-        True, help="try other radii, inclinations and position angles before the fit, of those that are fitted"
+        True, help="grid search before the fit in radius, inclination and position angle, as far as these are fitted"
     )
 
     def start(self) -> RingParams:
@@ -309,8 +309,8 @@ class _Problem:
         flux, background = self.linear(unit, sigma)
         if flux <= 0:
             raise ReductionError(
-                "ring: the flux that fits best is not positive; there is no disk in the fitted region, or the starting "
-                "values are far from it."
+                "ring: the best-fit flux is not positive; there is no disk in the fitted region, or the starting "
+                "values are far from it; change them."
             )
         use = sigma > 0
         weight = np.where(use, 1.0 / np.where(use, sigma, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Significance of a source from all that is known of the noise, where its ring has too few apertures.
+"""Significance of a source with the combined noise, for rings with too few apertures.
 
 At 0.8 arcsec a ring has room for seven other apertures. Their scatter alone leaves a source of S/N 9 a false-alarm
 probability of 1e-4 at its place, and of a half in the searched area. More is known: the references, each reduced as if
@@ -128,7 +128,7 @@ def combined_significance(
     *,
     exclude: NDArray[np.bool_] | None = None,
 ) -> Combined:
-    """Significance of a source whose image was taken out of `image`.
+    """Significance of a source whose image has been subtracted from `image`.
 
     Parameters
     ----------

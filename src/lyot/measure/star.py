@@ -1,4 +1,4 @@
-"""The star's flux from a target-acquisition image.
+"""Stellar flux from a target-acquisition image.
 
 The star is acquired beside the mask, through a filter of its own (MIRI: FND, a neutral-density filter near 13 um, or
 F560W, F1000W, F1500W for faint stars). Its flux there comes from an aperture; to the coronagraphic filter it is carried
@@ -27,18 +27,22 @@ ACQUISITION_WAVELENGTH = {"FND": 12.9, "F560W": 5.6, "F1000W": 10.0, "F1500W": 1
 
 @dataclass(frozen=True)
 class AcquisitionParams:
-    """How the star is measured in a target-acquisition image."""
+    """Parameters of the photometry of the star in a target-acquisition image."""
 
-    radius: float = param(8.0, help="radius of the aperture on the acquisition image", unit="pixel", min=1.0)
-    inner: float = param(12.0, help="inner radius of the annulus that gives its background", unit="pixel", min=1.0)
-    outer: float = param(18.0, help="outer radius of that annulus", unit="pixel", min=2.0)
-    aperture_fraction: float = param(0.86, help="fraction of the star's light inside the aperture", min=0.01, max=1.0)
-    calibration_error: float = param(0.1, help="relative error of calibration, attenuation and color", min=0.0)
+    radius: float = param(
+        8.0, help="radius of the photometric aperture on the acquisition image", unit="pixel", min=1.0
+    )
+    inner: float = param(12.0, help="inner radius of the background annulus", unit="pixel", min=1.0)
+    outer: float = param(18.0, help="outer radius of the background annulus", unit="pixel", min=2.0)
+    aperture_fraction: float = param(0.86, help="fraction of the stellar flux inside the aperture", min=0.01, max=1.0)
+    calibration_error: float = param(0.1, help="relative error of calibration, attenuation and color together", min=0.0)
     jy_per_unit: float | None = param(
-        None, help="Jy for one unit of the summed image; needed for images that are not in MJy/sr", min=0.0
+        None, help="Jy per unit of the summed image; required for images not in MJy/sr", min=0.0
     )
     color: float | None = param(
-        None, help="flux in the coronagraphic filter over that in the acquisition filter; default Rayleigh-Jeans", min=0
+        None,
+        help="ratio of the flux in the coronagraphic filter to that in the acquisition filter; default: Rayleigh-Jeans",
+        min=0,
     )
 
 
@@ -126,7 +130,7 @@ def _brightest(data: FloatArray, radius: float, near: tuple[float, float] | None
         smooth = np.where(np.hypot(dx, dy) <= radius, smooth, -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
     if not smooth[iy, ix] > 0:
-        raise InputError("acquisition: no star stands out of the background.")
+        raise InputError("acquisition: no star is detected above the background.")
     return float(ix), float(iy)
 
 
@@ -177,14 +181,12 @@ def star_from_acquisition(
     """
     p = params or AcquisitionParams()
     if p.jy_per_unit is None and pixel_area is None:
-        raise InputError(
-            "acquisition: the image is not in MJy/sr; give jy_per_unit, the Jy that one unit of it stands for."
-        )
+        raise InputError("acquisition: the image is not in MJy/sr; give jy_per_unit, the Jy per unit of the image.")
     factor = p.jy_per_unit if p.jy_per_unit is not None else 1e6 * float(pixel_area or 0.0)
     color = p.color if p.color is not None else (wavelengths[0] / wavelengths[1]) ** 2
     found = aperture_photometry(image, p)
     if not found.flux > 0:
-        raise InputError("acquisition: the star's aperture holds no light above the background.")
+        raise InputError("acquisition: no flux above the background in the aperture of the star.")
     flux = found.flux * factor * color / p.aperture_fraction
     relative = float(np.hypot(found.error / found.flux, p.calibration_error))
     return Star(flux, flux * relative, "target acquisition"), found

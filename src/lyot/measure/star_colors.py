@@ -1,4 +1,4 @@
-"""The star's flux from its K magnitude and spectral type.
+"""Stellar flux from K magnitude and spectral type.
 
 Beyond 5 um the spectrum of a normal star falls as in the Rayleigh-Jeans law, and so does that of Vega: on the Vega
 system a star of types B5 to K7 has nearly the same magnitude at 10 to 23 um as in K. What is left is taken from the

@@ -97,7 +97,9 @@ def stim_map(
         If there are fewer than `MIN_FRAMES` frames.
     """
     if np.shape(frames) != np.shape(wrong):
-        raise InputError(f"frames have shape {np.shape(frames)}, the wrongly turned ones {np.shape(wrong)}.")
+        raise InputError(
+            f"frames have shape {np.shape(frames)}, the oppositely rotated ones {np.shape(wrong)}; expected the same."
+        )
     if len(frames) < MIN_FRAMES:
         raise ReductionError(f"a STIM map needs {MIN_FRAMES} frames or more, there are {len(frames)}.")
     right, inverse = stim_ratio(frames), stim_ratio(wrong)

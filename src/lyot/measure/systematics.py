@@ -1,4 +1,4 @@
-"""Errors that do not average down, listed one by one, and their sum with the statistical ones.
+"""Systematic errors, listed one by one, and their sum with the statistical errors.
 
 The defaults are what is known of MIRI's coronagraphs in flight; each can be replaced by the user's number. Two terms
 depend on the companion: the model of the mask is uncertain where the mask takes light, and a source that does not look
@@ -23,29 +23,32 @@ STAR_CENTER = 0.007
 class SystematicParams:
     """Systematic errors, one sigma."""
 
-    flux_calibration: float = param(0.03, help="absolute flux calibration, relative", min=0.0)
-    throughput: float = param(0.03, help="model of mask and Lyot stop: light of an off-axis source, relative", min=0.0)
+    flux_calibration: float = param(0.03, help="relative error of the absolute flux calibration", min=0.0)
+    throughput: float = param(
+        0.03, help="relative error of the throughput of mask and Lyot stop for an off-axis source", min=0.0
+    )
     mask: float = param(
         0.08,
-        help="throughput error where the mask removes light, times the square root of the fraction removed, in units "
-        "of the open field's throughput",
+        help="additional throughput error where the mask attenuates, relative to the open field: this value times "
+        "the square root of the attenuated fraction",
         min=0.0,
     )
     mask_position: float = param(
         0.02,
-        help="position error per axis where the mask removes light, times the square root of the fraction removed",
+        help="position error per axis where the mask attenuates: this value times the square root of the attenuated "
+        "fraction",
         unit="lambda/D",
         min=0.0,
     )
     star_center: float | None = param(
         None,
-        help="position of the star behind the mask, per axis; none: as the product's headers say (STARERRX, STARERRY), "
-        "else 0.007",
+        help="error of the star position behind the mask, per axis; none: from STARERRX and STARERRY of the product, "
+        "otherwise 0.007",
         unit="arcsec",
         min=0.0,
     )
-    plate_scale: float = param(0.001, help="plate scale with distortion, relative", min=0.0)
-    north: float = param(0.06, help="orientation of the detector on the sky", unit="deg", min=0.0)
+    plate_scale: float = param(0.001, help="relative error of the plate scale, including distortion", min=0.0)
+    north: float = param(0.06, help="error of the orientation of the detector on the sky", unit="deg", min=0.0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def error_budget(
     kept: float = 1.0,
     lambda_over_d: float = 0.0,
 ) -> tuple[ErrorTerm, ...]:
-    """List the errors of a companion, the statistical ones first and the total (in quadrature) last.
+    """List the errors of a companion: statistical errors first, the total (in quadrature) last.
 
     The absolute flux does not depend on the star's flux. The contrast carries the flux calibration as well, as the
     star's flux is taken from elsewhere and not measured through the same mask.

@@ -1,4 +1,4 @@
-"""How a point source differs from a hot pixel, a speckle of one roll, or a part of a disk.
+"""Classification of peaks: point source, hot pixel, speckle in a single roll, or part of a disk.
 
 *Shape*: a source must look like the PSF behind the mask at its place. Its forward model and a plane are fitted to the
 pixels within one resolution element. What they leave is compared with what the same fit leaves at other positions of

@@ -1,4 +1,4 @@
-"""The coronagraph as physics: pupil, wavefront, mask, Lyot stop, point-spread functions and throughput."""
+"""Physical model of the coronagraph: pupil, wavefront, mask, Lyot stop, point-spread functions and throughput."""
 
 from lyot.optics.field import field_stop_mask
 from lyot.optics.model import CoronagraphModel

@@ -33,7 +33,7 @@ Operator = Callable[[ComplexArray], ComplexArray]
 
 @dataclass(frozen=True)
 class CoronagraphModel:
-    """One coronagraph of MIRI as physics; make it with `CoronagraphModel.build`.
+    """Physical model of a MIRI coronagraph; create it with `CoronagraphModel.build`.
 
     Images are normalized so that a source far from the mask's boundaries, with the Lyot stop in place, sums to 1 over
     an infinite aperture: ``flux_Jy * 1e-6 / pixel_area_sr * psf`` is an image in MJy/sr on the photometric scale of
@@ -154,8 +154,8 @@ class CoronagraphModel:
         opd = (self.wavefront if wavefront is None else wavefront).opd
         if opd.shape != self.pupil.amplitude.shape:
             raise InputError(
-                f"wavefront: the map has {opd.shape[0]} samples across, the model's pupil {self.params.pupil_pixels}; "
-                "draw it with npix of the model."
+                f"wavefront: the map has {opd.shape[0]} samples across, the pupil of the model "
+                f"{self.params.pupil_pixels}; generate it with npix of the model."
             )
         u, v = _field.to_mask_frame(float(offset[0]), float(offset[1]), self.coronagraph.boundary_tilt)
         xi, wave = self.pupil.coordinates, self.wavelengths[k]
@@ -178,7 +178,7 @@ class CoronagraphModel:
         return np.asarray(self._masks[k](entrance) * self.lyot_stop)
 
     def energy(self, offset: tuple[float, float], *, wavefront: Wavefront | None = None) -> float:
-        """Share of a source's light that passes mask and Lyot stop, over the band; 1 far from the mask's features."""
+        """Throughput of mask and Lyot stop for a source, over the band; 1 far from the mask boundaries."""
         total = 0.0
         for k, weight in enumerate(self.weights):
             passed = self.lyot_field(offset, k, wavefront=wavefront)
@@ -248,7 +248,7 @@ class CoronagraphModel:
         phase: tuple[float, float] = (0.0, 0.0),
         wavefront: Wavefront | None = None,
     ) -> FloatArray:
-        """Small image centered on the source itself, with the mask where it then is.
+        """Small image centered on the source, with the mask at its position relative to it.
 
         Parameters
         ----------
@@ -280,11 +280,11 @@ class CoronagraphModel:
         return throughput_table(self.coronagraph, self.params)
 
     def throughput_at(self, offset: tuple[float, float]) -> float:
-        """Share of a source's light kept at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
+        """Throughput for a source at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
         return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
 
     def throughput_map(self, *, step: float | None = None) -> FloatArray:
-        """Throughput at every pixel of the subarray: light kept, over an infinite aperture, relative to no mask at all.
+        """Throughput at every pixel of the subarray: flux in an infinite aperture relative to that without mask.
 
         It is that of a perfect wavefront; a realistic one changes it by less than 0.02 outside the inner working
         angle. It exceeds 1 by a few percent in places: the mask also carries light from the stop's margin into its

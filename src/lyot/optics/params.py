@@ -10,44 +10,47 @@ from lyot.params import param
 
 @dataclass(frozen=True)
 class OpticsParams:
-    """How a coronagraph is modeled; see `lyot.optics.CoronagraphModel`."""
+    """Parameters of the coronagraph model; see `lyot.optics.CoronagraphModel`."""
 
-    pupil_pixels: int = param(256, help="samples across the pupil array", min=64, max=2048)
-    n_wavelengths: int = param(7, help="wavelengths over the band", min=1, max=51)
-    spectral_index: float = param(2.0, help="exponent of the source's flux density per frequency, 2 for a hot star")
+    pupil_pixels: int = param(256, help="number of samples across the pupil array", min=64, max=2048)
+    n_wavelengths: int = param(7, help="number of wavelengths across the band", min=1, max=51)
+    spectral_index: float = param(
+        2.0, help="exponent of the flux density per frequency of the source, 2 for a hot star"
+    )
     samples_per_resolution: float = param(
-        4.5, help="image samples per lambda/D before integration over detector pixels", min=3.0, max=20.0
+        4.5, help="number of image samples per lambda/D before integration over detector pixels", min=3.0, max=20.0
     )
     stop: str = param(
         "geometric",
-        help="Lyot stop of the four-quadrant masks: geometric (a drawing fitted to the sky), effective (the free map "
-        "fitted to a star, with its wavefront and mask errors; for starlight), eroded (the pupil moved inward)",
+        help="Lyot stop of the four-quadrant masks: geometric (shape fitted to on-sky images), effective (free map "
+        "fitted to a star, with its wavefront and mask errors; for starlight), eroded (pupil with edges moved "
+        "inward)",
         choices=("geometric", "effective", "eroded"),
     )
     fitted_optics: str = param(
-        "", help="file of lyot fit-optics for the effective stop; empty: the one that comes with Lyot"
+        "", help="file written by lyot fit-optics for the effective stop; empty: the one included in Lyot"
     )
     fqpm_stop_transmission: float = param(
         0.62, help="open fraction of the eroded stop of the four-quadrant masks", min=0.2, max=0.95
     )
-    lyot_stop_transmission: float = param(0.72, help="open fraction of the Lyot spot's stop", min=0.2, max=0.95)
+    lyot_stop_transmission: float = param(0.72, help="open fraction of the stop of the Lyot spot", min=0.2, max=0.95)
     shear_x: float | None = param(
         None,
-        help="shift of the Lyot stop along V2, fraction of the pupil diameter; none: 0 for the geometric stop, "
-        "which holds its own, 0.0106 for an eroded one",
+        help="shift of the Lyot stop along V2, fraction of the pupil diameter; none: 0 for the geometric stop, which "
+        "includes its shift, 0.0106 for an eroded one",
         min=-0.1,
         max=0.1,
     )
     shear_y: float | None = param(
         None,
-        help="shift of the Lyot stop along V3, fraction of the pupil diameter; none: 0 for the geometric stop, "
-        "which holds its own, 0.0106 for an eroded one",
+        help="shift of the Lyot stop along V3, fraction of the pupil diameter; none: 0 for the geometric stop, which "
+        "includes its shift, 0.0106 for an eroded one",
         min=-0.1,
         max=0.1,
     )
     wavefront_rms: float = param(
         120.0,
-        help="wavefront error, rms over the pupil; the effective optics have their own",
+        help="rms wavefront error over the pupil; not for the effective optics, which include their own",
         unit="nm",
         min=0.0,
         max=2000.0,
@@ -55,7 +58,8 @@ class OpticsParams:
     wavefront_seed: int = param(20220711, help="seed of the wavefront error map", min=0)
     charge_diffusion: float = param(
         0.03,
-        help="Gaussian sigma of charge diffusion between pixels; the effective optics have their own",
+        help="Gaussian sigma of the charge diffusion between pixels; not for the effective optics, which include "
+        "their own",
         unit="arcsec",
         min=0.0,
         max=1.0,
@@ -63,4 +67,4 @@ class OpticsParams:
 
     def __post_init__(self) -> None:
         if self.fitted_optics and self.stop != "effective":
-            raise ConfigError(f"fitted_optics: serves the effective stop, and the stop is {self.stop}; leave one out.")
+            raise ConfigError(f"fitted_optics: requires stop = 'effective', got '{self.stop}'; change one of them.")

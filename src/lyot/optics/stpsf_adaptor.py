@@ -24,8 +24,8 @@ def _import_stpsf() -> Any:
         import stpsf
     except ImportError as error:
         raise ConfigError(
-            "STPSF is not installed; install it (pip install stpsf) with its data and set STPSF_PATH, or use our own "
-            "optics."
+            "STPSF is not installed; install it (pip install stpsf) with its data and set STPSF_PATH, or use Lyot's "
+            "own optics."
         ) from error
     return stpsf
 

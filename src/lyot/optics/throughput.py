@@ -1,4 +1,4 @@
-"""Throughput of the coronagraph as a function of position: how much of an off-axis source's light is kept.
+"""Throughput of the coronagraph for an off-axis source as a function of position.
 
 Only energies in the Lyot plane are needed, no images. They are computed on a grid in the mask frame that is fine near
 the boundaries (or the spot) and coarse in the open field, for half the plane (a perfect pupil gives the same at

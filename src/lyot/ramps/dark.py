@@ -59,7 +59,7 @@ def dark_reference(data: NDArray[np.float32], flags: NDArray[np.uint32], timing:
 def match_dark(
     dark: DarkReference, n_groups: int, timing: GroupTiming, *, extrapolation: str = "last"
 ) -> DarkReference | None:
-    """Bring a dark to the groups of an exposure.
+    """Match a dark to the groups of an exposure.
 
     A dark that is too short is extrapolated; one of the same timing is used as it is; one of shorter groups is
     averaged.

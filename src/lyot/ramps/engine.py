@@ -1,4 +1,4 @@
-"""The streaming engine: a whole exposure from raw ramps to slopes, band by band, in little memory.
+"""The streaming engine: an exposure from raw ramps to slopes, band by band, with low memory use.
 
 A band of detector rows is read, for all integrations (the jump detection takes the median over all differences of a
 pixel), and each row goes through the same kernels that the functions of this room use on whole arrays: saturation,
@@ -110,7 +110,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class StreamParams:
-    """How an exposure is streamed; threads and memory do not change the result.
+    """Parameters of streaming; threads and memory do not change the result.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ def process_exposure(
     fit: RampFitParams,
     params: StreamParams | None = None,
 ) -> StreamResult:
-    """Take an exposure from raw ramps to slopes in one pass.
+    """Process an exposure from raw ramps to slopes in one pass.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def process_exposure(
     params = params or StreamParams()
     source = ramps if isinstance(ramps, RampFile) else RampArray(ramps)
     if fit.save_opt:
-        raise NotStreamableError("optional results of the fit need whole ramps")
+        raise NotStreamableError("optional results of the fit require whole ramps")
     if min(source.shape) == 0:
         raise InputError(f"ramps of shape {source.shape} (integration, group, y, x) hold no samples.")
     _check_references(source.shape, corrections, detector)
@@ -301,7 +301,7 @@ def _plans(e: Exposure, unused: NDArray[np.bool_], fit_unused: NDArray[np.bool_]
         jump or JumpParams(), all_dnu=unused, gain=e.gain, nframes=times.nframes, group_time=times.group_time
     )
     if use_jump and jump_plan.needs_images:
-        raise NotStreamableError("snowballs and showers need whole images")
+        raise NotStreamableError("snowballs and showers require whole images")
     first, last = group_limits(fit, unused.shape[1])
     outside = np.zeros_like(unused)
     outside[:, :first] = outside[:, last:] = True
@@ -323,9 +323,9 @@ def _stream_until_sure(
         right = _plans(e, unused, fit_unused, jump, fit)
         if right == plans:
             return _result(e, plans, tally, out)
-        log.info("Groups turned out otherwise than their beginning told; streaming again")
+        log.info("Usable groups differ from those expected from the first rows; streaming is repeated")
         plans = right
-    raise NotStreamableError("the flags of the groups do not settle")
+    raise NotStreamableError("the group flags do not converge")
 
 
 def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays | LikelyArrays) -> StreamResult:

@@ -1,4 +1,4 @@
-"""What users of MIRI coronagraphy ask for beyond the official stage 1; all off by default."""
+"""Options for MIRI coronagraphy in addition to the official stage 1; all off by default."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from lyot.stacks import nanmedian
 
 @dataclass(frozen=True)
 class RscdOptions:
-    """Options of the groups given up at the start of a ramp."""
+    """Options of the groups discarded at the start of a ramp."""
 
-    extra_groups: int = param(0, help="groups flagged at the start in addition to those of the RSCD reference", min=0)
+    extra_groups: int = param(
+        0, help="number of groups flagged at the start in addition to those of the RSCD reference", min=0
+    )
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class DarkOptions:
     extrapolation: str = param(
         "last",
         choices=("last", "fit"),
-        help="Continuation of a dark with too few groups: its last difference, officially, or a line fitted to its "
-        "last quarter, without the noise of single groups",
+        help="extrapolation of a dark with too few groups: from its last difference (as in the official step), or "
+        "with a line fitted to its last quarter, which averages the noise of single groups",
     )
 
 
@@ -37,23 +39,24 @@ class DarkOptions:
 class FitOptions:
     """Options of the slope fit."""
 
-    drop_first_integration: bool = param(False, help="Give up the first integration of the exposure")
+    drop_first_integration: bool = param(False, help="Set the first integration of the exposure to DO_NOT_USE")
     depth_map: str | None = param(
-        None, help="rate or rateints file whose depth the ramps of this exposure are cut to, pixel by pixel"
+        None,
+        help="rate or rateints file to whose number of groups the ramps of this exposure are truncated, pixel by pixel",
     )
-    depth_min_groups: int = param(10, help="Groups that are kept at any depth", min=2)
+    depth_min_groups: int = param(10, help="minimum number of groups kept", min=2)
     outlier_threshold: float | None = param(
-        None, help="deviation from the median of the pixel beyond which an integration is flagged", unit="sigma", min=1
+        None, help="deviation from the median of the pixel above which an integration is flagged", unit="sigma", min=1
     )
 
 
 @dataclass(frozen=True)
 class RoleOptions:
-    """Jump thresholds by what an exposure is for; they go before ``jump.rejection_threshold``."""
+    """Jump thresholds by role of the exposure; they override ``jump.rejection_threshold``."""
 
-    jump_threshold_science: float | None = param(None, help="For the target", unit="sigma", min=0)
-    jump_threshold_reference: float | None = param(None, help="For reference stars (IS_PSF)", unit="sigma", min=0)
-    jump_threshold_background: float | None = param(None, help="For backgrounds (BKGDTARG)", unit="sigma", min=0)
+    jump_threshold_science: float | None = param(None, help="for the science target", unit="sigma", min=0)
+    jump_threshold_reference: float | None = param(None, help="for reference stars (IS_PSF)", unit="sigma", min=0)
+    jump_threshold_background: float | None = param(None, help="for backgrounds (BKGDTARG)", unit="sigma", min=0)
 
     def threshold(self, *, is_reference: bool, is_background: bool) -> float | None:
         """The threshold for an exposure, None to leave it as it is."""

@@ -44,12 +44,12 @@ class RampFitParams:
     int_name: str = param("", help="Name of the per-integration product")
     save_opt: bool = param(False, help="Save the optional results of the fit (done by the official step)")
     opt_name: str = param("", help="Name of the optional product")
-    suppress_one_group: bool = param(True, help="Give no slope for ramps of which only one group is good")
+    suppress_one_group: bool = param(True, help="No slope for ramps with only one good group")
     firstgroup: int | None = param(None, help="Ignore groups before this one (0-based)")
     lastgroup: int | None = param(None, help="Ignore groups after this one (0-based)")
     maximum_cores: str = param("1", help="Accepted for compatibility; threads are set by the pipeline")
     exact_errors: bool = param(
-        False, help="OLS_C: propagate noise through the weights of the fit; the official formulas do not"
+        False, help="OLS_C: propagate the noise through the weights of the fit, which the official formulas do not"
     )
 
 

@@ -63,7 +63,9 @@ class PlaneFile:
         self._fd = -1
 
     def _truncated(self) -> InputError:
-        return InputError(f"{self.path}: the file ends before its data of shape {self.shape} do; fetch it again.")
+        return InputError(
+            f"{self.path}: the file ends before the end of its data of shape {self.shape}; download it again."
+        )
 
 
 class RampFile(PlaneFile):

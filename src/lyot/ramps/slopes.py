@@ -1,4 +1,4 @@
-"""What a slope fit takes and gives: times of the groups, slope images, and the result for one exposure."""
+"""Input and output of a slope fit: times of the groups, slope images, and the result for one exposure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclasses.dataclass(frozen=True)
 class GroupTimes:
-    """How an exposure was sampled, from its metadata (``meta.exposure``)."""
+    """Sampling of an exposure, from its metadata (``meta.exposure``)."""
 
     group_time: float
     """Time between groups, s."""

@@ -174,7 +174,7 @@ class Checksums:
             try:
                 self._known = json.loads(store.read_text(encoding="utf-8"))
             except (ValueError, OSError) as error:
-                log.warning("%s cannot be read (%s); checksums are computed again", store, error)
+                log.warning("%s cannot be read (%s); checksums are recomputed", store, error)
 
     def of(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Checksums of files; those that did not change since the last time are not read."""
@@ -246,7 +246,7 @@ class Manifest:
             values["products"] = [Product(**p) for p in values["products"]]
             record = Record(**values)
         except (ValueError, TypeError, KeyError):
-            log.warning("%s: a line cannot be read and is passed over", self.path)
+            log.warning("%s: a line cannot be read and is ignored", self.path)
             return
         self._put(record)
 
@@ -321,5 +321,5 @@ class Manifest:
         kept = {p.path for p in record.products}
         for product in former.products if former is not None else ():
             if product.path not in kept and self._intact(product):
-                log.info("%s is not made any more and is removed", product.path)
+                log.info("%s is no longer produced and is removed", product.path)
                 (self.out / product.path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whole reductions on arrays: the injector, the second pass, choices made from the data, the star's position."""
+"""Complete reductions on arrays: injections, second pass, data-driven choices, position of the star."""
 
 import lazy_loader
 

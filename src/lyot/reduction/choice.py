@@ -1,4 +1,4 @@
-"""Choices made from the data: which references are used, and (on request) which zones and how many modes."""
+"""Data-driven choices: the references to use and, optionally, zones and number of modes."""
 
 from __future__ import annotations
 
@@ -29,33 +29,36 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChoiceParams:
-    """What is chosen from the data, or modeled by the optics, in addition to `lyot.subtract.ReductionParams`."""
+    """Parameters of data-driven choices and of wavefront drifts, in addition to `lyot.subtract.ReductionParams`."""
 
     reject_references: bool = param(
-        True, help="reject reference frames that are much less similar to the science than the others"
+        True,
+        help="reject reference frames whose similarity to the science images is much lower than that of the others",
     )
     reference_weights: str = param(
         "equal",
-        help="weights of the references in the model of the star: equal, by their similarity to the science, or given",
+        help="weights of the references in the PSF model: equal, similarity (to the science images), or given",
         choices=("equal", "similarity", "given"),
     )
     weights_given: tuple[float, ...] = param(
-        (), help="weight of each reference exposure in the order of the association, 0 leaves out", min=0.0
+        (), help="weight of each reference exposure, in the order of the association; 0: not used", min=0.0
     )
     choose: str = param(
         "fixed",
-        help="zones and modes of the main product: fixed as given, or auto: by the S/N of planets injected at other "
-        "position angles (MIRI)",
+        help="choice of zones and modes of the main product: fixed (as given), or auto (from the S/N of planets "
+        "injected at other position angles; MIRI)",
         choices=("fixed", "auto"),
     )
-    choose_separation: float = param(1.0, help="separation of the injected planets", unit="arcsec", min=0.1)
+    choose_separation: float = param(
+        1.0, help="separation of the planets injected for the choice", unit="arcsec", min=0.1
+    )
     choose_avoid: float | None = param(
-        None, help="position angle of the suspected planet, which is kept out of the choice", unit="deg"
+        None, help="position angle of a suspected planet, which is excluded from the choice", unit="deg"
     )
     wavefront_drift: float = param(
         0.0,
-        help="expected drift of the wavefront between reference and science, rms, the changes by which are fitted with "
-        "the modes (MIRI; rdi with klip or loci); 0: they are not",
+        help="expected rms wavefront drift between reference and science, whose effect is fitted together with the "
+        "modes (MIRI; rdi with klip or loci); 0: not fitted",
         unit="nm",
         min=0.0,
         max=100.0,
@@ -73,14 +76,14 @@ def check_drift(choice: ChoiceParams, params: ReductionParams) -> None:
     if choice.wavefront_drift and not can_refine(params):
         raise ConfigError(
             f'klip.wavefront_drift: expected 0 with strategy "{params.strategy}" and method "{params.method}", got '
-            f'{choice.wavefront_drift:g}; drifts are fitted with strategy "rdi" and method "klip" or "loci".'
+            f'{choice.wavefront_drift:g}; drifts can only be fitted with strategy "rdi" and method "klip" or "loci".'
         )
 
 
 def reject(
     sequence: CoronagraphicSequence, params: ChoiceParams
 ) -> tuple[CoronagraphicSequence, ReferenceRanking | None]:
-    """Rank the references, leave out those that are unlike the science and weight the others, as asked for.
+    """Rank the references, reject those with low similarity to the science images, and weight the others.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ def _given_weights(sequence: CoronagraphicSequence, params: ChoiceParams) -> NDA
     """The user's weights, one for each frame; None if there are none."""
     if params.reference_weights != "given":
         if params.weights_given:
-            raise ConfigError('klip.weights_given is used with klip.reference_weights = "given" only.')
+            raise ConfigError('klip.weights_given requires klip.reference_weights = "given".')
         return None
     assert sequence.reference_exposure is not None
     exposures, group = np.unique(sequence.reference_exposure, return_inverse=True)
@@ -132,7 +135,7 @@ def _given_weights(sequence: CoronagraphicSequence, params: ChoiceParams) -> NDA
 def choose_parameters(
     sequence: CoronagraphicSequence, base: ReductionParams, params: ChoiceParams, coronagraph: Coronagraph | None
 ) -> Choice | None:
-    """Choose zones and truncation by injected planets if asked for; None where they are fixed.
+    """Choose zones and truncation with injected planets, if selected; None if they are fixed.
 
     Parameters
     ----------
@@ -156,7 +159,9 @@ def choose_parameters(
     if params.choose == "fixed":
         return None
     if coronagraph is None:
-        raise ConfigError("klip.choose = auto needs a model of the coronagraph, and there is one for MIRI only.")
+        raise ConfigError(
+            "klip.choose = auto requires a model of the coronagraph, which exists for MIRI only; use fixed."
+        )
     noise = float(np.nanstd(sequence.science))
     return choose(
         sequence,
@@ -170,7 +175,7 @@ def choose_parameters(
 
 
 def unit_psf(sequence: CoronagraphicSequence, coronagraph: Coronagraph) -> Psf:
-    """Image of an off-axis source by separation and position angle, its light (far from the mask) summing to 1."""
+    """Image of an off-axis source at a separation and position angle, normalized to unit flux far from the mask."""
     psf = off_axis_source(sequence, coronagraph.filter, pixel_area=1e-6)
 
     def unit(exposure: int, separation: float, position_angle: float) -> NDArray[np.float64]:

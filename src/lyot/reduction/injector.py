@@ -47,7 +47,7 @@ def collapsed(plan: ReductionPlan) -> ReductionPlan:
 def off_axis_source(
     sequence: CoronagraphicSequence, filter_name: str, pixel_area: float, *, optics: OpticsParams | None = None
 ) -> Callable[[int, float, float], NDArray[np.float64]]:
-    """Image of a source of 1 Jy on the detector, in MJy/sr, with the mask's effect on it where it is.
+    """Image of a 1 Jy source on the detector, in MJy/sr, including the effect of the mask at its position.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def placed(stamp: NDArray[np.float64], shape: tuple[int, int], at: tuple[int, in
 def injector_of(
     plan: ReductionPlan, psf: Callable[[int, float, float], NDArray[np.float64]], *, modes: int | None = None
 ) -> Injector:
-    """The measurement's view of a planned reduction.
+    """A planned reduction as an `Injector`, for measurements.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
         try:
             found = plan_reduction(sequence, params, changes=changes).reduce(with_variance=False).combined[0]
         except ReductionError as error:
-            log.info("the references do not tell the noise from place to place: %s", error)
+            log.info("the local noise cannot be determined from the references: %s", error)
             return None
         if found.shape != image.shape:
             return None

@@ -1,4 +1,4 @@
-"""The second pass of the subtraction: once more, with the sources found in the first pass masked in the fit.
+"""Second pass of the subtraction, with the sources detected in the first pass masked in the fit.
 
 A planet pulls at the model of the star, which costs a part of its light and spreads the rest over the ring that its
 noise is measured on. Once the planet is known its pixels need not be fitted. Then the model may be given freedom that a
@@ -45,22 +45,22 @@ MOST_PLACES = 40
 
 @dataclass(frozen=True)
 class RefineParams(DetectionParams):
-    """What the second pass does: the search for the sources to mask, and the fit."""
+    """Parameters of the second pass: the search for the sources to mask, and the fit."""
 
     outer_radius: float | None = param(
-        REACH, help="Search inside this separation, at most 5 arcsec", unit="arcsec", max=REACH
+        REACH, help="outer radius of the search for sources, at most 5 arcsec", unit="arcsec", max=REACH
     )
-    max_sources: int = param(5, help="Most sources that are masked; where more are found, they are speckles", min=1)
+    max_sources: int = param(5, help="maximum number of masked sources; a larger number indicates speckles", min=1)
 
     protect: str = param(
         "auto",
-        help="sources that are masked in the fit: auto (those found in the first pass), or separation,position angle "
-        "in arcsec and degrees, several with semicolons",
+        help="sources masked in the fit: auto (those detected in the first pass), or separation,position angle in "
+        "arcsec and degrees, several separated by semicolons",
     )
     protect_radius: float = param(0.9, help="radius of the mask around each source", unit="lambda/D", min=0.1, max=5.0)
     wavefront_drift: float = param(
         4.0,
-        help="expected drift of the wavefront between reference and science, rms, the changes by which are fitted too",
+        help="expected rms wavefront drift between reference and science, whose effect is also fitted",
         unit="nm",
         min=0.0,
         max=100.0,
@@ -79,7 +79,7 @@ class RefineParams(DetectionParams):
 
 @dataclass(frozen=True)
 class Protected:
-    """One source that was left out of the fit, against places at its separation that were left out alike.
+    """A source masked in the fit, compared with control positions at the same separation masked in the same way.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def refine(
     *,
     pixel_area: float | None = None,
 ) -> Refined | None:
-    """Reduce again with the sources of the first pass left out of the fit.
+    """Repeat the reduction with the sources of the first pass masked in the fit.
 
     Parameters
     ----------
@@ -156,7 +156,9 @@ def refine(
     result = second.reduce()
     own = [_against_alike(second, coronagraph, places, k, radius, changes) for k in range(len(places))]
     for s in own:
-        log.info("left out of the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d places left out alike",
+        log.info(
+            "masked in the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d control positions masked in "
+            "the same way",
                  s.separation, s.position_angle, s.signal / s.noise, s.places)  # fmt: skip
     return Refined(second, result, tuple(own))
 
@@ -189,7 +191,7 @@ def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tupl
     kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
     for place in places:
         if place not in kept:
-            warn("{:.3f} arcsec, {:.2f} deg is not on the data: nothing to mask in the fit there".format(*place))
+            warn("{:.3f} arcsec, {:.2f} deg is outside the data: nothing to mask in the fit".format(*place))
     return kept
 
 

@@ -1,4 +1,4 @@
-"""Where the star is behind the mask: what is asked for, what was found, and the fit of the model of the optics."""
+"""Position of the star behind the mask: parameters, result, and fit of the optics model."""
 
 from __future__ import annotations
 
@@ -31,30 +31,33 @@ FARTHEST_GIVEN = 2.0
 
 @dataclass(frozen=True)
 class StarPositionParams:
-    """Where the star is taken to be."""
+    """Parameters of the star position."""
 
     position: str = param(
         "reference",
-        help="star behind the mask: at the mask's reference point, from target acquisition, from the fit of the model "
-        "of the optics, auto (model, else acquisition, else reference), or x,y in 0-based pixels of the first exposure",
+        help="position of the star behind the mask: reference (reference point of the mask), acquisition (target "
+        "acquisition), model (fit of the optics model), auto (model, otherwise acquisition, otherwise "
+        "reference), or x,y in 0-based pixels of the first exposure",
     )
-    acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), any order")
+    acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), in any order")
     reference_error: float = param(
-        REFERENCE_ERROR, help="error of the reference point as the star's position, per axis", unit="mas", min=0.0
+        REFERENCE_ERROR, help="error of the star position per axis if the reference point is used", unit="mas", min=0.0
     )
     acquisition_error: float = param(
         10.0,
-        help="error of a position from target acquisition besides the centroid: pointing, distortion, filter shift",
+        help="error of a position from target acquisition in addition to the centroid error: pointing, distortion, "
+        "filter shift",
         unit="mas",
         min=0.0,
     )
-    n_modes: int = param(55, help="modes of the wavefront in the fit of the model", min=0, max=69)
+    n_modes: int = param(55, help="number of wavefront modes in the fit of the optics model", min=0, max=69)
     optics: str = param(
         "effective",
-        help="Lyot stop of that model: effective (fitted to a star, with wavefront and mask errors), geometric, eroded",
+        help="Lyot stop of the optics model: effective (fitted to a star, with wavefront and mask errors), "
+        "geometric, eroded",
         choices=("effective", "geometric", "eroded"),
     )
-    fitted_optics: str = param("", help="file of lyot fit-optics; empty: the effective optics that come with Lyot")
+    fitted_optics: str = param("", help="file written by lyot fit-optics; empty: the effective optics included in Lyot")
 
     def model_optics(self) -> OpticsParams:
         """Optics of the model that is fitted.
@@ -95,7 +98,7 @@ class StarPositionParams:
 
 @dataclass(frozen=True)
 class StarPosition:
-    """Where the star is in each science exposure.
+    """Position of the star in each science exposure.
 
     Attributes
     ----------
@@ -132,7 +135,7 @@ def fit_sequence(
     params: StarFitParams | None = None,
     optics: OpticsParams | None = None,
 ) -> StarFit:
-    """Fit the model of the optics to the exposures of a sequence: the science, and the references if there are any.
+    """Fit the optics model to the exposures of a sequence: science, and references if available.
 
     Parameters
     ----------
@@ -161,7 +164,7 @@ def fit_sequence(
         raise InputError("the Lyot spot hides the star.")
     center = sequence.mask_center
     if center is None or sequence.references is None or sequence.reference_exposure is None:
-        raise InputError("the sequence does not say where the mask is.")
+        raise InputError("the sequence has no position of the mask.")
     dx, dy = geometry.offset_grid(sequence.shape, center)
     dx, dy = dx * coronagraph.pixel_scale[0], dy * coronagraph.pixel_scale[1]
     near = np.hypot(dx, dy) < p.radius

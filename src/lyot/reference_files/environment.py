@@ -86,7 +86,7 @@ class CrdsEnvironment:
         where = {
             "given": f"cache {self.path}",
             "environment": f"cache {self.path} (CRDS_PATH)",
-            "beside": f"cache {self.path} (beside the input)",
+            "beside": f"cache {self.path} (next to the input)",
             "server": f"server {self.server}, kept in {self.path}",
         }[self.source]
         return f"{where}, context {self.context or 'the latest'}"
@@ -133,8 +133,8 @@ def resolve_crds(
     found = find_caches(search)
     if len(found) > 1:
         raise ConfigError(
-            f"The inputs come with different calibration caches ({', '.join(str(p) for p in found)}); "
-            "reduce them one by one, or name one cache with CRDS_PATH."
+            f"The inputs have different calibration caches ({', '.join(str(p) for p in found)}); reduce them "
+            "separately, or select one cache with CRDS_PATH."
         )
     if found:
         simulated = (found[0] / SIMULATED_MARKER).is_file()
@@ -142,7 +142,7 @@ def resolve_crds(
     if server:
         path = Path.home() / FOLDER
         return CrdsEnvironment("server", path, wanted, server, _variables(path, wanted, server))
-    raise ReferenceFileError(f"No calibration references: there is no {FOLDER} beside the input files; {_HOW}.")
+    raise ReferenceFileError(f"No calibration references: there is no {FOLDER} next to the input files; {_HOW}.")
 
 
 def _with_ignored(choice: CrdsEnvironment, search: Iterable[str | Path]) -> CrdsEnvironment:
@@ -207,7 +207,7 @@ def check_cache(path: str | Path, context: str | None = None) -> str:
     """
     path = Path(path)
     if not path.is_dir():
-        raise ReferenceFileError(f"The calibration cache {path} is not there; {_HOW}.")
+        raise ReferenceFileError(f"The calibration cache {path} does not exist; {_HOW}.")
     config = _server_config(path / "config" / "jwst" / "server_config")
     known = str(config.get("latest_context") or config.get("operational_context") or "")
     name = known if context is None or context in _SYMBOLIC else context
@@ -230,16 +230,18 @@ def _server_config(file: Path) -> Mapping[str, Any]:
         config = ast.literal_eval(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ReferenceFileError(
-            f"{file.parents[2]} is no complete calibration cache: config/jwst/server_config is missing; "
-            f"connect once with CRDS_SERVER_URL={DEFAULT_SERVER}, or name another cache with CRDS_PATH."
+            f"{file.parents[2]} is not a complete calibration cache: config/jwst/server_config is missing; connect "
+            f"once with CRDS_SERVER_URL={DEFAULT_SERVER}, or select another cache with CRDS_PATH."
         ) from None
     except (OSError, ValueError, SyntaxError) as error:
         raise ReferenceFileError(
             f"The calibration cache's {file} cannot be read ({error}); remove the file and connect once with "
-            f"CRDS_SERVER_URL={DEFAULT_SERVER}, or name another cache with CRDS_PATH."
+            f"CRDS_SERVER_URL={DEFAULT_SERVER}, or select another cache with CRDS_PATH."
         ) from error
     if not isinstance(config, Mapping) or config.get("observatory") != "jwst":
-        raise ReferenceFileError(f"{file} is not that of a JWST calibration cache; name another cache with CRDS_PATH.")
+        raise ReferenceFileError(
+            f"{file} does not belong to a JWST calibration cache; select another cache with CRDS_PATH."
+        )
     return config
 
 
@@ -285,5 +287,5 @@ def stop_system_exit(name: str) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise ReferenceFileError(
-            f"{name}: the calibration reference system gave up (exit {error.code}); {_HOW}."
+            f"{name}: the calibration reference system (CRDS) failed (exit {error.code}); {_HOW}."
         ) from error

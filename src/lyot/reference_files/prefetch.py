@@ -156,10 +156,10 @@ def _reaching_server() -> Iterator[None]:
         if not isinstance(error, (SystemExit, CrdsError, OSError)):
             raise
         server, cache = os.environ.get("CRDS_SERVER_URL"), os.environ.get("CRDS_PATH", "")
-        where = f"The calibration reference server {server} is out of reach" if server else "There is no server"
+        where = f"The calibration reference server {server} cannot be reached" if server else "No server is configured"
         raise ArchiveError(
-            f"{where}, and the cache {cache} does not hold all references that are needed; check the network, or name "
-            "a filled cache with CRDS_PATH."
+            f"{where}, and the cache {cache} lacks some of the required references; check the network connection, or "
+            "select a filled cache with CRDS_PATH."
         ) from error
     finally:
         quiet.setLevel(level)

@@ -59,7 +59,7 @@ def flagged_picture(out: Path) -> Picture | None:
     ax.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
     table = Table({"exposure": names, "role": roles, "flagged_min": [r[0] for r in ranges],
                    "flagged_max": [r[1] for r in ranges]})  # fmt: skip
-    caption = "Flagged pixels of each exposure, from the best (dark) to the worst integration (light)."
+    caption = "Fraction of flagged pixels in each exposure, from the best (dark) to the worst integration (light)."
     return Picture("flagged_fraction", figure, caption, f"Bar chart of flagged pixels of {len(items)} exposures",
                    table=table)  # fmt: skip
 
@@ -89,8 +89,8 @@ def background_picture(out: Path) -> Picture | None:
             ax.set_title(f"{title}: {when}", fontsize=8)
             layers.append(layer_of(product, f"{title} {when}"))
     caption = (
-        "Slopes before and calibrated images after the background subtraction, colors from the 5th to the 97th "
-        "percentile. After it, no glow should follow the boundaries of the mask."
+        "Slopes before and calibrated images after the background subtraction, on a color scale from the 5th to the "
+        "97th percentile. After the subtraction, no glow should remain along the mask boundaries."
     )
     alt = f"Images before and after the background subtraction of {len(shown)} exposures"
     return Picture("background", figure, caption, alt, layers)
@@ -126,7 +126,10 @@ def glow_picture(out: Path) -> Picture | None:
     ax.tick_params(axis="y", labelsize=7)
     ax.legend(fontsize=7, frameon=False, ncols=2)
     table = Table(rows=[vars(s) for s in strips])
-    caption = "Brightness of each glow stick before and after the background subtraction; zero is the aim."
+    caption = (
+        "Brightness of each glow stick before and after the background subtraction; after it, the values should be "
+        "consistent with zero."
+    )
     return Picture("glow_sticks", figure, caption, "Brightness of the glow sticks by exposure", table=table)
 
 
@@ -156,8 +159,8 @@ def registration_picture(out: Path) -> Picture | None:
     table = Table({"exposure": [_plain_name(n) for n in names], "dx": planes["DX"], "dy": planes["DY"],
                    "brightness": planes["SCALE"]})  # fmt: skip
     caption = (
-        "Where the reference star was relative to the science star, as the registration found it; numbers are the rows "
-        "of the table. A small-grid dither shows its pattern."
+        "Measured offsets of the reference star from the science star; numbers are the rows of the table. The "
+        "pattern of a small-grid dither should be visible."
     )
     return Picture("registration", figure, caption, "Offsets of the reference frames from the science", table=table)
 
@@ -193,8 +196,9 @@ def modes_picture(out: Path) -> Picture | None:
         ax.set_title(f"mode {k + 1}: {100 * part[k]:.2g} % of the power", fontsize=7.5)
         layers.append(Layer(f"mode {k + 1}", image))
     caption = (
-        "First Karhunen-Loève modes of the registered references over the whole frame (the subtraction makes its own "
-        "in each zone). Modes should show speckles; a single bad pixel or stripe is a fault of one frame."
+        "First Karhunen-Loève modes of the registered references over the whole frame (the subtraction computes "
+        "separate modes in each zone). Modes should show speckles; an isolated bad pixel or stripe points to a "
+        "defect in a single frame."
     )
     return Picture("kl_modes", figure, caption, f"The first {shown} modes of the references", layers)
 
@@ -226,12 +230,14 @@ def noise_picture(out: Path) -> Picture | None:
     ax.grid(alpha=0.3, which="both", lw=0.4)
     ax.legend(fontsize=7, frameon=False, ncols=2)
     caption = (
-        "Robust scatter of the pixels of a ring after the subtraction, and the errors (ERR) that detector and photons "
-        "predict. Where they meet, the subtraction is as good as it can be; what is above it are residuals of the "
-        "star, sources and errors that are too small."
+        "Robust scatter of the pixels in rings after the subtraction, and the errors (ERR) predicted from detector "
+        "and photon noise. Where the curves agree, the subtraction is limited by this noise; an excess is due to "
+        "residual starlight, sources, or underestimated errors."
     )
     table = Table({name: values for name, values in columns.items() if len(values) == len(columns["separation"])})
-    return Picture("residual_noise", figure, caption, "Scatter and expected noise against separation", table=table)
+    return Picture(
+        "residual_noise", figure, caption, "Scatter and expected noise as a function of separation", table=table
+    )
 
 
 def _noise_curve(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:

@@ -79,7 +79,7 @@ def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:
     there = sorted(path for path in paths if path.exists())
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise OutputError(f"{there[0]}: exists already{more}; give --overwrite to replace what is there.")
+        raise OutputError(f"{there[0]}: already exists{more}; use --overwrite to replace existing files.")
 
 
 def _files_of(report: Report) -> dict[str, bytes]:
@@ -186,10 +186,10 @@ def _print(browser: str, page: Path, target: Path) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ReductionError(f"{page}: {Path(browser).name} did not print it ({error}).") from error
+            raise ReductionError(f"{page}: {Path(browser).name} could not print the page ({error}).") from error
         if not made.is_file():
             said = " ".join(done.stderr.split())[-200:]
-            raise ReductionError(f"{page}: {Path(browser).name} did not print it ({said}).")
+            raise ReductionError(f"{page}: {Path(browser).name} could not print the page ({said}).")
         try:
             shutil.move(made, target)
         except OSError as error:
@@ -209,7 +209,7 @@ def _weasyprint(page: Path) -> Any:
     except OSError as error:  # it is there, and a library of the system that it draws with is not
         said = " ".join(str(error).split())[:120]
         raise ReductionError(
-            f"no PDF: WeasyPrint does not work here ({said}); install Pango, or Chromium, {otherwise}"
+            f"no PDF: WeasyPrint does not work on this system ({said}); install Pango, or Chromium, {otherwise}"
         ) from error
     return weasyprint
 
@@ -218,7 +218,7 @@ def _print_by_weasyprint(weasyprint: Any, page: Path, target: Path) -> None:
     try:
         content = weasyprint.HTML(filename=str(page)).write_pdf()
     except Exception as error:  # it raises anything for a layout that it does not master
-        raise ReductionError(f"{page}: WeasyPrint did not print it ({error}).") from error
+        raise ReductionError(f"{page}: WeasyPrint could not print the page ({error}).") from error
     try:
         target.write_bytes(content)
     except OSError as error:

@@ -386,7 +386,7 @@ def draw_contrast(
         ax.annotate(name, (separation, contrast), xytext=(7, 4), textcoords="offset points", fontsize=8)
     ax.set_yscale("log")
     ax.set_xlabel("separation [arcsec]", fontsize=9)
-    ax.set_ylabel("contrast to the star", fontsize=9)
+    ax.set_ylabel("contrast", fontsize=9)
     ax.grid(alpha=0.3, which="both", lw=0.4)
     ax.legend(fontsize=8, frameon=False)
     scales = [("separation [\N{GREEK SMALL LETTER LAMDA}/D]", None if lambda_over_d is None else 1 / lambda_over_d),

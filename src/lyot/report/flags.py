@@ -57,39 +57,69 @@ class Flag:
 
 
 _CODES = {
-    "far reference": ("A reference star far from the science star's place behind the mask has another pattern of "
-                      "speckles; it is not used.", "references"),
-    "no errors": ("The errors were estimated from the data; error bars and weights rest on this estimate.",
-                  "usable-data"),
-    "one group": ("A ramp of one group has no slope: the level of this exposure is not a flux.", "usable-data"),
-    "starless": ("The star may have left the mask, or the exposure may have ended early; the others are used.",
-                 "usable-data"),
-    "masked": ("An integration that is mostly flagged would add only its noise; the others are used.", "usable-data"),
+    "far reference": (
+        "The speckle pattern depends on the position of the star behind the mask: that of a reference star far from "
+        "the position of the science star does not match it.",
+        "references",
+    ),
+    "no errors": (
+        "The errors were estimated from the data; error bars and weights depend on this estimate.",
+        "usable-data",
+    ),
+    "one group": (
+        "A ramp with one group has no slope: the values of this exposure are not count rates.",
+        "usable-data",
+    ),
+    "starless": (
+        "The star may have moved off the mask, or the exposure may have ended early; the other integrations are used.",
+        "usable-data",
+    ),
+    "masked": ("A mostly flagged integration would only add noise; the other integrations are used.", "usable-data"),
     "uneven": ("Check whether a cosmic-ray shower or saturation hit this integration near the star.", "usable-data"),
-}  # fmt: skip
+}
 """Meaning and section of the warnings of stage 3 by their code."""
 
 _LOG = re.compile(r"^\S+ \S+ WARNING (lyot\.\S+): (.*)$")
 _FILE = re.compile(r"^(?:\S*/)?([\w.+-]+\.fits): ")
 
 _SAID = (
-    (re.compile(r"VAR_\w+ .*shape"), "The file was cropped after the calibration. Its variances cannot be used; errors "
-     "come from ERR, or from the scatter of the data.", "usable-data"),
-    (re.compile(r"registration"), "The reference is used where it lies. Compare its offset with the others.",
-     "registration"),
-    (re.compile(r"second pass"), "Only the first pass is there: sources were not masked in the fit of the star, and "
-     "lose more light to it.", "detections"),
-    (re.compile(r"background"), "Sky or glow sticks may be left in the images.", "stage2"),
-    (re.compile(r"fits nearly as well"), "Near a boundary of the mask two positions explain the image; see it in both "
-     "rolls.", "companions"),
-    (re.compile(r"limits end"), "There is no limit at the separation of the outermost source.", "contrast"),
-    (re.compile(r"coordinates are"), "Positions relative to the star hold; absolute coordinates are those of the "
-     "pointing.", "image"),
+    (
+        re.compile(r"VAR_\w+ .*shape"),
+        "The file was cropped after the calibration. Its variances cannot be used; errors are taken from ERR, or "
+        "from the scatter of the data.",
+        "usable-data",
+    ),
+    (
+        re.compile(r"registration"),
+        "The reference is used at its original position. Compare its offset with those of the others.",
+        "registration",
+    ),
+    (
+        re.compile(r"second pass"),
+        "Only the first pass was run: sources were not masked in the fit of the star, which increases their "
+        "self-subtraction.",
+        "detections",
+    ),
+    (re.compile(r"background"), "Sky background or glow sticks may remain in the images.", "stage2"),
+    (
+        re.compile(r"fits nearly as well"),
+        "Near a mask boundary two positions can explain the image; inspect both rolls.",
+        "companions",
+    ),
+    (re.compile(r"limits end"), "No limit was measured at the separation of the outermost source.", "contrast"),
+    (
+        re.compile(r"coordinates are"),
+        "Positions relative to the star are not affected; absolute coordinates are based on the telescope pointing.",
+        "image",
+    ),
     (re.compile(r"subtracts itself|disk"), "The flux of extended light is a lower limit.", "disk"),
-    (re.compile(r"crop|shifted by"), "Make sure that the files show the same part of the detector.", "stage3"),
-    (re.compile(r"max_sources"), "Raise measure.max_sources, or look for extended light or residual speckles.",
-     "detections"),
-)  # fmt: skip
+    (re.compile(r"crop|shifted by"), "Check that the files cover the same part of the detector.", "stage3"),
+    (
+        re.compile(r"max_sources"),
+        "Increase measure.max_sources, or check for extended emission or residual speckles.",
+        "detections",
+    ),
+)
 """Meaning and section of the warnings in the logs."""
 
 _ROUTINE = re.compile(r"default array|step will be skipped|checksums|contains path information|ASDF; its metadata")
@@ -122,8 +152,11 @@ def _not_measured(out: Path) -> Iterable[Flag]:
         if record.failure and not _made_since(out, record):
             what = record.name.partition("_")[0]
             anchor = {"companions": "sources", "contrast": "image", "disk": "image"}.get(what, "image")
-            yield Flag(f"Not measured ({what}): {record.failure}", "The image is complete without it; the log of the "
-                       "task in the folder logs has the details.", anchor)  # fmt: skip
+            yield Flag(
+                f"Not measured ({what}): {record.failure}",
+                "The image is complete without it; details are in the log of the task in the folder logs.",
+                anchor,
+            )
 
 
 def _made_since(out: Path, record: Record) -> bool:
@@ -136,8 +169,11 @@ def _made_since(out: Path, record: Record) -> bool:
 def _outdated(out: Path) -> Iterable[Flag]:
     names = outdated(out)
     if names:
-        yield Flag(f"Measured on an earlier reduction and therefore not shown: {', '.join(names)}.", "Measure again "
-                   "with lyot contrast, lyot companion, lyot detect --maps or lyot disk.", "outdated")  # fmt: skip
+        yield Flag(
+            f"Not shown, because measured on an earlier reduction: {', '.join(names)}.",
+            "Repeat the measurement with lyot contrast, lyot companion, lyot detect --maps or lyot disk.",
+            "outdated",
+        )
 
 
 def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
@@ -149,9 +185,10 @@ def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
         if unsure:
             yield Flag(
                 f"Detection {marked.name} ({marked.note}) is a candidate: false-alarm probability "
-                f"{float(row['false_alarm']):.2g}.", "Noise alone may produce such a peak somewhere in the image; "
-                "check that it is in each roll.", "detections",
-            )  # fmt: skip
+                f"{float(row['false_alarm']):.2g}.",
+                "Noise alone may produce such a peak somewhere in the image; check that it is present in each roll.",
+                "detections",
+            )
 
 
 def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]) -> Iterable[Flag]:
@@ -172,8 +209,8 @@ def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]
         name = f"Companion {marked.name}" if marked.kind == "companion" else f"Detection {marked.name}"
         yield Flag(
             f"{name} ({marked.note}) lies within one λ/D of a mask boundary in {where}.",
-            "The mask takes much of its light there, and its flux depends on the model of the throughput; compare the "
-            "rolls in the interactive image.", "image",
+            "The mask attenuates it strongly at this position, and its flux depends on the throughput model; "
+            "compare the rolls in the interactive image.", "image",
         )  # fmt: skip
 
 
@@ -193,16 +230,26 @@ def _limits(out: Path) -> Iterable[Flag]:
     separation, flux = (np.asarray(table[name], dtype=float) for name in ("separation", "flux_5sigma"))
     good = np.isfinite(flux)
     if table.meta.get("star_flux_jy") is None:
-        yield Flag("The star's flux is not known: limits and companions are fluxes without a contrast.", "Give "
-                   "--star-flux, --star-mag, --star-kmag with --star-sptype, --star-simbad, --star-sed or --star-ta to "
-                   "lyot contrast.", "contrast")  # fmt: skip
+        yield Flag(
+            "The flux of the star is unknown: limits and companions are given as fluxes, without contrasts.",
+            "Give --star-flux, --star-mag, --star-kmag with --star-sptype, --star-simbad, --star-sed or --star-ta to "
+            "lyot contrast.",
+            "contrast",
+        )
     if good.any() and separation[good].max() < LIMITS_AT[-1]:
-        yield Flag(f'Limits end at {separation[good].max():.2f}".', "Nothing is known of fainter sources farther out; "
-                   "contrast.outer_radius and the field decide where they end.", "contrast")  # fmt: skip
+        yield Flag(
+            f'Limits end at {separation[good].max():.2f}".',
+            "There are no limits at larger separations; the outer limit is set by contrast.outer_radius and the field.",
+            "contrast",
+        )
     if not good.all():
         lost = ", ".join(f'{s:.2f}"' for s in separation[~good][:6])
-        reason = str(table.meta.get("no_limit_because", "no injected source was recovered there"))
-        yield Flag(f"No limit at {lost}: {reason}.", "Sources of any brightness may be missed there.", "contrast")
+        reason = str(table.meta.get("no_limit_because", "no injected source was recovered at this separation"))
+        yield Flag(
+            f"No limit at {lost}: {reason}.",
+            "Sources of any brightness may be missed at these separations.",
+            "contrast",
+        )
 
 
 def _star_position(science: Sequence[Product]) -> Iterable[Flag]:
@@ -211,12 +258,14 @@ def _star_position(science: Sequence[Product]) -> Iterable[Flag]:
         note = str(item.header.get("STARNOTE", "")).strip()
         errors = [float(item.header.get(key) or 0.0) for key in STAR_ERRORS]
         if note:
-            yield Flag(f"The star's position in {roll} is not what was asked for: {note}.", _STAR, "stage3")
+            yield Flag(
+                f"The star position in {roll} was not determined with the configured method: {note}.", _STAR, "stage3"
+            )
         elif max(errors) > UNCERTAIN:
-            yield Flag(f"The star's position in {roll} is known to {max(errors):.0f} mas only.", _STAR, "stage3")
+            yield Flag(f"The star position in {roll} has an error of {max(errors):.0f} mas.", _STAR, "stage3")
 
 
-_STAR = "Separations and position angles, and the throughput near the star, rest on it; see stage3.locate_star."
+_STAR = "Separations, position angles, and the throughput near the star depend on it; see stage3.locate_star."
 
 
 def _companions(out: Path) -> Iterable[Flag]:
@@ -226,23 +275,30 @@ def _companions(out: Path) -> Iterable[Flag]:
         if chi2 is not None and chi2 > 2.0:
             yield Flag(
                 f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).",
-                "It may be extended, blended, or a residual of the star; its errors are increased accordingly.",
+                "The source may be extended, blended, or a residual of the star; its errors are increased accordingly.",
                 "companions",
             )
 
 
 _NOTES = (
-    (re.compile(r"background|glow|S_BKDSUB"), "Look for sky and glow sticks in the calibrated images.", "stage2"),
-    (re.compile(r"stellar flux|star's flux"), "Contrasts are relative to it.", "contrast"),
+    (
+        re.compile(r"background|glow|S_BKDSUB"),
+        "Check the calibrated images for residual sky background and glow sticks.",
+        "stage2",
+    ),
+    (re.compile(r"stellar flux|star's flux"), "Contrasts are relative to this flux.", "contrast"),
     (re.compile(r"not measured"), "The image is complete without it.", "image"),
-    (re.compile(r"\breferences?\b|rolls?\b"), "The subtraction is as good as the images that it is made from.",
-     "references"),
-)  # fmt: skip
+    (
+        re.compile(r"\breferences?\b|rolls?\b"),
+        "The quality of the subtraction depends on the reference images.",
+        "references",
+    ),
+)
 """Meaning and section of the remarks about the input."""
 
 
 def _input_notes(out: Path) -> Iterable[Flag]:
-    otherwise = ("Check that the exposures have the roles that you expect.", "exposures")
+    otherwise = ("Check that the exposures have the expected roles.", "exposures")
     for note in read_notes(out):
         meaning, anchor = next(((m, a) for pattern, m, a in _NOTES if pattern.search(note)), otherwise)
         yield Flag(f"Input: {note}", meaning, anchor)
@@ -253,9 +309,12 @@ def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
     peaks = [m for m in marked_sources(out, sources) if m.kind == "rejected"]
     if peaks:
         number = "1 peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
-        yield Flag(f"{number} above the threshold {'is' if len(peaks) == 1 else 'are'} taken for no point source"
-                   f"{'' if len(peaks) == 1 else 's'}: {'; '.join(m.note for m in peaks[:4])}.",
-                   "Extended light, or a residual of the star; the table has the reasons.", "rejected")  # fmt: skip
+        yield Flag(
+            f"{number} above the threshold {'was' if len(peaks) == 1 else 'were'} not classified as "
+            f"{'a point source' if len(peaks) == 1 else 'point sources'}: {'; '.join(m.note for m in peaks[:4])}.",
+            "Extended emission, or a residual of the star; the reasons are in the table.",
+            "rejected",
+        )
 
 
 def _references(out: Path) -> Iterable[Flag]:
@@ -270,7 +329,8 @@ def _references(out: Path) -> Iterable[Flag]:
         names = [planes["FILENAME"][planes["EXPOSURE"] == e][0] for e in lost]
         text = ", ".join((n.decode() if isinstance(n, bytes) else str(n)).removesuffix("_calints.fits") for n in names)
         yield Flag(f"{len(lost)} of {len(exposures)} reference exposures rejected: {text}.",
-                   "They are much less similar to the science than the others (stage3.klip.reject_references).",
+                   "Their similarity to the science images is much lower than that of the others "
+                   "(stage3.klip.reject_references).",
                    "references")  # fmt: skip
 
 
@@ -297,7 +357,7 @@ def _glow(out: Path) -> Iterable[Flag]:
         yield Flag(
             f"Glow sticks remain after the background subtraction in {names} exposure{'s' * (names != 1)}; worst: "
             f"{worst.after:.3g} ± {worst.after_error:.2g} {worst.unit} in {worst.exposure} ({worst.name} strip).",
-            "Residual glow along the boundaries of the mask mimics extended light; see the images of stage 2.",
+            "Residual glow along the mask boundaries mimics extended emission; see the images of stage 2.",
             "glow-sticks",
         )  # fmt: skip
 
@@ -321,7 +381,7 @@ def _from_logs(out: Path, said: Sequence[str]) -> list[Flag]:
         again = f" ({len(items)} times)" if not files and len(items) > 1 else ""
         meaning, anchor = next(
             ((m, a) for pattern, m, a in _SAID if pattern.search(text)),
-            ("From the log of a task; see the folder logs.", "exposures"),
+            ("From the log of a task, in the folder logs.", "exposures"),
         )
         flags.append(Flag(f"{about}{text[0].upper() if not about else text[0]}{text[1:]}{again}.", meaning, anchor))
     return flags

@@ -110,10 +110,10 @@ def outdated_section(out: Path) -> Section | None:
     if not names:
         return None
     text = (
-        f"Measured on an earlier reduction and therefore not shown: {', '.join(names)} in the folder measure. Measure "
-        "again with lyot contrast, lyot companion, lyot detect --maps or lyot disk."
+        f"Not shown, because measured on an earlier reduction: {', '.join(names)} in the folder measure. Repeat the "
+        "measurement with lyot contrast, lyot companion, lyot detect --maps or lyot disk."
     )
-    return Section("Measured before", "outdated", text)
+    return Section("Outdated measurements", "outdated", text)
 
 
 def contrast_section(out: Path) -> Section | None:
@@ -151,18 +151,18 @@ def contrast_section(out: Path) -> Section | None:
     ax.annotate(_star_line(table), (0.99, 0.01), xycoords="axes fraction", fontsize=7.5, ha="right", va="bottom")
     noise = "the other apertures at the same separation"
     if table.meta.get("noise", "ring") != "ring":
-        noise = "the noise that is used for the significance of detections"
+        noise = "the noise used for the significance of detections"
     caption = (
-        f"Limit at {table.meta.get('sigma', 5):g} sigma against {noise}, with small-sample statistics; in the band, "
-        "16 to 84 % of the sources are found."
+        f"{table.meta.get('sigma', 5):g}-sigma limit relative to {noise}, with small-sample statistics; the band "
+        "spans 16 to 84 % completeness."
     )
     if published and what == "contrast":
-        caption += f" Dotted: {', '.join(published)}, as given for comparison."
+        caption += f" Dotted: {', '.join(published)}, for comparison."
     elif published:
-        missing = f"{', '.join(published)}: published contrasts are not drawn, because the star's flux is not known."
+        missing = f"{', '.join(published)}: published contrasts are not shown, because the flux of the star is unknown."
         log.warning("%s", missing)
         caption += f" {missing}"
-    alt = f"{what.capitalize()} against separation"
+    alt = f"{what.capitalize()} as a function of separation"
     pictures = [Picture("contrast", figure, caption, alt, table=table)]
     recovered = _injection_picture(table)
     pictures += [] if recovered is None else [recovered]
@@ -184,16 +184,21 @@ def _injection_picture(table: AstroTable) -> Picture | None:
     ax.axhline(1.0, color="0.8", lw=0.8)
     ax.set_ylim(0.0, max(1.08, 1.05 * float(np.nanmax(left))))
     ax.set_xlabel("separation [arcsec]", fontsize=9)
-    ax.set_ylabel("fraction of light recovered", fontsize=9)
+    ax.set_ylabel("throughput", fontsize=9)
     ax.tick_params(labelsize=8)
     number = int(table.meta["injections"])
     caption = (
-        f"Fraction of the light of {number} injected planets that survives mask and subtraction, median over position "
-        "angle. It falls toward the star, where both remove more; a step or dip elsewhere marks the edge of a zone of "
-        "the fit or a masked region."
+        f"Throughput of mask and subtraction for {number} injected planets, median over position angle. It decreases "
+        "toward the star, where both remove more flux; a step or dip elsewhere marks the edge of a zone of the fit "
+        "or a masked region."
     )
-    return Picture("injected_planets", figure, caption, f"Light of {number} injected planets recovered, by separation",
-                   table=table["separation", "throughput"])  # fmt: skip
+    return Picture(
+        "injected_planets",
+        figure,
+        caption,
+        f"Throughput for {number} injected planets as a function of separation",
+        table=table["separation", "throughput"],
+    )
 
 
 def _companions_in(found: AstroTable | None, what: str) -> list[tuple[float, float, str]]:
@@ -222,7 +227,7 @@ def published_curves(out: Path) -> list[PublishedCurve]:
         try:
             found.append(read_published(Path(name)))
         except LyotError as error:
-            log.warning("%s The curve is left out of the report.", error)
+            log.warning("%s The curve is omitted from the report.", error)
     return found
 
 
@@ -230,7 +235,7 @@ def _star_line(table: AstroTable) -> str:
     """Flux of the star and its source, in a few words."""
     flux = table.meta.get("star_flux_jy")
     if flux is None:
-        return "star's flux not known"
+        return "flux of the star unknown"
     return f"star {flux_text(float(flux))} ({table.meta.get('star_flux_source', 'given')})"
 
 
@@ -239,7 +244,7 @@ def _star_text(table: AstroTable) -> str:
     modes, flux = table.meta.get("kl_modes"), table.meta.get("star_flux_jy")
     text = "" if modes is None else f"{modes} KL modes. "
     if flux is None:
-        return f"{text}The star's flux is not known, so limits are fluxes."
+        return f"{text}The flux of the star is unknown; limits are given as fluxes."
     error = float(table.meta.get("star_flux_error_jy") or 0.0)
     told = f" ± {100 * error / float(flux):.2g} %" if error else ""
     return f"{text}Flux of the star: {flux_text(float(flux))}{told} ({table.meta.get('star_flux_source', 'given')})."
@@ -265,9 +270,9 @@ def _mass_picture(table: AstroTable, companions: AstroTable | None) -> Picture:
     meta = table.meta
     age = f"{meta['age_myr']:g}" if "age_myr" in meta else "the given"
     error = f" ± {meta['age_error_myr']:g}" if meta.get("age_error_myr") else ""
-    caption = f"The same limits as masses: {meta.get('evolution_models', 'evolution models')} at {age}{error} Myr."
-    caption += " The band is for the error of the age." if error else ""
-    return Picture("mass_limits", figure, caption, "Mass against separation", table=table)
+    caption = f"The limits converted to masses: {meta.get('evolution_models', 'evolution models')} at {age}{error} Myr."
+    caption += " The band shows the error of the age." if error else ""
+    return Picture("mass_limits", figure, caption, "Mass as a function of separation", table=table)
 
 
 def motion_section(out: Path) -> Section | None:
@@ -302,8 +307,8 @@ def motion_section(out: Path) -> Section | None:
         f"Companion {table['companion'][0]}: {meta['verdict']}. Chi2 {meta['chi2_background']:.1f} for a background "
         f"star and {meta['chi2_common']:.1f} for common proper motion, {meta['degrees_of_freedom']} degrees of freedom."
     )
-    caption = "Offsets from the star. Line and crosses: a star that stands still, at the same dates."
-    picture = Picture("proper_motion", figure, caption, "Positions at several dates", table=table)
+    caption = "Offsets from the star. Line and crosses: track of a stationary background star, at the same dates."
+    picture = Picture("proper_motion", figure, caption, "Positions at several epochs", table=table)
     return Section("Proper motion", "motion", text, (picture,))
 
 
@@ -379,15 +384,15 @@ def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dic
 
 def _completeness_text(header: dict[str, object]) -> str:
     flux = header.get("CFLUX")
-    return f"Completeness is that of a source of {1e6 * flux:.3g} uJy." if isinstance(flux, float) else ""
+    return f"Completeness is for a source of {1e6 * flux:.3g} uJy." if isinstance(flux, float) else ""
 
 
 def _maps_picture(figure: Figure, shown: Sequence[tuple[_Layer, tuple[NDArray[np.float64], _Header]]]) -> Picture:
-    caption = "North up, east left. The limit depends on the position angle where the mask does."
+    caption = "North is up, east to the left. The limit depends on the position angle where the mask attenuates."
     if any(layer.file == MATCHED_FILTER for layer, _ in shown):
         caption += (
-            " The images of the sources that the matched filter looks for went through mask and reduction, each roll "
-            "with its own throughput."
+            " The templates of the matched filter are images of sources after mask and reduction, each roll with its "
+            "own throughput."
         )
     alt = f"Maps: {', '.join(layer.title for layer, _ in shown)}"
     layers = [Layer(layer.title, image, layer.label, header, True) for layer, (image, header) in shown]
@@ -423,7 +428,10 @@ def disk_section(out: Path) -> Section | None:
         figures.mark_star(ax, color=figures.DARK_INK)
         chi2 = headers[name].get("DCHI2")
         ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2:.2f}", fontsize=8)
-    caption = "North up, east left. The model went through mask, PSF and reduction, over-subtraction included."
+    caption = (
+        "North is up, east to the left. The model is propagated through mask, PSF and reduction, including "
+        "over-subtraction."
+    )
     layers = [Layer(title, images[name], "MJy/sr", header, True) for name, title in panels]
     picture = Picture("disk", figure, caption, "Image, disk model and residual", layers)
     return Section("Disk", "disk", _disk_text(out, header), (picture,))
@@ -444,11 +452,11 @@ def _disk_text(out: Path, header: dict[str, object]) -> str:
     table = read_table(out, DISK)
     if table is None or "model" not in table.colnames:
         scale, error = (float(str(header.get(key, "nan"))) for key in ("DSCALE", "DSCALERR"))
-        return f"The model's flux times {scale:.4g} ± {error:.2g} fits best."
+        return f"Best-fit scale factor of the model flux: {scale:.4g} ± {error:.2g}."
     lines = []
     for row in table:
         start = "Best: " if row["best"] and len(table) > 1 else ""
-        times = "" if row["model"] == "ring" else f"its flux times {row['scale']:.4g} ± {row['scale_err']:.2g}, "
+        times = "" if row["model"] == "ring" else f"scale factor {row['scale']:.4g} ± {row['scale_err']:.2g}, "
         lines.append(
             f"{start}{row['model']}: {times}{1e3 * row['flux']:.4g} ± {1e3 * row['flux_err']:.2g} mJy, "
             f"reduced chi2 {row['reduced_chi2']:.2f}."

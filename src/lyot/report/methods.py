@@ -108,9 +108,9 @@ def _observations(assigned: Sequence[Assigned]) -> list[str]:
     seconds = sum(e.n_integrations * e.integration_time for e in science)
     instrument = _INSTRUMENTS.get(first.instrument, first.instrument)
     lines = [
-        f"{first.target} was observed with JWST/{instrument} in {first.filter} behind the {what} {first.mask}"
-        f"{cite} at {plural(rolls, 'roll angle')} (program {first.program.lstrip('0')}"
-        f"{f', {seconds:.0f} s in all' if seconds else ''})."
+        f"{first.target} was observed with JWST/{instrument} in {first.filter} with the {what} {first.mask}{cite} at "
+        f"{plural(rolls, 'roll angle')} (program "
+        f"{first.program.lstrip('0')}{f', {seconds:.0f} s in total' if seconds else ''})."
     ]
     stars = [a.exposure for a in with_role(assigned, Role.REFERENCE)]
     if stars:
@@ -134,46 +134,51 @@ def _calibration(kinds: Mapping[str, Record], given: Sequence[Calibration]) -> l
     )
     lines.append(
         f"The data were reduced from {start} with Lyot {lyot} [lyot], whose steps follow the JWST calibration "
-        f"pipeline, version {jwst} [jwst]{f', with the calibration references of {context}' if context else ''}."
+        f"pipeline, version {jwst} [jwst]{f', with CRDS context {context}' if context else ''}."
     )
     for calibration in given:
         lines.append(
-            f"{plural(calibration.count, 'exposure')} had been calibrated before, with version "
-            f"{calibration.version or '(not stated)'} of that pipeline and the references of "
-            f"{calibration.context or 'a context that is not stated'}."
+            f"{plural(calibration.count, 'exposure')} had been calibrated with version "
+            f"{calibration.version or '(not stated)'} of that pipeline and CRDS context "
+            f"{calibration.context or '(not stated)'}."
         )
     if "stage1" in kinds:
         jump = kinds["stage1"].parameters.get("jump", {}).get("rejection_threshold")
         fit = kinds["stage1"].parameters.get("ramp_fit", {}).get("algorithm", "")
-        how = "maximum likelihood" if fit == "LIKELY" else "least squares weighted by signal and read noise"
-        lines.append(f"Cosmic rays were searched for at {jump:g} sigma, and slopes fitted by {how}."
+        how = "maximum likelihood" if fit == "LIKELY" else "weighted least squares (weights from signal and read noise)"
+        lines.append(f"Jumps due to cosmic rays were flagged at {jump:g} sigma, and slopes were fitted by {how}."
                      if isinstance(jump, int | float) else f"Slopes were fitted by {how}.")  # fmt: skip
     background = kinds["stage2"].parameters.get("bkg_subtract", {}) if "stage2" in kinds else {}
     if background and not background.get("skip"):
-        lines.append(_BACKGROUND.get(str(background.get("method")), "The background was subtracted with dedicated "
-                     "exposures."))  # fmt: skip
+        lines.append(
+            _BACKGROUND.get(
+                str(background.get("method")), "The background was subtracted using dedicated background exposures."
+            )
+        )
     return lines
 
 
 _BACKGROUND = {
-    "clipped_mean": "The background, with the glow sticks along the boundaries of the mask, was subtracted as the "
-                    "sigma-clipped mean of dedicated background exposures.",
-    "mean": "The mean of dedicated background exposures was subtracted, and with it the glow sticks.",
-    "median": "The median of dedicated background exposures was subtracted, and with it the glow sticks.",
-    "scaled": "Dedicated background exposures were scaled to each integration and subtracted, and with them the glow "
-              "sticks.",
-    "scaled_glow": "Dedicated background exposures were scaled to each integration and subtracted, each glow stick "
-                   "with a scale of its own.",
-    "pca": "Principal components of the integrations of dedicated background exposures were fitted to each integration "
-           "and subtracted.",
-    "integration_matched": "The background was subtracted integration by integration, with the mean of the dedicated "
-                           "exposures.",
-}  # fmt: skip
+    "clipped_mean": "The background, including the glow sticks along the mask boundaries, was subtracted using the "
+    "sigma-clipped mean of dedicated background exposures.",
+    "mean": "The background, including the glow sticks, was subtracted using the mean of dedicated background "
+    "exposures.",
+    "median": "The background, including the glow sticks, was subtracted using the median of dedicated background "
+    "exposures.",
+    "scaled": "The background, including the glow sticks, was subtracted using dedicated background exposures "
+    "scaled to each integration.",
+    "scaled_glow": "The background was subtracted using dedicated background exposures scaled to each integration, "
+    "with a separate scale factor for each glow stick.",
+    "pca": "The background was modeled in each integration with principal components of dedicated background exposures "
+    "and subtracted.",
+    "integration_matched": "The background was subtracted integration by integration, using the mean of the "
+    "corresponding integrations of dedicated background exposures.",
+}
 
 _METHODS = {
     "klip": "by a projection onto the first {modes} Karhunen-Loève modes [Soummer2012]",
-    "classical": "by one scaled mean image (classical subtraction)",
-    "loci": "by locally optimized linear combinations of images [Lafreniere2007]",
+    "classical": "by a scaled mean image (classical PSF subtraction)",
+    "loci": "by locally optimized combinations of images [Lafreniere2007]",
     "nmf": "by non-negative matrix factorization with {modes} components [Ren2018]",
 }
 
@@ -197,24 +202,26 @@ def _subtraction(kinds: Mapping[str, Record], out: Path, *, modeled: bool) -> li
                 "[Soummer2012, jwst], and the exposures were combined by its resample step."]  # fmt: skip
     frames = _FRAMES.get(str(klip.get("strategy", "rdi")), _FRAMES["rdi"])
     lines = [
-        f"The star was modeled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; pixels that are "
-        "bad in a frame were left out of its fit."
+        f"The star was modeled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; bad pixels were "
+        "excluded from the fit."
     ]
     zones = klip.get("zone_edges")
     if zones:
-        lines.append(f"The fit was made in annuli divided at {', '.join(f'{z:g}' for z in zones)} arcsec.")
+        lines.append(f"The fit was performed in annuli with boundaries at {', '.join(f'{z:g}' for z in zones)} arcsec.")
     weights = {"throughput": "their variance and the throughput of the mask", "variance": "their variance"}
     if not modeled:
         weights["throughput"] = weights["variance"]
     weighted = weights.get(str(klip.get("roll_weights")), "")
     if len(list((out / "stage3").glob("*_psfsub.fits"))) > 1:
         by = f", weighted by {weighted}" if weighted else ""
-        lines.append(f"The rolls were turned north up with one interpolation and averaged{by}.")
+        lines.append(f"The rolls were rotated to north up with a single interpolation and averaged{by}.")
     else:
-        lines.append("The image was turned north up with one interpolation.")
+        lines.append("The image was rotated to north up with a single interpolation.")
     if list((out / "stage3").glob("*_refined.fits")):
-        lines.append("In a second pass, the sources found were masked in the fit of the star, and small drifts of the "
-                     "wavefront were fitted.")  # fmt: skip
+        lines.append(
+            "In a second pass, detected sources were masked in the fit of the star, and small wavefront drifts were "
+            "included in the fit."
+        )  # fmt: skip
     return lines
 
 
@@ -224,9 +231,10 @@ def _shifted(out: Path) -> str:
     if planes is None or "APPLIED" not in planes:
         return ""
     if planes["APPLIED"].any():
-        return ", registered to it by their own light"
+        return ", registered to the science images"
     largest = float(np.nanmax(np.hypot(planes["DX"], planes["DY"]))) if np.isfinite(planes["DX"]).any() else np.nan
-    return f", at their own positions behind the mask (within {largest:.2f} pixel)" if np.isfinite(largest) else ""
+    used = f", used at their original positions behind the mask (offsets up to {largest:.2f} pixel)"
+    return used if np.isfinite(largest) else ""
 
 
 def _modes(out: Path, klip: Mapping[str, Any]) -> str:
@@ -240,14 +248,14 @@ def _measurements(out: Path) -> list[str]:
     lines = []
     if (out / "measure" / "detections.ecsv").is_file():
         lines.append(
-            "Point sources were searched for with apertures of one λ/D, the noise being that of neighboring "
-            "separations and of the residuals of the references, with small-sample statistics [Mawet2014]."
+            "Point sources were searched for with apertures of one λ/D; the noise was estimated from neighboring "
+            "separations and from the residuals of the references, with small-sample statistics [Mawet2014]."
         )
     companions = read_table(out, COMPANIONS)
     if companions is not None:
         text = (
-            "Position and flux of each companion were fitted with forward models: images computed with the mask and "
-            "the Lyot stop, taken through the same reduction as the data"
+            "Position and flux of each companion were fitted with forward models: PSFs computed with the mask and "
+            "the Lyot stop and passed through the same reduction as the data"
         )
         sampled = "flux_posterior_low" in companions.colnames and np.isfinite(
             np.asarray(companions["flux_posterior_low"], dtype=float)
@@ -262,16 +270,18 @@ def _measurements(out: Path) -> list[str]:
             relative = f" Contrasts are relative to a stellar flux of {1e3 * float(star):.3g} mJy ({source})."
         lines.append(
             f"Detection limits ({contrast.meta.get('sigma', 5):g} sigma) were calibrated by injecting sources at "
-            "several position angles of each separation and reducing the data again, with small-sample statistics "
+            "several position angles per separation and repeating the reduction, with small-sample statistics "
             f"[Mawet2014].{relative}"
         )
     if _has(out, MATCHED_FILTER):
-        lines.append("Maps of the limits were made with a matched filter of the images that sources have after the "
-                     "reduction.")  # fmt: skip
+        lines.append(
+            "Maps of the limits were computed with a matched filter whose templates are images of sources after the "
+            "reduction."
+        )  # fmt: skip
     if _has(out, STIM_MAP):
         lines.append("The STIM map follows [Pairet2019].")
     if _has(out, DISK):
-        lines.append("Models of the disk were fitted after they had gone through mask, PSF and reduction.")
+        lines.append("Disk models were fitted after propagation through mask, PSF and reduction.")
     return lines
 
 

@@ -149,7 +149,7 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
 def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     """The headline of the page: the brightest companion as it was fitted, else the brightest source; then limits."""
     if table is None:
-        return "No measurement in this run.", ["Run stage 3 to search for sources."]
+        return "This run has no measurements.", ["Run stage 3 to search for sources."]
     folder = out / "measure"
     fitted = [c for c in read_fitted(folder) if not np.isfinite(c.upper_limit)] if is_current(
         folder / COMPANIONS, out
@@ -161,7 +161,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
         left = max(len(fitted), len(table)) - 1
         return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
     if not len(table):
-        return "No source above the threshold.", more
+        return "No source detected above the threshold.", more
     signal = values_of(table, "signal") if "signal" in table.colnames else -np.arange(len(table), dtype=float)
     unsure = is_candidate(table)
     brightest_row = max(range(len(table)), key=lambda row: (not unsure[row], signal[row]))
@@ -169,7 +169,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     pa = values_of(table, "position_angle", "deg")[brightest_row]
     snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{len(table) - 1} more below."] if len(table) > 1 else []), *more]
-    what = "Brightest source" if not unsure[brightest_row] else "Candidate that may be noise"
+    what = "Brightest source" if not unsure[brightest_row] else "Candidate, which may be noise"
     return f'{what}: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 
 
@@ -245,7 +245,7 @@ def checked_run(out: str | Path) -> Path:
         If it is none.
     """
     if not (Path(out) / FILE_NAME).is_file():
-        raise MissingInputError(f"{out}: no {FILE_NAME} here; give the folder that 'lyot run' wrote to.")
+        raise MissingInputError(f"{out}: no {FILE_NAME} in this folder; give the output folder of lyot run.")
     return Path(out)
 
 
@@ -267,10 +267,10 @@ class _Guard:
                 warnings.simplefilter("ignore", AstropyUserWarning)  # of a truncated file, which is said here
                 return make(*arguments)
         except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
-            log.info("%s is left out of the report", what, exc_info=True)
+            log.info("%s is omitted from the report", what, exc_info=True)
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             text = f"{what} could not be shown: {reason}."
-            meaning = "A product is damaged or incomplete; run lyot run again, which repeats what is not intact."
+            meaning = "A product is damaged or incomplete; rerun lyot run, which redoes damaged products."
             self.flags.append(Flag(text, meaning, "timings"))
             return otherwise
 

@@ -68,9 +68,9 @@ def calibration_table(assigned: Sequence[Assigned]) -> Table | None:
         date = c.first if c.first == c.last else f"{c.first} to {c.last}"
         values = (c.version or "not stated", c.context or "not stated", date)
         rows.append((*(Cell(v) for v in values), Cell(str(c.count), True)))
-    text = "From the headers of the given files (CAL_VER, CRDS_CTX, DATE)."
+    text = "From the headers of the input files (CAL_VER, CRDS_CTX, DATE)."
     columns = ("jwst version", "CRDS context", "date", "exposures")
-    return Table("Calibration of the given files", "given-calibration", columns, tuple(rows), text)
+    return Table("Calibration of the input files", "given-calibration", columns, tuple(rows), text)
 
 
 def versions_text(records: Sequence[Record], *, calibrated: bool) -> str:
@@ -80,8 +80,8 @@ def versions_text(records: Sequence[Record], *, calibrated: bool) -> str:
     last = records[-1]
     lines = [f"{name} {version}" for name, version in sorted(last.versions.items())]
     context = last.crds_context if last.crds_context not in ("", "none") else ""
-    unused = "This run used no CRDS context" + (
-        "; that of the given files is in the table below." if calibrated else "."
+    unused = "No CRDS context was used in this run" + (
+        "; that of the input files is in the table below." if calibrated else "."
     )
     return "\n".join([*lines, f"CRDS context: {context}" if context else unused])
 
@@ -137,7 +137,7 @@ def changed_table(out: Path, records: Sequence[Record]) -> Table:
         found |= {(name, value): default for name, value, default in _stage_changes(record)}
     found |= {(name, value): default for name, value, default in _own_changes(out)}
     rows = tuple((Cell(name), Cell(value), Cell(default)) for (name, value), default in found.items())
-    text = "" if rows else "Every parameter has its default."
+    text = "" if rows else "All parameters have their default values."
     return Table("Parameters that differ from the defaults", "changed", ("parameter", "value", "default"), rows, text)
 
 

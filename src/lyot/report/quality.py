@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from lyot.records.manifest import NOTES
 
-COLUMNS = ("exposure", "as", "flagged by integration [%]", "star's light by integration", "left out")
+COLUMNS = ("exposure", "role", "flagged per integration [%]", "relative stellar flux per integration", "excluded")
 
 SHOWN = 8
 """Integrations of an exposure that are listed one by one; of more, the range is given."""

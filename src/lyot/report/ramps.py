@@ -50,8 +50,8 @@ def ramps_picture(out: Path) -> Picture | None:
     numbers = ", ".join(dict.fromkeys(str(t.meta["INTEGR"]) for _, _, t in exposures))
     caption = (
         f"Corrected ramps of sample pixels in integration {numbers} with the fitted slope subtracted: the brightest "
-        "pixel, the one with the most jumps, and a typical one. An unmarked step is a missed jump; curvature is "
-        "residual nonlinearity or a reset effect."
+        "pixel, the one with the most jumps, and a typical one. An unmarked step is a missed jump; curvature is due "
+        "to residual nonlinearity or a reset effect."
     )
     alt = f"Ramps of {len(picked)} pixels with the fitted slope subtracted, jumps marked"
     return Picture("sample_ramps", figure, caption, alt, table=_as_table(picked))

@@ -13,7 +13,8 @@ from lyot.exposures.names import ERROR_BUDGET
 from lyot.report.marks import finite, read_table
 
 REFERENCE_COLUMNS = (
-    "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity", "worth [%]"
+    "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity",
+    "increase if omitted [%]",
 )  # fmt: skip
 
 BUDGET_COLUMNS = ("companion", "error", "flux [%]", "contrast [%]", "separation [arcsec]", "position angle [deg]")

@@ -46,9 +46,7 @@ def render_pictures(pictures: Sequence[Picture]) -> None:
             for picture, png in zip(pictures, pool.map(_png, range(len(pictures))), strict=True):
                 picture.__dict__["png"] = png  # where `cached_property` keeps it
     except BrokenProcessPool:  # e.g. for want of memory
-        log.warning(
-            "a process that was drawing figures of the report was killed; the remaining figures are drawn one by one"
-        )
+        log.warning("a process drawing figures of the report was killed; the remaining figures are drawn one by one")
     finally:
         _waiting = ()
 

@@ -87,7 +87,7 @@ def stage1(out: Path) -> Section | None:
     items = list(products(out, "stage1", "rate")) or list(products(out, "stage1", "rateints"))
     if not items:
         return None
-    caption = "Slopes of every exposure (mean over integrations). Gray: no usable data."
+    caption = "Slopes of all exposures (mean over integrations). Gray: no usable data."
     picture = gallery(items, "stage1_slopes", caption)
     return Section("Stage 1: ramps to slopes", "stage1", _stage1_text(items), (picture,), short="Slopes")
 
@@ -106,7 +106,7 @@ def stage2(out: Path) -> Section | None:
     pictures = [
         gallery(
             items, "stage2_calibrated",
-            "Calibrated exposures (mean over integrations), background subtracted where there is one.",
+            "Calibrated exposures (mean over integrations), background-subtracted where a background is available.",
         )
     ]  # fmt: skip
     backgrounds = list(products(out, "stage2", "combinedbackground"))
@@ -114,7 +114,7 @@ def stage2(out: Path) -> Section | None:
         pictures.append(
             gallery(
                 backgrounds[:4], "stage2_backgrounds",
-                "Combined backgrounds: the glow sticks lie along the boundaries of the phase mask.",
+                "Combined backgrounds, with the glow sticks along the boundaries of the phase mask.",
             )
         )  # fmt: skip
     text = f"{plural(len(items), 'calibrated exposure')}."
@@ -133,17 +133,19 @@ def stage3_subtraction(out: Path, sources: QTable | None) -> Section | None:
         before = before_subtraction(out, item)
         if before is None:
             axes[2 * row].set_axis_off()
-            axes[2 * row].text(0.5, 0.5, "calibrated exposure\nno longer there", ha="center", va="center", fontsize=8)
+            axes[2 * row].text(0.5, 0.5, "calibrated exposure\nnot available", ha="center", va="center", fontsize=8)
         else:
             _draw_within(axes[2 * row], before, radius, f"{short_name(item)}: calibrated")
             layers.append(layer_of(before, f"{short_name(item)} calibrated"))
         _draw_within(axes[2 * row + 1], item, radius, f"{on_which_roll(items, row)}: star subtracted", signed=True)
         layers.append(layer_of(item, f"{short_name(item)} star subtracted"))
-    caption = "Each roll before and after the subtraction of the star, detector orientation; star at the origin."
+    caption = (
+        "Each roll before and after the subtraction of the star, in detector orientation, with the star at the origin."
+    )
     alt = "Calibrated and star-subtracted image of each roll"
     picture = Picture("stage3_subtraction", figure, caption, alt, layers)
     text = f"{plural(len(items), 'science exposure')}."
-    return Section("Stage 3: the star subtracted", "stage3", text, (picture,), short="Star subtracted")
+    return Section("Stage 3: star subtraction", "stage3", text, (picture,), short="Star subtracted")
 
 
 def _draw_within(ax: Axes, item: Product, radius: float, title: str, *, signed: bool = False) -> None:
@@ -186,19 +188,20 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     layers = []
     difference = cube[chosen[-1]] - cube[chosen[0]]
     panels = [(cube[k], plural(numbers[k], "KL mode") + (", as used" if k == middle else "")) for k in chosen]
-    for ax, (image, title) in zip(axes, [*panels, (difference, "most minus fewest")], strict=True):
+    for ax, (image, title) in zip(axes, [*panels, (difference, "maximum minus minimum")], strict=True):
         figures.draw_image(ax, image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         figures.mark_star(ax, color=figures.DARK_INK)
         mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(title, fontsize=8)
         layers.append(Layer(title, image, item.unit, header, True))
     caption = (
-        "Rolls turned north up (east is left) and combined, on one color scale: fewest KL modes, those of the main "
-        f"product, and most, and the difference. The cube holds {', '.join(map(str, numbers))} KL modes."
+        "Rolls rotated to north up (east to the left) and combined, on a common color scale: minimum number of KL "
+        "modes, number of the main product, maximum number, and difference of maximum and minimum. The cube contains "
+        f"{', '.join(map(str, numbers))} KL modes."
     )
     alt = f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes, and their difference"
     picture = Picture("stage3_truncations", figure, caption, alt, layers)
-    return Section("The subtraction at several truncations", "truncations", "", (picture,), short="KL modes")
+    return Section("Subtraction with different numbers of modes", "truncations", "", (picture,), short="KL modes")
 
 
 def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
@@ -242,13 +245,15 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         figures.mark_star(ax, color=figures.DARK_INK)
         mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(title, fontsize=9)
-    caption = "North up, east left, star at the origin; detections are circled in order of S/N."
+    caption = (
+        "North is up, east to the left, the star at the origin; detections are circled and numbered in order of S/N."
+    )
     if sources is not None and is_candidate(sources).any():
-        caption += " Dashed circle and question mark: a candidate, which may be noise."
+        caption += " Dashed circle with question mark: candidate, which may be noise."
     if boundaries:
-        caption += " Dashed: boundaries of the mask in each roll."
+        caption += " Dashed lines: mask boundaries in each roll."
     if refined:
-        caption += " Second pass: detections masked in the fit of the star, wavefront drifts fitted."
+        caption += " Image of the second pass: detections masked in the fit of the star, wavefront drifts fitted."
     alt = "Combined star-subtracted image and S/N map with the detections circled"
     picture = Picture("detections", figure, caption, alt, [layer_of(item, title) for item, title in shown])
     text = _detections_text(sources) + ("" if not refined else " " + _refined_text(refined[0]))
@@ -264,12 +269,12 @@ def _refined_text(path: Path) -> str:
             for row in table
             if np.isfinite(row["SNR"])
         ]
-    return "" if not parts else f"Second pass: {'; '.join(parts)} masked identically."
+    return "" if not parts else f"Second pass: {'; '.join(parts)} masked in the same way."
 
 
 def _detections_text(sources: QTable | None) -> str:
     if sources is None or not len(sources):
-        return "Nothing above the threshold was found."
+        return "No source was detected above the threshold."
     unsure = int(is_candidate(sources).sum())
-    more = f", {unsure} of them {'a candidate' if unsure == 1 else 'candidates'} that may be noise" if unsure else ""
+    more = f", including {unsure} {'candidate' if unsure == 1 else 'candidates'} that may be noise" if unsure else ""
     return f"{plural(len(sources), 'source')} above the threshold{more}."

@@ -47,16 +47,14 @@ def sources_table(table: QTable | None) -> Table | None:
         more = zip(values_of(table, "significance"), values_of(table, "false_alarm"), strict=True)
         rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
         text += (
-            " The S/N is that against the ring of the source; the significance draws on neighboring rings and on the"
-            " residuals of the references. False-alarm probability: that of a peak like this anywhere in the image."
+            " The noise of the S/N is measured on the ring of the source; the significance also uses neighboring "
+            "rings and the residuals of the references. False-alarm probability: probability of such a peak anywhere "
+            "in the image."
         )
     if is_candidate(table).any():
         columns.append("status")
         rows = [(*row, cell(str(status))) for row, status in zip(rows, table["status"], strict=True)]
-        text += (
-            " Candidates may be noise: the probability of such a peak by chance exceeds the limit"
-            " (measure.max_false_alarm)."
-        )
+        text += " Candidates may be noise: their false-alarm probability exceeds the limit (measure.max_false_alarm)."
     return Table("Detections", "sources", tuple(columns), tuple(rows), text)
 
 
@@ -74,7 +72,7 @@ def rejected_table(out: Path) -> Table | None:
         for (s, a), row in zip(values, table, strict=True)
     )
     columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")
-    return Table("Peaks that are no point sources", "rejected", columns, rows)
+    return Table("Rejected peaks", "rejected", columns, rows)
 
 
 def companions_table(out: Path) -> Table | None:
@@ -87,7 +85,7 @@ def companions_table(out: Path) -> Table | None:
         *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
     )  # fmt: skip
     rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
-    text = "Fitted by a forward model through the reduction; the errors hold the statistical and the systematic terms."
+    text = "Fitted with forward models through the reduction; the errors include statistical and systematic terms."
     unsure = [f"C{n}" for n, companion in enumerate(read_fitted(out / "measure"), start=1) if companion.candidate]
     if unsure:
         text += f" {' and '.join(unsure)} may be noise: {'candidates' if len(unsure) > 1 else 'a candidate'}."
@@ -104,7 +102,7 @@ def budget_table(out: Path) -> Table | None:
     rows = budget_rows(out)
     if not rows:
         return None
-    text = "One sigma each; the last line of a companion is the total."
+    text = "Errors are one sigma; the last line of each companion is the total."
     return Table("Error budget", "error-budget", BUDGET_COLUMNS, _rows_of_text(rows, (1,)), text)
 
 
@@ -114,9 +112,9 @@ def references_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = (
-        "Position and brightness of the reference star relative to the science, mean and scatter over the "
-        "integrations; similarity is the correlation with the science near the star; worth is the "
-        "increase of the residual if the exposure is dropped."
+        "Position and brightness of the reference star relative to the science star, mean and scatter over the "
+        "integrations; similarity is the correlation with the science images near the star; the last column is the "
+        "increase of the residual if the exposure is omitted."
     )
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 
@@ -127,8 +125,8 @@ def quality_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = (
-        "Fraction of the frame's pixels that are not usable. The star's light is relative to the other integrations of "
-        "the exposure."
+        "Fraction of unusable pixels in each frame. The stellar flux is relative to the other integrations of the "
+        "exposure."
     )
     return Table("Usable data", "usable-data", QUALITY_COLUMNS, _rows_of_text(rows, (0, 1, 4)), text)
 
@@ -171,7 +169,9 @@ def glow_table(out: Path) -> Table | None:
          Cell(f"{s.after:.3f} ± {s.after_error:.3f}", True))
         for s in strips
     ]  # fmt: skip
-    text = "Mean brightness of each strip above its surroundings. After the subtraction it should agree with zero."
+    text = (
+        "Mean brightness of each strip above its surroundings. After the subtraction it should be consistent with zero."
+    )
     unit = " or ".join(sorted({s.unit for s in strips}))
     columns = ("exposure", "strip", f"before [{unit}]", f"after [{unit}]")
     return Table("Glow sticks", "glow-sticks", columns, tuple(rows), text)
@@ -183,8 +183,8 @@ def timings_table(records: Sequence[Record]) -> Table:
     total = sum(r.wall_time for r in records)
     peak = max((r.peak_memory for r in records), default=0.0)
     text = (
-        f"{plural(len(records), 'task')}, {total:.0f} s of work in all (tasks may run at the same time), at most "
-        f"{peak:.0f} MB of memory in one process."
+        f"{plural(len(records), 'task')}, {total:.0f} s of computing time in total (tasks may run in parallel), at "
+        f"most {peak:.0f} MB of memory per process."
     )
     return Table("Time and memory", "timings", ("stage", "task", "wall time [s]", "peak memory [MB]"), rows, text)
 

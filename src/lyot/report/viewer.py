@@ -300,7 +300,7 @@ def viewer_alt(viewer: Viewer) -> str:
     """What the viewer shows, for those who cannot see it."""
     counts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in viewer.counts.items() if n]
     return html.escape(
-        f"Combined image with north up, the star at the origin; marked: {', '.join(counts) or 'no source'}. Arrow keys "
-        "move a cursor whose value and position are read out; plus and minus zoom, 0 shows all, space swaps the two "
-        "images, b blinks them."
+        f"Combined image with north up and the star at the origin; marked: {', '.join(counts) or 'no source'}. Arrow "
+        "keys move a cursor whose value and position are displayed; plus and minus zoom, 0 resets the view, space "
+        "swaps the two images, b blinks them."
     )

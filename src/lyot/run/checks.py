@@ -40,7 +40,7 @@ def check_output(out: Path, *, overwrite: bool = False) -> None:
         If it is a file or holds other things, or it could not be made or written.
     """
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; give a folder with --out.")
+        raise OutputError(f"{out}: is a file; choose a folder with --out.")
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not there.is_dir():
         raise output_error(out, NotADirectoryError(errno.ENOTDIR, "not a folder"))
@@ -51,8 +51,8 @@ def check_output(out: Path, *, overwrite: bool = False) -> None:
     foreign = sorted(p.name for p in out.iterdir() if not p.name.startswith(".") and p.name != DOWNLOADED)
     if foreign and not (out / FILE_NAME).exists():
         raise OutputError(
-            f"{out}: is not empty and holds no earlier run (no {FILE_NAME}, but {foreign[0]}); "
-            "choose another --out or add --overwrite."
+            f"{out}: not empty and not the folder of an earlier run (no {FILE_NAME}, but {foreign[0]}); choose "
+            "another --out or add --overwrite."
         )
 
 
@@ -86,8 +86,8 @@ def check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if free < needed:
         raise OutputError(
-            f"{out}: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; "
-            "free some space or choose another --out."
+            f"{out}: about {needed / 1e9:.1f} GB required, {free / 1e9:.1f} GB free; free some space or choose "
+            "another --out."
         )
 
 
@@ -96,7 +96,7 @@ def _check_held(out: Path, stream: IO[str]) -> None:
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(stream.fileno()), (out / _LOCK).stat()):
             return
-    raise OutputError(f"{out}: another run has just ended there; start this one again.")
+    raise OutputError(f"{out}: another run in this folder has just ended; start this run again.")
 
 
 @contextlib.contextmanager
@@ -116,7 +116,9 @@ def only_writer(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError(f"{out}: another run is writing there; wait for it or choose another --out.") from None
+            raise OutputError(
+                f"{out}: another run is writing to this folder; wait until it ends or choose another --out."
+            ) from None
         except OSError:
             pass  # file systems without locks
         else:

@@ -52,37 +52,36 @@ SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 
 @dataclass(frozen=True)
 class RunParams:
-    """What to reduce, and how the work is spread."""
+    """Section ``[run]``: what to reduce, and the number of processes and threads."""
 
-    filter: str | None = param(None, help="filter to reduce, needed if the input has several")
+    filter: str | None = param(None, help="filter to reduce; required if the input has several")
     target: tuple[str, ...] = param(
-        (), help="science targets (TARGPROP) to reduce, or 'all'; needed if the input has several"
+        (), help="science targets (TARGPROP) to reduce, or 'all'; required if the input has several"
     )
     reference: tuple[str, ...] = param(
-        (), help="stars to use as references, in place of those that the headers mark, or 'all' others of the filter"
+        (), help="reference stars, in place of those marked in the headers; 'all': all other stars in the filter"
     )
     stages: str = param("1-3", help="stages to run: '1-3', '2', '1,2', '3'")
     measure: bool = param(
-        True, help="fit the detected sources and measure the contrast curve; off: search for sources only"
+        True, help="fit the detected sources and measure the contrast curve; off: only search for sources"
     )
     background: bool = param(True, help="subtract dedicated backgrounds in stage 2")
     calints_background: str = param(
         "auto",
-        help="background in the calints that are given: subtracted, present, or auto: from S_BKDSUB and their level",
+        help="state of the background in input calints: subtracted, present, or auto (from S_BKDSUB and the "
+        "background level)",
         choices=("auto", "subtracted", "present"),
     )
-    jobs: int = param(0, help="worker processes; 0: as many as cores and memory allow", min=0)
-    threads: int = param(0, help="threads per worker; 0: share the cores between the workers", min=0)
-    scheduler: str | None = param(None, help="address of a Dask scheduler that does the work instead of local workers")
-    crds_path: str | None = param(
-        None, help="calibration cache; by default that of the environment, or one next to the input"
-    )
-    crds_context: str | None = param(None, help="calibration context (.pmap); by default the environment's or cache's")
+    jobs: int = param(0, help="number of worker processes; 0: as many as cores and memory allow", min=0)
+    threads: int = param(0, help="number of threads per worker; 0: cores divided among the workers", min=0)
+    scheduler: str | None = param(None, help="address of a Dask scheduler to use instead of local workers")
+    crds_path: str | None = param(None, help="CRDS cache; default: CRDS_PATH, or a cache next to the input")
+    crds_context: str | None = param(None, help="CRDS context (.pmap); default: CRDS_CONTEXT, or that of the cache")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run can be told.
+    """Complete configuration of a run.
 
     Attributes
     ----------
@@ -134,7 +133,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             return tomllib.load(stream)
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such configuration file.") from None
+        raise MissingInputError(f"{path}: no such configuration file; check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.") from None
     except OSError as error:
@@ -163,7 +162,7 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:
     except tomllib.TOMLDecodeError:
         return keys, value.strip()
     if set(parsed) != {"value"}:
-        raise ConfigError(f"--set {text}: expected one value.")
+        raise ConfigError(f"--set {text}: expected a single value.")
     return keys, parsed["value"]
 
 
@@ -522,11 +521,11 @@ def _own_section(name: str, cls: type) -> list[str]:
 
 
 def template() -> str:
-    """Configuration file with every parameter of every step, its default and its meaning, all commented out."""
-    lines = ["# Configuration of lyot. Every line that is commented out shows a default.", ""]
+    """Configuration file with all parameters of all steps, their defaults and descriptions, all commented out."""
+    lines = ["# Configuration of lyot. Commented-out lines show the defaults.", ""]
     lines += _own_section("run", RunParams)
     lines += [
-        f"[{ROLES}]  # files, exposures or targets, with * and ?, that are not what their headers say",
+        f"[{ROLES}]  # files, exposures or targets (with * and ?) whose role differs from their headers",
         '# "jw01386030*" = "background"  # or science, reference, acquisition, ignore',
         "",
     ]

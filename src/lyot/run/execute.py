@@ -205,7 +205,7 @@ def used_configuration(plan: Plan) -> str:
     table["measure"] = _set_only(vars(plan.config.measure))
     table |= measuring_table(plan.config)
     table |= {ROLES: dict(plan.config.roles)} if plan.config.roles else {}
-    lines = ["# Configuration of this run, every parameter that has a value. Versions:"]
+    lines = ["# Configuration of this run, with all parameters that have a value. Versions:"]
     lines += [f"#   {name} {version}" for name, version in versions().items()]
     lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")
     return "\n".join(lines) + "\n\n" + tomli_w.dumps(table)

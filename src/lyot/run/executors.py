@@ -355,14 +355,16 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
         from distributed import Client, KilledWorker
     except ImportError:
         raise ConfigError(
-            f'--scheduler {address}: Dask is not installed; pip install "lyot[cluster]", or leave out --scheduler '
+            f'--scheduler {address}: Dask is not installed; pip install "lyot[cluster]", or omit --scheduler '
             "to use the cores of this machine."
         ) from None
 
     try:
         client: Any = Client(address, timeout="15s", set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--scheduler {address}: no Dask scheduler there ({error}).") from error
+        raise ConfigError(
+            f"--scheduler {address}: no Dask scheduler at this address ({error}); start it, or correct the address."
+        ) from error
     with client:
         client.run(prepare_worker, workers.threads, dict(environment))
         yield _DaskPool(client, KilledWorker)
@@ -371,5 +373,5 @@ def dask_pool(address: str, workers: Workers, environment: Mapping[str, str | No
 def worker_lost(task: Task) -> ReductionError:
     """The error for a worker process that was killed from outside."""
     return ReductionError(
-        f"{task.kind} of {task.name}: its worker process was killed, most often for want of memory; use fewer --jobs."
+        f"{task.kind} of {task.name}: the worker process was killed, probably because memory ran out; use fewer --jobs."
     )

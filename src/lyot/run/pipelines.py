@@ -130,7 +130,7 @@ def _checked_table(table: Mapping[str, Any], known: list[StepParameter], where: 
     values = {}
     for name, value in table.items():
         if name in MANAGED:
-            raise ConfigError(f"{where}: {name} is set by the run and cannot be configured.")
+            raise ConfigError(f"{where}: {name} is set by lyot run and cannot be configured; remove it.")
         if name not in by_name:
             raise unknown_name("parameter", name, by_name, where=where)
         if isinstance(value, Mapping):

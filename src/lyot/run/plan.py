@@ -184,7 +184,7 @@ def _backgrounds_of(item: Assigned, slopes: Mapping[str, Path]) -> list[Path]:
     found = [slopes[root] for root in item.backgrounds if root in slopes]
     if len(found) < len(item.backgrounds):
         log.warning(
-            "%s: %d of %d backgrounds are not available as slopes and are left out",
+            "%s: %d of %d backgrounds are not available as slopes and are not used",
             item.exposure.root, len(item.backgrounds) - len(found), len(item.backgrounds),
         )  # fmt: skip
     return found
@@ -261,8 +261,8 @@ def _stage3(
     left_out = [a.exposure for a in stars if a.exposure.root not in calibrated]
     if left_out:
         raise InputError(
-            f"{left_out[0].path}: is {left_out[0].stage}, which the stages asked for do not take to calints; "
-            "include the earlier stages with --stages."
+            f"{left_out[0].path}: is at stage {left_out[0].stage}, which the selected stages do not reduce to "
+            "calints; include the earlier stages with --stages."
         )
     _check_one_configuration(usable)
     association = associations.level3(usable, dict(calibrated))
@@ -306,11 +306,11 @@ def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any
     )
     if modeled_coronagraph(exposure.instrument, exposure.filter) is None:
         return (
-            f"{left_out}, because a model of the coronagraph is needed and exists for MIRI only; everything else is "
-            "done, and sources are searched for without it."
+            f"{left_out}, because this requires a model of the coronagraph, which exists for MIRI only; all other "
+            "steps are run, including the search for sources."
         )
     if "official" in (parameters.get("", {}).get("mode"), parameters.get("klip", {}).get("mode")):
-        return f"{left_out}, because stage3.mode = lyot is needed; everything else is done."
+        return f"{left_out}, because this requires stage3.mode = lyot; all other steps are run."
     return ""
 
 
@@ -320,7 +320,7 @@ def _with_star(config: Config, reductions: Sequence[Reduction]) -> Config:
         return config
     targets = {r.target for r in reductions}
     if config.star.is_given and len(targets) > 1:
-        log.warning("the star's flux that is given is used for all of %s", " and ".join(sorted(targets)))
+        log.warning("the given star's flux is used for all of %s", " and ".join(sorted(targets)))
     existing([*config.star.files, *config.contrast.files])
     config = replace(config, star=resolved(config.star, reductions[0].target if reductions else ""))
     for reduction in reductions:
@@ -395,9 +395,9 @@ def _unused_backgrounds(
     if not builder.config.run.background:
         reason = "run.background is false"
     elif any(a.exposure.stage != "calints" for a in stars):
-        reason = "they are not there as slopes"
+        reason = "they are not available as slopes"
     elif any(e.stage == "calints" for e in given):
-        reason = "the exposures of their stars are background-subtracted already"
+        reason = "the exposures of their stars are already background-subtracted"
     else:
         reason = "backgrounds of calibrated exposures must be calints"
     names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
@@ -411,8 +411,8 @@ def _check_one_configuration(stars: Sequence[Assigned]) -> None:
         if a.exposure.configuration != stars[0].exposure.configuration:
             one, other = (" ".join(x.exposure.configuration) for x in (stars[0], a))
             raise InputError(
-                f"{a.exposure.path}: was taken with {other}, but {stars[0].exposure.path.name} with {one}; "
-                "give the exposures of one mask and subarray at a time."
+                f"{a.exposure.path}: taken with {other}, but {stars[0].exposure.path.name} with {one}; reduce one "
+                "mask and subarray at a time."
             )
 
 

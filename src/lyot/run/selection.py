@@ -81,7 +81,7 @@ def select(
     if stages != (1,) and with_role(group, Role.SCIENCE, Role.REFERENCE):
         group = [a for a in group if a.role is not Role.BACKGROUND]  # a background of no star in the input
     if not group:
-        raise InputError("there is no coronagraphic exposure among the inputs (see lyot info).")
+        raise InputError("no coronagraphic exposure among the inputs; check them with lyot info.")
     return group, reductions if 3 in stages else []
 
 
@@ -123,7 +123,7 @@ def _reductions(
             others = with_role(group, Role.REFERENCE)
         found.append(Reduction(target, (*science, *others), tuple(lines)))
     if needed and not found:
-        raise InputError("there is no science exposure; stage 3 needs one (see lyot info).")
+        raise InputError("no science exposure, which stage 3 requires; check the roles with lyot info.")
     return found
 
 
@@ -138,8 +138,8 @@ def _targets(group: Sequence[Assigned], wanted: Sequence[str], references: Seque
         targets = [t for t in targets if not any(_letters(t) == _letters(name) for name in references)]
     if len(targets) > 1:
         raise InputError(
-            f"there are several science targets, {', '.join(targets)}; choose one with --target, "
-            "or reduce each with --target all."
+            f"several science targets, {', '.join(targets)}; choose one with --target, or reduce each with --target "
+            "all."
         )
     return targets
 
@@ -159,20 +159,20 @@ def _references(
     others = [a for a in stars if a.exposure.target in named and not same_star(a.exposure, first)]
     unlike = [a for a in others if a.exposure.configuration != first.configuration] if everyone else []
     lines = [
-        f"{name} is no reference for {first.target}: it was not taken with the same mask and subarray."
+        f"{name} cannot be a reference for {first.target}: it was not observed with the same mask and subarray."
         for name in sorted({a.exposure.target for a in unlike})
     ]
     lines += [
-        f"{name} is no reference for {first.target}: it is at the same place on the sky."
+        f"{name} cannot be a reference for {first.target}: it has the same position on the sky."
         for name in sorted({a.exposure.target for a in stars if a.exposure.target in named} - {first.target})
         if any(a.exposure.target == name and same_star(a.exposure, first) for a in stars)
     ]
     kept = [replace(a, role=Role.REFERENCE, roll_number=0) for a in others if a not in unlike]
     if kept:
         names = sorted({a.exposure.target for a in kept})
-        lines.insert(0, f"references of {first.target}: {', '.join(names)}, as asked for with --reference.")
+        lines.insert(0, f"references of {first.target}: {', '.join(names)}, from --reference.")
     else:
-        lines.insert(0, f"none of the stars named with --reference can be one for {first.target}.")
+        lines.insert(0, f"none of the stars given with --reference can be a reference for {first.target}.")
     return kept, lines
 
 
@@ -216,32 +216,29 @@ def strategy_for(
     if reduction.references:
         if asked in ("adi", "roll", "adi+rdi") and reduction.rolls < 2:
             raise InputError(
-                f"{reduction.target}: stage3.klip.strategy is {asked!r}, which needs a second roll; use 'rdi', as "
-                "there is a reference star."
+                f"{reduction.target}: stage3.klip.strategy is {asked!r}, which requires a second roll; use 'rdi' with "
+                "the reference star."
             )
         return None, single_reference(with_role(reduction.stars, Role.SCIENCE), reduction.references)
     if reduction.rolls < 2:
         raise InputError(f"{_alone(reduction)}{_way_out(reduction, others)}")
     if asked in ("rdi", "adi+rdi"):
         raise InputError(
-            f"{reduction.target}: stage3.klip.strategy is {asked!r}, which needs a reference star, and there is none; "
-            f"use '{WITHOUT_REFERENCES}', as there are {reduction.rolls} rolls."
+            f"{reduction.target}: stage3.klip.strategy is {asked!r}, which requires a reference star, and there is "
+            f"none; use '{WITHOUT_REFERENCES}', as there are {reduction.rolls} rolls."
         )
     if asked:
         return None, ""
     line = (
-        f"{reduction.target} has no reference star, but {reduction.rolls} rolls: the star is subtracted by the other "
-        f"roll{'s' if reduction.rolls > 2 else ''} (stage3.klip.strategy = '{WITHOUT_REFERENCES}')."
+        f"{reduction.target} has no reference star, but {reduction.rolls} rolls: the star is subtracted with the "
+        f"other roll{'s' if reduction.rolls > 2 else ''} (stage3.klip.strategy = '{WITHOUT_REFERENCES}')."
     )
     return WITHOUT_REFERENCES, line
 
 
 def _alone(reduction: Reduction) -> str:
     why = f" ({reduction.notes[-1].removesuffix('.')})" if reduction.notes else ""
-    return (
-        f"{reduction.target}: there is neither a reference star nor a second roll, so that the star cannot be "
-        f"subtracted{why}"
-    )
+    return f"{reduction.target}: neither a reference star nor a second roll, so the star cannot be subtracted{why}"
 
 
 def _way_out(reduction: Reduction, others: Sequence[Assigned]) -> str:
@@ -253,4 +250,4 @@ def _way_out(reduction: Reduction, others: Sequence[Assigned]) -> str:
     })  # fmt: skip
     if names:
         return f"; use another star of the input with --reference '{names[0]}'."
-    return "; add the exposures of a reference star or of a second roll in the same filter, mask and subarray."
+    return "; add exposures of a reference star or of a second roll with the same filter, mask and subarray."

@@ -75,7 +75,7 @@ def _remember_valid() -> None:
 
     check: Callable[[Any, Any, Any], None] | None = getattr(stdatamodels.validate, "_check_value", None)
     if check is None or stdatamodels.__version__.partition(".")[0] != _STDATAMODELS:
-        log.debug("stdatamodels %s: values are validated as ever", stdatamodels.__version__)
+        log.debug("stdatamodels %s: values are validated in the standard way", stdatamodels.__version__)
         return
     valid: set[tuple[Any, ...]] = set()
 
@@ -112,7 +112,7 @@ def keep_schemas() -> None:
 
     make_loader: Callable[[], Callable[[str], Any]] | None = getattr(asdf.schema, "_make_schema_loader", None)
     if make_loader is None or asdf.__version__.partition(".")[0] != _ASDF:
-        log.debug("asdf %s: its schemas are parsed as ever", asdf.__version__)
+        log.debug("asdf %s: its schemas are parsed in the standard way", asdf.__version__)
         return
     loader = functools.cache(make_loader())  # the schemas are those of the installed packages
     asdf.schema._make_schema_loader = lambda: loader

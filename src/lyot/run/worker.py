@@ -196,7 +196,7 @@ def _publish(folder: Path, out: Path, task: Task) -> tuple[Product, ...]:
     """Move the finished products into their place and describe them."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     if not files:
-        raise ReductionError(f"{task.kind} of {task.name} made no product; see {log_path(out, task)}.")
+        raise ReductionError(f"{task.kind} of {task.name} wrote no product; see {log_path(out, task)}.")
     products = []
     for file in files:
         place = out / task.kind / file.relative_to(folder)
@@ -218,7 +218,7 @@ def _explained(error: BaseException, task: Task, out: Path) -> LyotError:
     if isinstance(error, LyotError):
         return error
     if isinstance(error, OSError) and _CUT_SHORT.match(str(error)):
-        return output_error(out, OSError("the disk is full, or a limit on the size of files was reached"))
+        return output_error(out, OSError("the disk is full, or a file-size limit was reached"))
     if isinstance(error, SystemExit):
         return ReferenceFileError(
             f"{task.kind} of {task.name}: no calibration references: set CRDS_PATH and CRDS_CONTEXT to a cache "

@@ -95,9 +95,9 @@ def write_empty_cache(root: str | Path, instruments: Sequence[str] = ("miri", "n
 
 def _check(detectors: Mapping[str, DetectorModel], ngroups: int, psf_masks: Mapping[str, NDArray[Any]]) -> None:
     if not detectors:
-        raise InputError("The calibration cache needs at least one detector, got none.")
+        raise InputError("The calibration cache requires at least one detector, got none.")
     if ngroups < 2:
-        raise InputError(f"The calibration cache needs ngroups >= 2, got {ngroups}.")
+        raise InputError(f"The calibration cache requires ngroups >= 2, got {ngroups}.")
     for name, detector in detectors.items():
         if detector.filter != name:
             raise InputError(f"The detector given for {name} is that of {detector.filter}.")
@@ -113,7 +113,7 @@ def _check(detectors: Mapping[str, DetectorModel], ngroups: int, psf_masks: Mapp
 def _write(root: Path, references: Sequence[Reference], instruments: Sequence[str]) -> CrdsCache:
     """Write into a folder beside `root` and move it there when all is done."""
     if root.exists() and not (root / MARKER).is_file() and (not root.is_dir() or any(root.iterdir())):
-        raise OutputError(f"{root} exists and is not a calibration cache of the simulator; name another folder.")
+        raise OutputError(f"{root} exists and is not a calibration cache of the simulator; choose another folder.")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))

@@ -123,7 +123,7 @@ class LightMaker:
         if model.fitted is not None and o.wavefront_rms != Optics().wavefront_rms:
             raise ConfigError(
                 f"scene: [optics] wavefront_rms is {o.wavefront_rms:g}, but the effective optics of {filter_name} have "
-                'their own static wavefront; set [optics] stop = "geometric", or leave wavefront_rms out.'
+                'their own static wavefront; set [optics] stop = "geometric", or omit wavefront_rms.'
             )
         return cls(scene, model, seed)
 

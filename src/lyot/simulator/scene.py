@@ -1,4 +1,4 @@
-"""What is in the sky and how the telescope points: read from a TOML scene file, or built in Python.
+"""Scene and telescope pointing: read from a TOML scene file, or built in Python.
 
 Each table of the file is one of the dataclasses below; names that are not known are refused with the nearest ones.
 Values that are left out take the defaults, which describe HIP 65426. `example_scene` gives a complete file,
@@ -54,46 +54,52 @@ class Companion:
 
     name: str = param("b", help="name")
     separation: float = param(0.8176, help="separation from the star", unit="arcsec", min=0.0, max=30.0)
-    position_angle: float = param(149.36, help="position angle, north toward east", unit="deg", min=-360.0, max=360.0)
+    position_angle: float = param(149.36, help="position angle, east of north", unit="deg", min=-360.0, max=360.0)
     contrast: float | None = param(None, help="flux relative to the star; none: that of HIP 65426 b", min=0.0, max=1.0)
 
 
 @dataclass(frozen=True)
 class Disk:
-    """An optically thin ring, inclined; `contrast` 0 leaves it out."""
+    """An optically thin inclined ring; omitted if `contrast` is 0."""
 
     contrast: float = param(0.0, help="total flux relative to the star, before the mask", min=0.0, max=10.0)
-    radius: float = param(1.5, help="radius of the ring's ridge", unit="arcsec", min=0.05, max=12.0)
+    radius: float = param(1.5, help="radius of maximum surface brightness", unit="arcsec", min=0.05, max=12.0)
     width: float = param(
-        0.3, help="Gaussian full width at half maximum of the ridge", unit="arcsec", min=0.02, max=12.0
+        0.3, help="full width at half maximum of the Gaussian radial profile", unit="arcsec", min=0.02, max=12.0
     )
-    inclination: float = param(70.0, help="inclination, 0 face on", unit="deg", min=0.0, max=89.0)
+    inclination: float = param(70.0, help="inclination, 0 is face-on", unit="deg", min=0.0, max=89.0)
     position_angle: float = param(60.0, help="position angle of the major axis", unit="deg", min=-360.0, max=360.0)
-    sources: int = param(300, help="number of off-axis point sources it is made of", min=10, max=5000)
+    sources: int = param(300, help="number of point sources that represent the disk", min=10, max=5000)
 
 
 @dataclass(frozen=True)
 class Background:
     """Thermal background and glow sticks."""
 
-    level: float | None = param(None, help="level; none: typical of the filter", unit="MJy/sr", min=0.0)
-    glow: float = param(1.0, help="strength of the glow sticks, 1 as in archival backgrounds", min=0.0, max=50.0)
-    drift: float = param(0.003, help="relative change of the level between exposures, rms", min=0.0, max=0.5)
+    level: float | None = param(
+        None, help="background level; none: typical level for the filter", unit="MJy/sr", min=0.0
+    )
+    glow: float = param(1.0, help="brightness of the glow sticks relative to archival backgrounds", min=0.0, max=50.0)
+    drift: float = param(0.003, help="relative rms variation of the level between exposures", min=0.0, max=0.5)
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where the star falls on the mask."""
+    """Position of the star on the mask."""
 
     mask_offset_x: float = param(0.004, help="offset of the star from the mask center along detector x", unit="arcsec")
     mask_offset_y: float = param(-0.003, help="offset of the star from the mask center along detector y", unit="arcsec")
-    repeatability: float = param(0.003, help="scatter of that offset per visit and axis, rms", unit="arcsec", min=0.0)
-    jitter: float = param(0.002, help="scatter per exposure and axis, rms", unit="arcsec", min=0.0)
+    repeatability: float = param(0.003, help="rms scatter of this offset per visit and axis", unit="arcsec", min=0.0)
+    jitter: float = param(0.002, help="rms scatter per exposure and axis", unit="arcsec", min=0.0)
     commanded_x: float = param(
-        0.0, help="offset commanded in all visits, in XOFFSET but not on the mask", unit="arcsec"
+        0.0,
+        help="offset commanded in all visits, included in XOFFSET but not in the position behind the mask",
+        unit="arcsec",
     )
     commanded_y: float = param(
-        0.0, help="offset commanded in all visits, in YOFFSET but not on the mask", unit="arcsec"
+        0.0,
+        help="offset commanded in all visits, included in YOFFSET but not in the position behind the mask",
+        unit="arcsec",
     )
     roll_1: float = param(108.171, help="ROLL_REF of the first science observation", unit="deg", min=-360.0, max=360.0)
     roll_2: float = param(117.550, help="ROLL_REF of the second science observation", unit="deg", min=-360.0, max=360.0)
@@ -106,19 +112,25 @@ class Optics:
 
     stop: str = param(
         "effective",
-        help="what the star shines through: effective (stop, wavefront and mask errors fitted to a star in flight), "
-        "geometric (the drawing that companions always get), eroded (the pupil moved inward)",
+        help="optics for the light of the star: effective (stop, wavefront and mask errors fitted to a star in "
+        "flight), geometric (the shape always used for companions), eroded (pupil with edges moved inward)",
         choices=("effective", "geometric", "eroded"),
     )
-    fitted_optics: str = param("", help="file of lyot fit-optics for the effective optics; empty: Lyot's own")
+    fitted_optics: str = param(
+        "", help="file written by lyot fit-optics for the effective optics; empty: those included in Lyot"
+    )
     wavefront_rms: float = param(
-        120.0, help="static wavefront error, rms; the effective optics have their own", unit="nm", min=0.0, max=2000.0
+        120.0,
+        help="rms static wavefront error; not for the effective optics, which include their own",
+        unit="nm",
+        min=0.0,
+        max=2000.0,
     )
     drift_reference: float = param(
-        4.0, help="wavefront change between the two stars, rms", unit="nm", min=0.0, max=500.0
+        4.0, help="rms wavefront change between the two stars", unit="nm", min=0.0, max=500.0
     )
-    drift_roll: float = param(1.5, help="wavefront change between the two rolls, rms", unit="nm", min=0.0, max=500.0)
-    drift_exposure: float = param(1.5, help="wavefront change per exposure, rms", unit="nm", min=0.0, max=500.0)
+    drift_roll: float = param(1.5, help="rms wavefront change between the two rolls", unit="nm", min=0.0, max=500.0)
+    drift_exposure: float = param(1.5, help="rms wavefront change per exposure", unit="nm", min=0.0, max=500.0)
 
 
 @dataclass(frozen=True)
@@ -127,13 +139,13 @@ class Detector:
 
     cosmic_ray_rate: float = param(5.0, help="cosmic rays", unit="1/s/cm2", min=0.0, max=1000.0)
     brighter_fatter: float = param(
-        0.0, help="spill to neighbors, see the detector model; 0.3 is strong", min=0.0, max=2.0
+        0.0, help="strength of the brighter-fatter effect, see the detector model; 0.3 is strong", min=0.0, max=2.0
     )
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is simulated beside the instrument itself.
+    """Everything that is simulated apart from the instrument.
 
     Attributes
     ----------
@@ -214,7 +226,7 @@ def read_scene(path: str | Path) -> Scene:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such scene file.") from None
+        raise MissingInputError(f"{path}: no such scene file; check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}.") from None
     return scene_from_mapping(values, where=str(path))
@@ -270,7 +282,7 @@ def bundled_scene(name: str) -> Scene:
 
 
 def load_scene(scene: Scene | str | Path | None) -> Scene:
-    """Turn what a user gives into a `Scene`.
+    """Load a `Scene` from a file, a bundled name, or a `Scene` itself.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def simulate_sequence(
     optics: OpticsParams | None = None,
     progress: Progress | None = None,
 ) -> SimulatedSequence:
-    """Write a simulated sequence of HIP 65426: both rolls, the dithered reference star, and their backgrounds.
+    """Simulate a sequence of HIP 65426: both rolls, the dithered reference star, and their backgrounds.
 
     Parameters
     ----------
@@ -212,13 +212,16 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputError(f"{out}: is a file; give the name of a folder to make.")
+        raise OutputError(f"{out}: is a file; choose a folder.")
     if not any(out.iterdir()):
         return
     if not (out / TRUTH).exists():
-        raise OutputError(f"{out}: the folder is not empty and holds no simulated sequence; give another name.")
+        raise OutputError(f"{out}: the folder is not empty and contains no simulated sequence; choose another folder.")
     if not overwrite:
-        raise OutputError(f"{out}: holds a simulated sequence already; give another name, or ask to overwrite it.")
+        raise OutputError(
+            f"{out}: already contains a simulated sequence; choose another folder, or overwrite it (overwrite=True, "
+            "--overwrite)."
+        )
 
 
 @contextmanager
@@ -231,7 +234,9 @@ def _new_folder(out: Path, nbytes: int, *, overwrite: bool) -> Iterator[Path]:
         free = shutil.disk_usage(parent).free
         if free < 1.05 * nbytes + 300e6:
             need = (1.05 * nbytes + 300e6) / 1e9
-            raise OutputError(f"{out}: {need:.1f} GB are needed but only {free / 1e9:.1f} GB are free on that disk.")
+            raise OutputError(
+                f"{out}: {need:.1f} GB required, {free / 1e9:.1f} GB free; free some space or choose another folder."
+            )
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
         folder.chmod(0o755)
     except OutputError:

@@ -1,4 +1,4 @@
-"""The truth of a simulated sequence: everything that was put in (see ``docs/truth_schema.md``)."""
+"""The truth of a simulated sequence: all true values (see ``docs/truth_schema.md``)."""
 
 from __future__ import annotations
 
@@ -209,10 +209,12 @@ def read_truth(folder: str | Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such file; a simulated sequence has a {TRUTH}.") from None
+        raise MissingInputError(
+            f"{path}: no such file; expected the folder of a simulated sequence, which contains {TRUTH}."
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a JSON file: {error}.") from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else None
-        raise InputError(f"{path}: truth schema {SCHEMA} was expected, got {found}; simulate the sequence again.")
+        raise InputError(f"{path}: expected truth schema {SCHEMA}, got {found}; simulate the sequence again.")
     return record

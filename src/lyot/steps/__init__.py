@@ -1,4 +1,4 @@
-"""Steps and pipelines for stpipe, to be used in place of those of `jwst`."""
+"""Steps and pipelines for stpipe that replace those of `jwst`."""
 
 import lazy_loader
 

@@ -79,7 +79,7 @@ def open_acquisition(path: str | Path) -> AcquisitionImage:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such acquisition image.")
+        raise MissingInputError(f"{path}: no such acquisition image; check the path.")
     try:
         with fits.open(path) as hdus:
             hdu = hdus["SCI"] if "SCI" in hdus else next(h for h in hdus if h.data is not None)
@@ -203,6 +203,7 @@ def _pointing(header: dict[str, Any], name: str) -> dict[str, float]:
     missing = [key for key in POINTING if header.get(key) is None]
     if missing:
         raise InputError(
-            f"{name}: {', '.join(missing)} missing; the star's position from target acquisition needs the pointing."
+            f"{name}: {', '.join(missing)} missing; the star position from target acquisition requires the pointing "
+            "keywords."
         )
     return {key: float(header[key]) for key in POINTING}

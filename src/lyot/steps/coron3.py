@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
-    """The official outlier detection, left out unless asked for; `FlagOutliersStep` does its work.
+    """The official outlier detection, skipped by default; `FlagOutliersStep` replaces it.
 
     It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
     as outliers (https://github.com/spacetelescope/jwst/issues/4556).
@@ -49,7 +49,7 @@ class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ig
 
 
 class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
-    """Stack and register the references, subtract the star, combine the rolls north up.
+    """Stack and register the references, subtract the star, and combine the rolls with north up.
 
     Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
     products, and beside them the combined image of every truncation (``klcube``), of each roll, and of a second pass
@@ -61,7 +61,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     spec = """
         suffix = string(default='i2d')
-        mode = option('lyot', 'official', default='lyot')  # our reduction, or the official algorithms
+        mode = option('lyot', 'official', default='lyot')  # algorithms of Lyot, or the official ones
     """
 
     step_defs: ClassVar[dict[str, type]] = {
@@ -112,7 +112,9 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         log.info("Starting calwebb_coron3 (lyot) ...")
         models = self.prepare_output(user_input, asn_exptypes=["science", "psf"])
         if not hasattr(models, "asn_table") or not models.asn_table.get("products"):
-            raise InputError("stage 3 takes a level-3 association with science and psf members; got single exposures.")
+            raise InputError(
+                "stage 3 requires a level-3 association with science and psf members; got single exposures."
+            )
         try:
             self._run(models, user_input)
         finally:
@@ -136,7 +138,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         for model in models:
             members[str(model.meta.asn.exptype).lower()].append(model)
         if not members["science"]:
-            raise InputError("no science member in the association; expected at least one of exptype science.")
+            raise InputError("no science member in the association; expected at least one member with exptype science.")
         references = members.pop("psf", [])
         if models is not user_input:  # once they are stacked nobody needs them one by one
             _forget(models, references)
@@ -163,7 +165,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         science = {row["file"] for row in self._quality[0] if row["role"] == "science"}
         worthless = [f for f in self._quality[1] if f.code == "one group" and f.file in science]
         if worthless:
-            raise InputError(f"{worthless[0].text} Leave this science exposure out.")
+            raise InputError(f"{worthless[0].text} Exclude this science exposure.")
 
     def _write_quality(self, product: JwstDataModel) -> None:
         """Count the findings in the header; write them to JSON next to the products."""
@@ -265,16 +267,18 @@ def check_association(path: Path) -> None:
         If it is no association or has no science member.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such association.")
+        raise MissingInputError(f"{path}: no such association; check the path.")
     try:
         members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
         roles = {str(member["expname"]): str(member["exptype"]).lower() for member in members}
     except (UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
-            f"{path}: not a level-3 association ({error}); stage 3 takes the JSON file that lists its exposures."
+            f"{path}: not a level-3 association ({error}); stage 3 requires the JSON file that lists its exposures."
         ) from error
     if "science" not in roles.values():
-        raise InputError(f"{path}: no science member in the association; expected at least one of exptype science.")
+        raise InputError(
+            f"{path}: no science member in the association; expected at least one member with exptype science."
+        )
     for name, role in roles.items():
         if role in ("science", "psf") and not (path.parent / name).is_file():
-            raise MissingInputError(f"{path}: its member {name} is not there.")
+            raise MissingInputError(f"{path}: its member {name} does not exist; correct expname.")

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Detector1Params:
-    """Parameters of the pipeline beside the official ones; none of them changes the result."""
+    """Parameters of the pipeline in addition to the official ones; none of them changes the result."""
 
-    fuse: bool = param(True, help="Stream the exposure through all steps in one pass where possible")
-    threads: int = param(0, help="Threads; 0 takes every core", min=0)
-    memory: float = param(200.0, help="Room for the ramps in work when streaming", unit="MB", min=10)
+    fuse: bool = param(True, help="process the exposure through all steps in one streaming pass if possible")
+    threads: int = param(0, help="number of threads; 0: all cores", min=0)
+    memory: float = param(200.0, help="memory for the ramps in process while streaming", unit="MB", min=10)
     sample_ramps: bool = param(
-        False, help="Save the corrected ramps of a few pixels of one integration as well, when streaming"
+        False, help="also save the corrected ramps of a few pixels of one integration, while streaming"
     )
 
 
@@ -75,7 +75,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
             if isinstance(products, Streamed):
                 return self._finish(products)
             reason = products
-        log.info("Stage 1 goes step by step: %s", reason)
+        log.info("Stage 1 runs step by step: %s", reason)
         return super().process(input_data)
 
     def _apply_role(self, input_data: Any) -> None:
@@ -90,7 +90,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         if self._usual_threshold is None:
             self._usual_threshold = self.jump.rejection_threshold
         self.jump.rejection_threshold = self._usual_threshold if threshold is None else threshold
-        log.info("Jump threshold %g sigma for this kind of exposure", self.jump.rejection_threshold)
+        log.info("Jump threshold %g sigma for this type of exposure", self.jump.rejection_threshold)
 
     def _why_step_by_step(self, file: Level1bFile | None) -> str | None:
         if not self.fuse:

@@ -1,4 +1,4 @@
-"""Stage 2 as a pipeline: slopes to calibrated images, with the background that coronagraphy needs."""
+"""Stage 2 as a pipeline: slopes to calibrated images, with background subtraction for coronagraphy."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         """Subtract backgrounds from an exposure that is calibrated already, then look for bad pixels."""
         members = [(m["exptype"].lower(), m["expname"]) for m in exp_product["members"]]
         model = self.prepare_output(next(name for kind, name in members if kind == "science"))
-        log.info("%s is calibrated already: only its background is subtracted", model_name(model))
+        log.info("%s is already calibrated: only its background is subtracted", model_name(model))
         model.meta.asn.pool_name, model.meta.asn.table_name = pool_name, asn_file
         model.meta.filename = self.make_output_path(basepath=self.output_file)
         backgrounds = [name for kind, name in members if kind == "background"]

@@ -28,8 +28,8 @@ VERSION_KEYWORD = "LYOT_VER"
 
 def _no_crds(name: str, error: SystemExit) -> ReferenceFileError:
     return ReferenceFileError(
-        f"{name}: the reference file system (CRDS) gave up ({error}); set CRDS_PATH to a cache with a context, or "
-        "CRDS_SERVER_URL=https://jwst-crds.stsci.edu with a network."
+        f"{name}: the reference file system (CRDS) failed ({error}); set CRDS_PATH to a cache with a context, or "
+        "CRDS_SERVER_URL=https://jwst-crds.stsci.edu if there is a network connection."
     )
 
 
@@ -128,7 +128,7 @@ class LyotMixin:
             super().prefetch(*args)  # type: ignore[misc]
         except FileNotFoundError as error:
             raise ReferenceFileError(
-                f"{error.filename}: there is no such reference file; check the override_... parameters and CRDS_PATH."
+                f"{error.filename}: no such reference file; check the override_... parameters and CRDS_PATH."
             ) from error
 
     def finalize_result(self, result: Any, reference_files_used: Any) -> None:

@@ -98,8 +98,8 @@ def _no_errors(frames: Frames) -> Finding:
 def _one_group(frames: Frames) -> Finding:
     level = float(np.nanmedian(frames.data)) if np.isfinite(frames.data).any() else float("nan")
     text = (
-        f"{frames.name}: ramps of one group (NGROUPS = 1) have no slope; the values (median {level:.3g} MJy/sr) hold "
-        "the offset of the detector."
+        f"{frames.name}: ramps with one group (NGROUPS = 1) have no slope; the values (median {level:.3g} MJy/sr) "
+        "include the detector offset."
     )
     return Finding("one group", frames.name, text, level)
 
@@ -109,13 +109,16 @@ def _about_integrations(name: str, quality: IntegrationQuality) -> list[Finding]
     for i, (light, flagged) in enumerate(zip(quality.brightness, quality.flagged, strict=True)):
         which = f"{name}: integration {i + 1}"
         if quality.starless[i]:
-            text = f"{which} holds {100 * light:.0f} % of the star's light in the others; it is left out."
+            text = f"{which} has {100 * light:.0f} % of the stellar flux of the others; it is rejected."
             found.append(Finding("starless", name, text, float(light)))
         elif quality.masked[i]:
-            text = f"{which} has {100 * flagged:.0f} % of its pixels flagged, unlike the others; it is left out."
+            text = f"{which} has {100 * flagged:.0f} % of its pixels flagged, far more than the others; it is rejected."
             found.append(Finding("masked", name, text, float(flagged)))
         elif quality.uneven[i]:
-            text = f"{which} has {100 * flagged:.0f} % of its pixels flagged, unlike the others; the rest is used."
+            text = (
+                f"{which} has {100 * flagged:.0f} % of its pixels flagged, more than the others; the remaining "
+                "pixels are used."
+            )
             found.append(Finding("uneven", name, text, float(flagged)))
     return found
 

@@ -71,7 +71,7 @@ def _rebuilt(path: Path, folder: Path) -> Path:
     """Write a copy with the extension ASDF, its metadata those of the headers."""
     copy = folder / path.name.removesuffix(".gz")
     if not copy.is_file():
-        log.warning("%s: has no extension ASDF; its metadata are rebuilt from the headers.", path.name)
+        log.warning("%s: no extension ASDF; its metadata are rebuilt from the headers.", path.name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NoTypeWarning)  # the kind of product is one of the things missing

@@ -52,8 +52,8 @@ def _check_order(one: JwstDataModel, other: JwstDataModel) -> None:
     last, first = integration_numbers(one)[-1], first_integration_of(other)
     if first <= last:
         raise InputError(
-            f"{model_name(other)} begins with integration {first}, but {model_name(one)} holds integrations up to "
-            f"{last}; give each segment once, with INTSTART as the archive has it."
+            f"{model_name(other)} begins with integration {first}, but {model_name(one)} contains integrations up to "
+            f"{last}; give each segment once, with INTSTART as in the archive."
         )
     if first > last + 1:
         log.warning("%s to %s: integrations %d to %d are missing", model_name(one), model_name(other), last + 1,

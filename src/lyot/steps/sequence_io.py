@@ -123,7 +123,7 @@ def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
         if key not in _told:
             _told.add(key)
             log.log(
-                _level.get(), "%s: %s and other arrays have shape %s, the data %s; they are left out.",
+                _level.get(), "%s: %s and other arrays have shape %s, the data %s; these arrays are not used.",
                 model_name(model), name.upper(), np.shape(array), np.shape(model.data),
             )  # fmt: skip
         return None
@@ -175,7 +175,7 @@ def frames_of(model: JwstDataModel, *, name: str | None = None, dtype: type[np.f
 
 def _required(value: Any, name: str, keyword: str) -> float:
     if value is None:
-        raise InputError(f"{name}: the keyword {keyword} is missing; the file must have the archive's WCS keywords.")
+        raise InputError(f"{name}: the keyword {keyword} is missing; expected the WCS keywords of the archive.")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
         raise InputError(f"{name}: the keyword {keyword} is {value!r}; expected a number.")
     return float(value)
@@ -204,7 +204,10 @@ def geometry_of(model: JwstDataModel) -> Geometry:
     """
     name, wcs = model_name(model), getattr(model.meta, "wcsinfo", None)
     if wcs is None:
-        raise InputError(f"{name}: is of no known kind of JWST product (DATAMODL); it has no WCS keywords.")
+        raise InputError(
+            f"{name}: unknown type of JWST product (DATAMODL) without WCS keywords; give calibrated exposures "
+            "(calints)."
+        )
     star = (_required(wcs.crpix1, name, "CRPIX1") - 1, _required(wcs.crpix2, name, "CRPIX2") - 1)
     pa_y = geometry.pa_of_detector_y(
         _required(wcs.roll_ref, name, "ROLL_REF"), _required(wcs.v3yangle, name, "V3I_YANG")
@@ -259,7 +262,8 @@ def sky_position(model: JwstDataModel) -> tuple[float, float]:
     best = min(known, key=distance, default=pointing)
     if distance(best) > POINTING_TOLERANCE:
         log.warning(
-            "%s: the target's coordinates are %.1f arcsec from the pointing; the pointing is used as the star's.",
+            "%s: the target coordinates are %.1f arcsec from the pointing; the pointing is used as the position of "
+            "the star.",
             model_name(model), distance(best),
         )  # fmt: skip
         return pointing
@@ -348,7 +352,7 @@ def build_sequence(
         For mixed filters, missing keywords or frames without common pixels.
     """
     if not targets:
-        raise InputError("no science exposure; expected at least one member of exptype science.")
+        raise InputError("no science exposure; expected at least one member with exptype science.")
     check_same_setting([*targets, *references])
     geometries = [geometry_of(m) for m in targets]
     science = [frames_of(m, dtype=np.float32) for m in targets] if frames is None else list(frames)
@@ -392,7 +396,9 @@ def star_rows(targets: Sequence[JwstDataModel], references: Sequence[JwstDataMod
         rows = {(n.decode() if isinstance(n, bytes) else str(n)).strip(): i for i, n in enumerate(table["FILENAME"])}
         index = [rows.get(model_name(m), i if len(table) == len(targets) else None) for i, m in enumerate(targets)]
         if None in index:
-            log.warning("%s: %s names other exposures; the star is taken at CRPIX", model_name(stack), STAR_TABLE)
+            log.warning(
+                "%s: %s lists other exposures; the star is assumed to be at CRPIX", model_name(stack), STAR_TABLE
+            )
             return None
         return np.asarray(table[np.array(index, dtype=np.intp)])
     own = [table for table in (read_table(model, STAR_TABLE) for model in targets) if table is not None and len(table)]
@@ -439,7 +445,7 @@ def common_windows(
             "and others); check CRPIX in the files."
         )
     if len(set(shapes)) > 1:
-        log.warning("frames of different crops %s: cut to the common %d x %d pixels",
+        log.warning("frames with different crops %s: cropped to the common %d x %d pixels",
                     sorted(set(shapes)), below + above, left + right)  # fmt: skip
     windows = []
     for s in stars:

@@ -74,8 +74,8 @@ def first_integration_of(model: JwstDataModel) -> int:
     start = model.meta.exposure.integration_start
     if start is None and segment_number(str(model.meta.filename or "")) > 1:
         raise InputError(
-            f"{model.meta.filename}: a later segment without INTSTART; set INTSTART and INTEND to the integrations of "
-            "the exposure that it holds."
+            f"{model.meta.filename}: a later segment without INTSTART; set INTSTART and INTEND to its first and last "
+            "integration in the exposure."
         )
     return int(start or 1)
 

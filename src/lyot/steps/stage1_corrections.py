@@ -213,7 +213,7 @@ def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations:
     log.info("# groups from RSCD reference file for int 2 and higher to flag: %d", skips[1])
     extra = from_step(RscdOptions, step).extra_groups
     if extra:
-        log.info("%d more groups are given up (extra_groups)", extra)
+        log.info("%d additional groups are set to DO_NOT_USE (extra_groups)", extra)
         skips = (max(skips[0], 1) + extra, skips[1] + extra)
     limited = rscd_skips(*skips, exposure.ngroups, exposure.nints)
     return integration_skips(

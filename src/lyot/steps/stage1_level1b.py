@@ -65,38 +65,40 @@ def inspect_level1b(path: str | Path) -> Level1bFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such file.")
+        raise MissingInputError(f"{path}: no such file; check the path.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of truncation: told below, in one sentence
             with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
                 return _inspect(path, hdus)
     except OSError as error:
-        raise InputError(f"{path}: not a readable FITS file ({error}); fetch it again.") from error
+        raise InputError(f"{path}: not a readable FITS file ({error}); download it again.") from error
 
 
 def _inspect(path: Path, hdus: Any) -> Level1bFile:
     names = tuple(h.name for h in hdus)
     if "SCI" not in names:
-        raise InputError(f"{path}: has no SCI extension; stage 1 takes level-1b files (..._uncal.fits).")
+        raise InputError(f"{path}: no SCI extension; stage 1 requires level-1b files (..._uncal.fits).")
     hdu = hdus["SCI"]
     header = hdu.header
     if header["NAXIS"] != RAMP_AXES:
         raise InputError(
-            f"{path}: SCI has {header['NAXIS']} axes, ramps have 4 (x, y, group, integration); stage 1 takes level-1b "
-            "files (..._uncal.fits)."
+            f"{path}: SCI has {header['NAXIS']} axes, ramps have 4 (x, y, group, integration); stage 1 requires "
+            "level-1b files (..._uncal.fits)."
         )
     nints, ngroups, ny, nx = (int(header[f"NAXIS{k}"]) for k in (4, 3, 2, 1))
     shape = (nints, ngroups, ny, nx)
     if min(shape) == 0:
         empty = ("integrations", "groups", "rows", "columns")[shape.index(0)]
-        raise InputError(f"{path}: SCI holds zero {empty} (shape {shape}); there is nothing to reduce in it.")
+        raise InputError(f"{path}: SCI has zero {empty} (shape {shape}); nothing to reduce.")
     bitpix = int(header["BITPIX"])
     offset = int(hdu.fileinfo()["datLoc"])
     needed = offset + abs(bitpix) // 8 * int(np.prod(shape, dtype=np.int64))
     size = path.stat().st_size
     if size < needed:
-        raise InputError(f"{path}: truncated, {size} bytes where the ramps alone end at byte {needed}; fetch it again.")
+        raise InputError(
+            f"{path}: truncated, {size} bytes, but the ramps should end at byte {needed}; download it again."
+        )
     found = Level1bFile(path, shape, bitpix, float(hdu._orig_bzero), float(hdu._orig_bscale), offset, names)
     _check_samples(found)
     return found
@@ -121,7 +123,8 @@ def _check_samples(file: Level1bFile) -> None:
                 group, y, x = np.unravel_index(int(np.argmax(bad)), file.shape[1:])
                 raise InputError(
                     f"{file.path}: {int(bad.sum())} samples of integration {integration + 1} are not finite numbers, "
-                    f"the first in group {group + 1} at x = {x}, y = {y}; raw ramps have none: fetch the file again."
+                    f"the first in group {group + 1} at x = {x}, y = {y}; raw ramps have none: download the file "
+                    "again."
                 )
 
 

@@ -35,7 +35,7 @@ def opened(kind: str, file: str | Path, model_class: type) -> Iterator[Any]:
         model = model_class(file)
     except FileNotFoundError as error:
         raise ReferenceFileError(
-            f"{file}: the {kind} reference file is not there; check override_{kind} or CRDS_PATH."
+            f"{file}: the {kind} reference file does not exist; check override_{kind} or CRDS_PATH."
         ) from error
     except (OSError, TypeError, ValueError) as error:
         raise ReferenceFileError(f"{file}: cannot be read as a {kind} reference file ({error}).") from error

@@ -162,7 +162,7 @@ def fit_limits(model: JwstDataModel, options: FitOptions) -> FitLimits:
     """What the options of the fit mean for an exposure; reads the depth map."""
     drop = options.drop_first_integration and first_integration_of(model) == 1
     if drop and model.meta.exposure.nints == 1:
-        raise ConfigError("drop_first_integration: the exposure has only one integration; leave it off.")
+        raise ConfigError("drop_first_integration: the exposure has only one integration; turn this parameter off.")
     depth = None if options.depth_map is None else load_depth(options.depth_map)
     return FitLimits(drop, depth, options.depth_min_groups)
 
@@ -222,8 +222,9 @@ def slope_models(model: JwstDataModel, slopes: RampFitResult) -> tuple[Any, Any]
     rateints.int_times = model.int_times
     if model.meta.exposure.ngroups == 1:
         log.warning(
-            "%s: ramps of one group (NGROUPS = 1) have no slope; the values (median %.4g DN/s) hold the offset of the "
-            "detector", model.meta.filename, float(np.nanmedian(rate.data)) if np.isfinite(rate.data).any() else np.nan,
+            "%s: ramps with one group (NGROUPS = 1) have no slope; the values (median %.4g DN/s) include the "
+            "detector offset",
+            model.meta.filename, float(np.nanmedian(rate.data)) if np.isfinite(rate.data).any() else np.nan,
         )  # fmt: skip
     return rate, rateints
 

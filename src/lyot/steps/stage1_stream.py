@@ -64,24 +64,24 @@ def why_not(pipeline: Any, file: Level1bFile) -> str | None:
     """Why an exposure cannot be streamed with the pipeline's parameters; None if it can, as far as the header tells."""
     steps = {name: getattr(pipeline, name) for name in pipeline.step_defs}
     if pipeline.save_calibrated_ramp:
-        return "save_calibrated_ramp asks for the calibrated ramps"
+        return "save_calibrated_ramp requires the calibrated ramps"
     for name, step in steps.items():
         if step.save_results or step.output_file:
-            return f"{name}.save_results asks for its ramps"
+            return f"{name}.save_results requires its ramps"
         if step._pre_hooks or step._post_hooks:
             return f"{name} has hooks"
     for name in NOT_STREAMED:
         if not steps[name].skip:
-            return f"{name} needs whole ramps"
+            return f"{name} requires whole ramps"
     if steps["ramp_fit"].skip:
         return "ramp_fit is skipped, so the result is the ramps"
     if pipeline.dark_current.dark_output is not None:
-        return "dark_current.dark_output asks for the dark"
+        return "dark_current.dark_output requires the dark"
     if file.ramps() is None:
-        return "the file does not hold 16-bit ramps as the archive does"
+        return "the file does not contain 16-bit ramps as in the archive"
     extra = {"PIXELDQ", "GROUPDQ", "ERR", "ZEROFRAME"} & set(file.extensions)
     if extra:
-        return f"the file has {', '.join(sorted(extra))} already"
+        return f"the file already has {', '.join(sorted(extra))}"
     return None
 
 
@@ -89,12 +89,12 @@ def why_not_exposure(pipeline: Any, model: JwstDataModel, file: Level1bFile) -> 
     """As `why_not`, for what only the metadata tell."""
     exposure = model.meta.exposure
     if str(model.meta.instrument.name).upper() != "MIRI":
-        return "only MIRI is streamed"
+        return "only MIRI exposures are streamed"
     if (exposure.nframes or 1) != 1:
         return "the groups are averages of frames"
     divisor = exposure.frame_divisor
     if divisor is not None and divisor != (exposure.nframes or 1) and not pipeline.group_scale.skip:
-        return "group_scale has something to do"
+        return "group_scale applies to this exposure"
     if getattr(exposure, "read_times", None) is not None and len(exposure.read_times) > 0:
         return "the groups are unevenly spaced"
     if file.shape[2:] == FULL_FRAME and not pipeline.refpix.skip:
@@ -223,7 +223,7 @@ class _Run:
         for name in (*NOT_STREAMED, "group_scale", "refpix"):
             setattr(status, name, "SKIPPED")
         if not p.ipc.skip and self._file(p.ipc, "ipc") is not None:
-            raise engine.NotStreamableError("there is an IPC reference file, and ipc needs whole ramps")
+            raise engine.NotStreamableError("there is an IPC reference file, and ipc requires whole ramps")
         status.ipc = "SKIPPED"
         mask = self._reference("dq_init", "dq_init", "mask")
         saturation = self._reference("saturation", "saturation", "saturation")

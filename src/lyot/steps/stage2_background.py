@@ -1,4 +1,4 @@
-"""Stage 2, the background: `BackgroundStep` subtracts dedicated background exposures and reports what glow is left."""
+"""Stage 2, background: `BackgroundStep` subtracts dedicated background exposures and reports the residual glow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
     spec = spec_from(
         BackgroundParams,
         extra="""
-        propagate_dq = boolean(default=False)  # OR the flags of the backgrounds into all integrations, as officially
+        propagate_dq = boolean(default=False)  # set the flags of the backgrounds in all integrations (official step)
         propagate_error = boolean(default=True)  # add the variance of the background to VAR_RNOISE and ERR
         keep_background = boolean(default=True)  # keep the mean background in the product, for stage 3
         report = boolean(default=True)  # write <name>_background.json with the residual of the glow sticks
@@ -84,7 +84,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             return super().process(step_input, input_bkg_list)
         names = _background_list(members["background"] or input_bkg_list or self.bkg_list)
         if not names:
-            log.warning("no background exposure given; the step is left out")
+            log.warning("no background exposure given; the step is skipped")
             model.meta.cal_step.bkg_subtract = "SKIPPED"
             return model
         opened = [open_exposure(n) for n in names]
@@ -198,7 +198,7 @@ def background_exposure(background: JwstDataModel, science: JwstDataModel) -> Ba
     shift = pixel_offset(background, science)
     if shift == (0, 0) and data.shape[1:] == shape:
         return BackgroundExposure(data, variance)
-    log.warning("%s is cropped differently from %s: shifted by (x, y) = %s", model_name(background),
+    log.warning("the crop of %s differs from that of %s: shifted by (x, y) = %s", model_name(background),
                 model_name(science), shift)  # fmt: skip
     placed = place(data, shape, shift)
     if not np.isfinite(placed).any():

@@ -1,4 +1,4 @@
-"""Stage 2, bad pixels: `BadPixelStep` flags or repairs what the flags of stage 1 missed."""
+"""Stage 2, bad pixels: `BadPixelStep` flags or repairs bad pixels not flagged in stage 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
-    """Find outlying pixels in time and space and flag (default) or repair them.
+    """Find outliers in time and space, and flag (default) or repair them.
 
     The default thresholds are conservative; a planet is not touched (see `lyot.calibrate.bad_pixels`).
     """
@@ -72,7 +72,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
         model.dq[mask] |= dq.DO_NOT_USE | dq.OUTLIER
         in_time, in_space = int(found.in_time[mine].sum()), int(found.in_space.sum())
         log.info(
-            "%s: %d outlying pixels of single integrations, %d pixels bad in all (%s)",
+            "%s: %d outlier pixels in single integrations, %d pixels bad in all integrations (%s)",
             model_name(model), in_time, in_space, self.action,
         )  # fmt: skip
         add_cards(

@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 class CombineParams:
     """Products of the combination."""
 
-    save_truncations: bool = param(True, help="write the combined image of every truncation (klcube)")
+    save_truncations: bool = param(True, help="write the combined image for each number of modes (klcube)")
     save_rolls: bool = param(True, help="write the north-up image of each roll (rollNN_i2d)")
 
 
 class CombineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Combine the star-subtracted rolls to one image, north up, with one interpolation (``i2d``)."""
+    """Combine the star-subtracted rolls into one image with north up, with a single interpolation (``i2d``)."""
 
     class_alias = "combine"
 

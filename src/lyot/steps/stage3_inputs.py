@@ -69,9 +69,11 @@ def exposures_of(source: Any, *, exptype: str = "science") -> list[JwstDataModel
         members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
         names = [str(m["expname"]) for m in members if str(m["exptype"]).lower() == exptype]
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: there is no such association.") from None
+        raise MissingInputError(f"{path}: no such association; check the path.") from None
     except (OSError, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(f"{path}: not an association ({error}); expected the JSON file of a product.") from error
     if not names:
-        raise InputError(f"{path}: no {exptype} member in the association; expected at least one of that exptype.")
+        raise InputError(
+            f"{path}: no {exptype} member in the association; expected at least one member with this exptype."
+        )
     return open_exposures([str(path.parent / name) for name in names])

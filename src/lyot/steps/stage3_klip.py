@@ -40,9 +40,9 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     spec = spec_from(ReductionParams) + spec_from(
         ChoiceParams,
         extra="""
-        truncate = force_list(default=None)  # official name: number of modes, or several; goes before truncations
-        use_throughput = boolean(default=True)  # use the coronagraph's off-axis throughput: field stop, roll weights
-        mode = option('lyot', 'official', default='lyot')  # our reduction, or the official algorithm
+        truncate = force_list(default=None)  # official name: one number of modes, or several; overrides truncations
+        use_throughput = boolean(default=True)  # use off-axis throughput of the coronagraph: field stop, roll weights
+        mode = option('lyot', 'official', default='lyot')  # algorithm of Lyot, or the official one
         """,
     )
 
@@ -104,7 +104,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         """
         wanted = parse_truncate(self.truncate) or (50,)
         if len(wanted) > 1:
-            raise ConfigError(f"klip.truncate: the official algorithm takes one number of modes, got {wanted}.")
+            raise ConfigError(f"klip.truncate: the official algorithm requires a single number of modes, got {wanted}.")
         model, references = self.prepare_output(target), open_exposure(psfrefs)
         frames, good = filled_frames(model)
         library, _ = filled_frames(references)
@@ -178,8 +178,9 @@ def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np
     frames = np.array(model.data, dtype=np.float64)
     good = np.isfinite(frames)
     if not good.all():
-        log.warning("%s: %d NaN pixels are filled from their neighbors for the official algorithm, and are NaN again "
-                    "in its product", model_name(model), int((~good).sum()))  # fmt: skip
+        log.warning(
+            "%s: %d NaN pixels are interpolated from their neighbors for the official algorithm, and reset to NaN "
+            "in its product", model_name(model), int((~good).sum()))  # fmt: skip
         frames = np.stack([fill_bad(frame) for frame in frames])
     return frames, good
 
@@ -187,7 +188,7 @@ def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np
 def _about_template(sequence: CoronagraphicSequence, params: ReductionParams) -> str:
     """What the log says of the background's template."""
     if sequence.templates is None:
-        return "the science files hold no mean background of stage 2: no template of it is fitted"
+        return "the science files contain no mean background of stage 2: no background template is fitted"
     if not params.use_templates:
         return "use_templates is off: the mean background of stage 2 is not fitted"
     return "the mean background of stage 2 is fitted as a template in every zone"

@@ -62,8 +62,8 @@ class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
     def _flag(self, models: Sequence[JwstDataModel]) -> None:
         resolution = _resolution(models[0])
         if resolution is None or resolution < MIN_SAMPLING:
-            log.warning("%s: no search for outliers: lambda/D is %s", model_name(models[0]),
-                        "not known" if resolution is None else f"{resolution:.2f} pixels, too few")  # fmt: skip
+            size = "unknown" if resolution is None else f"{resolution:.2f} pixels, which is too small"
+            log.warning("%s: no outlier search: lambda/D is %s", model_name(models[0]), size)
             return
         frames = [usable_frames(m, dtype=np.float64).frames for m in models]  # with errors where a file has none
         params = from_step(OutlierParams, self)
@@ -128,7 +128,7 @@ def _set_flags(model: JwstDataModel, outliers: NDArray[np.bool_]) -> None:
     pixels = int(outliers.any(axis=0).sum())
     always = int(outliers.all(axis=0).sum()) if len(outliers) > 1 else pixels
     log.info(
-        "%s: %d outliers flagged that no flag named (%d pixels, %d of them in all %d integrations)",
+        "%s: %d previously unflagged outliers flagged (%d pixels, %d of them in all %d integrations)",
         model_name(model), int(mask.sum()), pixels, always, len(outliers),
     )  # fmt: skip
     add_cards(model, [("NOUTLIER", int(mask.sum()), "Outliers flagged at the start of stage 3")])

@@ -97,7 +97,9 @@ def _expected_changes(
     if choice.wavefront_drift == 0:
         return None
     if known is None:
-        raise ConfigError("klip.wavefront_drift needs a model of the coronagraph, and there is one for MIRI only.")
+        raise ConfigError(
+            "klip.wavefront_drift requires a model of the coronagraph, which exists for MIRI only; set it to 0."
+        )
     check_drift(choice, params)
     return star_changes(sequence, known, choice.wavefront_drift)
 

@@ -32,7 +32,7 @@ PROTECTED_TABLE = "PROTECTED"
 
 
 class RefineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Reduce once more with the sources found masked in the fit and drifts of the wavefront modeled (``refined``)."""
+    """Repeat the reduction with detected sources masked in the fit and wavefront drifts modeled (``refined``)."""
 
     class_alias = "refine"
 
@@ -61,7 +61,7 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
         parameters = {} if first is None else parameters_of(first[0])
         params, known = reduction_params(parameters), coronagraph_of(models[0])
         if known is None or stack is None or not can_refine(params):
-            log.info("no second pass: it takes references (rdi) with klip or loci behind a mask of MIRI")
+            log.info("no second pass: it requires references (rdi) with klip or loci and a MIRI mask")
             return None
         wanted = from_step(RefineParams, self)
         area = float(models[0].meta.photometry.pixelarea_steradians or known.pixel_area)
@@ -79,7 +79,7 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
             log.warning("no second pass: %s", error)
             return None
         if refined is None:
-            log.info("no second pass: there is no source to mask in the fit")
+            log.info("no second pass: no source to mask in the fit")
             return None
         return refined_image(models, refined, wanted, star=star_position(models, stack))
 
@@ -99,7 +99,7 @@ def refined_image(
     add_cards(
         image,
         [
-            ("NPROTECT", len(rows), "Sources left out of the fit of the star"),
+            ("NPROTECT", len(rows), "Sources masked in the fit of the star"),
             ("PROTRAD", params.protect_radius, "[lambda/D] radius left out around each"),
             ("WFDRIFT", params.wavefront_drift, "[nm] expected drift whose changes were fitted"),
         ],

@@ -67,7 +67,7 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         """
         models: Sequence[JwstDataModel] = self.prepare_output(input_files)
         if len(models) == 0:
-            raise InputError("no reference exposure to stack; expected at least one member of exptype psf.")
+            raise InputError("no reference exposure to stack; expected at least one member with exptype psf.")
         check_same_setting(models)
         models = join_segments(models)
         frames = [_without_unusable(usable_frames(m)) for m in models]
@@ -100,13 +100,15 @@ class AlignParams:
 
     apply: str = param(
         "auto",
-        help="shift the references onto the science: always, never, or auto: not behind a four-quadrant phase mask, "
-        "where the star's image changes shape with its position and a shifted reference is no better",
+        help="shift the references to the science position: always, never, or auto (not behind a four-quadrant phase "
+        "mask, where the shape of the stellar image depends on its position and a shift gives no improvement)",
         choices=("auto", "always", "never"),
     )
-    fit_radius: float = param(4.0, help="registration uses the pixels this near to the star", unit="arcsec", min=0.1)
+    fit_radius: float = param(
+        4.0, help="radius around the star within which pixels are used for the registration", unit="arcsec", min=0.1
+    )
     largest_shift: float = param(
-        3.0, help="shift beyond which a reference frame is rejected; 0 keeps all", unit="pixel", min=0.0
+        3.0, help="shift above which a reference frame is rejected; 0: none", unit="pixel", min=0.0
     )
 
 
@@ -124,7 +126,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
     spec = spec_from(RegistrationParams) + spec_from(
         AlignParams,
         extra="""
-        mode = option('lyot', 'official', default='lyot')  # our registration, or the official algorithm
+        mode = option('lyot', 'official', default='lyot')  # registration of Lyot, or the official one
         """,
     )
 
@@ -153,7 +155,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         shift = np.mean([f.shift for f in fits], axis=0)
         usable = np.isfinite(shift).all(axis=1)
         for plane in np.flatnonzero(~np.all([f.converged for f in fits], axis=0)):
-            log.warning("registration of reference frame %d did not converge; it is not shifted", plane)
+            log.warning("registration of reference frame %d did not converge; the frame is not shifted", plane)
             usable[plane] = False
         keep = self._near_enough(read_table(stack, REFERENCES_TABLE), fits, shift)
         data, variance, flags = frames.data, frames.variance, frames.dq
@@ -173,10 +175,10 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         usable = usable & keep
         result.meta.cal_step.align_psfs = "COMPLETE"
         log.info(
-            "references are %.3f px from the science in the median (largest %.3f); %s",
+            "median offset of the references from the science %.3f px (maximum %.3f px); %s",
             np.median(np.hypot(*shift[usable].T)) if usable.any() else np.nan,
             np.max(np.hypot(*shift[usable].T)) if usable.any() else np.nan,
-            "shifted onto it" if shifting else "left where they are",
+            "shifted to the science position" if shifting else "not shifted",
         )
         return result
 
@@ -195,7 +197,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         none_left = bool(far.all())
         for plane in np.flatnonzero(far):
             name = f"reference frame {plane}" if planes is None else _text(planes["FILENAME"][plane])
-            action = "it is used nevertheless, as are the others" if none_left else "it is left out"
+            action = "it is still used, as are the others" if none_left else "it is rejected"
             settled = "converged" if all(f.converged[plane] for f in fits) else "did not converge"
             text = (
                 f"{name}: frame {plane} of the references is {distance[plane]:.1f} px from the science (the fit "

@@ -106,13 +106,13 @@ def locate_star(
         if np.hypot(*offset) > 1e3 * FARTHEST_GIVEN:
             raise ConfigError(
                 f"locate_star.position: {params.position} is {1e-3 * np.hypot(*offset):.1f} arcsec from the mask's "
-                f"reference point at {where.star[0]:.1f},{where.star[1]:.1f}; expected a star behind the mask."
+                f"reference point at {where.star[0]:.1f},{where.star[1]:.1f}; expected a position behind the mask."
             )
         found = StarPosition(np.tile(offset, (len(targets), 1)), np.zeros((len(targets), 2)), "given")
     else:
         found = _by(targets, stack, params)
     for model, offset, error in zip(targets, found.offset, found.error, strict=True):
-        log.info("%s: star from %s, (%.1f, %.1f) +- (%.1f, %.1f) mas from the mask's reference point",
+        log.info("%s: star from %s, (%.1f, %.1f) +- (%.1f, %.1f) mas from the reference point of the mask",
                  model_name(model), found.source, *offset, *error)  # fmt: skip
     return found
 
@@ -131,14 +131,14 @@ def _by(targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: S
     note = "; ".join(reasons)
     if note:
         level = logging.INFO if params.position == "auto" else logging.WARNING
-        log.log(level, "the star is taken to be at the mask's reference point (%s)", note)
+        log.log(level, "the star is assumed to be at the reference point of the mask (%s)", note)
     return at_reference_point(n, error=params.reference_error, note=note)
 
 
 def _coronagraph(model: JwstDataModel) -> Coronagraph:
     known = coronagraph_of(model)
     if known is None:
-        raise InputError("there is a model of MIRI's coronagraphs only.")
+        raise InputError("only the MIRI coronagraphs have a model.")
     return known
 
 
@@ -155,7 +155,8 @@ def _from_acquisition(targets: Sequence[JwstDataModel], params: StarPositionPara
         offset, error = offset_from_acquisition(image, header, _coronagraph(model))
         if np.hypot(*offset) > 1.0:
             raise InputError(
-                f"{image.name}: its star would be {np.hypot(*offset):.1f} arcsec off the mask; check the pointing."
+                f"{image.name}: its star would be {np.hypot(*offset):.1f} arcsec from the mask center; check the "
+                "pointing."
             )
         offsets.append(1e3 * offset)
         errors.append(np.full(2, np.hypot(1e3 * error, params.acquisition_error)))
@@ -193,7 +194,7 @@ def note_offsets(targets: Sequence[JwstDataModel]) -> None:
     for model in targets:
         x, y = commanded_offset(model)
         if max(abs(x), abs(y)) > 1e-3:
-            log.info("%s: XOFFSET, YOFFSET = %.3f, %.3f arcsec put the star onto the mask and are not applied again",
+            log.info("%s: XOFFSET, YOFFSET = %.3f, %.3f arcsec moved the star to the mask and are not applied again",
                      model_name(model), x, y)  # fmt: skip
 
 

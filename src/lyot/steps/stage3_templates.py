@@ -60,7 +60,7 @@ def background_of(model: JwstDataModel, extension: str = EXTENSION) -> NDArray[n
     image = np.asarray(found, dtype=np.float64)
     if image.shape != np.shape(model.data)[-2:]:
         log.warning(
-            "%s: %s has shape %s, a frame %s; it is left out",
+            "%s: %s has shape %s, a frame %s; it is not used",
             model.meta.filename, extension, image.shape, np.shape(model.data)[-2:],
         )  # fmt: skip
         return None

@@ -95,7 +95,9 @@ def choose(
     tried = [trial for p in trials or candidates(ReductionParams()) for trial in _try(sequence, psf, p, angles, flux)]
     tried = sorted((t for t in tried if np.isfinite(t.snr)), key=lambda t: -t.snr)
     if not tried:
-        raise ReductionError(f"no reduction gave a finite S/N at {separation} arcsec; is it inside the field?")
+        raise ReductionError(
+            f"no reduction gave a finite S/N at {separation} arcsec; check that this separation is inside the field."
+        )
     best = tried[0]
     log.info("best of %d reductions: %d modes, zones %s", len(tried), best.truncation, best.params.zone_edges)
     return Choice(dataclasses.replace(best.params, recommended=best.truncation), tuple(tried))
@@ -117,7 +119,10 @@ def _angles(separation: float, fwhm: float, avoid: float | None) -> _Places:
         apart = np.abs((angles - avoid + 180.0) % 360.0 - 180.0)
         angles = angles[2 * separation * np.sin(np.radians(np.minimum(apart, 180.0)) / 2) >= 1.5 * fwhm - 1e-9]
     if len(angles) < 3:
-        raise ReductionError(f"at {separation} arcsec there is room for {len(angles)} apertures only; 3 are needed.")
+        raise ReductionError(
+            f"at {separation} arcsec there is space for only {len(angles)} apertures; 3 are required; use a larger "
+            "separation."
+        )
     return _Places(separation, fwhm, angles)
 
 

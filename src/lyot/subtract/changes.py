@@ -61,8 +61,8 @@ def expected_changes(
     """
     if params.strategy != "rdi" or params.method not in ("klip", "loci"):
         raise InputError(
-            "expected changes of the star's image go with strategy 'rdi' and method 'klip' or 'loci', "
-            f"not '{params.strategy}' and '{params.method}'."
+            "expected changes of the stellar image require strategy 'rdi' and method 'klip' or 'loci', got "
+            f"'{params.strategy}' and '{params.method}'."
         )
     if np.ndim(images) != 3 or np.shape(images)[1:] != sequence.shape or not np.isfinite(images).all():
         raise InputError(

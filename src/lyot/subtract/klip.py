@@ -192,7 +192,7 @@ def klip_model(
     model = _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, templates, template_noise)
     if model.template is None or model.template.usable():
         return model
-    log.info("the background's template is mostly noise and is not fitted")
+    log.info("the background template is mostly noise and is not fitted")
     return _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, None, None)
 
 
@@ -215,7 +215,7 @@ def _klip_model(
     rank = int(np.sum(values > SMALLEST_EIGENVALUE * max(values[0], 0.0))) if values[0] > 0 else 0
     kept, extra = min(rank, max(truncations)), len(always_fit)
     if kept + extra == 0:
-        raise ReductionError("the reference frames hold no light in a zone: no mode can be made of them.")
+        raise ReductionError("the reference frames have no flux in a zone, so no modes can be computed.")
     mixing = (vectors[:, :kept] / np.sqrt(values[:kept])).T
     fit_modes = _stacked(always_fit, mixing, x)
     subtract_modes = fit_modes

@@ -38,7 +38,9 @@ def possible_truncations(params: ReductionParams, library_size: int) -> tuple[in
     if len(kept) == len(wanted):
         return kept
     level = logging.INFO if params.truncations == ReductionParams().truncations else logging.WARNING
-    log.log(level, "%d reference frames allow at most that many modes; truncations beyond are left out", library_size)
+    log.log(
+        level, "%d reference frames allow at most this number of modes; larger truncations are omitted", library_size
+    )
     return kept if kept and kept[-1] == library_size else (*kept, library_size)
 
 

@@ -242,7 +242,7 @@ class ReductionPlan:
     def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
         """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""
         if self.models is None or self.params.method == "nmf":
-            raise ReductionError("reduce_many needs strategy 'rdi' with a linear method; use reduce for the others.")
+            raise ReductionError("reduce_many requires strategy 'rdi' with a linear method; use reduce otherwise.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
         residuals, _ = self._residuals(frames, with_variance=False, signal=True)
         n_frames = len(self.frame_exposure)
@@ -273,7 +273,7 @@ class ReductionPlan:
         """Frames as they are subtracted: as given, or the mean of each exposure: (nframes, ny, nx) float64."""
         data = self.sequence.science if science is None else np.asarray(science)
         if data.shape != self.sequence.science.shape:
-            raise InputError(f"science has shape {data.shape}; the plan was made for {self.sequence.science.shape}.")
+            raise InputError(f"science has shape {data.shape}; the plan is for {self.sequence.science.shape}.")
         return _frames(self.sequence, self.params, data)
 
     def combine(
@@ -368,13 +368,13 @@ class ReductionPlan:
 def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) -> None:
     if params.strategy in ("rdi", "adi+rdi") and sequence.n_references == 0:
         raise ReductionError(
-            f"strategy {params.strategy!r} needs reference frames, and there are none; with two rolls or more, "
-            "'adi' or 'roll' works without."
+            f"strategy {params.strategy!r} requires reference frames, and there are none; with two or more rolls, use "
+            "'adi' or 'roll'."
         )
     if params.strategy != "rdi" and sequence.n_exposures < 2:
         raise ReductionError(
-            f"strategy {params.strategy!r} needs two rolls or more, and there is one exposure; "
-            "use 'rdi' with references."
+            f"strategy {params.strategy!r} requires two or more rolls, and there is one exposure; use 'rdi' with "
+            "references."
         )
 
 
@@ -408,7 +408,7 @@ def _library(
     if not whole.any():
         raise ReductionError("no reference frame has good pixels in more than half of the field.")
     if not whole.all():
-        warn(f"{int((~whole).sum())} of {len(whole)} reference frames are mostly masked and left out")
+        warn(f"{int((~whole).sum())} of {len(whole)} reference frames are mostly masked and not used")
         flat, variance = flat[whole], None if variance is None else variance[whole]
     filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
     flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)

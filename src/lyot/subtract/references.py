@@ -71,7 +71,7 @@ def rank_references(
     """
     references = sequence.references
     if references is None or sequence.reference_exposure is None or len(references) == 0:
-        raise ReductionError("there are no references to rank.")
+        raise ReductionError("no references to rank.")
     science = mean_by_group(sequence.science, sequence.exposure, sequence.n_exposures)
     near = (radius_arcsec(sequence) < radius) & np.isfinite(science).all(axis=0)
     filled, usable = fill_library(references[:, near], min_good=0.5)
@@ -174,7 +174,11 @@ def _not_outlying(similarity: FloatArray, rejection: float) -> BoolArray:
     limit = median - rejection * max(spread, 1e-3)
     keep = np.asarray(good & (np.nan_to_num(similarity, nan=-2.0) >= limit))
     if not keep.all():
-        log.info("%d of %d reference frames are much unlike the science", int((~keep).sum()), len(keep))
+        log.info(
+            "the similarity of %d of %d reference frames to the science images is much lower than that of the others",
+            int((~keep).sum()),
+            len(keep),
+        )
     return keep
 
 

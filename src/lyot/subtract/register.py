@@ -34,14 +34,12 @@ LOW_FREQUENCIES = 0.125
 class RegistrationParams:
     """How references are registered to the science image."""
 
-    max_shift: float = param(
-        15.0, help="largest shift that is looked for; 0 fits the scale only", unit="pixel", min=0.0
-    )
-    tolerance: float = param(1e-5, help="change of the shift at which the fit has converged", unit="pixel", min=0.0)
-    max_iterations: int = param(40, help="largest number of iterations of a fit", min=1)
+    max_shift: float = param(15.0, help="maximum shift; 0: only the scale is fitted", unit="pixel", min=0.0)
+    tolerance: float = param(1e-5, help="change of the shift below which the fit has converged", unit="pixel", min=0.0)
+    max_iterations: int = param(40, help="maximum number of iterations of a fit", min=1)
     pad: int = param(
         24,
-        help="pixels of padding against wrap-around; 0 for the periodic shift of the official step",
+        help="width of the padding that prevents wrap-around; 0: periodic shift of the official step",
         unit="pixel",
         min=0,
     )
@@ -117,7 +115,7 @@ def register(
     if weight.shape != science.shape:
         raise InputError(f"weight has shape {weight.shape}; expected {science.shape}, as the science image.")
     if not (np.isfinite(science) & (weight > 0)).any():
-        raise ReductionError("registration: no pixel of the science image is both good and of positive weight.")
+        raise ReductionError("registration: no good pixel of the science image has positive weight.")
     template = _Template(np.asarray(science, dtype=np.float64), weight, params)
     fits = [template.fit(frame) for frame in frames]
     return Registration(

@@ -160,9 +160,9 @@ class CoronagraphicSequence:
         if not (np.all(np.isfinite(self.pa_y)) and np.all(np.isfinite(self.star))):
             raise InputError("pa_y and star must be finite for every exposure.")
         if not np.isfinite(self.science).any():
-            raise InputError("science: every pixel of every frame is masked (NaN); nothing to reduce.")
+            raise InputError("science: all pixels of all frames are masked (NaN); nothing to reduce.")
         if self.references.size and not np.isfinite(self.references).any():
-            raise InputError("references: every pixel of every frame is masked (NaN); leave them out or mend them.")
+            raise InputError("references: all pixels of all frames are masked (NaN); omit or repair them.")
 
 
 def _cube(name: str, data: Any) -> NDArray[np.floating[Any]]:

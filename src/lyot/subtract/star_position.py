@@ -35,20 +35,24 @@ log = logging.getLogger(__name__)
 class StarFitParams:
     """How the star's position is fitted."""
 
-    radius: float = param(1.6, help="pixels closer to the mask's center are fitted", unit="arcsec", min=0.5, max=3.0)
-    model_error: float = param(0.02, help="error of the modeled image, relative to the star", min=0.0, max=1.0)
-    prior: float = param(20.0, help="usual distance of the star from where it should be", unit="mas", min=0.1)
+    radius: float = param(
+        1.6, help="radius around the mask center within which pixels are fitted", unit="arcsec", min=0.5, max=3.0
+    )
+    model_error: float = param(0.02, help="error of the model image, relative to the star", min=0.0, max=1.0)
+    prior: float = param(20.0, help="typical offset of the star from its nominal position (prior)", unit="mas", min=0.1)
     floor: float = param(
-        1.5, help="error of the fit that the model of the optics cannot know of, per axis", unit="mas", min=0.0
+        1.5, help="systematic error of the fit not included in the optics model, per axis", unit="mas", min=0.0
     )
     relative_floor: float = param(
-        0.5, help="error of differences between exposures from drifts of the wavefront, per axis", unit="mas", min=0.0
+        0.5, help="error of the differences between exposures due to wavefront drifts, per axis", unit="mas", min=0.0
     )
     largest_residual: float = param(
-        0.15, help="maximum fraction of the starlight (rms) in the residuals; beyond it the fit is rejected", min=0.0
+        0.15,
+        help="maximum rms of the residuals as a fraction of the starlight; a larger value rejects the fit",
+        min=0.0,
     )
     largest_offset: float = param(
-        60.0, help="largest offset that is believed; the expansion of the model ends there", unit="mas", min=1.0
+        60.0, help="maximum accepted offset, limited by the range of the model expansion", unit="mas", min=1.0
     )
 
 
@@ -125,7 +129,7 @@ def fit_star(
     if variance is not None:
         good &= np.isfinite(variance) & (np.asarray(variance) >= 0)
     if good.sum(axis=1).min() < 50:
-        raise ReductionError("star position: fewer than 50 good pixels near the mask's center in an exposure.")
+        raise ReductionError("star position: fewer than 50 good pixels near the mask center in an exposure.")
     noise = np.zeros(data.shape) if variance is None else np.where(good, variance, 0.0)
     where = np.zeros((len(data), 2)) if expected is None else np.asarray(expected, dtype=np.float64)
     patterns = [np.ones(data.shape[1])]
@@ -265,11 +269,11 @@ class _Fit:
         p = self.params
         worst = float(np.max(residual))
         if not self.settled:
-            return "the fit did not settle"
+            return "the fit did not converge"
         if not np.all(self.own[:, 2] > 0):
-            return "no star is seen behind the mask"
+            return "no star is detected behind the mask"
         if worst > p.largest_residual:
-            return f"the model of the optics leaves {100 * worst:.0f} % of the star's light (rms)"
+            return f"the residuals of the optics model are {100 * worst:.0f} % of the starlight (rms)"
         if float(np.abs(self.own[:, :2]).max()) > p.largest_offset:
-            return f"the star would be {float(np.abs(self.own[:, :2]).max()):.0f} mas off the mask's center"
+            return f"the star would be {float(np.abs(self.own[:, :2]).max()):.0f} mas from the mask center"
         return ""

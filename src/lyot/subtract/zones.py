@@ -77,7 +77,7 @@ def mask_quadrants(sequence: CoronagraphicSequence) -> tuple[IntArray, FloatArra
         If the sequence has no `boundary_tilt`.
     """
     if sequence.boundary_tilt is None:
-        raise ReductionError("quadrants were asked for, but the sequence has no boundary_tilt (no four-quadrant mask).")
+        raise ReductionError("quadrants require a sequence with boundary_tilt (a four-quadrant mask).")
     x, y = sequence.mask_center or tuple(sequence.star.mean(axis=0))
     quadrant, distance = geometry.quadrant_map(sequence.shape, (x, y), sequence.boundary_tilt)
     return quadrant.astype(np.intp), distance * float(np.mean(sequence.pixel_scale))
@@ -137,7 +137,7 @@ def build_zones(
             zones.append(Zone(f"annulus {low:.2f}-{high:.2f} arcsec{suffix}", fit, subtract))
     if not zones:
         raise ReductionError(
-            "no pixel is left to reduce: the field stop, inner_radius, outer_radius and bad pixels mask everything."
+            "no pixels left to reduce: field stop, inner_radius, outer_radius and bad pixels mask the whole image."
         )
     return tuple(zones)
 

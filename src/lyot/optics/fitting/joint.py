@@ -47,23 +47,27 @@ _STOPS: dict[str, Callable[[int, int, StopShape], StopModel]] = {
 
 @dataclass(frozen=True)
 class OpticsFitParams:
-    """How the optics are fitted; see `fit_optics`."""
+    """Parameters of the optics fit; see `fit_optics`."""
 
-    stop: str = param("free", help="description of the Lyot stop", choices=("free", "geometric", "eroded"))
+    stop: str = param(
+        "free",
+        help="model of the Lyot stop: free (map fitted to the images), geometric, or eroded",
+        choices=("free", "geometric", "eroded"),
+    )
     radius: float = param(3.0, help="radius within which the star is fitted", unit="arcsec", min=0.5, max=8.0)
-    pupil_pixels: int = param(96, help="samples across the pupil array", min=48, max=256)
-    n_wavelengths: int = param(2, help="wavelengths over the band", min=1, max=9)
-    stop_cells: int = param(48, help="cells of the free map, per axis", min=8, max=128)
+    pupil_pixels: int = param(96, help="number of samples across the pupil array", min=48, max=256)
+    n_wavelengths: int = param(2, help="number of wavelengths across the band", min=1, max=9)
+    stop_cells: int = param(48, help="number of cells of the free map per axis", min=8, max=128)
     iterations: int = param(400, help="maximum number of iterations", min=1, max=10000)
-    wavefront_rms: float = param(120.0, help="expected wavefront error, rms", unit="nm", min=1.0, max=1000.0)
-    highest_noll: int = param(21, help="last Zernike term of the wavefront, Noll's number", min=4, max=66)
+    wavefront_rms: float = param(120.0, help="expected rms wavefront error", unit="nm", min=1.0, max=1000.0)
+    highest_noll: int = param(21, help="highest Zernike term of the wavefront (Noll index)", min=4, max=66)
     dither_error: float = param(
-        1.0, help="expected error of the commanded dithers, rms per axis", unit="mas", min=0.01, max=100.0
+        1.0, help="expected rms error of the commanded dithers per axis", unit="mas", min=0.01, max=100.0
     )
     model_error: float = param(
         0.05, help="expected error of the model, relative to the rms of the image", min=0.001, max=1.0
     )
-    companion_weight: float = param(3.0, help="weight of the chi2 of the companion's image", min=0.0, max=1000.0)
+    companion_weight: float = param(3.0, help="weight of the chi2 of the companion image", min=0.0, max=1000.0)
 
 
 @dataclass(frozen=True)
@@ -395,12 +399,13 @@ def fit_optics(
     p, began = params or OpticsFitParams(), time.perf_counter()
     if coronagraph.kind != "4QPM":
         raise InputError(
-            f"{coronagraph.filter}: the optics are fitted behind four-quadrant masks; the spot hides the star."
+            f"{coronagraph.filter}: the optics can be fitted for four-quadrant masks only, because the Lyot spot "
+            "hides the star."
         )
     n = len(star.frames)
     used = [i for i in range(n) if i not in set(leave_out)]
     if len(used) < 2:
-        raise InputError(f"the fit of the optics needs at least two dithers of the star; got {len(used)}.")
+        raise InputError(f"the fit of the optics requires at least two dithers of the star; got {len(used)}.")
     problem = _Problem(coronagraph, star, companion, used, p, shape)
     vector = problem.start()
     for names, share in ((("pointing", "center"), 0.1), (tuple(problem.blocks), 1.0)):
