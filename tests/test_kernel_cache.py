@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from lyot.kernel_cache import is_compiled, mark_compiled, refresh
+from lyot.kernel_cache import refresh
 
 
 def room(tmp_path):
@@ -31,24 +31,6 @@ def test_changed_source_removes_the_cache(tmp_path):
     (tmp_path / "b.py").write_text("SAMPLE = 32\n")
     assert refresh(tmp_path)
     assert not list(cache.glob("*.nbi"))
-
-
-def test_compiled_kernels_are_known_until_the_sources_change(tmp_path):
-    room(tmp_path)
-    refresh(tmp_path)
-    assert not is_compiled(tmp_path)
-    mark_compiled(tmp_path)
-    assert is_compiled(tmp_path) and not refresh(tmp_path) and is_compiled(tmp_path)
-    (tmp_path / "a.py").write_text("x = 2\n")
-    refresh(tmp_path)
-    assert not is_compiled(tmp_path)
-
-
-def test_a_cache_that_cannot_be_written_counts_as_compiled(tmp_path, monkeypatch):
-    """Otherwise every run of such an installation would begin with one worker."""
-    room(tmp_path)
-    monkeypatch.setattr("os.access", lambda *_: False)
-    assert is_compiled(tmp_path)
 
 
 def test_a_caller_does_not_keep_an_old_callee(tmp_path):

@@ -22,8 +22,6 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _STAMP = "kernels.sha256"
-_COMPILED = "kernels.compiled"
-"""File beside the stamp that says that the kernels were compiled since the sources changed."""
 
 
 def refresh(room: str | Path) -> bool:
@@ -54,42 +52,13 @@ def refresh(room: str | Path) -> bool:
             return False
         cache.mkdir(exist_ok=True)
         stale = [*cache.glob("*.nbi"), *cache.glob("*.nbc")]
-        for path in (*stale, cache / _COMPILED):
+        for path in stale:
             path.unlink(missing_ok=True)
         stamp.write_text(digest.hexdigest(), encoding="utf-8")
     except OSError as error:
         log.debug("%s: cached kernels cannot be verified (%s)", folder, error)
         return False
     return bool(stale)
-
-
-def is_compiled(room: str | Path) -> bool:
-    """Whether the kernels of a room are in the cache, as far as is known.
-
-    Parameters
-    ----------
-    room : path
-
-    Returns
-    -------
-    bool
-        False if `mark_compiled` was not called since its sources changed; True where that cannot be noted.
-    """
-    cache = Path(room) / "__pycache__"
-    return (cache / _COMPILED).is_file() or not os.access(cache, os.W_OK | os.X_OK)
-
-
-def mark_compiled(room: str | Path) -> None:
-    """Note that the kernels of a room are in the cache.
-
-    Parameters
-    ----------
-    room : path
-    """
-    try:
-        (Path(room) / "__pycache__" / _COMPILED).touch()
-    except OSError as error:
-        log.debug("%s: it cannot be noted that its kernels are compiled (%s)", room, error)
 
 
 def provide_writable(package: str | Path) -> None:

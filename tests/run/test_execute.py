@@ -1,10 +1,8 @@
 """Whole runs with pipelines that only copy bytes: order, resume, failures, and nothing left half-written."""
 
-import concurrent.futures
 import errno
 import json
 import shutil
-from unittest import mock
 
 import pytest
 from astropy.io import fits
@@ -19,7 +17,6 @@ from lyot.run import worker as tasks
 from lyot.run.checks import only_writer
 from lyot.run.config import build_config, load_config
 from lyot.run.execute import run
-from lyot.run.task import Task, TaskResult
 from tests.run import fakes as fakes_module
 from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import fake_pipelines
@@ -57,25 +54,6 @@ def _half_written(out):
     """Files with the bytes of an unfinished product, and folders for partial products."""
     files = [p for p in out.rglob("*.fits") if p.read_bytes() == b"half"]
     return files + [p for p in out.iterdir() if p.name in (tasks.PARTIAL, ".lock")]
-
-
-def test_the_first_exposure_of_a_new_installation_is_alone(tmp_path, monkeypatch):
-    """Two workers compiled the same kernels at the same time."""
-    marked = []
-    monkeypatch.setattr(execute_module.kernel_cache, "mark_compiled", marked.append)
-    tasks_ = [Task("stage1/a", "stage1", "a", (), {}, weight=2.0), Task("stage1/b", "stage1", "b", (), {}, weight=1.0),
-              Task("stage2/c", "stage2", "c", (), {}, weight=3.0)]  # fmt: skip
-    plan = mock.Mock(tasks=tuple(tasks_), out=tmp_path)
-    scheduler = execute_module._Scheduler(plan, mock.Mock(), mock.Mock(slots=2), lambda _event: None, compiles=True)
-    monkeypatch.setattr(scheduler, "_record", mock.Mock())
-    assert [t.name for t in scheduler._next(tasks_)] == ["b"]
-    scheduler._running[concurrent.futures.Future()] = tasks_[1]
-    assert scheduler._next([tasks_[0], tasks_[2]]) == []
-    scheduler._running.clear()
-    done = concurrent.futures.Future()
-    done.set_result(TaskResult("stage1/b", (), "", 1.0, 1.0))
-    assert scheduler._collect(tasks_[1], done) and marked == [execute_module._KERNELS]
-    assert [t.name for t in scheduler._next([tasks_[0], tasks_[2]])] == ["c", "a"]
 
 
 def test_a_whole_run(fakes, data, tmp_path):

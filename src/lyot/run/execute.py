@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import tomli_w
 
-from lyot import kernel_cache, ramps
 from lyot.errors import InputError, LyotError
 from lyot.exposures.inputs import read_inputs
 from lyot.records.manifest import CONFIGURATION, NOTES, Manifest, Record, versions, write_text
@@ -44,9 +43,6 @@ log = logging.getLogger(__name__)
 
 _POLL = 0.2
 """How often the progress is looked at, s."""
-
-_KERNELS = Path(ramps.__file__).parent
-"""Room whose kernels take most of the time to compile."""
 
 _MANY = ("stage1", "stage2")
 """Kinds of which there is a task for each exposure: workers are kept for them."""
@@ -244,20 +240,15 @@ def _execute(
     check_space(plan.out, products_size(todo.values()))
     widest = max(sum(t.kind == kind for t in todo.values()) for kind in {t.kind for t in todo.values()})
     with _choose_pool(plan, widest, inline=inline) as pool:
-        local = not inline and plan.config.run.scheduler is None
-        scheduler = _Scheduler(plan, manifest, pool, notify, compiles=local and not kernel_cache.is_compiled(_KERNELS))
+        scheduler = _Scheduler(plan, manifest, pool, notify)
         scheduler.do(todo)
     return len(todo), tuple(scheduler.failed)
 
 
 class _Scheduler:
-    """Hands out tasks whose inputs are ready, largest first, and records what comes back.
+    """Hands out tasks whose inputs are ready, largest first, and records what comes back."""
 
-    In a new installation (`compiles`) the first exposure of stage 1, the smallest, goes through alone: other workers
-    would compile the same kernels at the same time, each for itself.
-    """
-
-    def __init__(self, plan: Plan, manifest: Manifest, pool: Pool, notify: Listener, *, compiles: bool = False) -> None:
+    def __init__(self, plan: Plan, manifest: Manifest, pool: Pool, notify: Listener) -> None:
         self._plan = plan
         self._manifest = manifest
         self._pool = pool
@@ -265,7 +256,6 @@ class _Scheduler:
         self._by_id = {t.id: t for t in plan.tasks}
         self._running: dict[concurrent.futures.Future[TaskResult], Task] = {}
         self._failure: Exception | None = None
-        self._compiles = compiles and any(t.kind == "stage1" for t in plan.tasks)
         self.failed: list[LyotError] = []
 
     def do(self, todo: dict[str, Task]) -> None:
@@ -278,7 +268,8 @@ class _Scheduler:
         while unfinished and not (self._failure and not self._running):
             if self._failure is None:
                 ready = [t for t in waiting.values() if not unfinished.intersection(t.depends)]
-                for task in self._next(ready):
+                free = self._pool.slots - len(self._running)
+                for task in sorted(ready, key=lambda t: (-t.weight, t.id))[: max(0, free)]:
                     self._submit(waiting.pop(task.id))
                 if not any(t.kind in _MANY for t in waiting.values()):
                     self._pool.end_idle()  # stage 3 is one task, and the largest
@@ -292,13 +283,6 @@ class _Scheduler:
                     unfinished.discard(task.id)
         if self._failure is not None:
             raise self._failure
-
-    def _next(self, ready: Sequence[Task]) -> list[Task]:
-        """Those of the tasks that are ready for which there are workers."""
-        if self._compiles and (first := [t for t in ready if t.kind == "stage1"]):
-            return [] if self._running else [min(first, key=lambda t: (t.weight, t.id))]
-        free = self._pool.slots - len(self._running)
-        return sorted(ready, key=lambda t: (-t.weight, t.id))[: max(0, free)]
 
     def _submit(self, task: Task) -> None:
         self._notify(Event("started", task))
@@ -327,9 +311,6 @@ class _Scheduler:
             failure = error
         else:
             self._notify(Event("finished", task, f"{result.wall_time:.1f}"))
-            if task.kind == "stage1" and self._compiles:
-                kernel_cache.mark_compiled(_KERNELS)
-                self._compiles = False
             return True
         self._notify(Event("failed", task, str(failure)))
         if task.kind != "measure":
