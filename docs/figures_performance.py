@@ -65,6 +65,8 @@ def whole_table(records: dict[str, dict[str, Any]]) -> None:
     """Time and memory of whole runs."""
     say("| run | wall, s | CPU, s | all processes, MB | largest process, MB | load before |\n|---|---|---|---|---|---|")
     for name, r in records.items():
+        if "cpu_s" not in r:  # of some runs only the time was taken
+            continue
         say(
             f"| {name} | {r['wall_s']} | {r['cpu_s']} | {r['peak_mb_all_processes']} | {r['peak_mb_largest_process']} "
             f"| {r['load_before'][0]} |"
