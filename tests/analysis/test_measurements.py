@@ -423,7 +423,7 @@ def test_limits_reach_beyond_the_outermost_source(caplog):
     assert measurements.range_to_measure(None, 5.0, far, "contrast.outer_radius") > np.hypot(4.0, 5.7)
     assert not caplog.records
     assert measurements.range_to_measure(5.0, 5.0, far, "contrast.outer_radius") == 5.0  # as asked, and said
-    assert "contrast.outer_radius is 5.00 arcsec, less than the separation of a source at 6.96 arcsec" in caplog.text
+    assert "the source at 6.96 arcsec is outside contrast.outer_radius, 5.00 arcsec" in caplog.text
 
 
 def test_maps_reach_beyond_the_outermost_source(run, monkeypatch):

@@ -10,6 +10,7 @@ from astropy.table import QTable
 from bokeh.plotting import figure as bokeh_figure
 from matplotlib.figure import Figure
 
+from lyot.analysis.measurements import range_to_measure
 from lyot.records.manifest import Manifest, Record
 from lyot.report.flags import collect_flags
 from lyot.report.marks import marked_sources, read_sources
@@ -180,6 +181,15 @@ def test_a_failed_measurement_comes_first(out):
     Manifest(out).add(failed)
     (out / "notes.json").write_text(json.dumps(["one roll only."]))
     assert "no detection limit could be measured." in texts(out)[0]
+
+
+@pytest.mark.parametrize("section", ["contrast", "maps"])
+def test_a_source_outside_of_what_is_measured_is_flagged(out, section, caplog):
+    range_to_measure(5.0, 5.0, [(4.0, -5.7, 1e-4)], f"{section}.outer_radius")
+    (out / "logs").mkdir()
+    (out / "logs" / "measure.log").write_text(f"2026-01-01 00:00:00 WARNING lyot.analysis: {caplog.messages[0]}\n")
+    (flag,) = collect_flags(out, None)
+    assert f"outside {section}.outer_radius, 5.00 arcsec" in flag.text and flag.anchor == section
 
 
 def test_regions_name_what_was_found():

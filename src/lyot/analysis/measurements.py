@@ -185,10 +185,10 @@ def range_to_measure(
         return max(default, 1.15 * outermost)
     if outermost > given:
         log.warning(
-            "%s is %.2f arcsec, less than the separation of a source at %.2f arcsec; increase it",
+            "the source at %.2f arcsec is outside %s, %.2f arcsec; increase it",
+            outermost,
             parameter,
             given,
-            outermost,
         )
     return given
 

@@ -97,7 +97,7 @@ _SAID = (
     (
         re.compile(r"second pass"),
         "Only the first pass was run: sources were not masked in the fit of the star, which increases their "
-        "self-subtraction.",
+        "over-subtraction.",
         "detections",
     ),
     (re.compile(r"background"), "Sky background or glow sticks may remain in the images.", "stage2"),
@@ -106,7 +106,16 @@ _SAID = (
         "Near a mask boundary two positions can explain the image; inspect both rolls.",
         "companions",
     ),
-    (re.compile(r"limits end"), "No limit was measured at the separation of the outermost source.", "contrast"),
+    (
+        re.compile(r"outside contrast\.outer_radius"),
+        "No limit was measured at the separation of the outermost source.",
+        "contrast",
+    ),
+    (
+        re.compile(r"outside maps\.outer_radius"),
+        "The outermost source is outside of the maps.",
+        "maps",
+    ),
     (
         re.compile(r"coordinates are"),
         "Positions relative to the star are not affected; absolute coordinates are based on the telescope pointing.",
