@@ -90,4 +90,4 @@ def test_without_pixels_to_fit_it_says_so(products, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, logger="lyot"):
         step = RefineStep(protect="0.2,30", protect_radius=5.0, wavefront_drift=0.0)
         assert step.process(*inputs, first) is None
-    assert "no second pass: no pixel is left" in caplog.text
+    assert "no second pass: no pixels left" in caplog.text
