@@ -62,14 +62,19 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
 class _EarlyReport:
     """What of the report can be done while the workers are busy and this process has nothing else to do.
 
-    First what it is made with is imported; once the products are complete, the account of the steps is drawn, while a
-    worker measures.
+    First the modules that it needs are imported; once the products are complete, the figures of the steps are drawn,
+    while a worker measures.
+
+    Attributes
+    ----------
+    sections : dict of str to Section or None
+        Sections that were drawn; none if no measurement was made.
     """
 
     def __init__(self, out: Path) -> None:
         self._out = out
         self._unfinished: set[str] = set()
-        self._sections: dict[str, Section | None] = {}
+        self.sections: dict[str, Section | None] = {}
         self._thread: threading.Thread | None = None
         self._wanted = True
 
@@ -94,11 +99,6 @@ class _EarlyReport:
         self._wanted = False
         self.finish()
 
-    @property
-    def sections(self) -> dict[str, Section | None]:
-        """What was drawn; nothing if no product or measurement was made."""
-        return self._sections
-
     def _import(self) -> None:
         for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
             importlib.import_module(module)
@@ -107,7 +107,7 @@ class _EarlyReport:
         from lyot.report.page import early_sections
 
         try:
-            self._sections = early_sections(self._out, lambda: self._wanted)
+            self.sections = early_sections(self._out, lambda: self._wanted)
         except Exception:  # they are made again with the rest, which says what is wrong
             log.info("the account of the steps could not be drawn early", exc_info=True)
 

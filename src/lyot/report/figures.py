@@ -240,6 +240,11 @@ def mark_star(ax: Axes, *, color: str = INK) -> None:
     ax.plot(0, 0, marker="*", ms=7, mfc="none", mec=color, mew=1.0)
 
 
+def mark_label(name: str, *, unsure: bool) -> str:
+    """What is written next to the circle of a source: its name, that of a candidate with a question mark."""
+    return f"{name}?" if unsure else name
+
+
 def mark_source(
     ax: Axes,
     separation: float,
@@ -271,7 +276,7 @@ def mark_source(
     t = np.linspace(0, 2 * np.pi, 60)
     ax.plot(dx + radius * np.cos(t), dy + radius * np.sin(t), color=MARK, lw=1.4, ls="--" if unsure else "-")
     if label:
-        label += "?" if unsure else ""
+        label = mark_label(label, unsure=unsure)
         side = -1 if dx < 0 else 1  # away from the star
         at, ha = (dx + side * 1.2 * radius, dy), "right" if dx < 0 else "left"
         ax.annotate(label, at, color=MARK, fontsize=9, fontweight="bold", ha=ha, va="center")

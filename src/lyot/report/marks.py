@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable, Table
+from numpy.typing import NDArray
 
 from lyot.analysis.combined_image import is_candidate, is_source
 from lyot.analysis.summary import read_fitted
@@ -58,10 +58,10 @@ def read_sources(out: Path) -> QTable | None:
 
 
 def _marked(
-    table: QTable | Table, kind: str, names: Sequence[str], unsure: Iterable[bool] = itertools.repeat(False)
+    table: QTable | Table, kind: str, names: Sequence[str], unsure: Sequence[bool] | NDArray[np.bool_]
 ) -> list[Marked]:
     found = []
-    for name, row, doubtful in zip(names, table, unsure, strict=False):
+    for name, row, doubtful in zip(names, table, unsure, strict=True):
         separation, angle = float(getattr(row["separation"], "value", row["separation"])), row["position_angle"]
         angle = float(getattr(angle, "value", angle))
         east, north = (float(v) for v in sky_offset(separation, angle))
@@ -93,7 +93,7 @@ def marked_sources(out: Path, sources: QTable | None) -> list[Marked]:
     peaks = read_peaks(out)
     if peaks is not None:
         rejected = peaks[~is_source(peaks)]
-        found += _marked(rejected, "rejected", ["x"] * len(rejected))
+        found += _marked(rejected, "rejected", ["x"] * len(rejected), [False] * len(rejected))
     return found
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lyot.geometry import detector_offset, position_angle, separation_and_pa, sky_offset
 from lyot.instrument import Coronagraph, modeled_coronagraph
-from lyot.report.figures import View
+from lyot.report.figures import View, mark_label
 from lyot.report.products import Product
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -48,7 +48,7 @@ class Marked:
     @property
     def label(self) -> str:
         """What is written beside its circle."""
-        return f"{self.name}?" if self.unsure else self.name
+        return mark_label(self.name, unsure=self.unsure)
 
 
 def mask_boundaries(header: Mapping[str, Any]) -> list[Line]:
