@@ -322,6 +322,21 @@ def test_nanmean_needs_no_warning():
     assert np.isnan(nanmean(np.full((2, 2, 2), np.nan))).all()
 
 
+@pytest.mark.parametrize(("separation", "half_width"), [(2.0, 6.0), (7.1, 1.15 * 7.1)])
+def test_maps_are_drawn_wide_enough_for_every_source(run_folder, separation, half_width):
+    """The planet of HD 106906 at 7.1 arcsec lay outside of the picture."""
+    from lyot.report.measured import maps_section
+
+    table = QTable({"separation": [separation] * u.arcsec, "position_angle": [307.4] * u.deg, "snr": [39.7]})
+    table.write(run_folder / "measure" / "detections.ecsv", format="ascii.ecsv", overwrite=True)
+    header, n = sky_header(), 200
+    header["CRPIX1"] = header["CRPIX2"] = n / 2
+    layer = fits.ImageHDU(np.ones((n, n), np.float32), header, name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), layer]).writeto(run_folder / "measure" / "matched_filter.fits")
+    axes = maps_section(run_folder).pictures[0].figure.axes[0]
+    assert np.abs(axes.get_xlim()) == pytest.approx([half_width, half_width])
+
+
 @pytest.mark.usefixtures("quick_report")
 def test_maps_are_shown_where_they_are(run_folder):
     from lyot.report.measured import maps_section

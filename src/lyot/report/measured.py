@@ -34,7 +34,7 @@ from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import CONFIGURATION
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid
-from lyot.report.marks import finite, read_table
+from lyot.report.marks import finite, read_sources, read_table
 from lyot.report.products import view_of
 
 log = logging.getLogger(__name__)
@@ -339,14 +339,21 @@ MAPS = (
 """Maps that the report shows, those that are there."""
 
 
+MAPS_RADIUS = 6.0
+"""Largest half width at which maps are drawn, arcsec, unless a source is farther out."""
+
+
 def maps_section(out: Path) -> Section | None:
     """The maps that were made, in two dimensions."""
     shown = [(layer, found) for layer in MAPS if (found := _read_layer(out, layer)) is not None]
     if not shown:
         return None
     figure, axes = grid(len(shown), 3)
+    sources = read_sources(out)
+    separations = [] if sources is None else sources["separation"].to_value("arcsec")
+    widest = max([MAPS_RADIUS, *(1.15 * float(separation) for separation in separations)])
     for ax, (layer, (image, header)) in zip(axes, shown, strict=True):
-        _draw_layer(ax, layer, image, header)
+        _draw_layer(ax, layer, image, header, widest)
     texts = [_completeness_text(header) for layer, (_, header) in shown if layer.name == "COMPLETE"]
     return Section("Maps", "maps", " ".join(texts), (_maps_picture(figure, shown),))
 
@@ -369,11 +376,12 @@ def _read_layer(out: Path, layer: _Layer) -> tuple[NDArray[np.float64], dict[str
     return (image, header) if np.isfinite(image).any() else None
 
 
-def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dict[str, object]) -> None:
+def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dict[str, object], widest: float) -> None:
+    """Draw a map out to where it has values, at most `widest` arcsec."""
     view = view_of(header, image.shape, north_up=True)
     y, x = np.indices(image.shape)
     r = np.hypot((x - view.center[0]) * view.pixel_scale[0], (y - view.center[1]) * view.pixel_scale[1])
-    radius = min(float(r[np.isfinite(image)].max()) * 1.04, 6.0)
+    radius = min(float(r[np.isfinite(image)].max()) * 1.04, widest)
     inside = image[(r <= radius) & np.isfinite(image)]
     limits = layer.limits or figures.color_limits(inside, 1.0, 98.0)
     shown = figures.View(view.center, view.pixel_scale, 0.0, radius)
