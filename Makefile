@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.lyot-docs-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit doctest coverage docs tutorials changelog dist clean
+.PHONY: demo test setup check unit doctest docs tutorials changelog dist clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,9 +33,11 @@ check: $(STAMP)
 
 # Tests that share what takes long to make go to one process; --no-loadscope-reorder: in the order of tests/conftest.py.
 XDIST := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+# Lines and branches are counted by our own plug-in, so that of SlipCover stays off.
+COVERAGE := -p tests.coverage_plugin -p no:slipcover
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest $(XDIST)
+	$(BIN)/python -m pytest $(XDIST) $(COVERAGE)
 
 # The examples in the docstrings of the package.
 doctest: $(STAMP)
@@ -49,10 +51,6 @@ unit-%:
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(filter oldest,$*),-c .ci/oldest.txt) \
 	  -e '.[test]' $(if $(filter jwst-main,$*),'jwst @ git+https://github.com/spacetelescope/jwst')
 	.venv-$*/bin/python -m pytest -n $(JOBS) --dist loadgroup
-
-# The same tests with their coverage, lines and branches; the tracer makes pure Python several times slower.
-coverage: $(STAMP)
-	$(BIN)/python -m pytest $(XDIST) --cov --cov-report=term
 
 $(DOCS_STAMP): $(STAMP) requirements-docs.lock
 	@echo "Installing what the documentation is built with into $(VENV) ..."
