@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from typer.testing import CliRunner
 
+from benchmarks.boundaries import excess
 from lyot.analysis.finished_run import open_run
 from lyot.analysis.measurements import known_sources, measure_contrast
 from lyot.cli import build_app
@@ -48,6 +49,14 @@ def test_injections_go_through_the_reduction_of_the_product(out):
     np.testing.assert_allclose(image, product, rtol=1e-6, atol=1e-6)
     zero = run.sequence.injector.inject([(1.0, 2.0, 0.0)])
     assert zero.tobytes() == image.tobytes()
+
+
+def test_nothing_is_left_along_the_boundaries_of_the_mask(out):
+    """The references have 2.8 MJy/sr of background, dark along the boundaries, and the star has none."""
+    (path,) = (out / "stage3").glob("*_psfsub.fits")
+    value, error = excess(path)
+    # 0.21 without a template; its own error is 0.02
+    assert abs(value) < 3 * error < 0.1
 
 
 @pytest.mark.usefixtures("quick_report")

@@ -17,6 +17,7 @@ from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_plan import reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
 from lyot.steps.stage3_templates import EXTENSION, attach_background, background_of, background_template
+from lyot.steps.stage3_throughput import uniform_background_of
 from tests.steps.stage23_synthetic import F1550C, SHAPE, STAR, exposure, sequence
 
 pytestmark = pytest.mark.filterwarnings("ignore::stdatamodels.exceptions.NoTypeWarning")
@@ -150,6 +151,29 @@ def test_the_header_says_so(reduced):
     science, stack = leftover(0.0, attach=False)
     step = KlipStep(use_throughput=False)
     assert step.run(science, stack) and step.planned.inputs.sequence.templates is None
+
+
+def test_without_a_mean_background_that_of_a_uniform_one_is_fitted(caplog):
+    """Archive files: background in the references only, whose dark boundaries would leave a ridge."""
+    science, references = sequence(np.random.default_rng(4), nints=2)
+    pattern = uniform_background_of(references[0])
+    for model in references:
+        model.data += (3.0 * pattern).astype(np.float32)
+    stack = StackRefsStep.call(references)
+    x, y = STAR
+    dy, dx = np.indices(SHAPE) - np.array([y, x])[:, None, None]
+    far = np.hypot(dx, dy) > 12
+    dark = far & (pattern < 0.6)
+    open_field = far & (pattern > 0.98)
+
+    def ridge(use_templates: bool) -> float:
+        step = KlipStep(use_templates=use_templates)
+        with caplog.at_level("INFO"):
+            image = np.mean([model.data.mean(axis=0) for model in step.run(science, stack)], axis=0)
+        return float(np.median(image[dark]) - np.median(image[open_field]))
+
+    assert ridge(True) == pytest.approx(0.0, abs=0.1 * ridge(False))
+    assert "pattern that a uniform background has" in caplog.text
 
 
 def test_zero_injection_gives_the_same_bits_with_the_template():

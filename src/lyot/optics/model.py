@@ -283,7 +283,7 @@ class CoronagraphModel:
         """Throughput for a source at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
         return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
 
-    def throughput_map(self, *, step: float | None = None) -> FloatArray:
+    def throughput_map(self, *, step: float | None = None, field_stop: bool = True) -> FloatArray:
         """Throughput at every pixel of the subarray: flux in an infinite aperture relative to that without mask.
 
         It is that of a perfect wavefront; a realistic one changes it by less than 0.02 outside the inner working
@@ -294,12 +294,17 @@ class CoronagraphModel:
         ----------
         step : float, optional
             Grid spacing near the mask's features, lambda/D. By default that of the table which the model keeps (0.33).
+        field_stop : bool, optional
+            With the field stop and the light that is lost along its edges; otherwise that of the mask alone, which is
+            also the pattern of a uniform background.
 
         Returns
         -------
         (ny, nx) float64 ndarray
-            NaN outside the field stop.
+            NaN outside the field stop, if it is asked for.
         """
         table = self._throughput if step is None else throughput_table(self.coronagraph, self.params, step=step)
-        kept = table.at(*_field.detector_offsets(self.coronagraph))
+        kept = table.at(*_field.detector_offsets(self.coronagraph), field_stop=field_stop)
+        if not field_stop:
+            return kept
         return np.where(_field.field_stop_mask(self.coronagraph), kept, np.nan)

@@ -46,10 +46,15 @@ class ThroughputTable:
         self._tilt = coronagraph.boundary_tilt
         self._half = coronagraph.field_size / 2.0
 
-    def at(self, dx: FloatArray, dy: FloatArray) -> FloatArray:
-        """Throughput at offsets (dx, dy) from the mask center (arcsec along the detector's axes, any equal shapes)."""
+    def at(self, dx: FloatArray, dy: FloatArray, *, field_stop: bool = True) -> FloatArray:
+        """Throughput at offsets (dx, dy) from the mask center (arcsec along the detector's axes, any equal shapes).
+
+        Without the field stop it is that of the mask alone, which goes on beyond the field.
+        """
         u, v = _field.to_mask_frame(dx, dy, self._tilt)
         value = self._mask.ev(v, u)
+        if not field_stop:
+            return np.asarray(np.clip(value, 0.0, None))
         edges = self._edge(self._half - np.abs(dx)) * self._edge(self._half - np.abs(dy))
         return np.asarray(np.clip(value, 0.0, None) * edges)
 

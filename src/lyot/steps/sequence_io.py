@@ -318,11 +318,14 @@ class SequenceInput:
         Of the science exposures, in the uncut frames.
     windows : tuple of (y slice, x slice)
         Pixels of each science exposure that the sequence holds.
+    measured_template : bool
+        Whether the template of the background is the mean background of stage 2.
     """
 
     sequence: CoronagraphicSequence
     geometries: tuple[Geometry, ...]
     windows: tuple[tuple[slice, slice], ...]
+    measured_template: bool = False
 
 
 def build_sequence(
@@ -330,12 +333,13 @@ def build_sequence(
     references: Sequence[JwstDataModel],
     *,
     throughput: NDArray[np.float64] | None = None,
+    uniform_background: NDArray[np.float64] | None = None,
     frames: Sequence[Frames] | None = None,
 ) -> SequenceInput:
     """Make the arrays of stage 3 from science and reference exposures.
 
     Frames of different crops are cut to the pixels they have in common, told by the position of the star (CRPIX). The
-    mean background that stage 2 left in the science files becomes a template.
+    mean background that stage 2 left in the science files becomes a template, or else the pattern of a uniform one.
 
     Parameters
     ----------
@@ -343,6 +347,8 @@ def build_sequence(
         Calibrated exposures; references may be empty, and may be one stack.
     throughput : (ny, nx) float64 ndarray, optional
         Off-axis throughput on the pixels of the first science exposure.
+    uniform_background : (ny, nx) float64 ndarray, optional
+        Pattern of a uniform background on the same pixels.
     frames : sequence of Frames, optional
         Integrations of the science exposures as they are used; as in the files by default.
 
@@ -360,6 +366,8 @@ def build_sequence(
     stars = [g.star for g in geometries] + [geometry_of(m).star for m in references]
     windows = common_windows([f.data.shape[1:] for f in (*science, *refs)], stars)
     n = len(targets)
+    measured = background_template(targets, windows[:n])
+    uniform = None if uniform_background is None else uniform_background[np.newaxis, *windows[0]]
     center = [(g.star[0] - w[1].start, g.star[1] - w[0].start) for g, w in zip(geometries, windows, strict=False)]
     star = np.array(center) + star_offsets(targets, references) / np.array(geometries[0].pixel_scale)
     exposure = np.repeat(np.arange(n), [len(f.data) for f in science])
@@ -377,11 +385,11 @@ def build_sequence(
         mask_center=center[0],  # CRPIX marks the mask
         throughput=None if throughput is None else throughput[windows[0]],
         boundary_tilt=boundary_tilt(targets[0]),
-        templates=background_template(targets, windows[:n]),
+        templates=uniform if measured is None else measured,
         template_variance=template_variance(targets, windows[:n]),
         background_variance=background_variance(targets, windows[:n]),
     )
-    return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]))
+    return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]), measured is not None)
 
 
 def star_rows(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[Any] | None:

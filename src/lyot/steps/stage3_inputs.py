@@ -24,6 +24,7 @@ def sequence_with_references(
     references: JwstDataModel | None,
     *,
     throughput: NDArray[np.float64] | None = None,
+    uniform_background: NDArray[np.float64] | None = None,
 ) -> SequenceInput:
     """Arrays of the science exposures, unusable integrations NaN, and of a reference stack.
 
@@ -35,9 +36,17 @@ def sequence_with_references(
         Reference stack; its table tells the exposure of each plane.
     throughput : (ny, nx) float64 ndarray, optional
         Off-axis throughput on the pixels of the first science exposure.
+    uniform_background : (ny, nx) float64 ndarray, optional
+        Pattern of a uniform background on the same pixels; see `build_sequence`.
     """
     frames = [usable_frames(t).frames for t in targets]
-    inputs = build_sequence(targets, [] if references is None else [references], throughput=throughput, frames=frames)
+    inputs = build_sequence(
+        targets,
+        [] if references is None else [references],
+        throughput=throughput,
+        uniform_background=uniform_background,
+        frames=frames,
+    )
     table = None if references is None else read_table(references, REFERENCES_TABLE)
     if table is None or len(table) != inputs.sequence.n_references:
         return inputs

@@ -17,11 +17,11 @@ from lyot.reduction.star import StarPosition
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import STAR_TABLE, is_list, model_name, open_exposure
+from lyot.steps.sequence_io import STAR_TABLE, SequenceInput, is_list, model_name, open_exposure
 from lyot.steps.stage3_plan import PARAMETERS_TABLE, PlannedReduction, parameters_table, parse_truncate, plan_exposures
 from lyot.steps.stage3_products import detector_cube, ranking_table, science_flags
 from lyot.steps.stage3_star import star_cards, star_position, star_table
-from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionResult
+from lyot.subtract import ReductionParams, ReductionResult
 from lyot.subtract.combine import fill_bad
 from lyot.subtract.compatibility import official_klip
 from lyot.subtract.sequence import mean_by_group
@@ -41,7 +41,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         ChoiceParams,
         extra="""
         truncate = force_list(default=None)  # official name: one number of modes, or several; overrides truncations
-        use_throughput = boolean(default=True)  # use off-axis throughput of the coronagraph: field stop, roll weights
+        use_throughput = boolean(default=True)  # use off-axis throughput of the coronagraph: field stop, roll weights, uniform background
         mode = option('lyot', 'official', default='lyot')  # algorithm of Lyot, or the official one
         """,
     )
@@ -78,7 +78,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
             use_throughput=self.use_throughput,
         )
         plan = self.planned.plan
-        log.info("%s", _about_template(plan.sequence, plan.params))
+        log.info("%s", _about_template(self.planned.inputs, plan.params))
         self.result = plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
@@ -158,7 +158,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
             product,
             [
                 ("KLMODES", result.recommended, "Number of modes subtracted"),
-                ("BKGTMPL", templated, "Stage 2's background fitted as a template"),
+                ("BKGTMPL", templated, "Pattern of the background fitted as a template"),
             ],
         )
         if planned.ranking is not None and sequence.reference_exposure is not None:
@@ -185,10 +185,15 @@ def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np
     return frames, good
 
 
-def _about_template(sequence: CoronagraphicSequence, params: ReductionParams) -> str:
+def _about_template(inputs: SequenceInput, params: ReductionParams) -> str:
     """What the log says of the background's template."""
-    if sequence.templates is None:
+    if inputs.sequence.templates is None:
         return "the science files contain no mean background of stage 2: no background template is fitted"
     if not params.use_templates:
-        return "use_templates is off: the mean background of stage 2 is not fitted"
-    return "the mean background of stage 2 is fitted as a template in every zone"
+        return "use_templates is off: no background template is fitted"
+    if inputs.measured_template:
+        return "the mean background of stage 2 is fitted as a template in every zone"
+    return (
+        "the science files contain no mean background of stage 2: the pattern that a uniform background has behind the "
+        "mask is fitted as a template in every zone"
+    )

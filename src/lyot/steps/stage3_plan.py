@@ -25,7 +25,7 @@ from lyot.steps.extra_fits import read_table
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import SequenceInput, open_exposure
 from lyot.steps.stage3_inputs import sequence_with_references
-from lyot.steps.stage3_throughput import throughput_of
+from lyot.steps.stage3_throughput import throughput_of, uniform_background_of
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 from lyot.subtract.references import ReferenceRanking
 
@@ -80,8 +80,10 @@ def plan_exposures(
     use_throughput : bool, optional
         Weight the rolls by the throughput of the mask.
     """
-    throughput = throughput_of(targets[0]) if use_throughput else None
-    inputs = sequence_with_references(targets, references, throughput=throughput)
+    throughput, uniform = (
+        (throughput_of(targets[0]), uniform_background_of(targets[0])) if use_throughput else (None, None)
+    )
+    inputs = sequence_with_references(targets, references, throughput=throughput, uniform_background=uniform)
     sequence, ranking = reject(inputs.sequence, choice)
     known = coronagraph_of(targets[0])
     chosen = choose_parameters(sequence, params, choice, known)

@@ -63,7 +63,9 @@ class ReductionParams:
     )
     subtract_mean: bool = param(True, help="also fit and subtract a constant in each zone")
     use_templates: bool = param(
-        True, help="also fit the mean background of stage 2 in each zone, if the science files contain it"
+        True,
+        help="also fit a background in each zone: the mean background of stage 2 if the science files contain it, "
+        "otherwise the pattern of a uniform background behind the mask",
     )
     min_good_references: float = param(
         0.5, help="minimum fraction of references in which a pixel must be good", min=0.0, max=1.0
