@@ -174,7 +174,7 @@ def test_throughput_follows_the_crop_and_is_kept(monkeypatch, tmp_path):
             calls.append(name)
             return cls()
 
-        def throughput_map(self):
+        def throughput_map(self, *, field_stop=True):
             y, x = np.indices(known.shape, dtype=float)
             return 1000 * y + x
 
