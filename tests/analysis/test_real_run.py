@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from benchmarks.boundaries import excess
 from typer.testing import CliRunner
 
-from benchmarks.boundaries import excess
 from lyot.analysis.finished_run import open_run
 from lyot.analysis.measurements import known_sources, measure_contrast
 from lyot.cli import build_app

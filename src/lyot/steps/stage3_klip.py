@@ -41,7 +41,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         ChoiceParams,
         extra="""
         truncate = force_list(default=None)  # official name: one number of modes, or several; overrides truncations
-        use_throughput = boolean(default=True)  # use off-axis throughput of the coronagraph: field stop, roll weights, uniform background
+        use_throughput = boolean(default=True)  # off-axis throughput: field stop, roll weights, uniform background
         mode = option('lyot', 'official', default='lyot')  # algorithm of Lyot, or the official one
         """,
     )

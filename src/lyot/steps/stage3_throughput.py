@@ -50,9 +50,7 @@ def uniform_background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
     return _on_pixels_of(model, known, throughput_map(known.filter, field_stop=False))
 
 
-def _on_pixels_of(
-    model: JwstDataModel, known: Coronagraph, full: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
+def _on_pixels_of(model: JwstDataModel, known: Coronagraph, full: NDArray[np.float64]) -> NDArray[np.float64] | None:
     star = geometry_of(model).star
     x = round(known.reference_point[0] - star[0])
     y = round(known.reference_point[1] - star[1])
