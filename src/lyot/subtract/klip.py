@@ -8,6 +8,12 @@ drown and high truncations are wrong by tens of per cent.
 A constant may be fitted too. With references of zero mean it is one more mode, orthogonal to the others, which makes
 this the same as the subtraction of each frame's mean.
 
+The references are noisy, and so are their modes: the coefficient of a mode is low by the part of its eigenvalue that is
+noise, as in any regression on a noisy variable, and that part of the star stays in the image. For the first mode, which
+is the star's mean image, the coefficient is divided by what is left (`LinearModel.ridge`), so that all of it is
+subtracted. Other modes are left as they are: there is little of the star in those with much noise, and the noise would
+grow.
+
 Pixels that are NaN in a science frame are left out of that frame's fit: its coefficients are then the least-squares
 ones over its good pixels, not a projection of a frame filled with zeros.
 """
@@ -30,6 +36,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_NOISE = 0.7
 """Part of a template's power that may be noise; a noisier one is not fitted, as its coefficient would not be known."""
+
+LARGEST_SHARE = 0.7
+"""Part of the first mode's power that may be noise; the coefficient of a noisier one is left as it is."""
 
 SMALLEST_EIGENVALUE = 1e-13
 """Modes whose eigenvalue is smaller than this times the largest are rounding noise and are not used."""
@@ -97,7 +106,8 @@ class LinearModel:
     eigenvalues : (nmodes,) float64 ndarray
         Of the Gram matrix, largest first (no entry for the constant).
     ridge : (m,) float64 ndarray
-        Damping of each coefficient, relative to the weight of the data; 0 for KLIP.
+        Damping of each coefficient, relative to the weight of the data: 0 for KLIP, and less than 0 for a first mode
+        whose coefficient noise makes too small, by the part of its power that is noise.
     template : NoisyTemplate or None
         The template among the modes whose noise biases its coefficient.
     """
@@ -164,6 +174,7 @@ def klip_model(
     damping: float = 0.0,
     templates: tuple[FloatArray, FloatArray] | None = None,
     template_noise: float | None = None,
+    noise: FloatArray | None = None,
 ) -> LinearModel:
     """Karhunen-Loeve modes of a library of frames.
 
@@ -184,16 +195,20 @@ def klip_model(
     template_noise : float, optional
         Sum of the variances of the first template over the pixels of the fit, if the template was subtracted from the
         science before: see `NoisyTemplate`. A template that is mostly noise is not fitted.
+    noise : (nlibrary, nlibrary) float64 ndarray, optional
+        Expected Gram matrix of the noise of the frames on the pixels of the fit (`lyot.subtract.library_noise`).
 
     Returns
     -------
     LinearModel
     """
-    model = _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, templates, template_noise)
+    model = _klip_model(
+        library_fit, library_subtract, truncations, subtract_mean, damping, templates, template_noise, noise
+    )
     if model.template is None or model.template.usable():
         return model
     log.info("the background template is mostly noise and is not fitted")
-    return _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, None, None)
+    return _klip_model(library_fit, library_subtract, truncations, subtract_mean, damping, None, None, noise)
 
 
 def _klip_model(
@@ -204,6 +219,7 @@ def _klip_model(
     damping: float,
     templates: tuple[FloatArray, FloatArray] | None,
     template_noise: float | None,
+    noise: FloatArray | None,
 ) -> LinearModel:
     x = np.asarray(library_fit, dtype=np.float64)
     y = x if library_subtract is None else np.asarray(library_subtract, dtype=np.float64)
@@ -221,15 +237,24 @@ def _klip_model(
     subtract_modes = fit_modes
     if library_subtract is not None:
         subtract_modes = _stacked(always_subtract, mixing, _without(y, share, always_subtract))
+    ridge = np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]])
+    if noise is not None and kept:
+        ridge[extra] -= _noise_of_first(mixing[0], noise)
     return LinearModel(
         fit_modes=fit_modes,
         subtract_modes=subtract_modes,
         columns=tuple(min(k, kept) + extra for k in truncations),
         mixing=np.vstack([np.zeros((extra, len(x))), mixing]),
         eigenvalues=values,
-        ridge=np.concatenate([np.zeros(extra), damping * float(np.mean(values)) / values[:kept]]),
+        ridge=ridge,
         template=_noisy_template(templates, always_fit, mixing @ share, int(subtract_mean), template_noise),
     )
+
+
+def _noise_of_first(weights: FloatArray, noise: FloatArray) -> float:
+    """Part of the first mode's power that is noise; 0 where it is most of it, as the rest is then not known."""
+    share = float(weights @ noise @ weights)
+    return share if share < LARGEST_SHARE else 0.0
 
 
 def _noisy_template(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lyot.errors import ReductionError
 from lyot.subtract import klip, nmf
 from lyot.subtract.changes import ExpectedChanges, with_changes
+from lyot.subtract.library_noise import LibraryNoise
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.sequence import FloatArray, IntArray
 from lyot.subtract.zones import Zone
@@ -53,6 +54,7 @@ def zone_models(
     templates: FloatArray | None = None,
     template_variance: FloatArray | None = None,
     changes: ExpectedChanges | None = None,
+    noise: LibraryNoise | None = None,
 ) -> tuple[ZoneModel, ...]:
     """Model of each zone from a library of frames.
 
@@ -70,10 +72,13 @@ def zone_models(
         Variance of the first template, where it was subtracted from the science before; NaN counts as 0.
     changes : ExpectedChanges, optional
         Changes of the star's image that are fitted beside the modes with a prior; for klip and loci.
+    noise : LibraryNoise, optional
+        Of the library, before frames are averaged.
     """
     damping = 0.0
     if params.strategy == "roll" or params.method == "classical":
         library = library.mean(axis=0, keepdims=True)
+        noise = None if noise is None else noise.of_mean()
     elif params.method == "loci":
         truncations, damping = (len(library),), params.damping
     models: list[ZoneModel] = []
@@ -92,6 +97,7 @@ def zone_models(
                 damping=damping,
                 templates=patterns,
                 template_noise=None if template_variance is None else float(np.nansum(template_variance[zone.fit])),
+                noise=None if noise is None else noise.sum_over(zone.fit),
             )
             models.append(linear if changes is None else with_changes(linear, zone, changes))
     return tuple(models)

@@ -67,6 +67,9 @@ class ReductionParams:
         help="also fit a background in each zone: the mean background of stage 2 if the science files contain it, "
         "otherwise the pattern of a uniform background behind the mask",
     )
+    noise_correction: bool = param(
+        True, help="subtract all of the star's mean image: divide the first coefficient by the part that is not noise"
+    )
     min_good_references: float = param(
         0.5, help="minimum fraction of references in which a pixel must be good", min=0.0, max=1.0
     )

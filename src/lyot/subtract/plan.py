@@ -17,6 +17,7 @@ from lyot.errors import InputError, ReductionError, warn
 from lyot.subtract import klip
 from lyot.subtract.changes import expected_changes
 from lyot.subtract.combine import NorthUpGrid, Resampler, fill_bad, grid_for, resampler
+from lyot.subtract.library_noise import LibraryNoise, library_noise
 from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, subtract, zone_models
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.result import ReductionResult
@@ -24,7 +25,7 @@ from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray,
 from lyot.subtract.templates import SHARE, smoothed
 from lyot.subtract.variance import combined_variance, frame_variance, roll_variance
 from lyot.subtract.weights import roll_weights
-from lyot.subtract.zones import Zone, build_zones, field_mask, subtracted_pixels
+from lyot.subtract.zones import Zone, build_zones, field_mask, radius_arcsec, subtracted_pixels
 
 
 def plan_reduction(
@@ -79,6 +80,7 @@ def plan_reduction(
             templates=_templates(sequence, params),
             template_variance=_template_variance(sequence, params),
             changes=expected,
+            noise=_library_noise(sequence, params, library, library_variance, usable),
         )
         if params.strategy == "rdi"
         else None
@@ -424,6 +426,18 @@ def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> Floa
     if sequence.template_variance is not None:  # its noise is in the science, with the opposite sign
         ready[0] = smoothed(sequence.templates[0])
     return np.stack([t.ravel() for t in ready])
+
+
+def _library_noise(
+    sequence: CoronagraphicSequence,
+    params: ReductionParams,
+    library: FloatArray,
+    variance: FloatArray | None,
+    usable: BoolArray,
+) -> LibraryNoise | None:
+    if not params.noise_correction:
+        return None
+    return library_noise(library, variance, usable, radius_arcsec(sequence))
 
 
 def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
