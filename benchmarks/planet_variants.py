@@ -223,7 +223,8 @@ def background_left(part: float) -> Change:
 SKETCH = Variant(
     "sketch: dither means, 9 modes, 22 px",
     ReductionParams(
-        truncations=(9,), zone_edges=(), outer_radius=2.42, roll_weights="equal", subtract_mean=True
+        truncations=(9,), zone_edges=(), outer_radius=2.42, roll_weights="equal", subtract_mean=True,
+        noise_correction=False,
     ),
     (no_field,),
 )  # fmt: skip
@@ -263,7 +264,7 @@ def official_settings(aligned: FloatArray) -> Variant:
     """The official settings in Lyot's code: all integrations, 50 modes, the whole frame, references aligned."""
     params = ReductionParams(
         truncations=(50,), recommended=50, zone_edges=(), roll_weights="equal",
-        science_frames="integration", reference_frames="integration",
+        science_frames="integration", reference_frames="integration", noise_correction=False,
     )  # fmt: skip
     return Variant("official settings, Lyot's code", params, (aligned_with(aligned), no_field))
 
