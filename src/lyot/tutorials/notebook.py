@@ -254,7 +254,8 @@ def log_lines(path: str | Path, *words: str) -> str:
 def exposure_table(files: Sequence[str | Path]) -> DataFrame:
     """Exposures with their roles as told from their headers: one row each.
 
-    ``roll`` numbers the rolls of the science target; ``angle`` is ROLL_REF, the position angle of the telescope.
+    The columns are the keywords OBSERVTN, TARGPROP, IS_PSF, BKGDTARG, FILTER, NINTS and NGROUPS; ``roll`` numbers the
+    rolls of the science target, and ``angle`` is ROLL_REF, the position angle of the telescope.
     """
     import pandas as pd
 
@@ -266,9 +267,10 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
         e = assigned.exposure
         rows.append(
             {
-                "exposure": e.root, "role": str(assigned.role), "OBSERVTN": e.observation, "TARGPROP": e.target,
-                "IS_PSF": e.is_psf, "BKGDTARG": e.is_background, "FILTER": e.filter, "NINTS": e.n_integrations,
-                "NGROUPS": e.n_groups, "roll": assigned.roll_number or "", "angle [deg]": e.roll,
+                "exposure": e.root, "role": str(assigned.role), "observation": e.observation, "target": e.target,
+                "PSF reference": e.is_psf, "background": e.is_background, "filter": e.filter,
+                "integrations": e.n_integrations, "groups": e.n_groups, "roll": assigned.roll_number or "",
+                "angle [deg]": e.roll,
             }
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("exposure").round({"angle [deg]": 2})
