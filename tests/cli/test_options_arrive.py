@@ -6,6 +6,9 @@ what they get. `--maps` was once parsed and checked, and nothing read it.
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +23,10 @@ from lyot.cli import build_app
 from lyot.measure.photometry import Star
 from lyot.run import execute
 from lyot.run.executors import inline_pool
+from tests.cli.test_commands import called
 from tests.cli.test_measuring_commands import write_ring
 from tests.cli.test_options import COMMANDS, another
+from tests.run.exposures import write_sequence
 
 STAR = Star(0.1, 0.01, "recorded")
 MASSES = SimpleNamespace(models=SimpleNamespace(name="recorded"))
@@ -267,3 +272,42 @@ def test_measurements_of_a_run(finished_once, finished, recorder, monkeypatch, t
 def test_what_a_run_is_told_not_to_measure(finished_once, finished, recorder, monkeypatch, option, left):
     run(finished, finished_once.parent / "data", option, monkeypatch=monkeypatch)
     assert set(recorder.sections) - {"systematics"} == left
+
+
+# Roles given by hand, in the commands that read exposures
+
+
+def test_roles_of_a_run(recorder, monkeypatch, tmp_path):
+    """They decide what stage 3 subtracts from what."""
+    data = write_sequence(tmp_path / "data", "calints")
+    monkeypatch.setattr(execute, "_execute", lambda *_, **__: (0, ()))
+    roles = ("--role", "*386009*=ignore", "--role", "jw01386007001_04101_00002*=background")
+    for name, given in (("plain", ()), ("given", roles)):
+        invoke("run", data, "--out", tmp_path / name, "--stages", "3", *given)
+    members = {name: stage3_members(tmp_path / name) for name in ("plain", "given")}
+    dithers = [f"jw01386007001_04101_0000{dither}" for dither in (1, 2)]
+    rolls = [f"jw0138600{observation}001_04101_00001" for observation in (8, 9)]
+    assert members == {
+        "plain": {**dict.fromkeys(rolls, "science"), **dict.fromkeys(dithers, "psf")},
+        "given": {rolls[0]: "science", dithers[0]: "psf"},
+    }
+
+
+def stage3_members(out) -> dict[str, str]:
+    """Exposures of the association of stage 3, and what they are for."""
+    (path,) = out.rglob("*_coron3_asn.json")
+    return {
+        Path(member["expname"]).name.partition("_mirimage")[0]: member["exptype"]
+        for member in json.loads(path.read_text())["products"][0]["members"]
+    }
+
+
+def test_roles_are_shown(tmp_path):
+    data = write_sequence(tmp_path, "calints")
+    plain = called("info", data).stdout
+    given = called("info", data, "--role", "*386009*=background", "--role", "HIP-68245=ignore").stdout
+    assert re.search(r"^science, roll 2 +jw01386009001", plain, re.M) and plain.count("reference  ") == 2
+    assert re.search(r"^science background +jw01386009001", given, re.M) and "reference  " not in given
+    assert len(re.findall(r"^ignored +jw01386007001", given, re.M)) == 2
+    wrong = called("info", data, "--role", "*386009*=sciense")
+    assert wrong.returncode == 2 and "did you mean 'science'" in wrong.stderr
