@@ -12,7 +12,7 @@ import difflib
 import errno
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +77,25 @@ def warn(message: str, *, stacklevel: int = 2) -> None:
     warnings.warn(message, LyotWarning, stacklevel=stacklevel + 1)
 
 
-@contextlib.contextmanager
-def logged_warnings(log: logging.Logger) -> Iterator[None]:
+def logged_warnings(log: logging.Logger, level: int = logging.WARNING) -> contextlib.AbstractContextManager[None]:
     """Send each `LyotWarning` to a log, every time it occurs, instead of to the terminal."""
+    return handled_warnings(lambda message: log.log(level, "%s", message))
+
+
+@contextlib.contextmanager
+def handled_warnings(handle: Callable[[str], object]) -> Iterator[None]:
+    """Give the message of each `LyotWarning`, every time it occurs, to a function."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", LyotWarning)
         show = warnings.showwarning
 
-        def to_log(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        def handled(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, LyotWarning):
-                log.warning("%s", message)
+                handle(str(message))
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = to_log
+        warnings.showwarning = handled
         yield
 
 

@@ -55,6 +55,15 @@ def test_fetch_then_nothing_to_do(call, tmp_path: Path) -> None:
     assert "0 files downloaded, 17 already present" in result.output
 
 
+def test_observations_and_level_are_those_asked_for(call, archive: Archive, tmp_path: Path) -> None:
+    result = call("1386", "--observation", "9", "--level", "calints", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert [p.name for p in tmp_path.glob("*.fits")] == ["jw01386009001_04101_00001_mirimage_calints.fits"]
+    result = call("1386", "--observation", "8", "--observation", "9", "--out", tmp_path / "two", "--dry-run")
+    assert "2 files to download" in result.output
+    assert "--level: unknown level 'cal'" in str(call("1386", "--level", "cal", "--out", tmp_path).exception)
+
+
 def test_lacking_background_is_proposed(call, archive: Archive, tmp_path: Path) -> None:
     archive.add("jw03333001001_04101_00001", targprop="Alpha", date_beg="2022-07-20T00:00:00")
     result = call("3333", "--out", tmp_path, "--dry-run")

@@ -22,6 +22,7 @@ from lyot.report.marks import read_sources, read_table
 from lyot.report.measured import contrast_section, disk_section, maps_section, outdated_section
 from lyot.report.sections import detection_map, stage3_subtraction
 from lyot.run.config import build_config, config_of_run
+from tests.cli.test_commands import called
 from tests.finished import PLANET, RUN, SETTINGS
 
 SEPARATION, ANGLE, FLUX = PLANET
@@ -123,6 +124,13 @@ def test_detect_says_when_nothing_is_there(finished):
     text = invoke("detect", finished, "--threshold", "10000")
     assert "no source above the threshold" in text
     assert "No source detected above the threshold" in page_of(finished)
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_warning_is_one_line(finished):
+    shown = called("detect", finished, "--max-sources", "1", "--all-truncations")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == "Warning: the search ends at 1 sources (max_sources); there may be more\n"
 
 
 @pytest.mark.usefixtures("quick_report")

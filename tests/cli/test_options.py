@@ -14,13 +14,18 @@ from lyot.cli.companion import COMMANDS as COMPANION
 from lyot.cli.contrast import COMMANDS as CONTRAST
 from lyot.cli.detect import COMMANDS as DETECT
 from lyot.cli.disk import COMMANDS as DISK
+from lyot.cli.fit_optics import COMMANDS as FIT_OPTICS
+from lyot.cli.report import COMMANDS as REPORT
 from lyot.cli.run import COMMANDS as RUN
 from lyot.errors import ConfigError
-from lyot.params import describe
+from lyot.optics.fitting import OpticsFitParams
+from lyot.params import describe, from_mapping
 from lyot.run.config import MEASURING, build_config, config_of_run, load_config
 
-COMMANDS = {**CONTRAST, **DETECT, **COMPANION, **DISK, "run": RUN["run"]}
-ARGUMENTS = {"contrast": ["x"], "detect": ["x"], "companion": ["x"], "disk": ["x", "y"], "run": ["x", "--out", "y"]}
+COMMANDS = {**CONTRAST, **DETECT, **COMPANION, **DISK, **FIT_OPTICS, **REPORT, "run": RUN["run"]}
+ARGUMENTS = {"disk": ["x", "y"], "run": ["x", "--out", "y"]}
+"""Arguments of a command, where they are not one path."""
+
 GROUPS = [(name, group) for name, command in COMMANDS.items() for group in command.groups]
 CASES = [(name, group, info) for name, group in GROUPS for info in group.infos()]
 
@@ -34,8 +39,14 @@ EXAMPLES = {
 }
 """Texts that are checked."""
 
-NEEDS_MORE = ("masses", "bandpass", "epochs", "k_magnitude", "spectral_type")
-"""Parameters that need another beside them."""
+PARTNERS = {
+    "masses": {"star": {"distance": 40.0}},
+    "bandpass": {"star": {"sed": "some"}},
+    "epochs": {"astrometry": {"pm_ra": 300.0, "pm_dec": -200.0, "parallax": 25.0}},
+    "k_magnitude": {"star": {"spectral_type": "F5V"}},
+    "spectral_type": {"star": {"k_magnitude": 6.0}},
+}
+"""What a parameter needs to be accepted: sections with the others that belong to it."""
 
 
 def another(info):
@@ -63,7 +74,7 @@ def given(name, *arguments):
 
     app = typer.Typer(rich_markup_mode=None)
     app.command()(options.with_options(body))
-    result = CliRunner().invoke(app, [*ARGUMENTS[name], *arguments])
+    result = CliRunner().invoke(app, [*ARGUMENTS.get(name, ["x"]), *arguments])
     assert result.exit_code == 0, result.output
     return caught
 
@@ -76,13 +87,25 @@ def test_every_option_changes_its_section(name, group, info):
         flag = flag.split("/")[0 if value else 1]
     sections = given(name, flag, *text)
     assert sections[group.section] == {info.name: value}
-    known = {"run", "measure", *MEASURING}
-    if group.section in known and info.name not in NEEDS_MORE:
-        config = build_config({group.section: sections[group.section]})
-        plain = build_config({})
-        section = "measure" if group.section == "measure" else group.section
-        after, before = (getattr(getattr(c, section), info.name) for c in (config, plain))
-        assert after != before
+    after, before = (getattr(c, info.name) for c in configured(group.section, info.name, value))
+    assert after == (tuple(value) if info.kind.endswith("_list") else value) != before
+
+
+def configured(section, name, value):
+    """A section of the configuration with and without one parameter."""
+    if section == "optics":  # of its own command, and of no configuration file
+        return from_mapping(OpticsFitParams, {name: value}), OpticsFitParams()
+    assert section in {"run", "measure", *MEASURING}
+    plain = PARTNERS.get(name, {})
+    before = {} if name in ("k_magnitude", "spectral_type") else plain  # neither is accepted without the other
+    after = {**plain, section: {**plain.get(section, {}), name: value}}
+    return tuple(getattr(build_config(table), section) for table in (after, before))
+
+
+def test_every_command_with_generated_options_is_tested():
+    app = build_app(all_options=False)
+    names = {c.name: getattr(c.callback, "groups", ()) for c in app.registered_commands}
+    assert {name for name, groups in names.items() if groups} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -52,14 +52,15 @@ def make_sequence(
 
 
 def injector_for(sequence: CoronagraphicSequence, *, linear: bool = True, strategy: str = "rdi") -> Injector:
-    """The sequence's reduction with three modes."""
+    """The sequence's reduction with three modes; with one where the library is the other roll."""
+    modes = (1, 3) if strategy == "rdi" else (1,)
     plan = plan_reduction(
-        sequence, ReductionParams(strategy=strategy, truncations=(1, 3), recommended=3, zone_edges=())
+        sequence, ReductionParams(strategy=strategy, truncations=modes, recommended=modes[-1], zone_edges=())
     )
     return Injector(
         science=np.asarray(sequence.science, float), exposure=sequence.exposure, psf=unit_source,
         reduce=lambda frames: plan.reduce(frames, with_variance=False).combined, center=plan.grid.center,
-        pixel_scale=plan.grid.pixel_scale, index=plan.truncations.index(3) if 3 in plan.truncations else 0,
+        pixel_scale=plan.grid.pixel_scale, index=plan.truncations.index(modes[-1]),
         reduce_many=plan.reduce_many if linear and strategy == "rdi" else None,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from lyot.errors import InputError
+from lyot.errors import InputError, LyotWarning
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, noise, snr_map
 from lyot.measure.detection import away_from_edges
@@ -155,7 +155,16 @@ def test_truncations_are_merged():
     found = detect_sources(images, CENTER, FWHM, SCALE, truncations=[1, 5, 10])
     assert found[0].images == 3
     assert found[0].truncation in (1, 5, 10)
+    # 0.4 and 0.3 FWHM (0.5 arcsec, 9.5 deg there), within which peaks are one detection; noise moves a source of S/N 30
+    # by a thirtieth of a FWHM, 0.02 arcsec and 0.3 deg
     assert sum(abs(d.separation - 3.0) < 0.2 and abs(d.position_angle - 90) < 3 for d in found) == 1
+
+
+def test_a_search_that_ends_early_warns():
+    image = add_source(add_source(noise_image(3), 3.0, 90.0, 30.0), 4.0, 250.0, 25.0)
+    with pytest.warns(LyotWarning, match=r"the search ends at 1 sources \(max_sources\); there may be more"):
+        found = detect_sources(image, CENTER, FWHM, SCALE, params=DetectionParams(max_sources=1))
+    assert sum(d.accepted for d in found) == 1
 
 
 def test_false_alarms_are_as_rare_as_stated():

@@ -109,7 +109,8 @@ def test_a_disk_is_left_out_of_the_noise_and_is_not_a_source():
     masked = detect_sources(image, CENTER, FWHM, SCALE, template=source)
     plain = snr_map(image, CENTER, FWHM).snr[round(y), round(x)]
     sources = [d for d in masked if d.accepted]
-    assert len(sources) == 1 and np.hypot(sources[0].x - x, sources[0].y - y) < 1.5
+    # four times what noise moves a source of S/N 18 by, FWHM / 18 = 0.25 pixels (measured 0.14)
+    assert len(sources) == 1 and np.hypot(sources[0].x - x, sources[0].y - y) < 1.0
     assert sources[0].snr > 2 * plain
     # S/N as without the disk, but for the scatter of a noise that comes from 30 apertures less
     empty = detect_sources(noise(5) + 7 * source(x, y), CENTER, FWHM, SCALE, template=source)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted, realistic_wavefront
 from lyot.optics.propagate import ARCSEC, fourier_matrix, two_sided
+from lyot.testing import source_offsets, wavefronts
 
 QUICK = settings(max_examples=8, deadline=None)
-ANGLES = st.floats(0, 360)
 
 
 @pytest.fixture(scope="module")
@@ -19,31 +19,27 @@ def model():
     return CoronagraphModel.build("F1550C", OpticsParams(n_wavelengths=1))
 
 
-def place(radius: float, angle: float) -> tuple[float, float]:
-    return radius * float(np.cos(np.radians(angle))), radius * float(np.sin(np.radians(angle)))
-
-
 @settings(max_examples=25, deadline=None)
-@given(st.floats(0, 8), ANGLES)
-def test_light_is_lost_and_not_made(model, radius, angle):
+@given(source_offsets(), st.none() | wavefronts(npix=256))
+def test_light_is_lost_and_not_made(model, offset, wavefront):
     # the mask carries light from the stop's margin into its opening: a few percent more than one in places
-    assert 0 <= model.energy(place(radius, angle)) < 1.1
+    assert 0 <= model.energy(offset, wavefront=wavefront) < 1.1
 
 
 @QUICK
-@given(st.floats(1.0, 6.0), ANGLES)
-def test_a_source_and_its_mirror_lose_the_same(model, radius, angle):
+@given(source_offsets(radius=(1.0, 6.0)))
+def test_a_source_and_its_mirror_lose_the_same(model, offset):
     """The mask has the symmetry of a point; pupil and stop that of a line, and the wavefront none of its own here."""
     flat = Wavefront.flat(model.pupil.amplitude.shape[0])
-    one, two = (model.energy(place(r, angle), wavefront=flat) for r in (radius, -radius))
+    one, two = (model.energy(o, wavefront=flat) for o in (offset, (-offset[0], -offset[1])))
     # the pupil is not symmetric about its center: a percent
     assert one == pytest.approx(two, abs=0.02)
 
 
 @QUICK
-@given(st.floats(1.5, 4.0), st.sampled_from((45, 135, 225, 315)), st.floats(-20, 20))
-def test_an_image_is_light_and_lies_at_its_source(model, radius, quadrant, angle):
-    stamp = model.off_axis_psf(place(radius, quadrant + angle), size=41)
+@given(source_offsets(radius=(1.5, 4.0), from_boundary=25.0))
+def test_an_image_is_light_and_lies_at_its_source(model, offset):
+    stamp = model.off_axis_psf(offset, size=41)
     assert (stamp >= 0).all() and 0.2 < stamp.sum() < 1.1
     y, x = np.indices(stamp.shape) - 20.0
     near = np.hypot(x, y) < 4
@@ -52,9 +48,8 @@ def test_an_image_is_light_and_lies_at_its_source(model, radius, quadrant, angle
 
 
 @QUICK
-@given(st.floats(2.0, 4.0), ANGLES, st.integers(-3, 3), st.integers(-3, 3))
-def test_a_whole_pixel_moves_the_stamp_by_a_pixel(model, radius, angle, dx, dy):
-    offset = place(radius, angle)
+@given(source_offsets(radius=(2.0, 4.0)), st.integers(-3, 3), st.integers(-3, 3))
+def test_a_whole_pixel_moves_the_stamp_by_a_pixel(model, offset, dx, dy):
     plain = model.off_axis_psf(offset, size=41)
     moved = model.off_axis_psf(offset, size=41, phase=(dx, dy))
     inside = (slice(6, 35), slice(6, 35))
@@ -69,6 +64,11 @@ def test_a_wavefront_has_the_rms_that_is_asked_for(seed, rms):
     assert wavefront.rms_nm == pytest.approx(rms, rel=1e-9)
     again = realistic_wavefront(seed, rms, npix=64)
     np.testing.assert_array_equal(wavefront.opd, again.opd)
+
+
+@QUICK
+@given(wavefronts(), st.integers(0, 10**6))
+def test_a_drift_has_the_rms_that_is_asked_for(wavefront, seed):
     before = wavefront.opd.copy()
     after = drifted(wavefront, 2.0, seed)
     np.testing.assert_array_equal(wavefront.opd, before)

@@ -294,10 +294,10 @@ def test_slopes_kept_on_disk_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
     c, d = prepared(scenario)
     run = functools.partial(engine.process_exposure, raw, c, d, TIMES, jump=JumpParams(), fit=RampFitParams())
     memory = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
-    assert not memory.scratch.on_disk
+    assert memory.scratch._folder is None
     monkeypatch.setattr(scratch, "IN_MEMORY", 0.0)
     disk = run(params=engine.StreamParams(scratch=tmp_path, memory=0.3))
-    assert disk.scratch.on_disk
+    assert disk.scratch._folder == tmp_path
     with disk.scratch.kept_small():  # values stay when memory is given back
         assert_same(disk, memory.slopes, memory.primary)
     assert list(tmp_path.iterdir()) == []

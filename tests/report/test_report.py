@@ -302,14 +302,13 @@ def test_mark_source_goes_to_the_position_angle():
 
 def test_other_figures_draw():
     figure = Figure()
-    axes = figure.subplots(2, 2).ravel()
+    axes = figure.subplots(3)
     flags = np.zeros((5, 5), int)
     flags[1, 1] = dq.JUMP_DET
     figures.draw_dq(axes[0], flags, ["JUMP_DET", "SATURATED"])
     assert "JUMP_DET (1)" in [t.get_text() for t in axes[0].get_legend().get_texts()]
     figures.draw_ramp(axes[1], np.arange(5.0), 0.24, groupdq=np.array([0, 0, dq.JUMP_DET, 0, 0]))
     figures.draw_contrast(axes[2], {"5 sigma": ([0.5, 1.0], [1e-3, 1e-4])}, companions=[(0.82, 6e-4, "b")])
-    figures.draw_timings(axes[3], {"stage1": 3.0})
     assert all(ax.has_data() for ax in axes)
 
 

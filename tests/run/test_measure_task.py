@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 
 import lyot.run.execute as execute_module
+from lyot.analysis import measured_sequence
 from lyot.analysis.parameters import ContrastSection
 from lyot.errors import ConfigError, InputError
 from lyot.reference_files.calibration import Calibration
@@ -15,6 +19,8 @@ from lyot.run import worker as tasks
 from lyot.run.config import build_config, load_config, template
 from lyot.run.execute import run
 from lyot.run.plan import make_plan
+from tests.cli.test_measuring_commands import write_ring
+from tests.finished import PLANET, SETTINGS
 from tests.run.exposures import write_exposure, write_sequence
 from tests.run.fakes import fake_pipelines
 
@@ -249,3 +255,40 @@ def test_masses_that_cannot_be_used_are_refused_before_the_work(measured, data, 
     with pytest.raises(InputError, match="no file in this folder is a supported table of evolutionary models"):
         run([data], tmp_path / "out", build_config(table), inline=True)
     assert not measured and not (tmp_path / "out").exists()
+
+
+# The measurements themselves, on the small synthetic run
+
+
+def test_maps_disk_and_contrast_of_one_run_share_one_plan(finished_once, finished, tmp_path, monkeypatch):
+    """Opening the reduction takes as long as measuring it on a full sequence; the disk once opened it again."""
+    plans, plan = [], measured_sequence.plan_exposures
+    monkeypatch.setattr(measured_sequence, "plan_exposures", lambda *a, **k: (plans.append(a), plan(*a, **k))[1])
+    flux = write_ring(tmp_path / "ring.fits")
+    sections = {
+        **SETTINGS, "run": {"stages": "3"}, "companion": {"measure": False},
+        "maps": {"measure": True, "outer_radius": 2.0},
+        "disk": {"models": [str(tmp_path / "ring.fits")], "position_angle": 40.0, "outer_radius": 3.0},
+    }  # fmt: skip
+    result = run([finished_once.parent / "data"], finished, build_config(sections), inline=True)
+    assert not result.failed and result.done == 3  # stage 3 and the search for sources are up to date
+    assert len(plans) == 1
+    separation, _, planet = PLANET
+    with fits.open(finished / "measure" / "matched_filter.fits") as hdus:
+        header, limit = hdus["MODEL"].header, hdus["LIMIT"].data
+        assert header["NSOURCE"] == 1
+        # three errors of the flux there, 2.2 % each (S/N 45)
+        assert header["SRCF1"] == pytest.approx(planet, rel=0.07)
+        assert np.isfinite(limit).any()
+    contrast = Table.read(finished / "measure" / "contrast.ecsv", format="ascii.ecsv")
+    assert len(contrast) == SETTINGS["contrast"]["separations"] and contrast.meta["known_sources"] == 1
+    assert contrast["flux_5sigma"][np.argmin(abs(contrast["separation"] - separation))] < planet
+    disk = Table.read(finished / "measure" / "disk.ecsv", format="ascii.ecsv")
+    assert list(disk["model"]) == ["ring.fits"] and disk.meta["strategy"] == "rdi"
+    assert disk["flux"][0] == pytest.approx(disk["scale"][0] * flux, rel=1e-6)
+    # there is no disk of 1 mJy; a planet of 0.1 mJy in the ring is a tenth of it at most
+    assert abs(disk["scale"][0]) < 0.3
+    assert {p.name for p in result.products("measure")} == {
+        "detections.ecsv", "snr_map.fits", "contrast.ecsv", "contrast_map.fits", "matched_filter.fits",
+        "stim_map.fits", "disk.ecsv", "disk_residual.fits",
+    }  # fmt: skip

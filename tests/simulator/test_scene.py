@@ -12,7 +12,6 @@ from lyot.simulator.scene import (
     BUNDLED_SCENES,
     Companion,
     Scene,
-    bundled_scene,
     example_scene,
     load_scene,
     read_scene,
@@ -29,8 +28,8 @@ def test_example_is_the_default_scene() -> None:
 @pytest.mark.parametrize("name", sorted(BUNDLED_SCENES))
 def test_scenes_survive_writing_and_reading(name: str, tmp_path: Path) -> None:
     path = tmp_path / "scene.toml"
-    path.write_text(write_scene(bundled_scene(name)))
-    assert read_scene(path) == bundled_scene(name)
+    path.write_text(write_scene(BUNDLED_SCENES[name]))
+    assert read_scene(path) == BUNDLED_SCENES[name]
 
 
 def test_no_companions_and_quotes_survive() -> None:
@@ -73,8 +72,6 @@ def test_what_is_not_there() -> None:
         load_scene("nothing.toml")
     with pytest.raises(UnknownNameError, match="bright_planet"):
         load_scene("bright_plant")
-    with pytest.raises(UnknownNameError, match="bright_planet"):
-        bundled_scene("bright_plant")
 
 
 def test_load_scene_takes_names_scenes_and_none() -> None:

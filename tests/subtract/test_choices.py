@@ -30,6 +30,7 @@ def test_a_spoilt_reference_is_ranked_last_and_rejected(make_sequence):
         select_references(sequence, np.zeros(9, dtype=bool))
 
 
+@pytest.mark.filterwarnings("ignore:. reference frames allow")  # the library without one is smaller
 def test_worth_is_that_of_leaving_the_exposure_out(make_sequence):
     sequence = make_sequence(n_refs=5)
     ranking = rank_references(sequence, radius=2.4, modes=9)
@@ -50,6 +51,7 @@ def reduced(sequence, **params):
     return plan.reduce().residuals
 
 
+@pytest.mark.filterwarnings("ignore:. reference frames allow")  # the library without one is smaller
 def test_equal_weights_change_nothing_and_zero_leaves_out(make_sequence):
     sequence = make_sequence(reference_variance=np.full((9, *SHAPE), 0.09))
     np.testing.assert_array_equal(reduced(weight_references(sequence, np.full(9, 3.0))), reduced(sequence))

@@ -67,13 +67,8 @@ def test_ramps_are_those_of_the_pixels() -> None:
     assert not [line for ax in shown[1:] for line in ax.lines if line.get_linestyle() == "None"]
 
 
-def test_flags_against_group() -> None:
-    flags = np.zeros((1, 3, 2, 2), np.uint8)
-    flags[0, 1, 0, 0] = dq.JUMP_DET
-    flags[0, 2] = dq.SATURATED | dq.JUMP_DET
-    curves = figures.flags_by_group(flags, ("JUMP_DET", "SATURATED"))
-    np.testing.assert_array_equal(curves["JUMP_DET"][1], [0, 0.25, 1])
-    np.testing.assert_array_equal(curves["SATURATED"][1], [0, 0, 1])
+def test_profiles_with_a_legend() -> None:
+    curves = {"JUMP_DET": ([0, 1, 2], [0, 0.25, 1]), "SATURATED": ([0, 1, 2], [0, 0, 1])}
     _, ax = plt.subplots()
     figures.draw_profile(ax, curves, xlabel="group", ylabel="part of the pixels")
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0, 0.25, 1])

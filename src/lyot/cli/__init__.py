@@ -17,12 +17,13 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from lyot.cli.options import with_options
-from lyot.errors import LyotError
+from lyot.errors import LyotError, handled_warnings
 from lyot.processes import ENDING, provide_streams
 from lyot.version import __version__
 
@@ -95,6 +96,18 @@ def _say(text: str) -> None:
         typer.echo(text, err=True)
 
 
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """A function that says each text the first time only: what a command repeats is not told again."""
+    said: set[str] = set()
+
+    def first(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return first
+
+
 def _write_nowhere() -> None:
     """Let what is still to be printed go nowhere, as it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -115,7 +128,8 @@ def main() -> None:
     command = None
     try:
         command = _asked_for(sys.argv[1:])
-        build_app(all_options=command is not None, only=command)()
+        with handled_warnings(_once(lambda message: _say(f"Warning: {message}"))):
+            build_app(all_options=command is not None, only=command)()
     except LyotError as error:
         _say(f"Error: {error}")
         raise SystemExit(EXIT_USER_ERROR) from None

@@ -1,7 +1,7 @@
 """Interface for notebooks and scripts: `lyot.reduce`, `lyot.open`, `lyot.simulate`, `lyot.subtract_star`, and `Run`."""
 
 from lyot.interface.arrays import Subtracted, subtract_star
-from lyot.interface.run import Run, open, reduce
+from lyot.interface.run import InjectedRun, Run, open, reduce
 from lyot.interface.simulation import simulate
 
-__all__ = ["Run", "Subtracted", "open", "reduce", "simulate", "subtract_star"]
+__all__ = ["InjectedRun", "Run", "Subtracted", "open", "reduce", "simulate", "subtract_star"]

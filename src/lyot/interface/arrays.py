@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lyot.analysis.combined_image import wcs_of
 from lyot.errors import InputError
-from lyot.interface.quantities import number
-from lyot.params import from_mapping
+from lyot.interface.quantities import number, plain_parameters
+from lyot.params import describe, from_mapping
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionResult, plan_reduction
 
 FloatArray = NDArray[np.float64]
@@ -84,7 +84,7 @@ def subtract_star(
     star : (x, y) or (n, 2) array_like of float, optional
         0-based pixel position of the star, one for all exposures or one for each; CRPIX - 1 of the WCS by default.
     pixel_scale : float, Quantity or pair of them, optional
-        Arcsec per pixel, along x and y if two; from the WCS by default.
+        Arcsec (per pixel), along x and y if two; from the WCS by default.
     position_angle : float, Quantity or list of them, optional
         Position angle of +y of each science exposure, degrees east of north; from the WCS by default.
     wcs : WCS or list of WCS, optional
@@ -92,7 +92,7 @@ def subtract_star(
     modes : int or sequence of int, optional
         Numbers of KL modes; the first applies to `image`. Those of `lyot.subtract.ReductionParams` by default.
     **parameters
-        Further parameters of `lyot.subtract.ReductionParams`, such as ``outer_radius=3.0``.
+        Further parameters of `lyot.subtract.ReductionParams`, such as ``outer_radius=3.0``; quantities are converted.
 
     Returns
     -------
@@ -272,7 +272,8 @@ def _parameters(modes: Any, parameters: dict[str, Any], has_references: bool) ->
         values |= {"truncations": tuple(sorted(set(wanted))), "recommended": wanted[0]}
     if not has_references:
         values.setdefault("strategy", "adi")
-    return from_mapping(ReductionParams, values, where="subtract_star: ")
+    where = "subtract_star: "
+    return from_mapping(ReductionParams, plain_parameters(values, describe(ReductionParams), where=where), where=where)
 
 
 def _subtracted(result: ReductionResult, unit: u.UnitBase | None) -> Subtracted:

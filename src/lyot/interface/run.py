@@ -29,10 +29,12 @@ from lyot.analysis.star_flux import load_star
 from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
-from lyot.interface.quantities import Value, number
+from lyot.interface.quantities import Value, number, plain_parameters
+from lyot.params import ParameterInfo, describe
 from lyot.records.freshness import is_current
 from lyot.records.tables import read_ecsv
-from lyot.run.config import Config, config_of_run, load_config
+from lyot.run.config import OWN, Config, config_of_run, load_config
+from lyot.run.pipelines import STAGE_NAMES, StepParameter, step_parameters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +71,7 @@ def reduce(
     **parameters
         Parameters of the section ``[run]`` (``filter="F1550C"``, ``target=...``, ``jobs=2``), and other sections as
         mappings: ``star={"magnitude": 6.6}``, ``contrast={"measure": True}``, ``stage3={"klip": {"truncate": [9]}}``.
+        Values may be quantities: ``star={"flux": 100 * u.mJy}``.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def reduce(
     from lyot.interface.progress import progress_display
     from lyot.run.execute import run as execute
 
-    sections = {name: value for name, value in parameters.items() if isinstance(value, Mapping)}
+    sections = {name: _plain(name, value) for name, value in parameters.items() if isinstance(value, Mapping)}
     plain = {name: value for name, value in parameters.items() if name not in sections}
     paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     settings = load_config(config, sections=sections, **plain)
@@ -106,6 +109,26 @@ def reduce(
 
         write_report(result.out)
     return open(result.out)
+
+
+def _plain(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of the configuration, with quantities as numbers in the units of its parameters."""
+    if section in STAGE_NAMES:
+        known = {name: [_declaration(p) for p in found] for name, found in step_parameters(section).items()}
+        steps = {name: value for name, value in values.items() if isinstance(value, Mapping)}
+        own = {name: value for name, value in values.items() if name not in steps}
+        return plain_parameters(own, known[""], where=f"{section}: ") | {
+            name: plain_parameters(value, known.get(name, ()), where=f"{section}.{name}: ")
+            for name, value in steps.items()
+        }
+    infos = describe(OWN[section]) if section in OWN else ()
+    return plain_parameters(values, infos, where=f"[{section}] ")
+
+
+def _declaration(parameter: StepParameter) -> ParameterInfo:
+    """What is known of the parameter of a step; one that jwst declares has no unit."""
+    p = parameter
+    return p.info or ParameterInfo(p.name, p.kind, True, p.default, p.help, "", None, None, None)
 
 
 def open(out: str | Path, *, target: str | None = None) -> Run:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lyot.errors import InputError
+from lyot.errors import InputError, warn
 from lyot.geometry import offset_grid, position_angle
 from lyot.measure.detected import (
     CANDIDATE,
@@ -234,7 +234,7 @@ def detect_sources(
     ]
     accepted = sorted((d for d in counted if d.accepted), key=lambda d: (d.status != SOURCE, -d.snr))
     if len(accepted) >= p.max_sources:
-        log.warning("the search ends at %d sources (max_sources); there may be more", p.max_sources)
+        warn(f"the search ends at {p.max_sources} sources (max_sources); there may be more")
     others = sorted((d for d in counted if not d.accepted), key=lambda d: -d.snr)
     return (*accepted[: p.max_sources], *others)
 

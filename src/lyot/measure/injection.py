@@ -45,9 +45,6 @@ Window = tuple[slice, slice]
 ReduceWindow = Callable[[FloatArray, Window], FloatArray]
 """``reduce_window(signals, window)``: as `ReduceMany`, for a part of the combined image alone."""
 
-CHUNK = 8
-"""Forward models that are reduced together: their frames are in memory at once."""
-
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -181,16 +178,6 @@ class Injector:
         if flux == 0:
             raise InputError("forward: expected a flux other than 0 for a reduction that is not linear.")
         return np.asarray((self.reduce(self.science + flux * signal)[self.index] - self.image) / flux)
-
-    def forward_many(self, positions: Sequence[tuple[float, float]], *, flux: float = 1.0) -> FloatArray:
-        """Forward models at several offsets (east, north): (n, Ny, Nx), see `forward`."""
-        if self.reduce_many is None:
-            return np.stack([self.forward(*p, flux=flux) for p in positions])
-        models = []
-        for k in range(0, len(positions), CHUNK):
-            signals = np.stack(in_threads(lambda p: self.signal(*p), positions[k : k + CHUNK]))
-            models.append(np.asarray(self.reduce_many(signals)[:, self.index]))
-        return np.concatenate(models)
 
     def forward_window(self, east: float, north: float, window: Window, *, flux: float = 1.0) -> FloatArray:
         """A part of the forward model, of the window's shape; see `forward`."""

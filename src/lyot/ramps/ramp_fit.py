@@ -110,7 +110,7 @@ def plan_fit(
         if first < ngroups and unused[-1]:
             last -= 1
         if last - first < 2:
-            log.error("ramp_fit: less than two usable groups; no slopes can be fitted")
+            warn("ramp_fit: less than two usable groups; no slopes can be fitted")
             return None
     return FitPlan(
         first=first,
@@ -189,7 +189,7 @@ def fit_ramps(
     if plan is None:
         return None
     if np.all(groupdq[:, plan.first] & dq.SATURATED):
-        log.error("ramp_fit: every ramp is saturated from its first group on; no slopes can be fitted")
+        warn("ramp_fit: every ramp is saturated from its first group on; no slopes can be fitted")
         return None
     nints, _, ny, nx = data.shape
     out = kernels.fit_arrays(nints, ny, nx)

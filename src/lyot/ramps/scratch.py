@@ -39,11 +39,6 @@ class Scratch:
         self._folder = folder if expected > IN_MEMORY else None
         self._maps: list[mmap.mmap] = []
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether the arrays are mapped from a file."""
-        return self._folder is not None
-
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """An array of zeros."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize

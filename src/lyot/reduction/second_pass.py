@@ -198,14 +198,11 @@ def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tupl
 def find_sources(
     plan: ReductionPlan, coronagraph: Coronagraph, pixel_area: float, params: DetectionParams
 ) -> tuple[Place, ...]:
-    """Sources in the image of the first pass, found as ``lyot detect`` finds them."""
+    """Sources in the image of the first pass, found as ``lyot detect`` finds them; warns where there may be more."""
     injector = injector_of(plan, off_axis_source(plan.sequence, coronagraph.filter, pixel_area))
     fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
     found = detect_in_reduction(injector, fwhm, params=params)
-    sources = [d for d in found if d.accepted]
-    if len(sources) >= params.max_sources:
-        warn(f"the second pass masks the {params.max_sources} sources of highest S/N; there may be more")
-    return tuple((d.separation, d.position_angle) for d in sources)
+    return tuple((d.separation, d.position_angle) for d in found if d.accepted)
 
 
 def star_changes(sequence: CoronagraphicSequence, coronagraph: Coronagraph, drift: float) -> FloatArray | None:

@@ -405,13 +405,3 @@ def draw_contrast(
 
 def _times(factor: float) -> Callable[[Any], Any]:
     return lambda values: values * factor
-
-
-def draw_timings(ax: Axes, seconds: Mapping[str, float]) -> None:
-    """Draw how long each task took, as horizontal bars."""
-    names = list(seconds)
-    ax.barh(range(len(names)), [seconds[n] for n in names], color="#0b6e99", height=0.7)
-    ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.invert_yaxis()
-    ax.set_xlabel("wall time [s]", fontsize=8)
-    ax.tick_params(axis="x", labelsize=7)

@@ -64,16 +64,21 @@ def _reduction(out: Path, i2d: Path, _key: str, modes: int | None) -> MeasuredRu
 
 def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[MeasuredRun, list[Path]]:
     """The run, whose measurements go to `folder`, with copies there of the tables that the task reads."""
-    from lyot.analysis.finished_run import find_finished
-
-    i2d = Path(task.inputs[0])
-    run = _reduction(out, i2d, find_finished(out, i2d=i2d).key, modes)
     copies = []
     for path in map(Path, task.inputs):
         if path.parent == out / "measure" / task.folder and path.is_file():  # a measurement may have failed
             folder.mkdir(parents=True, exist_ok=True)
             copies.append(Path(shutil.copy2(path, folder / path.name)))
-    return dataclasses.replace(run, tables=folder), copies
+    return _shared(task, folder, out, modes), copies
+
+
+def _shared(task: Task, folder: Path, out: Path, modes: int | None) -> MeasuredRun:
+    """The run as all tasks share it, whose measurements go to `folder`."""
+    from lyot.analysis.finished_run import find_finished
+
+    i2d = Path(task.inputs[0])
+    run = _reduction(out, i2d, find_finished(out, i2d=i2d).key, modes)
+    return dataclasses.replace(run, tables=folder)
 
 
 def _companions(task: Task, folder: Path, out: Path) -> None:
@@ -137,5 +142,8 @@ def _disk(task: Task, folder: Path, out: Path) -> None:
     section = from_mapping(DiskSection, task.arguments["disk"])
     finished = find_finished(out, i2d=Path(task.inputs[0]))
     strategy = basis_for_disks(finished, rolls=section.rolls)
-    run = open_run(finished, modes=section.modes, tables=folder, strategy=strategy)
+    if strategy is None:
+        run = _shared(task, folder, out, section.modes)
+    else:
+        run = open_run(finished, modes=section.modes, tables=folder, strategy=strategy)
     measure_disks(run, models_of(section), section if section.ring else None, section)

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lyot.errors import LyotError, ReductionError, ReferenceFileError, output_error
+from lyot.errors import LyotError, ReductionError, ReferenceFileError, logged_warnings, output_error
 from lyot.processes import serve_parent
 from lyot.records.manifest import Product, product_of
 from lyot.run.task import Task, TaskResult
@@ -257,7 +257,7 @@ def run_task(task: Task, out: str) -> TaskResult:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _reset_peak_memory()
-        with logged_to(log_path(root, task), task.id):
+        with logged_to(log_path(root, task), task.id), logged_warnings(log):
             try:
                 if task.kind == "measure":
                     _run_measure(task, folder, root)

@@ -2,7 +2,7 @@
 
 Each table of the file is one of the dataclasses below; names that are not known are refused with the nearest ones.
 Values that are left out take the defaults, which describe HIP 65426. `example_scene` gives a complete file,
-`bundled_scene` those that come with Lyot.
+`BUNDLED_SCENES` are those that come with Lyot.
 """
 
 from __future__ import annotations
@@ -271,14 +271,6 @@ BUNDLED_SCENES: Final[dict[str, Scene]] = {
     "disk": Scene(disk=Disk(contrast=5e-2)),
 }
 """Scenes by name: HIP 65426 as it is; with a brighter planet for short exposures; with two; with a disk."""
-
-
-def bundled_scene(name: str) -> Scene:
-    """Look up one of the scenes that come with Lyot (`BUNDLED_SCENES`)."""
-    try:
-        return BUNDLED_SCENES[name]
-    except KeyError:
-        raise unknown_name("scene", name, BUNDLED_SCENES) from None
 
 
 def load_scene(scene: Scene | str | Path | None) -> Scene:

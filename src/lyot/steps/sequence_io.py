@@ -22,7 +22,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
-from lyot.errors import InputError, LyotError
+from lyot.errors import InputError, LyotError, logged_warnings
 from lyot.instrument import CORONAGRAPHS
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import read_table
@@ -39,10 +39,11 @@ _level: ContextVar[int] = ContextVar("level", default=logging.WARNING)
 
 @contextlib.contextmanager
 def known_input() -> Iterator[None]:
-    """Say what is wrong with arrays of exposures in the log alone: they were read before, and it was said then."""
+    """Say in the log alone what is wrong with exposures or parameters: they were used before, and it was said then."""
     token = _level.set(logging.INFO)
     try:
-        yield
+        with logged_warnings(log, logging.INFO):
+            yield
     finally:
         _level.reset(token)
 

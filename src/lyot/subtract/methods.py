@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lyot.errors import ReductionError
+from lyot.errors import ReductionError, warn
 from lyot.subtract import klip, nmf
 from lyot.subtract.changes import ExpectedChanges, with_changes
 from lyot.subtract.library_noise import LibraryNoise
@@ -38,10 +38,11 @@ def possible_truncations(params: ReductionParams, library_size: int) -> tuple[in
     kept = tuple(k for k in wanted if k <= library_size)
     if len(kept) == len(wanted):
         return kept
-    level = logging.INFO if params.truncations == ReductionParams().truncations else logging.WARNING
-    log.log(
-        level, "%d reference frames allow at most this number of modes; larger truncations are omitted", library_size
-    )
+    message = f"{library_size} reference frames allow at most this number of modes; larger truncations are omitted"
+    if params.truncations == ReductionParams().truncations:  # which nobody asked for
+        log.info("%s", message)
+    else:
+        warn(message)
     return kept if kept and kept[-1] == library_size else (*kept, library_size)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lyot import dq
 from lyot.exposures.exposure import CORONAGRAPHIC_TYPES, STAGES, Exposure, Stage
+from lyot.optics import Wavefront, realistic_wavefront
 from lyot.subtract import CoronagraphicSequence
 
 _SEEDS = st.integers(0, 2**32 - 1)
@@ -205,3 +206,50 @@ def exposures(draw: st.DrawFn) -> Exposure:
         dither=dither,
         sky=draw(st.one_of(st.none(), st.tuples(st.floats(0, 360), st.floats(-89, 89)))),
     )
+
+
+@st.composite
+def source_offsets(
+    draw: st.DrawFn, *, radius: tuple[float, float] = (0.0, 8.0), from_boundary: float = 0.0
+) -> tuple[float, float]:
+    """Offset of a source from the center of the mask, in the frame of the mask.
+
+    Parameters
+    ----------
+    draw : callable
+        Given by hypothesis.
+    radius : (float, float)
+        Smallest and largest distance, arcsec.
+    from_boundary : float
+        Smallest angle between the source and the boundaries of a four-quadrant mask, degrees, below 45.
+
+    Returns
+    -------
+    (x, y) : tuple of float
+        arcsec.
+    """
+    quadrant = draw(st.integers(0, 3))
+    angle = np.radians(90 * quadrant + draw(st.floats(from_boundary, 90 - from_boundary)))
+    distance = draw(st.floats(*radius))
+    return distance * float(np.cos(angle)), distance * float(np.sin(angle))
+
+
+@st.composite
+def wavefronts(draw: st.DrawFn, *, rms: tuple[float, float] = (1.0, 200.0), npix: int = 64) -> Wavefront:
+    """Wavefront error maps like those of the telescope.
+
+    Parameters
+    ----------
+    draw : callable
+        Given by hypothesis.
+    rms : (float, float)
+        Smallest and largest rms over the clear pupil, nm.
+    npix : int
+        Samples across the map.
+
+    Returns
+    -------
+    Wavefront
+        Optical path difference, m.
+    """
+    return realistic_wavefront(_generator(draw), draw(st.floats(*rms)), npix=npix)

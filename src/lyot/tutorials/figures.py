@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lyot import dq as dq_flags
 from lyot.geometry import detector_offset
 from lyot.report.figures import (
     MARK,
@@ -138,12 +137,6 @@ def draw_profile(ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, xlabel: str
     ax.grid(alpha=0.3, lw=0.4)
     if len(curves) > 1:
         ax.legend(fontsize=7, frameon=False)
-
-
-def flags_by_group(groupdq: NDArray[np.integer], flags: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-    """For each flag, the part of the pixels that hold it against the group number: curves for `draw_profile`."""
-    groups = np.arange(groupdq.shape[1])
-    return {name: (groups, np.mean((groupdq & np.uint8(dq_flags.FLAGS[name])) > 0, axis=(0, 2, 3))) for name in flags}
 
 
 def image_grid(
