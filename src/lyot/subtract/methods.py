@@ -74,7 +74,7 @@ def zone_models(
     changes : ExpectedChanges, optional
         Changes of the star's image that are fitted beside the modes with a prior; for klip and loci.
     noise : LibraryNoise, optional
-        Of the library, before frames are averaged.
+        Of the library, before frames are averaged; for the zones around the star.
     """
     damping = 0.0
     if params.strategy == "roll" or params.method == "classical":
@@ -98,7 +98,8 @@ def zone_models(
                 damping=damping,
                 templates=patterns,
                 template_noise=None if template_variance is None else float(np.nansum(template_variance[zone.fit])),
-                noise=None if noise is None else noise.sum_over(zone.fit),
+                # further out the star is smooth and fainter than the noise, which would grow
+                noise=noise.sum_over(zone.fit) if noise is not None and zone.around_star else None,
             )
             models.append(linear if changes is None else with_changes(linear, zone, changes))
     return tuple(models)

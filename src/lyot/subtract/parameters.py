@@ -68,7 +68,9 @@ class ReductionParams:
         "otherwise the pattern of a uniform background behind the mask",
     )
     noise_correction: bool = param(
-        True, help="subtract all of the star's mean image: divide the first coefficient by the part that is not noise"
+        True,
+        help="subtract all of the star's mean image around the star: divide the first coefficient by the part of its "
+        "power that is not noise",
     )
     min_good_references: float = param(
         0.5, help="minimum fraction of references in which a pixel must be good", min=0.0, max=1.0

@@ -33,11 +33,14 @@ class Zone:
         E.g. ``"annulus 0.0-2.4 arcsec"``.
     fit, subtract : (n,) int ndarray
         Flat indices (into a (ny, nx) frame, C order) of the pixels of the fit, and of those that are subtracted.
+    around_star : bool
+        Whether it belongs to the innermost annulus.
     """
 
     name: str
     fit: IntArray
     subtract: IntArray
+    around_star: bool = False
 
 
 def field_mask(sequence: CoronagraphicSequence, params: ReductionParams) -> BoolArray:
@@ -134,7 +137,7 @@ def build_zones(
             if len(subtract) == 0 or len(fit) == 0:
                 continue
             suffix = "" if cells.max() == 0 else f", cell {cell}"
-            zones.append(Zone(f"annulus {low:.2f}-{high:.2f} arcsec{suffix}", fit, subtract))
+            zones.append(Zone(f"annulus {low:.2f}-{high:.2f} arcsec{suffix}", fit, subtract, around_star=i == 0))
     if not zones:
         raise ReductionError(
             "no pixels left to reduce: field stop, inner_radius, outer_radius and bad pixels mask the whole image."
