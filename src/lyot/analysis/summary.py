@@ -169,6 +169,11 @@ def _at(separation: Any, limit: Any, wanted: tuple[float, ...]) -> list[float]:
     return [float(v) for v in found]
 
 
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: ``1 exposure``, ``2 exposures``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def with_error(value: float, error: float, sign: str = "±") -> str:
     """A value with its error, both to two significant digits of the error; without one, to three of the value.
 

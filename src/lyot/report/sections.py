@@ -15,9 +15,10 @@ from astropy.table import QTable
 from matplotlib.axes import Axes
 
 from lyot.analysis.combined_image import is_candidate
+from lyot.analysis.summary import plural
 from lyot.exposures.names import SNR_MAP, segment_number
 from lyot.report import figures
-from lyot.report.content import Layer, Picture, Section, grid, plural
+from lyot.report.content import Layer, Picture, Section, grid
 from lyot.report.marks import on_which_roll
 from lyot.report.products import (
     Product,

@@ -10,12 +10,12 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import read_fitted
+from lyot.analysis.summary import plural, read_fitted
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
 from lyot.records.manifest import Record
-from lyot.report.content import Cell, Table, cell, plural
+from lyot.report.content import Cell, Table, cell
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import read_peaks, read_table
 from lyot.report.measured import companion_rows
