@@ -216,6 +216,7 @@ def test_the_configuration_as_used_can_be_used_again(fakes, data, tmp_path):
     text = (tmp_path / "out" / "lyot.toml").read_text()
     assert "truncate = 7" in text
     assert "rejection_threshold = 4.0" in text  # defaults too
+    assert "#   CRDS context test.pmap\n" in text
     (tmp_path / "again.toml").write_text(text)
     assert run([data], tmp_path / "out", load_config(tmp_path / "again.toml"), inline=True).done == 0
 

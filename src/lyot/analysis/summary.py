@@ -174,15 +174,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def with_error(value: float, error: float, sign: str = "±") -> str:
+def with_error(value: float, error: float) -> str:
     """A value with its error, both to two significant digits of the error; without one, to three of the value.
 
     Parameters
     ----------
     value, error : float
         An error that is not finite, or 0, is left out.
-    sign : str, optional
-        Between the two.
 
     Examples
     --------
@@ -198,24 +196,38 @@ def with_error(value: float, error: float, sign: str = "±") -> str:
     digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
     if digits > 4 or digits < -3:  # with the power of ten of the value before both
         power = int(np.floor(np.log10(abs(value)))) if value else int(np.floor(np.log10(error)))
-        return f"({with_error(value / 10.0**power, error / 10.0**power, sign)})e{power:+03d}"
+        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power:+03d}"
     if digits < 0:
-        return f"{round(value, digits):.0f} {sign} {round(error, digits):.0f}"
-    return f"{value:.{digits}f} {sign} {error:.{digits}f}"
+        return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def flux_text(flux: float) -> str:
-    """A flux in the unit that suits it, to three digits, such as ``21.7 µJy`` or ``1.07 mJy``.
+def flux_text(flux: float, error: float = float("nan")) -> str:
+    """A flux in the unit that suits it, such as ``21.7 µJy`` or ``1.07 mJy``; digits as those of `with_error`.
 
     Parameters
     ----------
     flux : float
         Jy.
+    error : float, optional
+        Jy; an error that is not finite, or 0, is left out.
 
     Examples
     --------
     >>> flux_text(2.17e-5), flux_text(0.0107)
     ('21.7 µJy', '10.7 mJy')
+    >>> flux_text(9.69e-5, 8.5e-6)
+    '96.9 ± 8.5 µJy'
     """
     scale, unit = next(((s, u) for s, u in ((1.0, "Jy"), (1e3, "mJy")) if flux * s >= 0.9995), (1e6, "µJy"))
-    return f"{flux * scale:.3g} {unit}"
+    return f"{with_error(flux * scale, error * scale)} {unit}"
+
+
+def contrast_text(contrast: float) -> str:
+    """A contrast limit to two digits, such as ``2.5e-02``."""
+    return f"{contrast:.1e}"
+
+
+def in_ascii(text: str) -> str:
+    """A text for the terminal, which may have no other characters: ``96.9 +- 8.5 uJy``."""
+    return text.replace("µ", "u").replace("±", "+-")

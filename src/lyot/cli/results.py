@@ -47,6 +47,7 @@ def show_tables(tables: Sequence[Path]) -> None:
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
     from lyot.analysis.combined_image import is_candidate, is_source, read_detections
+    from lyot.analysis.summary import plural
     from lyot.exposures.names import DETECTIONS
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
@@ -59,7 +60,7 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
         typer.echo(
             f'{star}{kind} at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
             f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
-            f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
+            f"false-alarm probability {row['false_alarm']:.1e} ({plural(row['kl_modes'], 'KL mode')})"
         )
     for row in table[~sources]:
         typer.echo(
@@ -70,24 +71,24 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
 
 def companion_line(companion: Fitted) -> str:
     """A companion in one line: position, flux and contrast with errors, and how sure it is."""
-    from lyot.analysis.summary import flux_text, with_error
+    from lyot.analysis.summary import flux_text, in_ascii, with_error
 
     c = companion
     parts = [
-        f'separation {with_error(c.separation, c.separation_error, "+-")}"',
-        f"PA {with_error(c.position_angle, c.position_angle_error, '+-')} deg",
+        f'separation {with_error(c.separation, c.separation_error)}"',
+        f"PA {with_error(c.position_angle, c.position_angle_error)} deg",
     ]
     candidate = ["a candidate that may be noise"] if c.candidate else []
     if isfinite(c.upper_limit):
-        parts.append(f"not detected, flux below {flux_text(c.upper_limit).replace('µ', 'u')} (95 %)")
-        return ", ".join([*parts, *candidate])
-    parts.append(f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error, '+-')} uJy")
+        parts.append(f"not detected, flux below {flux_text(c.upper_limit)} (95 %)")
+        return in_ascii(", ".join([*parts, *candidate]))
+    parts.append(f"flux {flux_text(c.flux, c.flux_error)}")
     if isfinite(c.contrast):
-        parts.append(f"contrast {with_error(c.contrast, c.contrast_error, '+-')}")
+        parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
     parts.append(f"S/N {c.snr:.1f}")
     if isfinite(c.significance):
         parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
-    return ", ".join([*parts, *candidate])
+    return in_ascii(", ".join([*parts, *candidate]))
 
 
 def show_companions(folder: Path, star: str = "") -> None:
@@ -100,13 +101,13 @@ def show_companions(folder: Path, star: str = "") -> None:
 
 def show_limits(folder: Path, star: str = "") -> None:
     """Print the limits at a few separations in one line."""
-    from lyot.analysis.summary import flux_text, read_limits
+    from lyot.analysis.summary import contrast_text, flux_text, in_ascii, read_limits
 
     limits, sigma = read_limits(folder)
     parts = []
     for limit in limits:
-        flux = flux_text(limit.flux).replace("µ", "u") if isfinite(limit.flux) else "none"
-        contrast = f" (contrast {limit.contrast:.1e})" if isfinite(limit.contrast) else ""
+        flux = in_ascii(flux_text(limit.flux)) if isfinite(limit.flux) else "none"
+        contrast = f" (contrast {contrast_text(limit.contrast)})" if isfinite(limit.contrast) else ""
         parts.append(f'{limit.separation:g}" {flux}{contrast}')
     if parts:
         typer.echo(f"{star}{sigma:g}-sigma limits: {', '.join(parts)}")
@@ -114,25 +115,26 @@ def show_limits(folder: Path, star: str = "") -> None:
 
 def show_disks(folder: Path, star: str = "") -> None:
     """Print the disk models that were fitted, which is best, and the parameters of the ring."""
-    from lyot.analysis.summary import with_error
+    from lyot.analysis.summary import flux_text, in_ascii, with_error
     from lyot.exposures.names import DISK, DISK_RING
     from lyot.records.tables import read_ecsv
 
     table = read_ecsv(folder / DISK)
     for row in table:
         best = ", best" if len(table) > 1 and row["best"] else ""
-        typer.echo(
-            f"{star}disk {row['model']}: scale {row['scale']:.4g} +- {row['scale_err']:.2g}, S/N {row['snr']:.1f}, "
-            f"flux {with_error(1e6 * row['flux'], 1e6 * row['flux_err'], '+-')} uJy, "
-            f"reduced chi2 {row['reduced_chi2']:.2f}{best}"
+        values = (
+            f"scale {with_error(row['scale'], row['scale_err'])}, S/N {row['snr']:.1f}, "
+            f"flux {flux_text(row['flux'], row['flux_err'])}, reduced chi2 {row['reduced_chi2']:.2f}"
         )
+        typer.echo(f"{star}disk {row['model']}: {in_ascii(values)}{best}")
     if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
         return
     for row in read_ecsv(folder / DISK_RING):
         if row["status"] != "fixed":
             limit = "" if row["status"] == "fitted" else f" ({row['status']})"
             unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"
-            typer.echo(f"  {row['parameter']} {with_error(float(row['value']), row['error'], '+-')}{unit}{limit}")
+            value = in_ascii(with_error(float(row["value"]), row["error"]))
+            typer.echo(f"  {row['parameter']} {value}{unit}{limit}")
 
 
 def show_warnings(result: RunResult) -> None:

@@ -49,8 +49,9 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
         early.finish()
     if result.done or result.failed:
-        tasks = "task" if result.done == 1 else "tasks"
-        typer.echo(f"{result.done} {tasks} done, {result.current} up to date; products in {result.out}")
+        from lyot.analysis.summary import plural
+
+        typer.echo(f"{plural(result.done, 'task')} done, {result.current} up to date; products in {result.out}")
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     show_results(result)

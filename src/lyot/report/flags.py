@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT
+from lyot.analysis.summary import LIMITS_AT, plural, with_error
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER
 from lyot.records.freshness import is_current, outdated
@@ -317,10 +317,9 @@ def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
     """Peaks above the threshold that are no point sources."""
     peaks = [m for m in marked_sources(out, sources) if m.kind == "rejected"]
     if peaks:
-        number = "1 peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
         yield Flag(
-            f"{number} above the threshold {'was' if len(peaks) == 1 else 'were'} not classified as "
-            f"{'a point source' if len(peaks) == 1 else 'point sources'}: {'; '.join(m.note for m in peaks[:4])}.",
+            f"{plural(len(peaks), 'peak')} above the threshold {'was' if len(peaks) == 1 else 'were'} not classified "
+            f"as {'a point source' if len(peaks) == 1 else 'point sources'}: {'; '.join(m.note for m in peaks[:4])}.",
             "Extended emission, or a residual of the star; the reasons are in the table.",
             "rejected",
         )
@@ -364,8 +363,8 @@ def _glow(out: Path) -> Iterable[Flag]:
         worst = max(left, key=lambda s: abs(s.after) / s.after_error)
         names = len({s.exposure for s in left})
         yield Flag(
-            f"Glow sticks remain after the background subtraction in {names} exposure{'s' * (names != 1)}; worst: "
-            f"{worst.after:.3g} ± {worst.after_error:.2g} {worst.unit} in {worst.exposure} ({worst.name} strip).",
+            f"Glow sticks remain after the background subtraction in {plural(names, 'exposure')}; worst: "
+            f"{with_error(worst.after, worst.after_error)} {worst.unit} in {worst.exposure} ({worst.name} strip).",
             "Residual glow along the mask boundaries mimics extended emission; see the images of stage 2.",
             "glow-sticks",
         )  # fmt: skip

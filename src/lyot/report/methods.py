@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from lyot.analysis.summary import plural
+from lyot.analysis.summary import flux_text, plural
 from lyot.exposures.headers import BACKGROUND_IMAGE, PARAMETERS_TABLE
 from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
 from lyot.exposures.roles import Assigned, Role, with_role
@@ -342,7 +342,7 @@ def _measurements(out: Path) -> list[str]:
         relative = ""
         if star is not None:
             source = contrast.meta.get("star_flux_source", "given")
-            relative = f" Contrasts are relative to a stellar flux of {1e3 * float(star):.3g} mJy ({source})."
+            relative = f" Contrasts are relative to a stellar flux of {flux_text(float(star))} ({source})."
         lines.append(
             f"Detection limits ({contrast.meta.get('sigma', 5):g} sigma) were calibrated by injecting sources at "
             "several position angles per separation and repeating the reduction, with small-sample statistics "

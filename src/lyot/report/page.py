@@ -22,7 +22,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import read_fitted, read_limits
+from lyot.analysis.summary import plural, read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
 from lyot.exposures.names import COMPANIONS, CONTRAST, exposure_root
@@ -179,7 +179,7 @@ def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
         return "Lyot reduction", ""
     first = science[0]
     rolls = len({a.roll_number for a in assigned if a.roll_number})
-    subtitle = f"{first.instrument} {first.mask}, program {first.program}, {rolls} roll{'s' if rolls > 1 else ''}"
+    subtitle = f"{first.instrument} {first.mask}, program {first.program}, {plural(rolls, 'roll')}"
     return f"{first.target} in {first.filter}", subtitle
 
 

@@ -21,6 +21,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
+from lyot.analysis.summary import plural
 from lyot.exposures.names import SNR_MAP
 from lyot.report import figures
 from lyot.report.marks import marked_sources, on_which_roll
@@ -159,7 +160,7 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
         return Plane(group, title, image, unit, more.get("limits") or figures.symmetric_limits(inside, 99.7))
 
     modes = main.header.get("KLMODES")
-    title = "combined" if modes is None else f"combined, {modes} KL modes"
+    title = "combined" if modes is None else f"combined, {plural(modes, 'KL mode')}"
     found = [plane("Star subtracted", title, main.image, main.unit)]
     stem = path.name.removesuffix("_i2d.fits")
     refined = path.with_name(f"{stem}_refined.fits")
@@ -183,7 +184,7 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
         room = int(BUDGET / (2.7 * main.image.size)) - len(found)
         chosen = sorted({int(k) for k in np.linspace(0, len(cube) - 1, max(2, min(len(cube), room))).round()})
         numbers = truncations_of(cube_path, len(cube))
-        found += [plane("KL modes", f"{numbers[k]} KL mode{'s' * (numbers[k] != 1)}", cube[k], main.unit)
+        found += [plane("KL modes", plural(numbers[k], "KL mode"), cube[k], main.unit)
                   for k in chosen]  # fmt: skip
     return [p for p in found if p.image.shape == shape and np.isfinite(p.image).any()]
 
@@ -298,7 +299,7 @@ def _mark(plot: Any, marked: Sequence[Marked], radius: float) -> None:
 
 def viewer_alt(viewer: Viewer) -> str:
     """What the viewer shows, for those who cannot see it."""
-    counts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in viewer.counts.items() if n]
+    counts = [plural(n, kind) for kind, n in viewer.counts.items() if n]
     return html.escape(
         f"Combined image with north up and the star at the origin; marked: {', '.join(counts) or 'no source'}. Arrow "
         "keys move a cursor whose value and position are displayed; plus and minus zoom, 0 resets the view, space "

@@ -203,7 +203,9 @@ def used_configuration(plan: Plan) -> str:
     table |= {ROLES: dict(plan.config.roles)} if plan.config.roles else {}
     lines = ["# Configuration of this run, with all parameters that have a value. Versions:"]
     lines += [f"#   {name} {version}" for name, version in versions().items()]
-    lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")
+    context = plan.calibration.context or "not set"
+    unused = "no CRDS context was used: the input is calibrated"
+    lines.append(f"#   {unused}" if context == "none" else f"#   CRDS context {context}")
     return "\n".join(lines) + "\n\n" + tomli_w.dumps(table)
 
 
