@@ -488,3 +488,43 @@ def test_fluxes_and_errors_are_written_in_one_way(run_folder):
     assert "flux 1.524 ± 0.031 mJy" in brightest  # as in the table
     assert "flux 1.524 +- 0.031 mJy" in companion_line(read_fitted(run_folder / "measure")[1])  # as in the terminal
     assert not [layer.label for layer in MAPS if "uJy" in layer.label]
+
+
+@pytest.mark.usefixtures("quick_report")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("contrast.ecsv", "", "is not a readable table"),
+        ("contrast.ecsv", "# %ECSV 1.0\n# ---\n# datatype:\n# - {na", "is not a readable table"),
+        ("contrast.ecsv", None, "has no rows"),
+        ("detections.ecsv", "", "is not a readable table"),
+        ("error_budget.ecsv", "nothing", "is not a readable table"),
+    ],
+)
+def test_a_damaged_table_takes_nothing_else_away(run_folder, name, content, words):
+    path = run_folder / "measure" / name
+    if content is None:
+        QTable.read(path)[:0].write(path, overwrite=True)
+    else:
+        path.write_text(content)
+    (run_folder / "notes.json").write_text('["a remark about the input"]')
+    report = page_module.make_report(run_folder)
+    assert report.headline.startswith('Companion: separation 0.818 ± 0.011"')
+    assert report.methods is not None and "Position and flux of each companion" in report.methods.text
+    (flag,) = [flag for flag in report.flags if str(path) in flag.text]
+    assert words in flag.text and ".." not in flag.text
+    assert not [flag for flag in report.flags if "could not be shown" in flag.text]
+    assert "Companions" in [section.title for section in report.results]
+    assert any("a remark about the input" in flag.text for flag in report.flags)
+
+
+def test_what_a_page_refers_to_is_there(run_folder):
+    page = re.sub(r"<script.*?</script>", "", write_report(run_folder).read_text(), flags=re.DOTALL)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for attribute in ("aria-labelledby", "aria-describedby", "for"):
+        assert set(re.findall(rf'\s{attribute}="([^"]+)"', page)) <= set(ids)
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+    known = {"label", "labelledby", "live", "pressed", "hidden", "describedby"}
+    assert set(re.findall(r"\saria-(\w+)=", page)) <= known  # a misspelled attribute has no effect
+    assert 'aria-labelledby="flags"' in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 from astropy.table import Table
 
 from lyot.analysis.combined_image import is_candidate, read_detections
+from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.records.tables import read_ecsv
+
+log = logging.getLogger(__name__)
 
 LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
 """Separations at which limits are told, arcsec."""
@@ -90,7 +94,7 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
     if not (folder / COMPANIONS).is_file():
         return ()
     table = read_ecsv(folder / COMPANIONS)
-    sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else Table()
+    sources = _detections(folder / DETECTIONS)
     unsure = is_candidate(sources)
     resolution = float(table.meta.get("fwhm_arcsec", 0.5))
     found = []
@@ -105,6 +109,15 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
         candidate = best is not None and bool(unsure[best.index])
         found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=candidate))
     return tuple(found)
+
+
+def _detections(path: Path) -> Table:
+    """Detections; an empty table without them, and where they are damaged: companions are known without."""
+    try:
+        return read_detections(path) if path.is_file() else Table()
+    except InputError as error:
+        log.warning("%s", error)
+        return Table()
 
 
 def _place(source: Any) -> tuple[Any, Any]:
@@ -143,7 +156,7 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
     Returns
     -------
     tuple of Limit
-        Empty if the contrast was not measured.
+        Empty if the contrast was not measured, or at no separation.
     float
         Level of the limits, Gaussian sigmas.
     """
@@ -151,6 +164,8 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
     if not path.is_file():
         return (), float("nan")
     table = read_ecsv(path)
+    if not len(table):
+        return (), float("nan")
     known = np.asarray(table["separation"], dtype=float)
     values = {
         name: _at(known, np.asarray(table[name], dtype=float), separations)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from lyot.errors import InputError
 from lyot.exposures import names
 from lyot.records.manifest import FILE_NAME, Manifest
 from lyot.records.tables import read_ecsv
@@ -45,9 +46,12 @@ def is_current(path: Path, out: Path) -> bool:
     Returns
     -------
     bool
-        True as well for a file that does not say.
+        True as well for a file that does not say, or that cannot be read.
     """
-    said = reduction_of(path) if path.is_file() else ""
+    try:
+        said = reduction_of(path) if path.is_file() else ""
+    except (InputError, OSError):  # damaged, which whoever reads it says
+        return True
     if not said or not (out / FILE_NAME).is_file():
         return True
     keys = {r.key[:LENGTH] for r in Manifest(out).records if r.kind == "stage3"}

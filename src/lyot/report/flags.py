@@ -16,10 +16,21 @@ from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
 from lyot.analysis.summary import LIMITS_AT, plural, with_error
+from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
-from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER
+from lyot.exposures.names import (
+    COMPANIONS,
+    CONTRAST,
+    DETECTIONS,
+    DISK,
+    DISK_RING,
+    ERROR_BUDGET,
+    MATCHED_FILTER,
+    PROPER_MOTION,
+)
 from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
+from lyot.records.tables import read_ecsv
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
 from lyot.report.products import Product, products
@@ -147,8 +158,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     """
     science = list(products(out, "stage3", "psfsub"))
     found = [
-        *_not_measured(out), *_outdated(out), *_candidates(out, sources), *_on_boundaries(out, sources, science),
-        *_rejected(out, sources), *_limits(out),
+        *_not_measured(out), *_damaged(out), *_outdated(out), *_candidates(out, sources),
+        *_on_boundaries(out, sources, science), *_rejected(out, sources), *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
     ]  # fmt: skip
@@ -183,6 +194,27 @@ def _outdated(out: Path) -> Iterable[Flag]:
             "Repeat the measurement with lyot contrast, lyot companion, lyot detect --maps or lyot disk.",
             "outdated",
         )
+
+
+def _damaged(out: Path) -> Iterable[Flag]:
+    """Tables that cannot be read, each by its path; what they hold is in no other part of the report."""
+    commands = {
+        DETECTIONS: "lyot detect", CONTRAST: "lyot contrast", COMPANIONS: "lyot companion",
+        ERROR_BUDGET: "lyot companion", PROPER_MOTION: "lyot companion", DISK: "lyot disk", DISK_RING: "lyot disk",
+    }  # fmt: skip
+    for name, command in commands.items():
+        path = out / "measure" / name
+        try:
+            table = read_ecsv(path) if path.is_file() else None
+        except InputError as error:
+            reason = str(error).partition("table (")[2].rpartition(")")[0]
+            yield Flag(
+                f"{path} is not a readable table and is not shown: {reason}.",
+                f"The file is damaged; repeat the measurement with {command}.", "image",
+            )  # fmt: skip
+        else:
+            if table is not None and not len(table) and name == CONTRAST:
+                yield Flag(f"{path} has no rows: there are no limits.", f"Repeat {command}.", "image")
 
 
 def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
