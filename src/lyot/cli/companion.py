@@ -33,10 +33,10 @@ def companion(
         ),
     ] = None,
 ) -> None:
-    """Measure flux and position of companions by forward modeling through the reduction, with an error budget.
+    """Measure flux and position of companions, with an error budget.
 
-    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits;
-    with --epoch also measure/proper_motion.ecsv.
+    Companions are fitted with forward models that pass through the reduction. Writes measure/companions.ecsv,
+    measure/error_budget.ecsv and measure/companions_residual.fits; with --epoch also measure/proper_motion.ecsv.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_companions

@@ -25,9 +25,10 @@ def contrast(
     sections: Sections,
     target: Annotated[str | None, TARGET] = None,
 ) -> None:
-    """Measure the 5-sigma contrast curve by injection and recovery through all of stage 3.
+    """Measure the 5-sigma contrast curve by injection and recovery.
 
-    Writes measure/contrast.ecsv and measure/contrast_map.fits. Known companions are subtracted first.
+    Sources are injected before stage 3, and all of it is repeated. Writes measure/contrast.ecsv and
+    measure/contrast_map.fits. Known companions are subtracted first.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast

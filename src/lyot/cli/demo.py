@@ -82,7 +82,10 @@ def demo(
     size: Annotated[str, typer.Option(help="small, medium or full.")] = "small",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo everything, even if up to date.")] = False,
 ) -> None:
-    """Simulate a small observing sequence, reduce it from the raw ramps, and measure the planet; needs no network."""
+    """Simulate a small sequence, reduce it, and measure the planet.
+
+    The reduction starts from the raw ramps. No network is needed.
+    """
     from lyot.cli.run import reduce_and_report
     from lyot.run.config import load_config
     from lyot.simulator.truth import read_truth
