@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,11 @@ GIVE_STAR = (
     "with --star-sptype, --star-simbad, --star-sed or --star-ta once; it is saved with the run"
 )
 
+FAINT_PLANET = (
+    "the planet of the default scene is below the noise of such short exposures, so that lyot run detects no source; "
+    "use --scene bright_planet for a detectable planet, or --size full for the observed depth"
+)
+
 
 def show_results(result: RunResult) -> None:
     """Print what a run found, target by target."""
@@ -26,8 +31,40 @@ def show_results(result: RunResult) -> None:
 
     tables = result.products("measure", ".ecsv")
     show_tables(tables)
+    if _nothing_found(tables) and _simulated_faint({e.exposure.path.parent for e in result.plan.exposures}):
+        typer.echo(f"Note: the input is simulated: {FAINT_PLANET}.", err=True)
     if any(p.name in (COMPANIONS, CONTRAST) for p in tables) and not result.plan.config.star.is_given:
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
+
+
+def _nothing_found(tables: Sequence[Path]) -> bool:
+    """Whether sources were searched for and none was found."""
+    from lyot.analysis.combined_image import read_detections
+    from lyot.exposures.names import DETECTIONS
+
+    searched = [path for path in tables if path.name == DETECTIONS]
+    return bool(searched) and not any(len(read_detections(path)) for path in searched)
+
+
+def _simulated_faint(folders: Iterable[Path]) -> bool:
+    """Whether the input is a small simulation of the default scene, by the files that `lyot simulate` left with it."""
+    for folder in folders:
+        if not (folder / "truth.json").is_file():
+            continue
+        from lyot.errors import LyotError
+        from lyot.simulator.plan import size_of
+        from lyot.simulator.scene import load_scene, read_scene
+        from lyot.simulator.truth import read_truth
+
+        small = size_of("small")
+        try:
+            size = read_truth(folder).get("size")
+            default = read_scene(folder / "scene.toml") == load_scene(None)
+        except (LyotError, OSError):
+            continue
+        if default and size == {"science": list(small.science), "reference": list(small.reference)}:
+            return True
+    return False
 
 
 def show_tables(tables: Sequence[Path]) -> None:

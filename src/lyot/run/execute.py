@@ -131,7 +131,7 @@ def run(
     config : Config, optional
         From `lyot.run.config.load_config` or `build_config`; defaults if None.
     overwrite : bool, optional
-        Do everything again, whatever is there.
+        Do everything again, whatever is there; the flux of the star is kept where `config` gives none.
     inline : bool, optional
         Work in this process, for debugging.
     on_event : callable, optional
@@ -157,9 +157,8 @@ def run(
     taken = [e.path for e in exposures if e.is_coronagraphic]
     needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
     calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
-    kept = ""
-    if not overwrite:
-        config, kept = with_kept_star(with_kept_report(config, out), out)
+    # the star is not a product: it stays known when all products are made again
+    config, kept = with_kept_star(config if overwrite else with_kept_report(config, out), out)
     plan = make_plan(inputs, out, config, calibration=calibration, found=found)
     if kept and any(t.name.startswith((COMPANIONS_TASK, CONTRAST_TASK)) for t in plan.tasks):
         plan = replace(plan, notes=(*plan.notes, kept))
