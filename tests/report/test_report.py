@@ -24,6 +24,7 @@ from lyot.report.measured import MAPS, fitted_text
 from lyot.report.products import nanmean, read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
 from lyot.report.tables import companions_table
+from lyot.report.viewer import make_viewer
 from tests.run.exposures import write_exposure
 
 SCALE = 0.11
@@ -528,3 +529,24 @@ def test_what_a_page_refers_to_is_there(run_folder):
     known = {"label", "labelledby", "live", "pressed", "hidden", "describedby"}
     assert set(re.findall(r"\saria-(\w+)=", page)) <= known  # a misspelled attribute has no effect
     assert 'aria-labelledby="flags"' in page
+
+
+def test_the_viewer_shows_the_planet_that_was_injected_at_the_limit(run_folder):
+    def made():
+        viewer = make_viewer(run_folder, None, 3.0)
+        return viewer, page_module.render_page(replace(page_module.make_report(run_folder), viewer=viewer))
+
+    viewer, page = made()
+    assert not viewer.injected and "Injected planet" not in page and 'data-mark="compass"' in page
+    assert all(name in viewer.body for name in ("ScaleBar", "OpenHead", '"N"', '"E"'))
+    header = sky_header()
+    header["INJSEP"], header["INJPA"], header["INJFLUX"], header["INJSIGMA"] = 1.0, 200.0, 1.86e-4, 5.0
+    primary = fits.PrimaryHDU()
+    image = fits.ImageHDU(np.ones((60, 60), np.float32), header, name="INJECTED")
+    fits.HDUList([primary, image]).writeto(run_folder / "measure" / "contrast_map.fits")
+    viewer, page = made()
+    assert [title for _, title in viewer.groups["Injected planet"]] == ["planet at the limit"]
+    assert "186 µJy, the 5-sigma limit, at separation 1.00″, PA 200°" in page
+    primary.header["REDUCTN"] = "another"  # of an earlier reduction
+    fits.HDUList([primary, image]).writeto(run_folder / "measure" / "contrast_map.fits", overwrite=True)
+    assert not made()[0].injected
