@@ -1,4 +1,4 @@
-"""Tables of a run, parsed once however often they are asked for."""
+"""Tables of a run, cached after the first reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lyot.errors import InputError
 
 
 def read_ecsv(path: Path) -> Table:
-    """Read a table (``.ecsv``); parsed again only where the file has changed.
+    """Read a table (``.ecsv``); the file is parsed again only if it has changed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Do a run: check, plan, execute what is not up to date, record it.
+"""Execution of a run: check, plan, execute tasks that are not up to date, and record them.
 
 `run` is the whole; the command line only renders it.
 """
@@ -71,7 +71,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """Result of a run: plan, records and failures.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class RunResult:
 
     @property
     def is_news(self) -> bool:
-        """Whether the report has to be written again."""
+        """Whether the report must be rewritten."""
         return bool(self.done or self.failed) or self.new_notes
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:

@@ -54,7 +54,7 @@ CALIBRATING = ("assign_wcs", "flat_field", "photom", "resample")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do.
+    """Tasks of a run.
 
     Attributes
     ----------
