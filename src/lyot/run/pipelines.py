@@ -256,9 +256,12 @@ def _refuse(name: str, declaration: Any, value: Any, where: str) -> None:
     limits = {which: float(number) for which, number in _LIMIT.findall(body)}
     is_list = kind.endswith("_list")
     if is_list and isinstance(value, (list, tuple)):  # its limits are those of its length
-        low, high = (int(limits[which]) if which in limits else None for which in ("min", "max"))
-        if not (low or 0) <= len(value) <= (len(value) if high is None else high):
-            count = str(low) if low == high else " to ".join(str(n) for n in (low, high) if n is not None)
+        fewest, most = (int(limits[which]) if which in limits else None for which in ("min", "max"))
+        if not (fewest or 0) <= len(value) <= (len(value) if most is None else most):
+            least = (
+                f"at least {fewest}" if most is None else f"at most {most}" if fewest is None else f"{fewest} to {most}"
+            )
+            count = str(most) if fewest == most else least
             raise ConfigError(f"{where}{name}: expected a list of {count} values, got {list(value)!r}.")
     choices = tuple(re.findall(r"['\"]([^'\"]*)['\"]", body)) if match["kind"] == "option" else None
     low, high = (None if is_list else limits.get(which) for which in ("min", "max"))
