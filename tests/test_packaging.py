@@ -67,3 +67,12 @@ def test_the_fallback_is_a_development_version_and_not_older_than_the_newest_tag
 def test_the_citation_names_the_newest_release_or_the_next():
     cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
     assert Version(cited) in (newest_tag(), Version(fallback().base_version))
+
+
+def test_the_citation_has_the_address_of_the_project_and_a_date_once_it_is_released():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    fields = dict(re.findall(r'^([a-z-]+): "?([^"\n]+)"?$', text, re.M))
+    urls = configuration()["project"]["urls"]
+    assert fields["url"] == urls["Documentation"] and fields.get("repository-code") == urls.get("Repository")
+    released = newest_tag() is not None and Version(fields["version"]) == newest_tag()
+    assert ("date-released" in fields) == released  # docs/maintain/release.md

@@ -18,27 +18,27 @@ from typing import Any
 
 
 class LyotError(Exception):
-    """Base of all errors that Lyot raises on purpose."""
+    """Base class of all errors that Lyot raises deliberately."""
 
 
 class InputError(LyotError, ValueError):
-    """An input file or array is not what it must be: shape, dtype, units, keywords, truncated data."""
+    """Invalid input file or array: wrong shape, dtype, units or keywords, or truncated data."""
 
 
 class NotCoronagraphicError(InputError):
-    """A good file that no coronagraphic reduction takes: a guide star, an image of another mode, another product."""
+    """A valid file that is not a coronagraphic exposure: guide-star data, another observing mode, another product."""
 
 
 class MissingInputError(InputError, FileNotFoundError):
-    """A file that was named, or that the reduction cannot do without, is not there."""
+    """A file that was given, or that the reduction requires, does not exist."""
 
 
 class ConfigError(LyotError, ValueError):
-    """A configuration file or option holds a value that cannot be used."""
+    """Invalid value in a configuration file or option."""
 
 
 class UnknownNameError(ConfigError, KeyError):
-    """A parameter, step, filter or other name is not known; the message offers the nearest ones."""
+    """Unknown name of a parameter, step, filter, ...; the message suggests similar names."""
 
     def __str__(self) -> str:  # KeyError would show the repr
         return str(self.args[0]) if self.args else ""
@@ -53,7 +53,7 @@ class OutputError(LyotError, OSError):
 
 
 class ReductionError(LyotError, RuntimeError):
-    """The data do not allow the reduction that was asked for (no references, all pixels masked, ...)."""
+    """The requested reduction is not possible with these data (no references, all pixels masked, ...)."""
 
 
 class ArchiveError(LyotError, ConnectionError):
@@ -61,7 +61,7 @@ class ArchiveError(LyotError, ConnectionError):
 
 
 class LyotWarning(UserWarning):
-    """Something that a user should know of a result, though it was made: data left out, a fit that was not possible."""
+    """Warning about a result: excluded data, or a fit that was not possible."""
 
 
 def warn(message: str, *, stacklevel: int = 2) -> None:
@@ -100,7 +100,7 @@ def handled_warnings(handle: Callable[[str], object]) -> Iterator[None]:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownNameError:
-    """Build the error for a misspelt name, with the nearest known names.
+    """Build the error for an unknown name, with similar known names.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ _WRITE_CURES = {
 
 
 def output_error(path: Path | str, error: OSError) -> OutputError:
-    """The one sentence for a failure to write: what, why, and what to do.
+    """One-sentence error for a failed write: what failed, why, and the remedy.
 
     Parameters
     ----------

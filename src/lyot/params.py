@@ -49,7 +49,7 @@ def param(
 
 @dataclasses.dataclass(frozen=True)
 class ParameterInfo:
-    """What is known of one parameter: see `param`.
+    """Properties of one parameter; see `param`.
 
     `kind` is the stpipe spec type: boolean, integer, float, string, or bool_list, int_list, float_list, string_list.
     """
@@ -101,7 +101,7 @@ _DECLARED: dict[tuple[str, str], ParameterInfo] = {}
 
 
 def declared(name: str, declaration: str) -> ParameterInfo | None:
-    """The parameter that `spec_from` wrote as ``name = declaration``; None if it is none of ours."""
+    """The parameter that `spec_from` wrote as ``name = declaration``; None for parameters of other packages."""
     return _DECLARED.get((name, declaration))
 
 

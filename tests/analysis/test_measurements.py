@@ -353,6 +353,25 @@ def test_the_contrast_map(limits):
     assert table["flux_5sigma_low"][1] / 1.3 < np.nanmedian(ring) < table["flux_5sigma_high"][1] * 1.3
 
 
+def test_a_planet_at_the_limit_is_shown_away_from_the_boundaries_and_from_the_known_planet(limits):
+    run, table = limits
+    with fits.open(run.tables / CONTRAST_MAP) as hdus:
+        image, header = hdus["INJECTED"].data, hdus["INJECTED"].header
+    assert header["BUNIT"] == "MJy/sr" and header["INJSEP"] == 1.0
+    assert table["flux_5sigma"].min() < header["INJFLUX"] < table["flux_5sigma"].max()
+    injector = run.sequence.injector
+    east, north = offset(header["INJSEP"], header["INJPA"])
+    planet = header["INJFLUX"] * np.nan_to_num(injector.forward(east, north))
+    # the reduction is linear in the science: the image differs by the forward model, float32
+    np.testing.assert_allclose(np.nan_to_num(image - injector.image), planet, atol=1e-5 * np.nanmax(image))
+    x, y = injector.pixel(east, north)
+    clear = [run.sequence.throughput[round(float(v)), round(float(u))] for u, v in
+             (injector.pixel(*offset(1.0, angle)) for angle in range(0, 360, 10))]  # fmt: skip
+    assert run.sequence.throughput[round(float(y)), round(float(x))] > np.median(clear)
+    known_east, known_north = offset(SEPARATION, ANGLE)
+    assert np.hypot(east - known_east, north - known_north) > 0.8  # two resolution elements
+
+
 # Maps
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import logging
 import os
 import resource
 import signal
@@ -17,11 +19,16 @@ from typer.testing import CliRunner
 
 import lyot
 from lyot import cli
+from lyot.cli.results import _simulated_faint
 from lyot.cli.run import _EarlyReport, reduce_and_report
 from lyot.errors import InputError, MissingInputError
 from lyot.processes import ENDING
 from lyot.run.config import build_config
 from lyot.run.execute import Event
+from lyot.run.plan import NOTE
+from lyot.simulator.plan import size_of
+from lyot.simulator.scene import load_scene, write_scene
+from lyot.simulator.truth import SCHEMA
 from tests.run.exposures import write_exposure, write_sequence
 
 
@@ -270,3 +277,47 @@ def test_the_companion_of_hd_106906_is_found(hd106906, hd106906_run):
     assert table["snr"][0] > 10
     again = call("run", hd106906, "--out", hd106906_run)
     assert "everything is up to date" in again.stdout
+
+
+def test_a_note_of_the_input_is_printed_once(tmp_path, capsys, monkeypatch, caplog):
+    data = tmp_path / "data"
+    write_sequence(data)
+    note = "1 background exposure is not used"
+
+    def plan_only(inputs, out, config, **_):
+        logger = logging.getLogger("lyot.run.plan")
+        logger.warning("%s", note, extra=NOTE)
+        logger.warning("something else")
+        if out.name == "fails":
+            raise InputError("no exposures")
+        plan = SimpleNamespace(notes=(note,), config=config, exposures=())
+        return SimpleNamespace(out=out, plan=plan, done=0, current=1, failed=(), is_news=False, products=lambda *_: ())
+
+    monkeypatch.setattr("lyot.run.execute.run", plan_only)
+    monkeypatch.setattr("lyot.cli.run._write_report", lambda *_: None)
+    reduce_and_report([data], tmp_path / "out", build_config({}))
+    assert capsys.readouterr().err.count(note) == 1 and note not in caplog.text and "something else" in caplog.text
+    with pytest.raises(InputError):  # there is no result to print it with
+        reduce_and_report([data], tmp_path / "fails", build_config({}))
+    assert capsys.readouterr().err.count(f"Note: {note}") == 1
+
+
+@pytest.mark.parametrize(
+    ("scene", "size", "said"),
+    [(None, "small", True), ("bright_planet", "small", False), (None, "full", False), ("none", "small", False)],
+)
+def test_that_a_simulated_planet_is_too_faint_is_said_only_where_it_is_known(tmp_path, scene, size, said):
+    if scene != "none":
+        sizes = size_of(size)
+        truth = {"schema": SCHEMA, "size": {"science": list(sizes.science), "reference": list(sizes.reference)}}
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        (tmp_path / "scene.toml").write_text(write_scene(load_scene(scene)))
+    assert _simulated_faint([tmp_path]) is said
+
+
+def test_no_line_of_the_list_of_commands_is_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")  # as in a pipe
+    text = CliRunner().invoke(cli.build_app(all_options=False), ["--help"], terminal_width=80).output
+    commands = text.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) == 12
+    assert all(line.rstrip().endswith(".") and not line.rstrip().endswith("...") for line in commands), text

@@ -34,7 +34,7 @@ def fitted(folder: Path, separation: list[float], angle: list[float], limit: lis
 def test_differences_are_in_the_stated_errors_and_angles_go_around(tmp_path):
     fitted(tmp_path, [2.5, 0.78], [100.0, 0.5])  # the second is the planet's
     text = demo._planet_line(tmp_path, PLANET)
-    assert 'planet b: injected at separation 0.800", PA 359.50 deg, flux 100.0 uJy' in text
+    assert 'planet b: injected at separation 0.800", PA 359.50 deg, flux 100 uJy' in text
     assert 'measured: separation 0.780 +- 0.010"' in text
     assert "differences: separation -2.0, PA +2.0, flux +2.0 sigma" in text
 

@@ -44,12 +44,16 @@ def test_figures_come_with_their_data_and_are_not_replaced_unasked(run_folder, t
 def test_images_keep_their_coordinates():
     figure, _ = grid(1)
     header = {"CRVAL1": 184.5, "CTYPE1": "RA---TAN", "FILTER": "F1550C", "BSCALE": 2.0}
-    layers = [Layer("combined image", np.ones((3, 4)), "MJy/sr", header, True), Layer("in pixels", np.ones((3, 4)))]
+    layers = [
+        Layer("combined image", np.ones((3, 4)), "MJy/sr", header, True),
+        Layer("in pixels", np.ones((3, 4)), "log10 of µJy"),
+    ]
     content = export._data_of(Picture("x", figure, "", "", layers))["x.fits"]
     with fits.HDUList.fromstring(content) as hdus:
         assert hdus[0].header["FILTER"] == "F1550C"
         assert hdus["COMBINED IMAGE"].header["CRVAL1"] == 184.5 and hdus["COMBINED IMAGE"].header["BUNIT"] == "MJy/sr"
         assert "CRVAL1" not in hdus["IN PIXELS"].header
+        assert hdus["IN PIXELS"].header["BUNIT"] == "log10 of uJy"  # headers are ASCII
 
 
 @pytest.mark.usefixtures("quick_report")

@@ -1,9 +1,12 @@
 """Where a result comes from: calibrations of given files, changed parameters, the methods paragraph and citations."""
 
+import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from lyot.exposures.read import read_exposure
 from lyot.exposures.roles import Assigned, Role
@@ -71,6 +74,50 @@ def test_the_methods_paragraph_says_what_was_done_and_cites_it(finished_once):
     cited = {key for group in re.findall(r"\\citep\{([^}]*)\}", methods.latex) for key in group.split(",")}
     assert cited == set(re.findall(r"@\w+\{(\w+),", methods.bibtex))
     assert "Soummer2012" in cited and "ForemanMackey2013" not in cited
+
+
+def set_used(out, mode=None, **values):
+    """Change what the products say of the subtraction."""
+    for path in (out / "stage3").glob("*_psfsub.fits"):
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].header["BKGTMPL"] = values.get("template", True)
+            rows = {str(r["NAME"]): str(r["VALUE"]) for r in hdus["KLIPPARS"].data}
+            rows |= {name: json.dumps(value) for name, value in values.items()}
+            table = np.array(list(rows.items()), dtype=[("NAME", "S30"), ("VALUE", "S60")])
+            hdus["KLIPPARS"] = fits.BinTableHDU(table, name="KLIPPARS")
+    for path in (out / "stage3").glob("*_i2d.fits") if mode else ():
+        fits.setval(path, "KLMODES", value=mode)
+
+
+def text_of(out):
+    return methods_of(out, _assigned(out, Manifest(out).records)).text
+
+
+def test_the_methods_paragraph_says_which_annuli_and_backgrounds_were_used(finished):
+    text = text_of(finished)  # nothing was set, and stage 2 was not run: defaults
+    assert "separately in annuli with boundaries at 2.4 and 5 arcsec." in text
+    assert "A constant and the pattern that a uniform background has behind the mask were fitted along" in text
+    for path in (finished / "stage3").glob("*_crfints.fits"):
+        with fits.open(path, mode="append") as hdus:
+            hdus.append(fits.ImageHDU(np.ones((3, 3), np.float32), name="BACKGROUND"))
+    assert "A constant and the mean background that was subtracted in stage 2 were fitted" in text_of(finished)
+    set_used(finished, zone_edges=[1.8, 5.0], sectors=4, template=False)  # as chosen from the data
+    text = text_of(finished)
+    assert "annuli with boundaries at 1.8 and 5 arcsec and in 4 sectors of each annulus except the innermost" in text
+    assert "A constant was fitted along with the star in each of these regions." in text
+    set_used(finished, zone_edges=[], sectors=1, subtract_mean=False, template=False)
+    text = text_of(finished)
+    assert "annuli" not in text and "constant" not in text and "uniform" not in text
+
+
+def test_one_mode_is_not_several(finished):
+    set_used(finished, mode=1)
+    assert "onto the first Karhunen-Loève mode (Soummer" in text_of(finished)
+    set_used(finished, mode=2)
+    assert "onto the first 2 Karhunen-Loève modes (Soummer" in text_of(finished)
+    set_used(finished, mode=1, method="nmf")
+    text = text_of(finished)
+    assert "with 1 component (Ren" in text and "uniform background" not in text  # NMF fits no template
 
 
 def test_bibtex_entries_are_whole():

@@ -14,12 +14,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lyot import dq
+from lyot.analysis.summary import read_fitted
+from lyot.cli.results import companion_line
 from lyot.errors import MissingInputError
 from lyot.records.manifest import Manifest, Record
 from lyot.report import figures, sections, write_report
 from lyot.report import page as page_module
+from lyot.report.measured import MAPS, fitted_text
 from lyot.report.products import nanmean, read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
+from lyot.report.tables import companions_table
+from lyot.report.viewer import make_viewer
 from tests.run.exposures import write_exposure
 
 SCALE = 0.11
@@ -109,7 +114,7 @@ def test_report_holds_everything(run_folder):
     ):
         assert heading in page
     assert "1, 4, 9 KL modes" in page
-    assert "0.8176 ± 0.0110" in page and "149.40 ± 0.70" in page and "(6.10 ± 0.40)e-04" in page
+    assert "0.818 ± 0.011" in page and "149.40 ± 0.70" in page and "(6.10 ± 0.40)e-04" in page
     assert "Contrast as a function of separation" in page
     assert "1.040 ± 0.050" in page and "0.001 ± 0.050" in page
     assert "rejection_threshold" in page and "jwst_0001.pmap" in page
@@ -209,12 +214,22 @@ def test_reference_star_and_error_budget(run_folder):
         ("jw7_1", "2 of 2", "0.200 ± 0.141", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.141", "2.00"),
         ("jw7_2", "1 of 2", "-0.500", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.000", "-1.00"),
     ]
-    budget = QTable({"companion": [1, 1], "term": ["statistical", "total"], "flux": [0.035, 0.055],
-                     "contrast": [0.035, np.nan], "separation": [0.01, 0.0131] * u.arcsec,
-                     "position_angle": [0.7, 0.9] * u.deg})  # fmt: skip
+    budget = QTable({"companion": [1, 1, 1], "term": ["statistical", "star flux", "total"], "flux": [0.035, 0.0, 0.055],
+                     "contrast": [0.035, 0.01, np.nan], "separation": [0.01, 0.0, 0.0131] * u.arcsec,
+                     "position_angle": [0.7, 0.0, 0.9] * u.deg})  # fmt: skip
     budget.write(run_folder / "measure" / "error_budget.ecsv", format="ascii.ecsv")
-    assert budget_rows(run_folder)[1] == ("1", "total", "5.50", "", "0.0131", "0.900")
+    columns, rows = budget_rows(run_folder)
+    assert columns[2:4] == ("flux [%]", "contrast [%]") and rows[2] == ("1", "total", "5.50", "", "0.0131", "0.900")
+    path = run_folder / "measure" / "companions.ecsv"
+    companions = QTable.read(path)
+    companions["contrast"] = np.nan  # the flux of the star is unknown
+    companions.write(path, overwrite=True)
+    columns, rows = budget_rows(run_folder)
+    assert "contrast [%]" not in columns and rows == [
+        ("1", "statistical", "3.50", "0.0100", "0.700"), ("1", "total", "5.50", "0.0131", "0.900")
+    ]  # fmt: skip
     page = write_report(run_folder).read_text()
+    assert "contrast [%]" not in page
     for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.0131"):
         assert text in page
 
@@ -349,7 +364,7 @@ def test_maps_are_shown_where_they_are(run_folder):
               for n in ("SCI", "LIMIT", "COMPLETE")]  # fmt: skip
     fits.HDUList([fits.PrimaryHDU(), *layers]).writeto(path)
     section = maps_section(run_folder)
-    assert "20 uJy" in section.text
+    assert "20 µJy" in section.text
     assert "completeness" in section.pictures[0].alt and "STIM" not in section.pictures[0].alt
     assert 'id="maps"' in write_report(run_folder).read_text()
 
@@ -364,7 +379,7 @@ def test_measurements_of_an_earlier_reduction_are_not_shown(run_folder):
     page = write_report(run_folder).read_text()
     assert "Contrast as a function of separation" not in page
     assert "earlier reduction" in page and "contrast.ecsv" in page
-    assert "0.8176 ± 0.0110" in page  # of the reduction that is there
+    assert "0.818 ± 0.011" in page  # of the reduction that is there
 
 
 def test_the_second_pass_shown_is_that_of_the_image(run_folder):
@@ -422,3 +437,115 @@ def test_separations_without_a_limit_are_said():
     limits = (Limit(0.5, np.nan, np.nan), Limit(1.0, 2e-5, np.nan))
     assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; none at 0.5".'
     assert limits_text(limits[:1], 5.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("main", "titles", "words"),
+    [
+        (1, ["1 KL mode, as used", "9 KL modes", "maximum minus minimum"],
+         "minimum number of KL modes (the number of the main product), maximum number, and their difference."),
+        (4, ["1 KL mode", "4 KL modes, as used", "9 KL modes", "maximum minus minimum"],
+         "minimum number of KL modes, the number of the main product, maximum number, and the difference"),
+        (9, ["1 KL mode", "9 KL modes, as used", "maximum minus minimum"],
+         "minimum number of KL modes, maximum number (the number of the main product), and their difference."),
+    ],
+)  # fmt: skip
+def test_the_caption_of_the_truncations_names_the_panels_that_are_there(run_folder, main, titles, words):
+    fits.setval(run_folder / "stage3" / "x_klcube.fits", "KLMODES", value=main, ext=1)
+    (picture,) = sections.stage3_truncations(run_folder, None).pictures
+    assert [layer.title for layer in picture.layers] == titles
+    assert words in picture.caption
+
+
+def test_a_single_truncation_has_no_difference(run_folder):
+    path = run_folder / "stage3" / "x_klcube.fits"
+    path.unlink()
+    modes = fits.BinTableHDU.from_columns([fits.Column("MODES", "J", array=[1])], name="KLMODES")
+    write(path, np.ones((1, 60, 60)), sky_header(), [modes])
+    (picture,) = sections.stage3_truncations(run_folder, None).pictures
+    assert [layer.title for layer in picture.layers] == ["1 KL mode, as used"]
+    assert picture.caption.endswith("combined. The cube contains 1 KL mode.")
+
+
+def test_fluxes_and_errors_are_written_in_one_way(run_folder):
+    path = run_folder / "measure" / "companions.ecsv"
+    table = QTable(
+        {
+            "separation": [7.1081384, 1.2] * u.arcsec, "separation_err": [0.010353709, np.nan] * u.arcsec,
+            "position_angle": [307.43364, 10.0] * u.deg, "position_angle_err": [0.08620454, 0.5] * u.deg,
+            "contrast": [np.nan, 2e-3], "flux": [9.6937685e-5, 1.524e-3] * u.Jy,
+            "flux_err": [8.5438117e-6, 3.1e-5] * u.Jy, "snr": [56.082, 40.0], "magnitude": [13.714196, 10.7],
+            "magnitude_err": [0.0956937, 0.2], "mass": [10.98, 3.2], "mass_err": [1.23, 0.1],
+        }
+    )  # fmt: skip
+    table.write(path, overwrite=True)
+    rows = companions_table(run_folder).rows
+    assert [cell.text for cell in rows[0]] == [
+        "C1", "7.108 ± 0.010", "307.434 ± 0.086", "", "96.9 ± 8.5 µJy", "13.714 ± 0.096", "56.1", "11.0 ± 1.2"
+    ]  # fmt: skip
+    assert [cell.text for cell in rows[1]][4:6] == ["1.524 ± 0.031 mJy", "10.70 ± 0.20"]
+    brightest = fitted_text(read_fitted(run_folder / "measure")[1])
+    assert "flux 1.524 ± 0.031 mJy" in brightest  # as in the table
+    assert "flux 1.524 +- 0.031 mJy" in companion_line(read_fitted(run_folder / "measure")[1])  # as in the terminal
+    assert not [layer.label for layer in MAPS if "uJy" in layer.label]
+
+
+@pytest.mark.usefixtures("quick_report")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("contrast.ecsv", "", "is not a readable table"),
+        ("contrast.ecsv", "# %ECSV 1.0\n# ---\n# datatype:\n# - {na", "is not a readable table"),
+        ("contrast.ecsv", None, "has no rows"),
+        ("detections.ecsv", "", "is not a readable table"),
+        ("error_budget.ecsv", "nothing", "is not a readable table"),
+    ],
+)
+def test_a_damaged_table_takes_nothing_else_away(run_folder, name, content, words):
+    path = run_folder / "measure" / name
+    if content is None:
+        QTable.read(path)[:0].write(path, overwrite=True)
+    else:
+        path.write_text(content)
+    (run_folder / "notes.json").write_text('["a remark about the input"]')
+    report = page_module.make_report(run_folder)
+    assert report.headline.startswith('Companion: separation 0.818 ± 0.011"')
+    assert report.methods is not None and "Position and flux of each companion" in report.methods.text
+    (flag,) = [flag for flag in report.flags if str(path) in flag.text]
+    assert words in flag.text and ".." not in flag.text
+    assert not [flag for flag in report.flags if "could not be shown" in flag.text]
+    assert "Companions" in [section.title for section in report.results]
+    assert any("a remark about the input" in flag.text for flag in report.flags)
+
+
+def test_what_a_page_refers_to_is_there(run_folder):
+    page = re.sub(r"<script.*?</script>", "", write_report(run_folder).read_text(), flags=re.DOTALL)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for attribute in ("aria-labelledby", "aria-describedby", "for"):
+        assert set(re.findall(rf'\s{attribute}="([^"]+)"', page)) <= set(ids)
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+    known = {"label", "labelledby", "live", "pressed", "hidden", "describedby"}
+    assert set(re.findall(r"\saria-(\w+)=", page)) <= known  # a misspelled attribute has no effect
+    assert 'aria-labelledby="flags"' in page
+
+
+def test_the_viewer_shows_the_planet_that_was_injected_at_the_limit(run_folder):
+    def made():
+        viewer = make_viewer(run_folder, None, 3.0)
+        return viewer, page_module.render_page(replace(page_module.make_report(run_folder), viewer=viewer))
+
+    viewer, page = made()
+    assert not viewer.injected and "Injected planet" not in page and 'data-mark="compass"' in page
+    assert all(name in viewer.body for name in ("ScaleBar", "OpenHead", '"N"', '"E"'))
+    header = sky_header()
+    header["INJSEP"], header["INJPA"], header["INJFLUX"], header["INJSIGMA"] = 1.0, 200.0, 1.86e-4, 5.0
+    primary = fits.PrimaryHDU()
+    image = fits.ImageHDU(np.ones((60, 60), np.float32), header, name="INJECTED")
+    fits.HDUList([primary, image]).writeto(run_folder / "measure" / "contrast_map.fits")
+    viewer, page = made()
+    assert [title for _, title in viewer.groups["Injected planet"]] == ["planet at the limit"]
+    assert "186 µJy, the 5-sigma limit, at separation 1.00″, PA 200°" in page
+    primary.header["REDUCTN"] = "another"  # of an earlier reduction
+    fits.HDUList([primary, image]).writeto(run_folder / "measure" / "contrast_map.fits", overwrite=True)
+    assert not made()[0].injected

@@ -113,6 +113,17 @@ def test_run_again_does_nothing(fakes, data, tmp_path):
     assert [e.kind for e in events] == ["planned"] + ["current"] * 14
 
 
+def test_overwrite_keeps_the_star_and_says_so(fakes, data, tmp_path):
+    out = tmp_path / "out"
+    run([data], out, build_config({"star": {"flux": 0.1}}), inline=True)
+    again = run([data], out, build_config({}), inline=True, overwrite=True)
+    assert again.plan.config.star.flux == 0.1 and "flux = 0.1" in (out / "lyot.toml").read_text()
+    measured = any(t.name.startswith(("contrast", "companions")) for t in again.plan.tasks)
+    assert measured and any("using the stellar flux of the earlier run: flux = 0.1" in n for n in again.plan.notes)
+    other = run([data], out, build_config({"star": {"flux": 0.2}}), inline=True, overwrite=True)
+    assert other.plan.config.star.flux == 0.2 and not any("earlier run" in n for n in other.plan.notes)
+
+
 def test_overwrite_does_everything_again(fakes, data, tmp_path):
     run([data], tmp_path / "out", inline=True)
     assert run([data], tmp_path / "out", inline=True, overwrite=True).done == 14
@@ -216,6 +227,7 @@ def test_the_configuration_as_used_can_be_used_again(fakes, data, tmp_path):
     text = (tmp_path / "out" / "lyot.toml").read_text()
     assert "truncate = 7" in text
     assert "rejection_threshold = 4.0" in text  # defaults too
+    assert "#   CRDS context test.pmap\n" in text
     (tmp_path / "again.toml").write_text(text)
     assert run([data], tmp_path / "out", load_config(tmp_path / "again.toml"), inline=True).done == 0
 
@@ -387,8 +399,7 @@ def test_the_star_is_kept_with_the_run(fakes, data, tmp_path):
     assert "using the stellar flux of the earlier run: magnitude = 6.6" in again.plan.notes
     other = run([data], tmp_path / "out", build_config({"star": {"flux": 0.03}}), inline=True)
     assert (other.done, other.plan.config.star.magnitude) == (2, None)
-    fresh = run([data], tmp_path / "out", inline=True, overwrite=True)
-    assert not fresh.plan.config.star.is_given
+    assert "using the stellar flux" not in " ".join(other.plan.notes)
 
 
 def test_a_star_that_cannot_be_read_is_refused_before_the_work(fakes, data, tmp_path):

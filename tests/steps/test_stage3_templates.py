@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
+from lyot.exposures.headers import BACKGROUND_IMAGE
 from lyot.simulator.crds_cache import write_empty_cache
 from lyot.steps.image2 import Image2Pipeline
 from lyot.steps.sequence_io import build_sequence
@@ -16,7 +17,7 @@ from lyot.steps.stage2_background import BackgroundStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_plan import reduction_plan
 from lyot.steps.stage3_refs import StackRefsStep
-from lyot.steps.stage3_templates import EXTENSION, attach_background, background_of, background_template
+from lyot.steps.stage3_templates import attach_background, background_of, background_template
 from lyot.steps.stage3_throughput import uniform_background_of
 from tests.steps.stage23_synthetic import F1550C, SHAPE, STAR, exposure, sequence
 
@@ -48,7 +49,7 @@ def test_round_trip_through_a_file(tmp_path):
 def test_a_cropped_file_does_not_lend_its_old_background(caplog):
     model = exposure(np.zeros((2, 20, 30)), name="a_calints.fits")
     attach_background(model, stick())
-    assert background_of(model) is None and EXTENSION in caplog.text
+    assert background_of(model) is None and BACKGROUND_IMAGE in caplog.text
 
 
 def test_the_template_is_the_mean_of_the_exposures_that_have_one():
@@ -97,7 +98,7 @@ def test_stage_2_puts_it_through_the_flat_field(tmp_path, monkeypatch):
     steps = {"assign_wcs": skip, "photom": skip, "resample": skip, "bad_pixels": skip,
              "flat_field": {"user_supplied_flat": str(tmp_path / "flat.fits")}}  # fmt: skip
     Image2Pipeline.call(str(tmp_path / "asn.json"), save_results=True, output_dir=str(tmp_path), steps=steps)
-    found = fits.getdata(tmp_path / "jw01001001001_calints.fits", EXTENSION)
+    found = fits.getdata(tmp_path / "jw01001001001_calints.fits", BACKGROUND_IMAGE)
     # noise of three integrations of 0.1, so 0.06 per pixel: five sigma of the mean over 64 000 pixels
     assert np.nanmean(found * flat - stick(shape, star)) == pytest.approx(0.0, abs=1.2e-3)
     assert np.nanstd(found * flat - stick(shape, star)) == pytest.approx(0.1 / np.sqrt(3), rel=0.05)

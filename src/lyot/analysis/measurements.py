@@ -20,6 +20,7 @@ from lyot.analysis.combined_image import (
     write_snr_map,
 )
 from lyot.analysis.finished_run import MeasuredRun, read_truncations, template_of
+from lyot.analysis.injected_planet import planet_at_the_limit
 from lyot.analysis.parameters import CompanionSection
 from lyot.analysis.tables import (
     add_masses,
@@ -39,6 +40,7 @@ from lyot.exposures.names import (
     CONTRAST_MAP,
     DETECTIONS,
     ERROR_BUDGET,
+    INJECTED,
     SNR_MAP,
 )
 from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa, sky_offset
@@ -154,8 +156,18 @@ def measure_contrast(
     table.meta.update(provenance(run, **more, **star_meta(star)))
     write_table(table, run.tables / CONTRAST)
     layers = {"SCI": contrast_of(flux_map, star) if np.isfinite(star.flux) else flux_map, "FLUX": flux_map}
-    unit = {"SCI": "" if np.isfinite(star.flux) else "Jy", "FLUX": "Jy"}
-    write_images(run, run.tables / CONTRAST_MAP, layers, unit)
+    unit = {"SCI": "" if np.isfinite(star.flux) else "Jy", "FLUX": "Jy", INJECTED: "MJy/sr"}
+    cards = {}
+    planet = planet_at_the_limit(run, curve, sources)
+    if planet is not None:
+        separation, angle, flux, layers[INJECTED] = planet
+        cards[INJECTED] = {
+            "INJSEP": (separation, "[arcsec] separation of the injected planet"),
+            "INJPA": (angle, "[deg] its position angle"),
+            "INJFLUX": (flux, "[Jy] its flux before the mask: the limit"),
+            "INJSIGMA": (curve.sigma, "level of the limit, Gaussian sigmas"),
+        }
+    write_images(run, run.tables / CONTRAST_MAP, layers, unit, cards)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 from astropy.table import Table
 
 from lyot.analysis.combined_image import is_candidate, read_detections
+from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.records.tables import read_ecsv
+
+log = logging.getLogger(__name__)
 
 LIMITS_AT = (0.5, 1.0, 2.0, 5.0)
 """Separations at which limits are told, arcsec."""
@@ -90,7 +94,7 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
     if not (folder / COMPANIONS).is_file():
         return ()
     table = read_ecsv(folder / COMPANIONS)
-    sources = read_detections(folder / DETECTIONS) if (folder / DETECTIONS).is_file() else Table()
+    sources = _detections(folder / DETECTIONS)
     unsure = is_candidate(sources)
     resolution = float(table.meta.get("fwhm_arcsec", 0.5))
     found = []
@@ -105,6 +109,15 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
         candidate = best is not None and bool(unsure[best.index])
         found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=candidate))
     return tuple(found)
+
+
+def _detections(path: Path) -> Table:
+    """Detections; an empty table without them, and where they are damaged: companions are known without."""
+    try:
+        return read_detections(path) if path.is_file() else Table()
+    except InputError as error:
+        log.warning("%s", error)
+        return Table()
 
 
 def _place(source: Any) -> tuple[Any, Any]:
@@ -143,7 +156,7 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
     Returns
     -------
     tuple of Limit
-        Empty if the contrast was not measured.
+        Empty if the contrast was not measured, or at no separation.
     float
         Level of the limits, Gaussian sigmas.
     """
@@ -151,6 +164,8 @@ def read_limits(folder: Path, separations: tuple[float, ...] = LIMITS_AT) -> tup
     if not path.is_file():
         return (), float("nan")
     table = read_ecsv(path)
+    if not len(table):
+        return (), float("nan")
     known = np.asarray(table["separation"], dtype=float)
     values = {
         name: _at(known, np.asarray(table[name], dtype=float), separations)
@@ -169,15 +184,18 @@ def _at(separation: Any, limit: Any, wanted: tuple[float, ...]) -> list[float]:
     return [float(v) for v in found]
 
 
-def with_error(value: float, error: float, sign: str = "±") -> str:
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: ``1 exposure``, ``2 exposures``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def with_error(value: float, error: float) -> str:
     """A value with its error, both to two significant digits of the error; without one, to three of the value.
 
     Parameters
     ----------
     value, error : float
         An error that is not finite, or 0, is left out.
-    sign : str, optional
-        Between the two.
 
     Examples
     --------
@@ -193,24 +211,38 @@ def with_error(value: float, error: float, sign: str = "±") -> str:
     digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
     if digits > 4 or digits < -3:  # with the power of ten of the value before both
         power = int(np.floor(np.log10(abs(value)))) if value else int(np.floor(np.log10(error)))
-        return f"({with_error(value / 10.0**power, error / 10.0**power, sign)})e{power:+03d}"
+        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power:+03d}"
     if digits < 0:
-        return f"{round(value, digits):.0f} {sign} {round(error, digits):.0f}"
-    return f"{value:.{digits}f} {sign} {error:.{digits}f}"
+        return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def flux_text(flux: float) -> str:
-    """A flux in the unit that suits it, to three digits, such as ``21.7 µJy`` or ``1.07 mJy``.
+def flux_text(flux: float, error: float = float("nan")) -> str:
+    """A flux in the unit that suits it, such as ``21.7 µJy`` or ``1.07 mJy``; digits as those of `with_error`.
 
     Parameters
     ----------
     flux : float
         Jy.
+    error : float, optional
+        Jy; an error that is not finite, or 0, is left out.
 
     Examples
     --------
     >>> flux_text(2.17e-5), flux_text(0.0107)
     ('21.7 µJy', '10.7 mJy')
+    >>> flux_text(9.69e-5, 8.5e-6)
+    '96.9 ± 8.5 µJy'
     """
     scale, unit = next(((s, u) for s, u in ((1.0, "Jy"), (1e3, "mJy")) if flux * s >= 0.9995), (1e6, "µJy"))
-    return f"{flux * scale:.3g} {unit}"
+    return f"{with_error(flux * scale, error * scale)} {unit}"
+
+
+def contrast_text(contrast: float) -> str:
+    """A contrast limit to two digits, such as ``2.5e-02``."""
+    return f"{contrast:.1e}"
+
+
+def in_ascii(text: str) -> str:
+    """A text for the terminal, which may have no other characters: ``96.9 +- 8.5 uJy``."""
+    return text.replace("µ", "u").replace("±", "+-")

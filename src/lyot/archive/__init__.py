@@ -1,4 +1,4 @@
-"""The archive: what MAST has for a program or a target, its download, and the calibration references from a server.
+"""Search and download of exposures in MAST, and of calibration references from a CRDS server.
 
 >>> from lyot.archive import make_query, find, download
 >>> listing = find(make_query(["1386"], filters=["F1550C"]))  # doctest: +SKIP

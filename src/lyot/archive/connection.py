@@ -1,4 +1,4 @@
-"""How the archive is reached: server, token, patience. The token is never logged, shown or written."""
+"""Connection to the archive: server, token, timeouts and retries. The token is never logged, shown or written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Connection:
-    """Server, token and patience.
+    """Server, token, timeouts and retries.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ def connection_from_environment(**changes: Any) -> Connection:
 
 
 def new_session(connection: Connection, *, with_token: bool = False) -> requests.Session:
-    """A session that waits no longer than the connection says.
+    """Open a session with the timeouts of the connection.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def new_session(connection: Connection, *, with_token: bool = False) -> requests
 
 
 def limit_waiting(session: requests.Session, connection: Connection) -> None:
-    """Give every request of a session the time limit of the connection, if it has none."""
+    """Apply the timeout of the connection to all requests of a session that have none."""
     from requests.adapters import HTTPAdapter
 
     class Patient(HTTPAdapter):

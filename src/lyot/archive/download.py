@@ -1,4 +1,4 @@
-"""All files of a listing, several at a time; what is there and whole is not fetched again."""
+"""Parallel download of the files of a listing; complete files are not downloaded again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SPARE = 50 * 2**20
 
 @dataclass(frozen=True)
 class Downloaded:
-    """The files of a listing on the disk.
+    """Local files of a listing.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Downloaded:
 
 
 def to_fetch(files: Sequence[ArchiveFile], folder: str | Path) -> list[ArchiveFile]:
-    """Those of the files that are not in the folder, or not whole.
+    """Files that are missing in the folder or incomplete.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def download(
     at_once: int = AT_ONCE,
     on_progress: Callable[[ArchiveFile, int], None] | None = None,
 ) -> Downloaded:
-    """Fetch files into a folder.
+    """Download files into a folder.
 
     Parameters
     ----------

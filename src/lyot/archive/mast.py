@@ -1,4 +1,4 @@
-"""Questions to MAST: exposures and their files, through astroquery's `MastMissions`.
+"""Queries of MAST for exposures and their files, with astroquery's `MastMissions`.
 
 The names of the columns are chosen among those that the archive lists, so that a renamed one is an error in one
 sentence rather than an empty answer. Metadata are public: the token is not used here.
@@ -76,7 +76,7 @@ _MISSING = ("", "--", "none", "null", "nan", "-999", "-999.0")
 
 
 class MastClient:
-    """Asks MAST about JWST exposures.
+    """Client for queries of JWST exposures in MAST.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class MastClient:
         return f"{self.connection.server}/search/jwst/api/v0.1/retrieve_product?product_name={quote(uri, safe='')}"
 
     def columns(self) -> Mapping[str, str]:
-        """Columns that can be asked for, with their types; asked for once.
+        """Columns that can be queried, with their types; retrieved once.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class MastClient:
         return self._types
 
     def exposures(self, *, at: tuple[float, float] | None = None, **conditions: Sequence[str]) -> list[Exposure]:
-        """Coronagraphic exposures and target acquisitions that fulfil all conditions, all pages of them.
+        """Coronagraphic exposures and target acquisitions that satisfy all conditions, from all pages.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class MastClient:
         return sorted(found.values(), key=lambda f: f.name), [by_dataset[name] for name in missing]
 
     def position(self, name: str) -> tuple[float, float] | None:
-        """Sky position of an object by its name, degrees; None if nobody knows it."""
+        """Sky position of an object by its name, degrees; None if the name is not resolved."""
         return self._ask(f"the position of {name}", self._look_up, name)
 
     def _look_up(self, name: str) -> tuple[float, float] | None:

@@ -27,7 +27,7 @@ UNKNOWN: Final = 5.0
 
 @dataclass(frozen=True)
 class Proposal:
-    """An observation that could serve.
+    """An observation that could be used.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def _days(a: Exposure, b: Exposure) -> float:
 
 
 def propose_missing(rows: Sequence[tuple[Assigned, ArchiveFile]], client: MastClient | None = None) -> list[Proposal]:
-    """What other observations could give, where the program links no reference or background to a star.
+    """Observations of other programs that could be used where a star has no linked reference or background.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the archive knows of observations, as plain records: what to look for, an exposure, a file, a listing."""
+"""Records of the archive: queries, exposures, files and listings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_program(text: str) -> bool:
 
 
 def program_number(text: str) -> str:
-    """The program in the archive's writing: five digits.
+    """Program number as in the archive: five digits.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def program_number(text: str) -> str:
 
 
 def observation_number(text: str) -> str:
-    """The observation in the archive's writing: three digits; `ConfigError` if it is no number."""
+    """Observation number as in the archive: three digits; `ConfigError` if it is not a number."""
     if not re.fullmatch(r"0*\d{1,3}", text.strip()):
         raise ConfigError(f"{text!r} is not an observation number; expected up to three digits, such as 8.")
     return f"{int(text):03d}"
@@ -56,7 +56,7 @@ def observation_number(text: str) -> str:
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for in the archive.
+    """Query of the archive.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ def make_query(
     filters: Sequence[str] = (),
     level: str = "uncal",
 ) -> Query:
-    """Check what a user asks for; every list may hold comma-separated values.
+    """Build a query from user input, checked; each list may contain comma-separated values.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _split(values: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One file of an exposure that the archive can send.
+    """One file of an exposure in the archive.
 
     Attributes
     ----------
@@ -166,7 +166,7 @@ class ArchiveFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the archive has for a query.
+    """Result of a query of the archive.
 
     Attributes
     ----------
@@ -183,5 +183,5 @@ class Listing:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of the files, bytes."""
         return sum(f.size for f in self.files)

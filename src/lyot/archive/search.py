@@ -1,4 +1,4 @@
-"""From what a user asks for to the files that the archive has: whole sequences, not only the target's own exposures."""
+"""Search for whole sequences in the archive, not only the exposures of the target itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME_POSITION = 30 / 3600
 
 
 def find(query: Query, client: MastClient | None = None) -> Listing:
-    """Ask the archive for the exposures of a query and for their files.
+    """Search the archive for the exposures of a query and their files.
 
     A target brings with it the reference stars and backgrounds taken in its programs with the same filter, mask and
     subarray; every exposure brings the target acquisitions of its visit.
@@ -102,7 +102,7 @@ def _is_named(exposure: Exposure, target: str) -> bool:
 def select(
     exposures: Sequence[Exposure], query: Query, names: frozenset[str] = frozenset()
 ) -> tuple[list[Exposure], list[Exposure]]:
-    """Keep what a query asks for.
+    """Select the exposures that satisfy a query.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ _INSTEAD = "give the flux of the star, its magnitude in the filter, or K magnitu
 
 @dataclass(frozen=True)
 class SimbadStar:
-    """What SIMBAD says of a star.
+    """Data of a star in SIMBAD.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class SimbadStar:
 
 
 def look_up_star(name: str) -> SimbadStar:
-    """Ask SIMBAD for the K magnitude and the spectral type of a star.
+    """Look up the K magnitude and the spectral type of a star in SIMBAD.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One file from the archive to the disk: resumed where it broke off, tried again, checked for its size and form."""
+"""Download of one file from the archive, with resume, retries, and checks of size and format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _READING = threading.Lock()  # silencing warnings is not safe in several threads
 
 
 class CancelledError(ArchiveError):
-    """The download was stopped; what came so far stays for the next time."""
+    """The download was canceled; partial files are kept and resumed next time."""
 
 
 class _BrokenError(Exception):
@@ -47,7 +47,7 @@ class _RestartError(_BrokenError):
 
 @dataclass(frozen=True)
 class Transfer:
-    """What all transfers of one download share.
+    """State shared by all transfers of one download.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def destination(folder: Path, name: str) -> Path:
 
 
 def is_whole(path: Path, size: int) -> bool:
-    """Whether a file is there, has the size that the archive states, and is a FITS file that does not end early.
+    """Whether a file exists, has the size given by the archive, and is a complete FITS file.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _compressed_error(path: Path) -> str | None:
 
 
 def fetch(file: ArchiveFile, url: str, folder: Path, transfer: Transfer) -> Path:
-    """Fetch one file, or the rest of it.
+    """Download one file, or the rest of a partial one.
 
     Bytes go to a hidden file beside the destination, which takes the final name only when it is whole.
 

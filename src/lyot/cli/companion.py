@@ -33,17 +33,18 @@ def companion(
         ),
     ] = None,
 ) -> None:
-    """Measure flux and position of companions by forward modeling through the reduction, with an error budget.
+    """Measure flux and position of companions, with an error budget.
 
-    Writes measure/companions.ecsv, measure/error_budget.ecsv and measure/companions_residual.fits;
-    with --epoch also measure/proper_motion.ecsv.
+    Companions are fitted with forward models that pass through the reduction. Writes measure/companions.ecsv,
+    measure/error_budget.ecsv and measure/companions_residual.fits; with --epoch also measure/proper_motion.ecsv.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.proper_motion import measure_motion
-    from lyot.analysis.summary import read_fitted
+    from lyot.analysis.summary import in_ascii, read_fitted, with_error
     from lyot.exposures.names import COMPANIONS
+    from lyot.measure.systematics import STAR_TERM
     from lyot.run.config import config_of_run
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
@@ -63,13 +64,16 @@ def companion(
             value = "outside the models"
             if isfinite(row["mass"]):
                 value = (
-                    f"{row['mass']:.3g} +- {row['mass_err']:.2g} MJup (flux {row['mass_err_flux']:.2g}, age "
+                    f"{in_ascii(with_error(row['mass'], row['mass_err']))} MJup (flux {row['mass_err_flux']:.2g}, age "
                     f"{row['mass_err_age']:.2g})"
                 )
             typer.echo(f"  mass {value}; {table.meta['evolution_models']}")
         for term in terms:
+            if term.name == STAR_TERM and not isfinite(star.flux):
+                continue
+            contrast = f"contrast {100 * term.contrast:5.2f} %  " if isfinite(star.flux) else ""
             typer.echo(
-                f"  {term.name:17s} flux {100 * term.flux:5.2f} %  contrast {100 * term.contrast:5.2f} %  "
+                f"  {term.name:17s} flux {100 * term.flux:5.2f} %  {contrast}"
                 f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
             )
     if not isfinite(star.flux):

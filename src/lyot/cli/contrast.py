@@ -25,12 +25,14 @@ def contrast(
     sections: Sections,
     target: Annotated[str | None, TARGET] = None,
 ) -> None:
-    """Measure the 5-sigma contrast curve by injection and recovery through all of stage 3.
+    """Measure the 5-sigma contrast curve by injection and recovery.
 
-    Writes measure/contrast.ecsv and measure/contrast_map.fits. Known companions are subtracted first.
+    Sources are injected before stage 3, and all of it is repeated. Writes measure/contrast.ecsv and
+    measure/contrast_map.fits. Known companions are subtracted first.
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast
+    from lyot.analysis.summary import contrast_text, flux_text, in_ascii
     from lyot.exposures.names import CONTRAST
     from lyot.run.config import config_of_run
 
@@ -42,10 +44,11 @@ def contrast(
     star_section, star = star_of(run, config.star)
     table = measure_contrast(run, star, params, distance=star_section.distance, masses=masses)
     heading = f"   mass [MJup], {masses.models.name}" if masses is not None else ""
-    typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux [uJy]   contrast{heading}")
+    typer.echo(f"separation [arcsec]   {params.sigma:g}-sigma flux   contrast{heading}")
     for row in table:
-        limit = f"{row['contrast_5sigma']:16.3g}" if isfinite(row["contrast_5sigma"]) else f"{'-':>16s}"
-        typer.echo(f"{row['separation']:12.3f} {1e6 * row['flux_5sigma']:20.3g} {limit}{mass_text(table, row)}")
+        flux = in_ascii(flux_text(row["flux_5sigma"])) if isfinite(row["flux_5sigma"]) else "none"
+        limit = contrast_text(row["contrast_5sigma"]) if isfinite(row["contrast_5sigma"]) else "-"
+        typer.echo(f"{row['separation']:12.3f} {flux:>21s} {limit:>10s}{mass_text(table, row)}")
     if not isfinite(star.flux):
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
     typer.echo(f"{run.tables / CONTRAST}")

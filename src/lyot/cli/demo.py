@@ -50,12 +50,13 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
     """The planet as it was put in and as it was found, and the differences in sigmas."""
     from math import isfinite
 
+    from lyot.analysis.summary import flux_text, in_ascii
     from lyot.cli.results import companion_line
 
     flux = truth["flux_jy"]
     expected = (
         f'separation {truth["separation_arcsec"]:.3f}", PA {truth["position_angle_deg"]:.2f} deg, '
-        f"flux {1e6 * flux:.1f} uJy"
+        f"flux {in_ascii(flux_text(flux))}"
     )
     found = nearest_companion(folder, truth)
     if found is None or isfinite(found.upper_limit):
@@ -81,7 +82,10 @@ def demo(
     size: Annotated[str, typer.Option(help="small, medium or full.")] = "small",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo everything, even if up to date.")] = False,
 ) -> None:
-    """Simulate a small observing sequence, reduce it from the raw ramps, and measure the planet; needs no network."""
+    """Simulate a small sequence, reduce it, and measure the planet.
+
+    The reduction starts from the raw ramps. No network is needed.
+    """
     from lyot.cli.run import reduce_and_report
     from lyot.run.config import load_config
     from lyot.simulator.truth import read_truth

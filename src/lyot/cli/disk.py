@@ -24,10 +24,10 @@ def disk(
     ] = None,
     target: Annotated[str | None, TARGET] = None,
 ) -> None:
-    """Fit images of disk models, or a parametric ring, forward-modeled through mask, PSF and reduction.
+    """Fit images of disk models, or a parametric ring.
 
-    Writes measure/disk.ecsv and measure/disk_residual.fits; with --ring also measure/disk_ring.ecsv and
-    measure/disk_ring.fits.
+    Models are propagated through mask, PSF and reduction. Writes measure/disk.ecsv and measure/disk_residual.fits; with
+    --ring also measure/disk_ring.ecsv and measure/disk_ring.fits.
     """
     from lyot.analysis.disks import basis_for_disks, measure_disks, models_of
     from lyot.analysis.finished_run import find_finished, open_run

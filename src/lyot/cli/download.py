@@ -188,10 +188,10 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Number of simultaneous downloads.")] = None,
 ) -> None:
-    """List the exposures of a program or target in MAST with their roles, and download them.
+    """List and download exposures of a program or target in MAST.
 
-    A repeated command downloads only missing or incomplete files and resumes interrupted transfers. For data under
-    exclusive access set MAST_API_TOKEN.
+    The list shows the role of each exposure. A repeated command downloads only missing or incomplete files and resumes
+    interrupted transfers. For data under exclusive access set MAST_API_TOKEN.
     """
     from lyot.archive.records import make_query
 

@@ -40,7 +40,7 @@ def fit_optics(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier fit.")] = False,
 ) -> None:
-    """Fit the optics of a four-quadrant-mask coronagraph to images of a star.
+    """Fit the optics of a four-quadrant mask to images of a star.
 
     Takes about a minute for nine dithers. The result describes starlight: use it as fitted_optics in the section
     [optics] of a scene, or as stage3.locate_star.fitted_optics.

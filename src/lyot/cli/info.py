@@ -91,7 +91,10 @@ def info(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or associations, or output folders of lyot run.")],
     role: Annotated[list[str] | None, ROLE] = None,
 ) -> None:
-    """List the role of each exposure and what is missing for a reduction, or what a run has made and found."""
+    """List exposures with their roles, or the results of a run.
+
+    For exposures, what is missing for a reduction is listed as well.
+    """
     from lyot.exposures.given_roles import roles_section
     from lyot.exposures.inputs import look_at
     from lyot.exposures.roles import sort_roles

@@ -20,7 +20,7 @@ def report(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing PDF and figures.")] = False,
 ) -> None:
-    """Rewrite the report of a finished run, optionally as PDF and with its figures as files.
+    """Rewrite the report of a finished run, also as PDF and files.
 
     The page is always regenerated from the products of the run. --pdf needs Chromium (or Chrome) or
     WeasyPrint (pip install "lyot[pdf]").

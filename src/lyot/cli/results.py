@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,11 @@ GIVE_STAR = (
     "with --star-sptype, --star-simbad, --star-sed or --star-ta once; it is saved with the run"
 )
 
+FAINT_PLANET = (
+    "the planet of the default scene is below the noise of such short exposures, so that lyot run detects no source; "
+    "use --scene bright_planet for a detectable planet, or --size full for the observed depth"
+)
+
 
 def show_results(result: RunResult) -> None:
     """Print what a run found, target by target."""
@@ -26,8 +31,40 @@ def show_results(result: RunResult) -> None:
 
     tables = result.products("measure", ".ecsv")
     show_tables(tables)
+    if _nothing_found(tables) and _simulated_faint({e.exposure.path.parent for e in result.plan.exposures}):
+        typer.echo(f"Note: the input is simulated: {FAINT_PLANET}.", err=True)
     if any(p.name in (COMPANIONS, CONTRAST) for p in tables) and not result.plan.config.star.is_given:
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
+
+
+def _nothing_found(tables: Sequence[Path]) -> bool:
+    """Whether sources were searched for and none was found."""
+    from lyot.analysis.combined_image import read_detections
+    from lyot.exposures.names import DETECTIONS
+
+    searched = [path for path in tables if path.name == DETECTIONS]
+    return bool(searched) and not any(len(read_detections(path)) for path in searched)
+
+
+def _simulated_faint(folders: Iterable[Path]) -> bool:
+    """Whether the input is a small simulation of the default scene, by the files that `lyot simulate` left with it."""
+    for folder in folders:
+        if not (folder / "truth.json").is_file():
+            continue
+        from lyot.errors import LyotError
+        from lyot.simulator.plan import size_of
+        from lyot.simulator.scene import load_scene, read_scene
+        from lyot.simulator.truth import read_truth
+
+        small = size_of("small")
+        try:
+            size = read_truth(folder).get("size")
+            default = read_scene(folder / "scene.toml") == load_scene(None)
+        except (LyotError, OSError):
+            continue
+        if default and size == {"science": list(small.science), "reference": list(small.reference)}:
+            return True
+    return False
 
 
 def show_tables(tables: Sequence[Path]) -> None:
@@ -47,6 +84,7 @@ def show_tables(tables: Sequence[Path]) -> None:
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
     from lyot.analysis.combined_image import is_candidate, is_source, read_detections
+    from lyot.analysis.summary import plural
     from lyot.exposures.names import DETECTIONS
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
@@ -59,7 +97,7 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
         typer.echo(
             f'{star}{kind} at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
             f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
-            f"false-alarm probability {row['false_alarm']:.1e} ({row['kl_modes']} KL modes)"
+            f"false-alarm probability {row['false_alarm']:.1e} ({plural(row['kl_modes'], 'KL mode')})"
         )
     for row in table[~sources]:
         typer.echo(
@@ -70,24 +108,24 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
 
 def companion_line(companion: Fitted) -> str:
     """A companion in one line: position, flux and contrast with errors, and how sure it is."""
-    from lyot.analysis.summary import flux_text, with_error
+    from lyot.analysis.summary import flux_text, in_ascii, with_error
 
     c = companion
     parts = [
-        f'separation {with_error(c.separation, c.separation_error, "+-")}"',
-        f"PA {with_error(c.position_angle, c.position_angle_error, '+-')} deg",
+        f'separation {with_error(c.separation, c.separation_error)}"',
+        f"PA {with_error(c.position_angle, c.position_angle_error)} deg",
     ]
     candidate = ["a candidate that may be noise"] if c.candidate else []
     if isfinite(c.upper_limit):
-        parts.append(f"not detected, flux below {flux_text(c.upper_limit).replace('µ', 'u')} (95 %)")
-        return ", ".join([*parts, *candidate])
-    parts.append(f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error, '+-')} uJy")
+        parts.append(f"not detected, flux below {flux_text(c.upper_limit)} (95 %)")
+        return in_ascii(", ".join([*parts, *candidate]))
+    parts.append(f"flux {flux_text(c.flux, c.flux_error)}")
     if isfinite(c.contrast):
-        parts.append(f"contrast {with_error(c.contrast, c.contrast_error, '+-')}")
+        parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
     parts.append(f"S/N {c.snr:.1f}")
     if isfinite(c.significance):
         parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
-    return ", ".join([*parts, *candidate])
+    return in_ascii(", ".join([*parts, *candidate]))
 
 
 def show_companions(folder: Path, star: str = "") -> None:
@@ -100,13 +138,13 @@ def show_companions(folder: Path, star: str = "") -> None:
 
 def show_limits(folder: Path, star: str = "") -> None:
     """Print the limits at a few separations in one line."""
-    from lyot.analysis.summary import flux_text, read_limits
+    from lyot.analysis.summary import contrast_text, flux_text, in_ascii, read_limits
 
     limits, sigma = read_limits(folder)
     parts = []
     for limit in limits:
-        flux = flux_text(limit.flux).replace("µ", "u") if isfinite(limit.flux) else "none"
-        contrast = f" (contrast {limit.contrast:.1e})" if isfinite(limit.contrast) else ""
+        flux = in_ascii(flux_text(limit.flux)) if isfinite(limit.flux) else "none"
+        contrast = f" (contrast {contrast_text(limit.contrast)})" if isfinite(limit.contrast) else ""
         parts.append(f'{limit.separation:g}" {flux}{contrast}')
     if parts:
         typer.echo(f"{star}{sigma:g}-sigma limits: {', '.join(parts)}")
@@ -114,25 +152,26 @@ def show_limits(folder: Path, star: str = "") -> None:
 
 def show_disks(folder: Path, star: str = "") -> None:
     """Print the disk models that were fitted, which is best, and the parameters of the ring."""
-    from lyot.analysis.summary import with_error
+    from lyot.analysis.summary import flux_text, in_ascii, with_error
     from lyot.exposures.names import DISK, DISK_RING
     from lyot.records.tables import read_ecsv
 
     table = read_ecsv(folder / DISK)
     for row in table:
         best = ", best" if len(table) > 1 and row["best"] else ""
-        typer.echo(
-            f"{star}disk {row['model']}: scale {row['scale']:.4g} +- {row['scale_err']:.2g}, S/N {row['snr']:.1f}, "
-            f"flux {with_error(1e6 * row['flux'], 1e6 * row['flux_err'], '+-')} uJy, "
-            f"reduced chi2 {row['reduced_chi2']:.2f}{best}"
+        values = (
+            f"scale {with_error(row['scale'], row['scale_err'])}, S/N {row['snr']:.1f}, "
+            f"flux {flux_text(row['flux'], row['flux_err'])}, reduced chi2 {row['reduced_chi2']:.2f}"
         )
+        typer.echo(f"{star}disk {row['model']}: {in_ascii(values)}{best}")
     if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
         return
     for row in read_ecsv(folder / DISK_RING):
         if row["status"] != "fixed":
             limit = "" if row["status"] == "fitted" else f" ({row['status']})"
             unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"
-            typer.echo(f"  {row['parameter']} {with_error(float(row['value']), row['error'], '+-')}{unit}{limit}")
+            value = in_ascii(with_error(float(row["value"]), row["error"]))
+            typer.echo(f"  {row['parameter']} {value}{unit}{limit}")
 
 
 def show_warnings(result: RunResult) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,7 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     from lyot.interface.progress import progress_display
 
     early = _EarlyReport(out)
-    with progress_display(Lines()) as listener, contextlib.closing(early):
+    with _notes_once(), progress_display(Lines()) as listener, contextlib.closing(early):
         from lyot.run.execute import run as run_pipeline  # takes seconds, so that something is shown before
 
         def listen(event: Event) -> None:
@@ -49,14 +50,38 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
         early.finish()
     if result.done or result.failed:
-        tasks = "task" if result.done == 1 else "tasks"
-        typer.echo(f"{result.done} {tasks} done, {result.current} up to date; products in {result.out}")
+        from lyot.analysis.summary import plural
+
+        typer.echo(f"{plural(result.done, 'task')} done, {result.current} up to date; products in {result.out}")
     else:
         typer.echo(f"everything is up to date; products in {result.out}")
     show_results(result)
     show_warnings(result)
     _write_report(result, early)
     return result
+
+
+@contextlib.contextmanager
+def _notes_once() -> Iterator[None]:
+    """Hold back what the plan logs of the input: it is printed with the result, and here only if there is none."""
+    held: list[str] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        is_note = getattr(record, "is_note", False)
+        if is_note:
+            held.append(record.getMessage())
+        return not is_note
+
+    logger = logging.getLogger("lyot.run.plan")
+    logger.addFilter(hold)
+    try:
+        yield
+    except BaseException:
+        for line in dict.fromkeys(held):
+            typer.echo(f"Note: {line}", err=True)
+        raise
+    finally:
+        logger.removeFilter(hold)
 
 
 class _EarlyReport:
@@ -160,11 +185,12 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Reduce exposures to a star-subtracted image, measure companions and detection limits, and write a report.
+    """Reduce exposures, measure sources and limits, write a report.
 
-    Sources are fitted and the contrast curve is measured unless --no-measure is given. A repeated run redoes only tasks
-    that are unfinished, or whose inputs, parameters or software versions changed. Exit status 3: the image was written,
-    but a measurement failed.
+    The exposures are calibrated, the star is subtracted, and the rolls are combined. Sources are fitted and the
+    contrast curve is measured unless --no-measure is given. A repeated run redoes only tasks that are unfinished, or
+    whose inputs, parameters or software versions changed. Exit status 3: the image was written, but a measurement
+    failed.
     """
     from lyot.cli.progress import starting
 
@@ -211,7 +237,10 @@ def companion_section(given: list[str] | None) -> dict[str, dict[str, object]]:
 def config(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file. Default: the terminal.")] = None,
 ) -> None:
-    """Print a configuration file with all parameters of all steps, their defaults and descriptions."""
+    """Print a configuration file with all parameters.
+
+    Each parameter of each step is listed with its default and a description.
+    """
     from lyot.errors import OutputError
     from lyot.records.manifest import write_text
     from lyot.run.config import template

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lyot.cli.results import FAINT_PLANET
+
 if TYPE_CHECKING:
     from lyot.simulator.sequence import SimulatedSequence
 
@@ -56,17 +58,16 @@ def simulate(
         int | None, typer.Option("--jobs", "-j", min=1, help="Number of threads. Default: all cores.")
     ] = None,
 ) -> None:
-    """Simulate the observations of HIP 65426: raw files, the true scene, and a calibration cache."""
+    """Simulate the raw exposures of HIP 65426 and its reference.
+
+    The true scene and a calibration cache are written next to the raw files.
+    """
     sequence = make_sequence(
         out, filter_name=filter_name, size=size, seed=seed, scene=scene, overwrite=overwrite, jobs=jobs
     )
     typer.echo(f"{len(sequence.uncal)} raw exposures in {sequence.path}; true values: {sequence.truth}")
     if size == "small" and scene is None:
-        typer.echo(
-            "Note: the planet of the default scene is below the noise of such short exposures, so that lyot run "
-            "detects no source; use --scene bright_planet for a detectable planet, or --size full for the observed "
-            "depth."
-        )
+        typer.echo(f"Note: {FAINT_PLANET}.")
     if sequence.crds is not None:
         typer.echo("lyot run finds the calibration cache automatically; for the official pipelines:")
         typer.echo(f"export CRDS_PATH={sequence.crds.path.absolute()}\nexport CRDS_CONTEXT={sequence.crds.context}")

@@ -1,4 +1,4 @@
-"""What an exposure is: headers read once into one `Exposure`, roles, names of products, associations."""
+"""Exposures: headers (read once into an `Exposure`), roles, names of products, associations."""
 
 import lazy_loader
 

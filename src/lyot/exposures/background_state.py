@@ -42,7 +42,7 @@ CURE = (
 
 @dataclass(frozen=True)
 class BackgroundStates:
-    """What is known of the background in the calibrated exposures of a run.
+    """State of the background in the calibrated exposures of a run.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Pa
 
 
 def state_advice(assigned: Sequence[Assigned]) -> list[str]:
-    """What is to be said of the background in calibrated exposures, filter by filter, one sentence each."""
+    """Advice on the background in calibrated exposures, one sentence per filter."""
     lines: list[str] = []
     for name in sorted({a.exposure.filter for a in assigned if a.role not in NOT_REDUCED}):
         try:

@@ -1,4 +1,4 @@
-"""What an exposure is: the same few facts, whether its headers or the archive's table of observations state them."""
+"""Properties of an exposure, from its headers or from the archive's table of observations."""
 
 from __future__ import annotations
 

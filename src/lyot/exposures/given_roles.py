@@ -81,7 +81,7 @@ def _matches(exposure: Exposure, pattern: str) -> bool:
 
 
 def with_given_roles(exposures: Sequence[Exposure], roles: Mapping[str, str], *, strict: bool = True) -> list[Exposure]:
-    """Give exposures the roles that were said of them; later patterns win.
+    """Assign the given roles to exposures; later patterns override earlier ones.
 
     Parameters
     ----------

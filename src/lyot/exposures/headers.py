@@ -1,4 +1,4 @@
-"""Keywords of headers that several rooms write or read: the star's position, and the pixel scale."""
+"""Keywords and extensions that several packages write or read: the star's position, the pixel scale, and others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ STAR_SOURCES = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MO
 
 STAR_ERRORS = ("STARERRX", "STARERRY")
 """One-sigma errors of the star's position along the detector's axes, mas."""
+
+PARAMETERS_TABLE = "KLIPPARS"
+"""Extension of ``psfsub`` with the parameters of the subtraction: name and value (JSON)."""
+
+BACKGROUND_IMAGE = "BACKGROUND"
+"""Extension of an exposure with the mean background that stage 2 subtracted."""
 
 
 def star_offset_cards(source: str, offset: ArrayLike, error: ArrayLike, note: str = "") -> list[Card]:

@@ -1,4 +1,4 @@
-"""The exposures that a user points to, with the roles that were given, and what was left out and why."""
+"""Exposures among the inputs of the user, with the roles that were given, and reasons for excluded files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a user pointed to.
+    """Exposures among the inputs given by the user.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Inputs:
 def look_at(
     inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES, roles: Mapping[str, str] | None = None
 ) -> Inputs:
-    """Read all exposures that files, folders and associations name, as far as they can be read.
+    """Read all readable exposures among files, folders and associations.
 
     Files of a folder that are of another kind (a guide star, an image of another mode) are passed over with a sentence,
     and those that are broken are left out with one; what was named and cannot be used is among the failures. Arguments

@@ -53,6 +53,9 @@ MATCHED_FILTER = "matched_filter.fits"
 STIM_MAP = "stim_map.fits"
 """What is measured in a finished run: files in the folder ``measure``, or below it in that of a target."""
 
+INJECTED = "INJECTED"
+"""Extension of `CONTRAST_MAP`: the combined image of a reduction with a planet at the limit."""
+
 
 def exposure_root(path: Path) -> str:
     """File name without ``.fits`` and without the product suffix (``_uncal``, ``_rateints``, ...)."""

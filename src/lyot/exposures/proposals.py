@@ -1,4 +1,4 @@
-"""Exposures that are taken for backgrounds because of their names, and the sentence that says so."""
+"""Exposures that are assumed to be backgrounds because of their names, and the note about them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _reason(exposure: Exposure, stars: Sequence[Exposure]) -> str:
 
 
 def sentence(exposure: Exposure, star: Exposure | None, reason: str) -> str:
-    """Say what a background is taken for, why, and how to object."""
+    """Describe which background is assumed, why, and how to override it."""
     owner = f"the background of {star.target}" if star is not None else "a background"
     return (
         f"{exposure.target} is used as {owner}, because {reason}; if this is wrong, use --role "

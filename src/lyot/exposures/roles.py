@@ -1,4 +1,4 @@
-"""What every exposure is for, told from its metadata: science, reference, their backgrounds, target acquisition.
+"""Role of each exposure from its metadata: science, reference, their backgrounds, target acquisition.
 
 `sort_roles` gives each exposure its role and each star its backgrounds; `advice` says in one sentence each what is
 missing.
@@ -23,7 +23,7 @@ ROLL_TOLERANCE = 0.5
 
 
 class Role(enum.StrEnum):
-    """What an exposure is for."""
+    """Role of an exposure in a reduction."""
 
     SCIENCE = "science"
     REFERENCE = "reference"
@@ -145,7 +145,7 @@ def _own_backgrounds(stars: Sequence[Exposure], backgrounds: Sequence[Exposure])
 
 
 def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
-    """Give every exposure its role, and every star its backgrounds.
+    """Assign a role to each exposure, and backgrounds to each star.
 
     A background belongs to the star whose target name it carries (``HD-106906-BACKGROUND``), else to the one within a
     degree, else to the one with the same number of groups and integrations, else of the same program. One that carries
@@ -189,7 +189,7 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
 
 
 def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
-    """Those with one of the roles, in the given order."""
+    """Exposures with one of the given roles, in the given order."""
     return [a for a in assigned if a.role in roles]
 
 
@@ -314,7 +314,7 @@ def group_notes(group: Sequence[Assigned]) -> list[str]:
 
 
 def advice(assigned: Sequence[Assigned]) -> list[str]:
-    """Say what is missing or must be chosen, one sentence each; empty if all is there.
+    """Describe what is missing or must be chosen, one sentence each; empty if the exposures are complete.
 
     Parameters
     ----------

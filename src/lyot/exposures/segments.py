@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def whole_or_segments(exposures: Sequence[Exposure], preference: Sequence[Stage]) -> list[Exposure]:
-    """Leave out segments of an exposure that is there as a whole, or the other way round.
+    """Use either the whole exposure or its segments, where both are present.
 
     The product that comes first in `preference` is kept; of the same product, the whole exposure.
 
@@ -58,7 +58,7 @@ def _check_overlap(files: Sequence[Exposure]) -> None:
 
 
 def missing_segments(exposures: Sequence[Exposure]) -> list[str]:
-    """One sentence for each exposure of which segments are not there."""
+    """One sentence for each exposure with missing segments."""
     lines = []
     for name, files in by_exposure([e for e in exposures if e.segment]).items():
         total = max(e.n_segments for e in files)

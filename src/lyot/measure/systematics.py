@@ -18,6 +18,9 @@ from lyot.params import param
 STAR_CENTER = 0.007
 """Error of the star's position behind the mask where nobody tells it, arcsec per axis."""
 
+STAR_TERM = "star flux"
+"""Name of the error of the contrast that comes from the flux of the star."""
+
 
 @dataclass(frozen=True)
 class SystematicParams:
@@ -156,7 +159,7 @@ def error_budget(
         ErrorTerm("throughput model", modeled, modeled, moved, float(np.degrees(moved / separation))),
         ErrorTerm("image shape", flux=companion.shape_error, contrast=companion.shape_error),
         ErrorTerm("star center", lost, lost, star_center, turned),
-        ErrorTerm("star flux", contrast=star_error),
+        ErrorTerm(STAR_TERM, contrast=star_error),
         ErrorTerm("plate scale", separation=p.plate_scale * separation),
         ErrorTerm("north", position_angle=p.north),
     )

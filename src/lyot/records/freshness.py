@@ -1,4 +1,4 @@
-"""Whether what was measured belongs to the reduction that a folder holds now.
+"""Check that measurements belong to the current reduction in a folder.
 
 Tables and maps of ``<out>/measure`` name the reduction that they were made from: the key of stage 3 in the manifest, as
 ``reduction`` in the metadata of a table, as ``REDUCTN`` in the primary header of an image.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from lyot.errors import InputError
 from lyot.exposures import names
 from lyot.records.manifest import FILE_NAME, Manifest
 from lyot.records.tables import read_ecsv
@@ -26,14 +27,14 @@ MEASURED = (
 
 
 def reduction_of(path: Path) -> str:
-    """The reduction that a table (``.ecsv``) or image was measured on; empty if it does not say."""
+    """Key of the reduction that a table (``.ecsv``) or image was measured on; empty if it is not recorded."""
     if path.suffix == ".ecsv":
         return str(read_ecsv(path).meta.get(META, ""))
     return str(fits.getheader(path).get(KEYWORD, ""))
 
 
 def is_current(path: Path, out: Path) -> bool:
-    """Whether a table or image was measured on a reduction that the run in `out` holds, as far as it says.
+    """Whether a table or image was measured on the current reduction in `out`.
 
     Parameters
     ----------
@@ -45,9 +46,12 @@ def is_current(path: Path, out: Path) -> bool:
     Returns
     -------
     bool
-        True as well for a file that does not say.
+        Also True for a file without this information, or one that cannot be read.
     """
-    said = reduction_of(path) if path.is_file() else ""
+    try:
+        said = reduction_of(path) if path.is_file() else ""
+    except (InputError, OSError):  # damaged, which whoever reads it says
+        return True
     if not said or not (out / FILE_NAME).is_file():
         return True
     keys = {r.key[:LENGTH] for r in Manifest(out).records if r.kind == "stage3"}

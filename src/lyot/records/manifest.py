@@ -1,4 +1,4 @@
-"""The record of a run: what was made, from what, with which parameters and versions, and is it still up to date.
+"""Manifest of a run: products with their inputs, parameters and versions, to decide whether they are up to date.
 
 ``manifest.jsonl`` holds one JSON object per finished task, in the order of finishing; the last one of a task counts.
 """
@@ -109,7 +109,7 @@ class Record:
 
 
 def versions() -> dict[str, str]:
-    """Versions of lyot and of the packages it builds on."""
+    """Versions of lyot and of the packages it depends on."""
     found = {"lyot": __version__}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Tables of a run, parsed once however often they are asked for."""
+"""Tables of a run, cached after the first reading."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 from astropy.table import Table
 
+from lyot.errors import InputError
+
 
 def read_ecsv(path: Path) -> Table:
-    """Read a table (``.ecsv``); parsed again only where the file has changed.
+    """Read a table (``.ecsv``); the file is parsed again only if it has changed.
 
     Parameters
     ----------
@@ -24,8 +26,8 @@ def read_ecsv(path: Path) -> Table:
     ------
     OSError
         If the file is not there.
-    ValueError
-        If it is no such table.
+    InputError
+        If it is no such table, e.g. empty or truncated.
     """
     status = path.stat()
     return _parsed(path.absolute(), status.st_mtime_ns, status.st_size).copy()
@@ -33,4 +35,8 @@ def read_ecsv(path: Path) -> Table:
 
 @lru_cache(maxsize=32)
 def _parsed(path: Path, _changed: int, _size: int) -> Table:
-    return Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    try:
+        return Table.read(path, format="ascii.ecsv", encoding="utf-8")
+    except (ValueError, TypeError, KeyError, IndexError) as error:  # of a damaged file, whichever line is the first
+        reason = " ".join(str(error).split()).partition(". ")[0][:120].rstrip(".:") or "damaged"
+        raise InputError(f"{path}: not a readable ECSV table ({reason}); repeat the measurement.") from error

@@ -1,4 +1,4 @@
-"""CRDS: which calibration references are used, where they come from, and that they are there."""
+"""CRDS: selection, location and availability of the calibration reference files."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Which calibration references a run uses: what the user said, the environment, or a cache beside the input."""
+"""Selection of the calibration references of a run: user option, environment, or a cache next to the input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLES = ("CRDS_PATH", "CRDS_CONTEXT", "CRDS_SERVER_URL", "STPIPE_DISABLE_CR
 
 @dataclass(frozen=True)
 class Calibration:
-    """Environment of the workers as far as calibration references are concerned.
+    """CRDS settings of the workers.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where the calibration references come from: the environment decides, this module reads its decision.
+"""Location of the calibration references, from the environment variables of CRDS.
 
 In this order: a cache that is named (an option), a cache that the environment names (CRDS_PATH), a ``crds_cache``
 folder beside the input files (the simulator writes one), a server (CRDS_SERVER_URL). What is chosen is checked before
@@ -38,7 +38,7 @@ _HOW: Final = f"set CRDS_PATH to a filled cache, or both CRDS_PATH and CRDS_SERV
 
 @dataclass(frozen=True)
 class CrdsEnvironment:
-    """The choice of a calibration cache.
+    """Calibration cache and context.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class CrdsEnvironment:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Set the environment variables for the length of a ``with`` block, then put back what was there."""
+        """Set the environment variables inside a ``with`` block, and restore them afterwards."""
         before: dict[str, str | None] = {name: os.environ.get(name) for name in self.variables}
         self.apply()
         try:
@@ -97,7 +97,7 @@ def resolve_crds(
     context: str | None = None,
     search: Iterable[str | Path] = (),
 ) -> CrdsEnvironment:
-    """Decide which calibration references to use, and check that they can be.
+    """Choose the calibration references, and check that they are available.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def _variables(path: Path, context: str | None, server: str | None) -> dict[str,
 
 
 def check_cache(path: str | Path, context: str | None = None) -> str:
-    """Check that a cache serves without a network; return the context that will be used.
+    """Check that a cache can be used offline; return the context that will be used.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def _forget() -> None:
 
 @contextlib.contextmanager
 def stop_system_exit(name: str) -> Iterator[None]:
-    """Turn the reference system's end of the process into an error that can be reported.
+    """Convert a `SystemExit` raised by CRDS into an error.
 
     Without a network and a usable cache it raises `SystemExit`, which ``except Exception`` does not catch and at which
     worker pools hang.

@@ -1,4 +1,4 @@
-"""Calibration references fetched before the work starts, so that workers find them on the disk and agree on them.
+"""Download of calibration references before a run, so that all workers use the same files from disk.
 
 The environment (CRDS_PATH, CRDS_CONTEXT, CRDS_SERVER_URL) says where from; it must be set before, see
 `lyot.reference_files.environment`.
@@ -31,7 +31,7 @@ parameter files (``pars-...``) come on top."""
 
 @dataclass(frozen=True)
 class Prefetched:
-    """What was fetched.
+    """Downloaded reference files.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Prefetched:
 def prefetch(
     files: Sequence[Path], *, context: str | None = None, on_progress: Callable[[int, int], None] | None = None
 ) -> Prefetched:
-    """Fetch the references of exposures into the cache that CRDS_PATH names.
+    """Download the reference files of exposures into the cache at CRDS_PATH.
 
     Without a network, a cache that holds all that is needed serves too.
 
@@ -92,7 +92,7 @@ def prefetch(
 
 
 def prefetch_for(files: Sequence[Path], *, cache: Path | None = None, context: str | None = None) -> Prefetched:
-    """Decide where the references of exposures come from, and fetch them.
+    """Choose the source of the reference files of exposures, and download them.
 
     Where neither an argument nor the environment names a cache or a server, the observatory's server is asked.
 

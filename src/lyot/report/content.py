@@ -168,8 +168,3 @@ def grid(n: int, columns: int = 3, *, tall: float = 1.12) -> tuple[MplFigure, li
     for ax in axes[n:]:
         ax.set_axis_off()
     return figure, axes[:n]
-
-
-def plural(count: int, noun: str) -> str:
-    """A number with its noun: ``1 exposure``, ``2 exposures``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

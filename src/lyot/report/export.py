@@ -125,7 +125,7 @@ def _extension(layer: Layer) -> fits.ImageHDU:
     name = layer.title.encode("ascii", "ignore").decode().upper()[:60]
     hdu = fits.ImageHDU(np.asarray(layer.image, dtype=np.float32), name=name)
     if layer.unit:
-        hdu.header["BUNIT"] = layer.unit.encode("ascii", "ignore").decode()
+        hdu.header["BUNIT"] = layer.unit.replace("µ", "u").encode("ascii", "ignore").decode()
     for key in WCS_KEYWORDS if layer.north_up else ():
         if key in layer.header:
             hdu.header[key] = layer.header[key]

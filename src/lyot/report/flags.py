@@ -15,11 +15,22 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT
+from lyot.analysis.summary import LIMITS_AT, plural, with_error
+from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
-from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, MATCHED_FILTER
+from lyot.exposures.names import (
+    COMPANIONS,
+    CONTRAST,
+    DETECTIONS,
+    DISK,
+    DISK_RING,
+    ERROR_BUDGET,
+    MATCHED_FILTER,
+    PROPER_MOTION,
+)
 from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
+from lyot.records.tables import read_ecsv
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
 from lyot.report.products import Product, products
@@ -147,8 +158,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     """
     science = list(products(out, "stage3", "psfsub"))
     found = [
-        *_not_measured(out), *_outdated(out), *_candidates(out, sources), *_on_boundaries(out, sources, science),
-        *_rejected(out, sources), *_limits(out),
+        *_not_measured(out), *_damaged(out), *_outdated(out), *_candidates(out, sources),
+        *_on_boundaries(out, sources, science), *_rejected(out, sources), *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
     ]  # fmt: skip
@@ -183,6 +194,27 @@ def _outdated(out: Path) -> Iterable[Flag]:
             "Repeat the measurement with lyot contrast, lyot companion, lyot detect --maps or lyot disk.",
             "outdated",
         )
+
+
+def _damaged(out: Path) -> Iterable[Flag]:
+    """Tables that cannot be read, each by its path; what they hold is in no other part of the report."""
+    commands = {
+        DETECTIONS: "lyot detect", CONTRAST: "lyot contrast", COMPANIONS: "lyot companion",
+        ERROR_BUDGET: "lyot companion", PROPER_MOTION: "lyot companion", DISK: "lyot disk", DISK_RING: "lyot disk",
+    }  # fmt: skip
+    for name, command in commands.items():
+        path = out / "measure" / name
+        try:
+            table = read_ecsv(path) if path.is_file() else None
+        except InputError as error:
+            reason = str(error).partition("table (")[2].rpartition(")")[0]
+            yield Flag(
+                f"{path} is not a readable table and is not shown: {reason}.",
+                f"The file is damaged; repeat the measurement with {command}.", "image",
+            )  # fmt: skip
+        else:
+            if table is not None and not len(table) and name == CONTRAST:
+                yield Flag(f"{path} has no rows: there are no limits.", f"Repeat {command}.", "image")
 
 
 def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
@@ -317,10 +349,9 @@ def _rejected(out: Path, sources: QTable | None) -> Iterable[Flag]:
     """Peaks above the threshold that are no point sources."""
     peaks = [m for m in marked_sources(out, sources) if m.kind == "rejected"]
     if peaks:
-        number = "1 peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
         yield Flag(
-            f"{number} above the threshold {'was' if len(peaks) == 1 else 'were'} not classified as "
-            f"{'a point source' if len(peaks) == 1 else 'point sources'}: {'; '.join(m.note for m in peaks[:4])}.",
+            f"{plural(len(peaks), 'peak')} above the threshold {'was' if len(peaks) == 1 else 'were'} not classified "
+            f"as {'a point source' if len(peaks) == 1 else 'point sources'}: {'; '.join(m.note for m in peaks[:4])}.",
             "Extended emission, or a residual of the star; the reasons are in the table.",
             "rejected",
         )
@@ -364,8 +395,8 @@ def _glow(out: Path) -> Iterable[Flag]:
         worst = max(left, key=lambda s: abs(s.after) / s.after_error)
         names = len({s.exposure for s in left})
         yield Flag(
-            f"Glow sticks remain after the background subtraction in {names} exposure{'s' * (names != 1)}; worst: "
-            f"{worst.after:.3g} ± {worst.after_error:.2g} {worst.unit} in {worst.exposure} ({worst.name} strip).",
+            f"Glow sticks remain after the background subtraction in {plural(names, 'exposure')}; worst: "
+            f"{with_error(worst.after, worst.after_error)} {worst.unit} in {worst.exposure} ({worst.name} strip).",
             "Residual glow along the mask boundaries mimics extended emission; see the images of stage 2.",
             "glow-sticks",
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from lyot.analysis.combined_image import is_candidate, is_source
 from lyot.analysis.summary import read_fitted
+from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.records.freshness import is_current
@@ -18,17 +20,28 @@ from lyot.records.tables import read_ecsv
 from lyot.report.products import Product
 from lyot.report.sky import Marked
 
+log = logging.getLogger(__name__)
+
 SAME_ROLL = 0.5
 """Roll angles that differ by less are one roll, degrees."""
 
 
 def read_table(out: Path, name: str) -> Table | None:
-    """Read a table that was measured in a run; None if it is not there, empty, or of an earlier reduction."""
+    """Read a table that was measured in a run; None if it is not there, empty, damaged, or of an earlier reduction."""
     path = out / "measure" / name
     if not path.is_file() or not is_current(path, out):
         return None
-    table = read_ecsv(path)
-    return table if len(table) else None
+    table = _undamaged(path)
+    return table if table is not None and len(table) else None
+
+
+def _undamaged(path: Path) -> Table | None:
+    """A table; None if it is damaged, which is one of the flags: the rest of the report does without it."""
+    try:
+        return read_ecsv(path)
+    except InputError as error:
+        log.info("%s", error)
+        return None
 
 
 def finite(table: Table, row: int, name: str) -> float | None:
@@ -40,11 +53,12 @@ def finite(table: Table, row: int, name: str) -> float | None:
 
 
 def read_peaks(out: Path) -> QTable | None:
-    """Sources of a run and what was looked at besides; None if they were not searched for."""
+    """Sources of a run and what was looked at besides; None if they were not searched for, or the table is damaged."""
     path = out / "measure" / DETECTIONS
-    if not path.is_file():
+    found = _undamaged(path) if path.is_file() else None
+    if found is None:
         return None
-    table = QTable(read_ecsv(path))
+    table = QTable(found)
     for name, unit in (("separation", "arcsec"), ("position_angle", "deg")):
         if table[name].unit is None:
             table[name].unit = unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lyot.analysis.published import PublishedCurve, read_published
-from lyot.analysis.summary import Fitted, Limit, flux_text, with_error
+from lyot.analysis.summary import Fitted, Limit, contrast_text, flux_text, plural, with_error
 from lyot.errors import LyotError
 from lyot.exposures.names import (
     COMPANIONS,
@@ -40,22 +40,10 @@ from lyot.report.products import view_of
 log = logging.getLogger(__name__)
 
 
-def value_with_error(table: AstroTable, row: int, name: str, digits: int) -> str:
+def _quantity(table: AstroTable, row: int, name: str, write: Callable[[float, float], str] = with_error) -> str:
     """Value and error of one quantity, e.g. ``0.812 ± 0.011``; empty when it is not known."""
     value, error = finite(table, row, name), finite(table, row, f"{name}_err")
-    if value is None:
-        return ""
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def scientific(table: AstroTable, row: int, name: str) -> str:
-    """Value and error with the power of ten taken out, e.g. ``(6.1 ± 0.4)e-04``."""
-    value, error = finite(table, row, name), finite(table, row, f"{name}_err")
-    if value is None:
-        return ""
-    power = int(np.floor(np.log10(abs(value)))) if value else 0
-    scaled = f"{value / 10.0**power:.2f}"
-    return f"{scaled}e{power:+03d}" if error is None else f"({scaled} ± {error / 10.0**power:.2f})e{power:+03d}"
+    return "" if value is None else write(value, np.nan if error is None else error)
 
 
 def fitted_text(companion: Fitted) -> str:
@@ -64,7 +52,7 @@ def fitted_text(companion: Fitted) -> str:
     parts = [
         f'separation {with_error(c.separation, c.separation_error)}"',
         f"position angle {with_error(c.position_angle, c.position_angle_error)} deg",
-        f"flux {with_error(1e6 * c.flux, 1e6 * c.flux_error)} µJy",
+        f"flux {flux_text(c.flux, c.flux_error)}",
     ]
     if np.isfinite(c.contrast):
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
@@ -80,7 +68,7 @@ def limits_text(limits: Sequence[Limit], sigma: float) -> str:
     for limit in limits:
         if not np.isfinite(limit.flux):
             continue
-        contrast = f" (contrast {limit.contrast:.1e})" if np.isfinite(limit.contrast) else ""
+        contrast = f" (contrast {contrast_text(limit.contrast)})" if np.isfinite(limit.contrast) else ""
         parts.append(f'{flux_text(limit.flux)} at {limit.separation:g}"{contrast}')
     missing = ", ".join(f'{limit.separation:g}"' for limit in limits if not np.isfinite(limit.flux))
     none = f"; none at {missing}" if missing else ""
@@ -92,13 +80,13 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
     return [
         (
             f"C{row + 1}",
-            value_with_error(table, row, "separation", 4),
-            value_with_error(table, row, "position_angle", 2),
-            scientific(table, row, "contrast"),
-            scientific(table, row, "flux"),
-            value_with_error(table, row, "magnitude", 2),
-            value_with_error(table, row, "snr", 1),
-            *((value_with_error(table, row, "mass", 2),) if "mass" in table.colnames else ()),
+            _quantity(table, row, "separation"),
+            _quantity(table, row, "position_angle"),
+            _quantity(table, row, "contrast"),
+            _quantity(table, row, "flux", flux_text),
+            _quantity(table, row, "magnitude"),
+            _quantity(table, row, "snr", lambda value, _: f"{value:.1f}"),
+            *((_quantity(table, row, "mass"),) if "mass" in table.colnames else ()),
         )
         for row in range(len(table))
     ]
@@ -123,7 +111,7 @@ def contrast_section(out: Path) -> Section | None:
         return None
     separation = np.asarray(table["separation"], dtype=float)
     modes = table.meta.get("kl_modes")
-    end = "" if modes is None else f", {modes} KL mode{'s' * (modes != 1)}"
+    end = "" if modes is None else f", {plural(modes, 'KL mode')}"
     curves = {
         label + end: (separation, np.asarray(table[name], dtype=float))
         for name, label in (("contrast_5sigma", "5 sigma, calibrated by injection"), ("contrast_raw", "5 sigma, raw"))
@@ -242,12 +230,11 @@ def _star_line(table: AstroTable) -> str:
 def _star_text(table: AstroTable) -> str:
     """What the limits were measured with: truncation, and the star's flux with its error and where it comes from."""
     modes, flux = table.meta.get("kl_modes"), table.meta.get("star_flux_jy")
-    text = "" if modes is None else f"{modes} KL modes. "
+    text = "" if modes is None else f"{plural(modes, 'KL mode')}. "
     if flux is None:
         return f"{text}The flux of the star is unknown; limits are given as fluxes."
     error = float(table.meta.get("star_flux_error_jy") or 0.0)
-    told = f" ± {100 * error / float(flux):.2g} %" if error else ""
-    return f"{text}Flux of the star: {flux_text(float(flux))}{told} ({table.meta.get('star_flux_source', 'given')})."
+    return f"{text}Flux of the star: {flux_text(float(flux), error)} ({table.meta.get('star_flux_source', 'given')})."
 
 
 def _mass_picture(table: AstroTable, companions: AstroTable | None) -> Picture:
@@ -331,9 +318,9 @@ class _Layer:
 
 MAPS = (
     _Layer(MATCHED_FILTER, "SCI", "matched filter: signal to noise", "S/N", limits=(-6.0, 6.0)),
-    _Layer(MATCHED_FILTER, "LIMIT", "limit at 5 sigma, matched filter", "log10 of uJy", "viridis", None, 1e6, True),
+    _Layer(MATCHED_FILTER, "LIMIT", "limit at 5 sigma, matched filter", "log10 of µJy", "viridis", None, 1e6, True),
     _Layer(MATCHED_FILTER, "COMPLETE", "completeness", "probability", "cividis", (0.0, 1.0)),
-    _Layer(CONTRAST_MAP, "FLUX", "limit at 5 sigma, injected sources", "log10 of uJy", "viridis", None, 1e6, True),
+    _Layer(CONTRAST_MAP, "FLUX", "limit at 5 sigma, injected sources", "log10 of µJy", "viridis", None, 1e6, True),
     _Layer(STIM_MAP, "SCI", "STIM over its threshold", "ratio", limits=(-1.5, 1.5)),
 )
 """Maps that the report shows, those that are there."""
@@ -392,7 +379,7 @@ def _draw_layer(ax: Axes, layer: _Layer, image: NDArray[np.float64], header: dic
 
 def _completeness_text(header: dict[str, object]) -> str:
     flux = header.get("CFLUX")
-    return f"Completeness is for a source of {1e6 * flux:.3g} uJy." if isinstance(flux, float) else ""
+    return f"Completeness is for a source of {flux_text(flux)}." if isinstance(flux, float) else ""
 
 
 def _maps_picture(figure: Figure, shown: Sequence[tuple[_Layer, tuple[NDArray[np.float64], _Header]]]) -> Picture:
@@ -450,8 +437,7 @@ def _ring_value(row: Row) -> str:
     name, unit = str(row["parameter"]).replace("_", " "), str(row["unit"])
     error = float(row["error"])
     if row["status"] == "fitted" and error > 0:
-        digits = max(0, 1 - int(np.floor(np.log10(error))))
-        return f"{name} {float(row['value']):.{digits}f} ± {error:.{digits}f} {unit}".rstrip()
+        return f"{name} {with_error(float(row['value']), error)} {unit}".rstrip()
     return f"{name} {row['value']} {unit}".rstrip() + f" ({row['status']})"
 
 
@@ -460,13 +446,13 @@ def _disk_text(out: Path, header: dict[str, object]) -> str:
     table = read_table(out, DISK)
     if table is None or "model" not in table.colnames:
         scale, error = (float(str(header.get(key, "nan"))) for key in ("DSCALE", "DSCALERR"))
-        return f"Best-fit scale factor of the model flux: {scale:.4g} ± {error:.2g}."
+        return f"Best-fit scale factor of the model flux: {with_error(scale, error)}."
     lines = []
     for row in table:
         start = "Best: " if row["best"] and len(table) > 1 else ""
-        times = "" if row["model"] == "ring" else f"scale factor {row['scale']:.4g} ± {row['scale_err']:.2g}, "
+        times = "" if row["model"] == "ring" else f"scale factor {with_error(row['scale'], row['scale_err'])}, "
         lines.append(
-            f"{start}{row['model']}: {times}{1e3 * row['flux']:.4g} ± {1e3 * row['flux_err']:.2g} mJy, "
+            f"{start}{row['model']}: {times}{flux_text(row['flux'], row['flux_err'])}, "
             f"reduced chi2 {row['reduced_chi2']:.2f}."
         )
     ring = read_table(out, DISK_RING)

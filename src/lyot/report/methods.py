@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from lyot.analysis.summary import flux_text, plural
+from lyot.exposures.headers import BACKGROUND_IMAGE, PARAMETERS_TABLE
 from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
 from lyot.exposures.roles import Assigned, Role, with_role
 from lyot.instrument import modeled_coronagraph
 from lyot.records.freshness import is_current
 from lyot.records.manifest import Manifest, Record
 from lyot.report.citations import CITATIONS, Citation, software
-from lyot.report.content import plural
 from lyot.report.marks import read_table
 from lyot.report.products import combined_image
 from lyot.report.provenance import Calibration, given_calibrations
 from lyot.report.references import first_table
+from lyot.subtract.zones import MIRI_EDGES
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def methods_of(out: Path, assigned: Sequence[Assigned]) -> Methods | None:
     kinds = {r.kind: r for r in records}
     given = given_calibrations(assigned)
     sentences = [
-        *_observations(assigned), *_calibration(kinds, given), *_subtraction(kinds, out, modeled=_is_modeled(assigned)),
+        *_observations(assigned), *_calibration(kinds, given), *_subtraction(kinds, out, assigned),
         *_measurements(out),
         "We used Astropy [Astropy2022].",
     ]  # fmt: skip
@@ -176,11 +179,14 @@ _BACKGROUND = {
 }
 
 _METHODS = {
-    "klip": "by a projection onto the first {modes} Karhunen-Loève modes [Soummer2012]",
+    "klip": "by a projection onto the first {modes} [Soummer2012]",
     "classical": "by a scaled mean image (classical PSF subtraction)",
     "loci": "by locally optimized combinations of images [Lafreniere2007]",
-    "nmf": "by non-negative matrix factorization with {modes} components [Ren2018]",
+    "nmf": "by non-negative matrix factorization with {modes} [Ren2018]",
 }
+
+_MODE = {"nmf": "component", "official": "mode"}
+"""What the modes of a method are called, where they are not Karhunen-Loève modes."""
 
 _FRAMES = {
     "rdi": "the images of the reference star",
@@ -190,24 +196,26 @@ _FRAMES = {
 }
 
 
-def _subtraction(kinds: Mapping[str, Record], out: Path, *, modeled: bool) -> list[str]:
+def _subtraction(kinds: Mapping[str, Record], out: Path, assigned: Sequence[Assigned]) -> list[str]:
     if "stage3" not in kinds:
         return []
+    modeled = _is_modeled(assigned)
     stage = kinds["stage3"].parameters
-    klip = stage.get("klip", {})
-    modes = _modes(out, klip)
-    how = _METHODS.get(str(klip.get("method", "klip")), _METHODS["klip"]).format(modes=modes)
+    klip = {**stage.get("klip", {}), **_used_parameters(out)}
     if "official" in (stage.get("", {}).get("mode"), klip.get("mode")):
-        return [f"The star was subtracted with the klip step of the JWST calibration pipeline, {modes} modes "
-                "[Soummer2012, jwst], and the exposures were combined by its resample step."]  # fmt: skip
+        return ["The star was subtracted with the klip step of the JWST calibration pipeline, "
+                f"{_modes(out, klip, 'official')} [Soummer2012, jwst], and the exposures were combined by its "
+                "resample step."]  # fmt: skip
+    method = str(klip.get("method", "klip"))
+    method = method if method in _METHODS else "klip"
+    modes = _modes(out, klip, method).removeprefix("1 " if method == "klip" else "")  # the first mode, the first 2
+    how = _METHODS[method].format(modes=modes)
     frames = _FRAMES.get(str(klip.get("strategy", "rdi")), _FRAMES["rdi"])
     lines = [
         f"The star was modeled in each exposure from {frames}{_shifted(out)}, {how}, and subtracted; bad pixels were "
         "excluded from the fit."
     ]
-    zones = klip.get("zone_edges")
-    if zones:
-        lines.append(f"The fit was performed in annuli with boundaries at {', '.join(f'{z:g}' for z in zones)} arcsec.")
+    lines += _fit(klip, out, assigned)
     weights = {"throughput": "their variance and the throughput of the mask", "variance": "their variance"}
     if not modeled:
         weights["throughput"] = weights["variance"]
@@ -237,11 +245,78 @@ def _shifted(out: Path) -> str:
     return used if np.isfinite(largest) else ""
 
 
-def _modes(out: Path, klip: Mapping[str, Any]) -> str:
-    """Number of modes of the main product."""
+def _used_parameters(out: Path) -> dict[str, Any]:
+    """Parameters of the subtraction as the product has them, where those chosen from the data are fixed."""
+    table = first_table(out / "stage3", "psfsub", PARAMETERS_TABLE)
+    if table is None:
+        return {}
+    names, values = ([v.decode() if isinstance(v, bytes) else str(v) for v in table[key]] for key in ("NAME", "VALUE"))
+    return {name.strip(): json.loads(value) for name, value in zip(names, values, strict=True)}
+
+
+def _fit(klip: Mapping[str, Any], out: Path, assigned: Sequence[Assigned]) -> list[str]:
+    """Where the fit was performed, and what was fitted besides the star; all by the values that took effect."""
+    edges = klip.get("zone_edges")
+    if edges is None:
+        edges = MIRI_EDGES if _has_annuli(klip, assigned) else ()
+    outer = klip.get("outer_radius") or np.inf
+    edges = [edge for edge in sorted(edges) if float(klip.get("inner_radius") or 0.0) < edge < outer]
+    sectors = int(klip.get("sectors") or 1)
+    parts = [
+        *([f"in annuli with boundaries at {_listed(f'{edge:g}' for edge in edges)} arcsec"] if edges else []),
+        *([f"in {sectors} sectors of each annulus except the innermost"] if sectors > 1 else []),
+        *(["in each quadrant of the mask"] if klip.get("quadrants") else []),
+    ]
+    lines = [f"The fit was performed separately {_listed(parts)}."] if parts else []
+    also = [
+        *(["a constant"] if klip.get("subtract_mean", True) else []),
+        *([_background_fitted(out, assigned)] if _fits_background(out) and klip.get("method") != "nmf" else []),
+    ]
+    if also:
+        were = "were" if len(also) > 1 else "was"
+        each = " in each of these regions" if parts else ""
+        also[0] = also[0][0].upper() + also[0][1:]
+        lines.append(f"{_listed(also)} {were} fitted along with the star{each}.")
+    return lines
+
+
+def _listed(items: Iterable[str]) -> str:
+    """Items as a list in a sentence: ``a, b and c``."""
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _has_annuli(klip: Mapping[str, Any], assigned: Sequence[Assigned]) -> bool:
+    """Whether the annuli are `MIRI_EDGES` by default: where the mask is known (see `lyot.subtract.zones`)."""
+    science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
+    mask = modeled_coronagraph(science[0].instrument, science[0].filter) if science else None
+    return mask is not None and (mask.kind == "4QPM" or bool(klip.get("use_throughput", True)))
+
+
+def _fits_background(out: Path) -> bool:
+    """Whether a background was fitted as a template."""
+    return any(bool(fits.getheader(path).get("BKGTMPL")) for path in (out / "stage3").glob("*_psfsub.fits"))
+
+
+def _background_fitted(out: Path, assigned: Sequence[Assigned]) -> str:
+    """Which background was fitted: that of stage 2 if the calibrated science exposures have it."""
+    science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
+    given = [exposure.path for exposure in science if exposure.stage == "calints"]
+    paths = [*(out / "stage3").glob("*_crfints.fits"), *(p for p in given if p.is_file())]
+    paths += [p for e in science if (p := out / "stage2" / f"{e.root}_calints.fits").is_file()]
+    for path in paths:
+        with fits.open(path) as hdus:
+            if BACKGROUND_IMAGE in hdus:
+                return "the mean background that was subtracted in stage 2"
+    return "the pattern that a uniform background has behind the mask"
+
+
+def _modes(out: Path, klip: Mapping[str, Any], method: str) -> str:
+    """Number of modes of the main product with their name, such as ``9 Karhunen-Loève modes``."""
     path = combined_image(out)
-    found = None if path is None else fits.getheader(path).get("KLMODES")
-    return str(found or klip.get("recommended") or "K")
+    found = (None if path is None else fits.getheader(path).get("KLMODES")) or klip.get("recommended")
+    name = _MODE.get(method, "Karhunen-Loève mode")
+    return plural(int(found), name) if found else f"K {name}s"
 
 
 def _measurements(out: Path) -> list[str]:
@@ -267,7 +342,7 @@ def _measurements(out: Path) -> list[str]:
         relative = ""
         if star is not None:
             source = contrast.meta.get("star_flux_source", "given")
-            relative = f" Contrasts are relative to a stellar flux of {1e3 * float(star):.3g} mJy ({source})."
+            relative = f" Contrasts are relative to a stellar flux of {flux_text(float(star))} ({source})."
         lines.append(
             f"Detection limits ({contrast.meta.get('sigma', 5):g} sigma) were calibrated by injecting sources at "
             "several position angles per separation and repeating the reduction, with small-sample statistics "

@@ -22,18 +22,17 @@ from markupsafe import Markup
 from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import read_fitted, read_limits
+from lyot.analysis.summary import plural, read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
-from lyot.exposures.names import COMPANIONS, CONTRAST, exposure_root
+from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, exposure_root
 from lyot.exposures.read import one_per_exposure, read_exposure
 from lyot.exposures.roles import Assigned, sort_roles
-from lyot.records.freshness import is_current
 from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record, write_text
 from lyot.report import checks, sections
 from lyot.report.content import Picture, Section, Table
 from lyot.report.flags import Flag, collect_flags
-from lyot.report.marks import read_sources
+from lyot.report.marks import read_sources, read_table
 from lyot.report.measured import (
     contrast_section,
     disk_section,
@@ -148,18 +147,21 @@ def _inputs(records: Iterable[Record]) -> list[Path]:
 
 def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     """The headline of the page: the brightest companion as it was fitted, else the brightest source; then limits."""
-    if table is None:
-        return "This run has no measurements.", ["Run stage 3 to search for sources."]
     folder = out / "measure"
-    fitted = [c for c in read_fitted(folder) if not np.isfinite(c.upper_limit)] if is_current(
-        folder / COMPANIONS, out
-    ) else []  # fmt: skip
-    limits = limits_text(*read_limits(folder)) if is_current(folder / CONTRAST, out) else ""
+    if table is None and not (folder / DETECTIONS).is_file():
+        return "This run has no measurements.", ["Run stage 3 to search for sources."]
+    # each by itself: a damaged table of limits does not take away the companion
+    there = read_table(out, COMPANIONS) is not None
+    fitted = [c for c in read_fitted(folder) if not np.isfinite(c.upper_limit)] if there else []
+    limits = limits_text(*read_limits(folder)) if read_table(out, CONTRAST) is not None else ""
     more = [limits] if limits else []
+    if table is None and not fitted:
+        return "The table of detections cannot be read.", more
     if fitted:
         brightest = max(fitted, key=lambda c: (not c.candidate, c.flux))
-        left = max(len(fitted), len(table)) - 1
+        left = max(len(fitted), 0 if table is None else len(table)) - 1
         return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
+    assert table is not None
     if not len(table):
         return "No source detected above the threshold.", more
     signal = values_of(table, "signal") if "signal" in table.colnames else -np.arange(len(table), dtype=float)
@@ -179,7 +181,7 @@ def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
         return "Lyot reduction", ""
     first = science[0]
     rolls = len({a.roll_number for a in assigned if a.roll_number})
-    subtitle = f"{first.instrument} {first.mask}, program {first.program}, {rolls} roll{'s' if rolls > 1 else ''}"
+    subtitle = f"{first.instrument} {first.mask}, program {first.program}, {plural(rolls, 'roll')}"
     return f"{first.target} in {first.filter}", subtitle
 
 
@@ -268,7 +270,7 @@ class _Guard:
                 return make(*arguments)
         except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
             log.info("%s is omitted from the report", what, exc_info=True)
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
             text = f"{what} could not be shown: {reason}."
             meaning = "A product is damaged or incomplete; rerun lyot run, which redoes damaged products."
             self.flags.append(Flag(text, meaning, "timings"))

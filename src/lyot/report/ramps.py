@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyot import dq
+from lyot.analysis.summary import plural, with_error
 from lyot.report.content import Picture, grid
 
 SHOWN = 3
@@ -113,8 +114,8 @@ def _draw(ax: Axes, table: Table, k: int) -> None:
 
 def _slope_text(table: Table, k: int) -> str:
     jumps = int(((np.asarray(table["FLAGS"][k]) & dq.JUMP_DET) > 0).sum())
-    flagged = f", {jumps} group{'s' * (jumps != 1)} flagged as jump" if jumps else ""
-    return f"{float(table['SLOPE'][k]):.2f} ± {float(table['ERR'][k]):.2f} DN/s{flagged}"
+    flagged = f", {plural(jumps, 'group')} flagged as jump" if jumps else ""
+    return f"{with_error(float(table['SLOPE'][k]), float(table['ERR'][k]))} DN/s{flagged}"
 
 
 def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:

@@ -9,7 +9,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot.exposures.names import ERROR_BUDGET
+from lyot.exposures.names import COMPANIONS, ERROR_BUDGET
+from lyot.measure.systematics import STAR_TERM
 from lyot.report.marks import finite, read_table
 
 REFERENCE_COLUMNS = (
@@ -17,7 +18,9 @@ REFERENCE_COLUMNS = (
     "increase if omitted [%]",
 )  # fmt: skip
 
-BUDGET_COLUMNS = ("companion", "error", "flux [%]", "contrast [%]", "separation [arcsec]", "position angle [deg]")
+_BUDGET = {"flux [%]": ("flux", 100, 2), "contrast [%]": ("contrast", 100, 2),
+           "separation [arcsec]": ("separation", 1, 4), "position angle [deg]": ("position_angle", 1, 3)}  # fmt: skip
+"""Columns of the error budget: column of the table, factor, digits."""
 
 
 Columns = dict[str, NDArray[Any]]
@@ -78,20 +81,26 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
     return rows
 
 
-def budget_rows(out: Path) -> list[tuple[str, ...]]:
-    """Every term of the error budget of every companion as text, in the columns `BUDGET_COLUMNS`."""
+def budget_rows(out: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Every term of the error budget of every companion as text: names of the columns, and rows.
+
+    Without the flux of the star, no contrast is known: its column and the term of the star's flux are left out.
+    """
     table = read_table(out, ERROR_BUDGET)
     if table is None:
-        return []
+        return (), []
 
     def text(row: int, name: str, factor: float, digits: int) -> str:
         value = finite(table, row, name)
         return "" if value is None else f"{factor * value:.{digits}f}"
 
-    return [
-        (
-            str(table["companion"][row]), str(table["term"][row]), text(row, "flux", 100, 2),
-            text(row, "contrast", 100, 2), text(row, "separation", 1, 4), text(row, "position_angle", 1, 3),
-        )
+    companions = read_table(out, COMPANIONS)
+    fitted = range(0 if companions is None else len(companions))
+    known = companions is None or any(finite(companions, row, "contrast") is not None for row in fitted)
+    shown = {title: how for title, how in _BUDGET.items() if known or how[0] != "contrast"}
+    rows = [
+        (str(table["companion"][row]), str(table["term"][row]), *(text(row, *how) for how in shown.values()))
         for row in range(len(table))
-    ]  # fmt: skip
+        if known or table["term"][row] != STAR_TERM
+    ]
+    return ("companion", "error", *shown), rows

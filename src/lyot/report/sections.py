@@ -15,9 +15,10 @@ from astropy.table import QTable
 from matplotlib.axes import Axes
 
 from lyot.analysis.combined_image import is_candidate
+from lyot.analysis.summary import plural
 from lyot.exposures.names import SNR_MAP, segment_number
 from lyot.report import figures
-from lyot.report.content import Layer, Picture, Section, grid, plural
+from lyot.report.content import Layer, Picture, Section, grid
 from lyot.report.marks import on_which_roll
 from lyot.report.products import (
     Product,
@@ -184,24 +185,37 @@ def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     middle = int(np.argmin(np.abs(np.array(numbers) - main)))
     chosen = sorted({0, middle, len(cube) - 1})
     limits = figures.symmetric_limits(np.concatenate([figures.within(cube[k], view, radius) for k in chosen]), 99.7)
-    figure, axes = grid(len(chosen) + 1, len(chosen) + 1)
     layers = []
-    difference = cube[chosen[-1]] - cube[chosen[0]]
     panels = [(cube[k], plural(numbers[k], "KL mode") + (", as used" if k == middle else "")) for k in chosen]
-    for ax, (image, title) in zip(axes, [*panels, (difference, "maximum minus minimum")], strict=True):
+    if len(chosen) > 1:
+        panels.append((cube[chosen[-1]] - cube[chosen[0]], "maximum minus minimum"))
+    figure, axes = grid(len(panels), len(panels))
+    for ax, (image, title) in zip(axes, panels, strict=True):
         figures.draw_image(ax, image, view=view, label=item.unit, cmap="RdBu_r", limits=limits)
         figures.mark_star(ax, color=figures.DARK_INK)
         mark_sources(ax, sources, max(0.09 * radius, 0.15))
         ax.set_title(title, fontsize=8)
         layers.append(Layer(title, image, item.unit, header, True))
     caption = (
-        "Rolls rotated to north up (east to the left) and combined, on a common color scale: minimum number of KL "
-        "modes, number of the main product, maximum number, and difference of maximum and minimum. The cube contains "
-        f"{', '.join(map(str, numbers))} KL modes."
+        f"Rolls rotated to north up (east to the left) and combined{_which_truncations(middle, len(cube) - 1)}. The "
+        f"cube contains {', '.join(map(str, numbers))} KL mode{'' if numbers == [1] else 's'}."
     )
     alt = f"Combined images at {', '.join(str(numbers[k]) for k in chosen)} KL modes, and their difference"
     picture = Picture("stage3_truncations", figure, caption, alt, layers)
     return Section("Subtraction with different numbers of modes", "truncations", "", (picture,), short="KL modes")
+
+
+def _which_truncations(main: int, last: int) -> str:
+    """What the panels of the truncations are, for the caption; `main` and `last`: planes of the cube."""
+    if last == 0:
+        return ""
+    start = ", on a common color scale: minimum number of KL modes"
+    used = "the number of the main product"
+    if main == 0:
+        return f"{start} ({used}), maximum number, and their difference"
+    if main == last:
+        return f"{start}, maximum number ({used}), and their difference"
+    return f"{start}, {used}, maximum number, and the difference of maximum and minimum"
 
 
 def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:

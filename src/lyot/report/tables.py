@@ -10,18 +10,18 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import read_fitted
+from lyot.analysis.summary import plural, read_fitted, with_error
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
 from lyot.records.manifest import Record
-from lyot.report.content import Cell, Table, cell, plural
+from lyot.report.content import Cell, Table, cell
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import read_peaks, read_table
 from lyot.report.measured import companion_rows
 from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
 from lyot.report.quality import quality_rows
-from lyot.report.references import BUDGET_COLUMNS, REFERENCE_COLUMNS, budget_rows, reference_rows
+from lyot.report.references import REFERENCE_COLUMNS, budget_rows, reference_rows
 
 
 def values_of(table: QTable, name: str, unit: str = "") -> list[float]:
@@ -81,7 +81,7 @@ def companions_table(out: Path) -> Table | None:
     if found is None:
         return None
     columns = (
-        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux [Jy]", "magnitude [Vega]", "S/N",
+        "#", "separation [arcsec]", "position angle [deg]", "contrast", "flux", "magnitude [Vega]", "S/N",
         *(["mass [Jupiter masses]"] if "mass" in found.colnames else []),
     )  # fmt: skip
     rows = tuple(tuple(Cell(text, True) for text in row) for row in companion_rows(found))
@@ -99,11 +99,11 @@ def _rows_of_text(rows: Iterable[tuple[str, ...]], words: Sequence[int]) -> tupl
 
 def budget_table(out: Path) -> Table | None:
     """What the errors of the fitted companions are made of, as a table of the page."""
-    rows = budget_rows(out)
+    columns, rows = budget_rows(out)
     if not rows:
         return None
     text = "Errors are one sigma; the last line of each companion is the total."
-    return Table("Error budget", "error-budget", BUDGET_COLUMNS, _rows_of_text(rows, (1,)), text)
+    return Table("Error budget", "error-budget", columns, _rows_of_text(rows, (1,)), text)
 
 
 def references_table(out: Path) -> Table | None:
@@ -165,8 +165,8 @@ def glow_table(out: Path) -> Table | None:
     if not strips:
         return None
     rows = [
-        (cell(s.exposure), cell(s.name), Cell(f"{s.before:.3f} ± {s.before_error:.3f}", True),
-         Cell(f"{s.after:.3f} ± {s.after_error:.3f}", True))
+        (cell(s.exposure), cell(s.name), Cell(with_error(s.before, s.before_error), True),
+         Cell(with_error(s.after, s.after_error), True))
         for s in strips
     ]  # fmt: skip
     text = (

@@ -205,7 +205,7 @@
   }
 
   function mark(box) {
-    for (const renderer of models.plot.renderers) {
+    for (const renderer of [...models.plot.renderers, ...models.plot.center]) {
       if (renderer.name === "viewer-" + box.dataset.mark) renderer.visible = box.checked;
     }
   }

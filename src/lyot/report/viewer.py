@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import QTable
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from lyot.exposures.names import SNR_MAP
+from lyot.analysis.summary import flux_text, plural
+from lyot.exposures.names import CONTRAST_MAP, INJECTED, SNR_MAP
+from lyot.records.freshness import is_current
 from lyot.report import figures
 from lyot.report.marks import marked_sources, on_which_roll
 from lyot.report.products import (
@@ -45,6 +48,8 @@ BUDGET = 8_000_000
 """Bytes of images in the page; of the truncations, as many are shown as go in."""
 
 SCRIPT = "viewer.js"
+
+INJECTED_GROUP = "Injected planet"
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Viewer:
         How many sources of each kind are marked.
     unsure : int
         How many of them are candidates, drawn dashed.
+    injected : str
+        What was injected in the image with a planet; empty if there is none.
     color_maps : tuple of str
     """
 
@@ -101,6 +108,7 @@ class Viewer:
     rolls: tuple[str, ...]
     counts: dict[str, int]
     unsure: int = 0
+    injected: str = ""
     color_maps: tuple[str, ...] = tuple(COLOR_MAPS)
 
     @property
@@ -147,6 +155,7 @@ def make_viewer(out: Path, sources: QTable | None, radius: float) -> Viewer | No
         rolls=tuple(boundaries),
         counts={kind: sum(m.kind == kind for m in marked) for kind in ("detection", "companion", "rejected")},
         unsure=sum(m.unsure for m in marked),
+        injected=_injected_text(out) if any(p.group == INJECTED_GROUP for p in planes) else "",
     )
 
 
@@ -159,7 +168,7 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
         return Plane(group, title, image, unit, more.get("limits") or figures.symmetric_limits(inside, 99.7))
 
     modes = main.header.get("KLMODES")
-    title = "combined" if modes is None else f"combined, {modes} KL modes"
+    title = "combined" if modes is None else f"combined, {plural(modes, 'KL mode')}"
     found = [plane("Star subtracted", title, main.image, main.unit)]
     stem = path.name.removesuffix("_i2d.fits")
     refined = path.with_name(f"{stem}_refined.fits")
@@ -177,15 +186,41 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
     if (out / "measure" / SNR_MAP).is_file():
         snr = read_snr(out / "measure" / SNR_MAP)
         found.append(plane("Signal to noise", "S/N map", snr.image, "S/N", limits=(-6.0, 6.0)))
+    planet = _injected(out)
+    if planet is not None:
+        found.append(plane(INJECTED_GROUP, "planet at the limit", planet[0], main.unit))
     cubes = [p for p in sorted(path.parent.glob("*_klcube.fits")) if p.name.startswith(stem)]
     for cube_path in cubes[:1]:
         cube, _ = read_cube(cube_path)
         room = int(BUDGET / (2.7 * main.image.size)) - len(found)
         chosen = sorted({int(k) for k in np.linspace(0, len(cube) - 1, max(2, min(len(cube), room))).round()})
         numbers = truncations_of(cube_path, len(cube))
-        found += [plane("KL modes", f"{numbers[k]} KL mode{'s' * (numbers[k] != 1)}", cube[k], main.unit)
+        found += [plane("KL modes", plural(numbers[k], "KL mode"), cube[k], main.unit)
                   for k in chosen]  # fmt: skip
     return [p for p in found if p.image.shape == shape and np.isfinite(p.image).any()]
+
+
+def _injected(out: Path) -> tuple[NDArray[np.float64], fits.Header] | None:
+    """The image with a planet at the limit and its keywords; None if the limits have none, or are not current."""
+    path = out / "measure" / CONTRAST_MAP
+    if not path.is_file() or not is_current(path, out):
+        return None
+    with fits.open(path) as hdus:
+        if INJECTED not in hdus:
+            return None
+        return np.asarray(hdus[INJECTED].data, dtype=float), hdus[INJECTED].header.copy()
+
+
+def _injected_text(out: Path) -> str:
+    """What was injected, in a sentence."""
+    found = _injected(out)
+    if found is None:
+        return ""
+    flux, sigma, separation, angle = (float(found[1][key]) for key in ("INJFLUX", "INJSIGMA", "INJSEP", "INJPA"))
+    return (
+        f"Injected planet: {flux_text(flux)}, the {sigma:g}-sigma limit, at separation {separation:.2f}\u2033, PA "
+        f"{angle:.0f}\u00b0; added to the calibrated exposures before the subtraction."
+    )
 
 
 def _packed(plane: Plane) -> dict[str, Any]:
@@ -264,9 +299,39 @@ def _plot(main: Product, marked: Sequence[Marked], rolls: dict[str, list[Line]],
                  line_width=1.4)  # fmt: skip
     plot.scatter([0.0], [0.0], marker="cross", size=18, line_color="#000000", line_width=1.5, name="viewer-cursor",
                  visible=False)  # fmt: skip
+    _orient(plot)
     plot.js_on_event("mousemove", CustomJS(code="window.lyotViewer && window.lyotViewer.point(cb_obj.x, cb_obj.y)"))
     script, element = components(plot)
     return str(script), str(element)
+
+
+def _orient(plot: Any) -> None:
+    """Compass and scale bar, in the corners of the frame at every zoom; the image has north up."""
+    from bokeh.models import Arrow, Label, OpenHead, ScaleBar
+    from bokeh.models.annotations.dimensional import Angular
+
+    x, y, length = 60, 18, 34  # pixels from the lower left corner of the frame
+    for ends, letter, at, align in (((x, y + length), "N", (x, y + length + 2), ("center", "bottom")),
+                                    ((x - length, y), "E", (x - length - 3, y), ("right", "middle"))):  # fmt: skip
+        # light below dark, so that they are seen on any color
+        for width, color in ((4.5, "#ffffff"), (1.8, "#111111")):
+            plot.add_layout(Arrow(
+                x_start=x, y_start=y, x_end=ends[0], y_end=ends[1], start_units="screen", end_units="screen",
+                line_color=color, line_width=width, name="viewer-compass",
+                end=OpenHead(size=9, line_color=color, line_width=width),
+            ))  # fmt: skip
+        plot.add_layout(Label(
+            x=at[0], y=at[1], x_units="screen", y_units="screen", text=letter, text_align=align[0],
+            text_baseline=align[1], text_font="sans-serif", text_font_size="12px", text_font_style="bold",
+            text_color="#111111", background_fill_color="#ffffff", background_fill_alpha=0.75, name="viewer-compass",
+        ))  # fmt: skip
+    angular = Angular(include=["''"], ticks=[0.1, 0.2, 0.5, 1, 2, 5, 10])
+    plot.add_layout(ScaleBar(
+        range=plot.x_range, unit="''", dimensional=angular, location="bottom_right", length_sizing="adaptive",
+        label="@{value}@{unit}", label_text_font="sans-serif", label_text_font_size="12px", bar_length=0.18,
+        bar_line_width=2, background_fill_alpha=0.75, border_line_color=None, margin=8, padding=6,
+        name="viewer-compass",
+    ))  # fmt: skip
 
 
 def _draw_lines(plot: Any, lines: Sequence[Line], name: str, color: str) -> None:
@@ -298,7 +363,7 @@ def _mark(plot: Any, marked: Sequence[Marked], radius: float) -> None:
 
 def viewer_alt(viewer: Viewer) -> str:
     """What the viewer shows, for those who cannot see it."""
-    counts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in viewer.counts.items() if n]
+    counts = [plural(n, kind) for kind, n in viewer.counts.items() if n]
     return html.escape(
         f"Combined image with north up and the star at the origin; marked: {', '.join(counts) or 'no source'}. Arrow "
         "keys move a cursor whose value and position are displayed; plus and minus zoom, 0 resets the view, space "

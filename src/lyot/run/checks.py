@@ -1,4 +1,4 @@
-"""What is checked before any work starts: can the products be written, is there room, is nobody else writing there."""
+"""Checks before a run: write permission, disk space, and no other run in the output folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOCK = ".lock"
 
 
 def check_output(out: Path, *, overwrite: bool = False) -> None:
-    """See whether a folder may be an output folder; writes nothing.
+    """Check whether a folder can be used for output, without writing to it.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _check_held(out: Path, stream: IO[str]) -> None:
 
 @contextlib.contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Hold the output folder for one run at a time, and leave no partial products behind.
+    """Lock the output folder for one run, and remove partial products at the end.
 
     Raises
     ------

@@ -235,7 +235,7 @@ OWN: dict[str, type] = {"run": RunParams, "measure": DetectionParams, **MEASURIN
 
 
 def sections_with(name: str) -> list[str]:
-    """Sections that have a parameter, or the step, of a name, as they are written in a configuration file."""
+    """Sections of a configuration file that contain a parameter or step of a given name."""
     found = [section for section, cls in OWN.items() if any(info.name == name for info in describe(cls))]
     for stage in STAGE_NAMES:
         for step, parameters in step_parameters(stage).items():
@@ -342,7 +342,7 @@ def _merge(table: dict[str, Any], sections: Mapping[str, Mapping[str, Any]], pat
 
 
 def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
-    """The star that an earlier run in a folder was told, where a configuration does not tell one.
+    """Take over the stellar flux of an earlier run in a folder, where a configuration gives none.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
 
 
 def with_kept_report(config: Config, out: str | Path) -> Config:
-    """What the report of an earlier run in a folder shows besides the run, where a configuration does not say.
+    """Take over section ``[report]`` of an earlier run in a folder, where a configuration has none.
 
     Parameters
     ----------
@@ -384,7 +384,7 @@ def with_kept_report(config: Config, out: str | Path) -> Config:
 
 
 def report_changes(config: Config, out: str | Path) -> bool:
-    """Whether the report is to show something else besides the run than that of an earlier run in a folder."""
+    """Whether section ``[report]`` differs from that of an earlier run in a folder."""
     path = Path(out) / CONFIGURATION
     former = read_toml(path).get("report", {}) if path.is_file() else {}
     wanted = with_paths({"report": values_of(config.report)})["report"]

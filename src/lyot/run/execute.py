@@ -1,4 +1,4 @@
-"""Do a run: check, plan, execute what is not up to date, record it.
+"""Execution of a run: check, plan, execute tasks that are not up to date, and record them.
 
 `run` is the whole; the command line only renders it.
 """
@@ -71,7 +71,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """Result of a run: plan, records and failures.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class RunResult:
 
     @property
     def is_news(self) -> bool:
-        """Whether the report has to be written again."""
+        """Whether the report must be rewritten."""
         return bool(self.done or self.failed) or self.new_notes
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
@@ -131,7 +131,7 @@ def run(
     config : Config, optional
         From `lyot.run.config.load_config` or `build_config`; defaults if None.
     overwrite : bool, optional
-        Do everything again, whatever is there.
+        Do everything again, whatever is there; the flux of the star is kept where `config` gives none.
     inline : bool, optional
         Work in this process, for debugging.
     on_event : callable, optional
@@ -157,9 +157,8 @@ def run(
     taken = [e.path for e in exposures if e.is_coronagraphic]
     needed = stages != (3,) and any(e.is_coronagraphic and e.stage != "calints" for e in exposures)
     calibration = choose_calibration(taken, cache=config.run.crds_path, context=config.run.crds_context, needed=needed)
-    kept = ""
-    if not overwrite:
-        config, kept = with_kept_star(with_kept_report(config, out), out)
+    # the star is not a product: it stays known when all products are made again
+    config, kept = with_kept_star(config if overwrite else with_kept_report(config, out), out)
     plan = make_plan(inputs, out, config, calibration=calibration, found=found)
     if kept and any(t.name.startswith((COMPANIONS_TASK, CONTRAST_TASK)) for t in plan.tasks):
         plan = replace(plan, notes=(*plan.notes, kept))
@@ -203,7 +202,9 @@ def used_configuration(plan: Plan) -> str:
     table |= {ROLES: dict(plan.config.roles)} if plan.config.roles else {}
     lines = ["# Configuration of this run, with all parameters that have a value. Versions:"]
     lines += [f"#   {name} {version}" for name, version in versions().items()]
-    lines.append(f"#   calibration context {plan.calibration.context or 'not set'}")
+    context = plan.calibration.context or "not set"
+    unused = "no CRDS context was used: the input is calibrated"
+    lines.append(f"#   {unused}" if context == "none" else f"#   CRDS context {context}")
     return "\n".join(lines) + "\n\n" + tomli_w.dumps(table)
 
 

@@ -38,7 +38,7 @@ _OTHER_FORK_SERVER = (3, 14)
 
 
 class Pool(Protocol):
-    """What the scheduler of tasks needs."""
+    """Interface that the scheduler of tasks requires."""
 
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
         """Start a task as soon as a worker is free."""
@@ -56,7 +56,7 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes, and how many threads in each."""
+    """Number of processes, and of threads in each."""
 
     jobs: int
     threads: int

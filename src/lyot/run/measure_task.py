@@ -21,7 +21,7 @@ DISK_TASK = "disk"
 
 
 def run_measurement(task: Task, folder: Path, out: Path) -> None:
-    """Do one of the measuring tasks.
+    """Execute one of the measuring tasks.
 
     Parameters
     ----------

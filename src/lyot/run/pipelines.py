@@ -213,21 +213,61 @@ def _validate(stage: str, arguments: dict[str, Any], place: str) -> dict[str, An
     except ValidationError as error:
         first = str(error).splitlines()[0].removeprefix("Config parameter ")
         path, _, reason = first.partition(": ")
-        dotted = path.strip("'").removeprefix("steps/").replace("/", ".")
-        declared = _declaration(specification(stage), path.strip("'").split("/"))
-        expected = f" It is declared as {declared}." if declared else ""
-        raise ConfigError(f"{place}[{stage}] {dotted}: {reason or first}{expected}") from None
+        names = path.strip("'").split("/")
+        section, name = ".".join([stage, *(n for n in names[:-1] if n != "steps")]), names[-1]
+        where = f"{place}[{section}] "
+        _refuse(name, _at(specification(stage), names), _at(arguments, names), where)
+        raise ConfigError(f"{where}{name}: {reason or first}") from None
     result: dict[str, Any] = complete.dict()
     return result
 
 
-def _declaration(spec: Any, path: list[str]) -> str:
-    """How the specification declares a parameter, e.g. ``option("a", "b", default="a")``; empty if it does not."""
+def _at(table: Any, path: list[str]) -> Any:
+    """What is at a path in nested tables; None if nothing is."""
     for name in path:
-        if not isinstance(spec, Mapping) or name not in spec:
-            return ""
-        spec = spec[name]
-    return "" if isinstance(spec, Mapping) else str(spec)
+        if not isinstance(table, Mapping) or name not in table:
+            return None
+        table = table[name]
+    return None if isinstance(table, Mapping) else table
+
+
+_KINDS = {"option": "string", "force_list": "string_list"}
+"""Kinds of the official specifications by our names for them; the others are the same."""
+
+_LIMIT = re.compile(r"\b(min|max)\s*=\s*([-+.\deE]+)")
+
+
+def _refuse(name: str, declaration: Any, value: Any, where: str) -> None:
+    """Raise what is wrong with a value of an official step in the words of our own parameters; nothing if it is fine.
+
+    Parameters
+    ----------
+    name : str
+    declaration : str or None
+        As in the specification: ``float(min=0.0, max=1.0, default=0.5)``.
+    value : object
+    where : str
+        Beginning of the message.
+    """
+    match = _SPEC.match(str(declaration or ""))
+    if match is None:
+        return
+    kind, body = _KINDS.get(match["kind"], match["kind"]), _DEFAULT.sub("", match["body"])
+    limits = {which: float(number) for which, number in _LIMIT.findall(body)}
+    is_list = kind.endswith("_list")
+    if is_list and isinstance(value, (list, tuple)):  # its limits are those of its length
+        fewest, most = (int(limits[which]) if which in limits else None for which in ("min", "max"))
+        if not (fewest or 0) <= len(value) <= (len(value) if most is None else most):
+            least = (
+                f"at least {fewest}" if most is None else f"at most {most}" if fewest is None else f"{fewest} to {most}"
+            )
+            count = str(most) if fewest == most else least
+            raise ConfigError(f"{where}{name}: expected a list of {count} values, got {list(value)!r}.")
+    choices = tuple(re.findall(r"['\"]([^'\"]*)['\"]", body)) if match["kind"] == "option" else None
+    low, high = (None if is_list else limits.get(which) for which in ("min", "max"))
+    info = ParameterInfo(name, kind, "None" in match["body"], "", "", "", low, high, choices)
+    if kind in ("boolean", "integer", "float", "string") or is_list:
+        validate(info, value, where=where)
 
 
 def effective_parameters(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

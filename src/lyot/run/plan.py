@@ -40,6 +40,9 @@ from lyot.run.task import Task
 
 log = logging.getLogger(__name__)
 
+NOTE = {"is_note": True}
+"""What marks a record of the log as one of `Plan.notes`: the command line prints those with the result."""
+
 CHECKSUMS = ".checksums.json"
 """File in the output folder that remembers the checksums of the inputs."""
 
@@ -51,7 +54,7 @@ CALIBRATING = ("assign_wcs", "flat_field", "photom", "resample")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do.
+    """Tasks of a run.
 
     Attributes
     ----------
@@ -516,7 +519,7 @@ def make_plan(
     if found is None:
         found = read_inputs(inputs, preference=preference(stages), roles=config.roles)
     for line in found.left_out:  # before anything that follows from it is refused
-        log.warning("%s", line)
+        log.warning("%s", line, extra=NOTE)
     config = replace(config, roles=found.roles)
     assigned = sort_roles(found.exposures)
     group, reductions = select(assigned, config, stages)
@@ -540,7 +543,7 @@ def make_plan(
             notes += [*reduction.notes, *(text for text in (line, obstacle) if text)]
         notes += _unused_backgrounds(builder, assigned, group, slopes)
     for line in notes[len(found.left_out) :]:
-        log.warning("%s", line)
+        log.warning("%s", line, extra=NOTE)
     if not builder.tasks:
         kinds = sorted({a.exposure.stage for a in group})
         raise InputError(f"stage {config.run.stages} has nothing to do: the input is {' and '.join(kinds)}.")

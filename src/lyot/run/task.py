@@ -1,4 +1,4 @@
-"""One piece of work of a run, and what comes back from it."""
+"""Tasks of a run and their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lyot.records.manifest import Product
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work, as sent to a worker.
+    """Task as sent to a worker.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a worker reports back.
+    """Result that a worker returns.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a worker does: one task, from paths to paths, with its own log.
+"""Worker process: executes one task, from input files to products, with its own log.
 
 Products are moved into place when all of a task are there.
 
@@ -233,7 +233,7 @@ def _explained(error: BaseException, task: Task, out: Path) -> LyotError:
 
 
 def run_task(task: Task, out: str) -> TaskResult:
-    """Do one task.
+    """Execute one task.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
+from lyot.exposures.headers import PARAMETERS_TABLE
 from lyot.params import describe, from_mapping, from_step, spec_from
 from lyot.reduction.choice import ChoiceParams
 from lyot.reduction.star import StarPosition
@@ -18,7 +19,7 @@ from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, SequenceInput, is_list, model_name, open_exposure
-from lyot.steps.stage3_plan import PARAMETERS_TABLE, PlannedReduction, parameters_table, parse_truncate, plan_exposures
+from lyot.steps.stage3_plan import PlannedReduction, parameters_table, parse_truncate, plan_exposures
 from lyot.steps.stage3_products import detector_cube, ranking_table, science_flags
 from lyot.steps.stage3_star import star_cards, star_position, star_table
 from lyot.subtract import ReductionParams, ReductionResult

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
+from lyot.exposures.headers import PARAMETERS_TABLE
 from lyot.instrument import Coronagraph
 from lyot.params import describe, from_mapping
 from lyot.reduction.choice import ChoiceParams, check_drift, choose_parameters, reject
@@ -28,9 +29,6 @@ from lyot.steps.stage3_inputs import sequence_with_references
 from lyot.steps.stage3_throughput import throughput_of, uniform_background_of
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, plan_reduction
 from lyot.subtract.references import ReferenceRanking
-
-PARAMETERS_TABLE = "KLIPPARS"
-"""Extension of ``psfsub`` with the parameters of the subtraction: name and value (JSON)."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.calibrate.background import nanmean
+from lyot.exposures.headers import BACKGROUND_IMAGE
 
 log = logging.getLogger(__name__)
-
-EXTENSION = "BACKGROUND"
-"""Name of the image extension that holds the mean background."""
-
 
 ERROR_EXTENSION = "BACKGROUND_ERR"
 """Name of the image extension that holds its error, as far as it went into the errors of the exposure."""
@@ -32,13 +29,13 @@ def attach_background(
 ) -> None:
     """Put a mean background (ny, nx), NaN where unknown, and its error into the file of an exposure."""
     extensions = model.instance.setdefault("extra_fits", {})
-    extensions[EXTENSION] = {"data": np.asarray(image, dtype=np.float32)}
+    extensions[BACKGROUND_IMAGE] = {"data": np.asarray(image, dtype=np.float32)}
     extensions.pop(ERROR_EXTENSION, None)
     if error is not None:
         extensions[ERROR_EXTENSION] = {"data": np.asarray(error, dtype=np.float32)}
 
 
-def background_of(model: JwstDataModel, extension: str = EXTENSION) -> NDArray[np.float64] | None:
+def background_of(model: JwstDataModel, extension: str = BACKGROUND_IMAGE) -> NDArray[np.float64] | None:
     """The mean background that stage 2 subtracted from an exposure.
 
     Parameters
@@ -46,7 +43,7 @@ def background_of(model: JwstDataModel, extension: str = EXTENSION) -> NDArray[n
     model : CubeModel or ImageModel
         Calibrated exposure.
     extension : str, optional
-        `EXTENSION` or `ERROR_EXTENSION`.
+        `BACKGROUND_IMAGE` or `ERROR_EXTENSION`.
 
     Returns
     -------

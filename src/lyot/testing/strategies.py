@@ -1,4 +1,4 @@
-"""Strategies: random but physical inputs, small enough to be made by the hundred."""
+"""Strategies for random but physical inputs, small enough for hundreds of examples."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def sequences(
 
 @st.composite
 def exposures(draw: st.DrawFn) -> Exposure:
-    """What the headers of one coronagraphic exposure say: science, reference or background, at any stage.
+    """Header values of one coronagraphic exposure: science, reference or background, at any stage.
 
     Parameters
     ----------

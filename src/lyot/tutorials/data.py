@@ -1,4 +1,4 @@
-"""Where the tutorials take their exposures from: an earlier notebook, the archive, or the simulator.
+"""Source of the exposures of the tutorials: an earlier notebook, the archive, or the simulator.
 
 `get_inputs` looks in that order and says which it was. Real observations are as large as they are, so that the archive
 is asked only for ``size="full"`` (or when it is asked for by name); the smaller sizes are always simulated.
@@ -148,7 +148,7 @@ def read_size(folder: str | Path) -> dict[str, Any] | None:
 
 
 def check_size(folder: Path, size: str, filter: str) -> None:
-    """Refuse a simulated sequence that is not the wanted one.
+    """Raise if a simulated sequence differs from the requested one.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def check_size(folder: Path, size: str, filter: str) -> None:
 
 
 def download(level: Level, folder: Path, filter: str) -> None:
-    """Fetch the sequence of the tutorials from the archive; what is there and whole is not fetched again.
+    """Download the sequence of the tutorials from the archive; complete files are not downloaded again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the tutorial notebooks share beside figures: folders, inputs, logs, and small tables."""
+"""Folders, inputs, logs and small tables of the tutorial notebooks."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Demo:
 
     @property
     def truth(self) -> dict[str, Any] | None:
-        """What the simulator put in (`lyot.simulator.truth`); None for real observations."""
+        """True values of the simulation (`lyot.simulator.truth`); None for real observations."""
         from lyot.simulator.truth import read_truth
 
         folder = self.root / "uncal"
@@ -136,7 +136,7 @@ class Demo:
 
 
 def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "auto", filter: str = "F1550C") -> Demo:
-    """Set up the tree of the tutorials, and the process: steps that are run many times cost half of the time then.
+    """Set up the folders of the tutorials, and caches that halve the time of repeated steps.
 
     asdf keeps what it has parsed of schemas, and what is in memory now is left out of garbage collections
     (`lyot.run.warm`); no result changes.
@@ -171,7 +171,7 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
 
 
 def use_style() -> None:
-    """Give all figures of a notebook letters of the sizes that the figures of `lyot.report` have."""
+    """Use the font sizes of `lyot.report` in all figures of a notebook."""
     import matplotlib as mpl
 
     mpl.rc("image", origin="lower")
@@ -184,7 +184,7 @@ def use_style() -> None:
 
 @contextlib.contextmanager
 def log_to(path: str | Path) -> Iterator[Path]:
-    """Send what the steps log to a file, for the length of a ``with`` block; call steps with ``configure_log=False``.
+    """Write the logs of steps to a file inside a ``with`` block; call steps with ``configure_log=False``.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def show_progress() -> Callable[[Event], None]:
 
 
 def log_lines(path: str | Path, *words: str) -> str:
-    """The messages of a log file that hold one of the words.
+    """Messages of a log file that contain one of the words.
 
     Time stamps and the folders of files are left out, and a message that comes again is told once.
     """
