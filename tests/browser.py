@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 NAMES = {
@@ -239,8 +240,13 @@ class FirefoxPage(Page):
         path.write_bytes(base64.b64decode(data))
 
     def save_downloads(self, folder: Path) -> None:
-        self.call("browser.setDownloadBehavior",
-                  downloadBehavior={"type": "allowed", "destinationFolder": str(folder)})  # fmt: skip
+        try:
+            self.call("browser.setDownloadBehavior",
+                      downloadBehavior={"type": "allowed", "destinationFolder": str(folder)})  # fmt: skip
+        except AssertionError as error:
+            if "unknown command" in str(error):  # of the older releases with long support
+                pytest.skip("this Firefox cannot be told where to save what is downloaded")
+            raise
 
 
 @contextlib.contextmanager

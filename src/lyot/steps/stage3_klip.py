@@ -154,7 +154,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         )
         product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
         product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
-        templated = planned.plan.params.use_templates and sequence.templates is not None
+        params = planned.plan.params
+        templated = params.use_templates and params.method != "nmf" and sequence.templates is not None
         add_cards(
             product,
             [
