@@ -81,14 +81,16 @@ def library_noise(
     LibraryNoise or None
         None where too few pixels are good.
     """
-    if not usable.any():
+    if np.count_nonzero(usable) < LEAST_PIXELS:
         return None
     region = usable & (radius >= np.median(radius[usable]))
     inside = np.zeros_like(region)
     inside[1:-1, 1:-1] = np.lib.stride_tricks.sliding_window_view(region, (3, 3)).all(axis=(2, 3))
+    if np.count_nonzero(inside) < LEAST_PIXELS:
+        return None
     differences = np.array([_second_differences(f.reshape(region.shape))[inside] for f in library])
-    spread = 1.4826 * np.median(np.abs(differences), axis=1, keepdims=True) if inside.any() else np.empty((0, 1))
-    good = (np.abs(differences) <= OUTLIER * spread).all(axis=0) if inside.any() else np.zeros(0, dtype=bool)
+    spread = 1.4826 * np.median(np.abs(differences), axis=1, keepdims=True)
+    good = (np.abs(differences) <= OUTLIER * spread).all(axis=0)
     if np.count_nonzero(good) < LEAST_PIXELS:
         return None
     differences = differences[:, good]
