@@ -54,6 +54,14 @@ def test_photons_of_the_star_add_to_what_each_frame_has_of_its_own():
     assert total[0, 1] == found.covariance[0, 1] * len(pixels)
 
 
+@pytest.mark.parametrize("unknown", [0.0, np.nan])
+def test_errors_that_are_not_stated_change_nothing(unknown):
+    frames = references(np.random.default_rng(4), star())
+    pixels = np.arange(1000)
+    stated = noise_of(frames, np.full((COUNT, SIDE, SIDE), unknown)).sum_over(pixels)
+    np.testing.assert_array_equal(stated, noise_of(frames).sum_over(pixels))
+
+
 def test_the_noise_of_a_mean_frame():
     found = noise_of(references(np.random.default_rng(5), star()))
     # the common noise stays, the others average; errors as above

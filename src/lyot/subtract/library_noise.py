@@ -43,12 +43,12 @@ class LibraryNoise:
     def sum_over(self, pixels: IntArray) -> FloatArray:
         """Expected Gram matrix of the noise on some pixels: (nlibrary, nlibrary).
 
-        What a frame has of its own grows with its stated variance, as photons of the star add to it.
+        The noise that a frame does not share increases with its stated variance, because of the photons of the star.
         """
         total = self.covariance * len(pixels)
         if self.variance is not None:
             ratio = np.array([_typical(v[pixels]) / _typical(v[self.region]) for v in self.variance])
-            grown = np.where(np.isfinite(ratio) & (ratio > 0), ratio - 1.0, 0.0)
+            grown = np.where(np.isfinite(ratio), ratio - 1.0, 0.0)
             total = total + np.diag(np.diag(total) * grown)
         return np.asarray(total)
 
@@ -71,7 +71,7 @@ def library_noise(
     library : (nlibrary, ny * nx) float64 ndarray
         Without NaN.
     variance : (nlibrary, ny * nx) float ndarray or None
-        Stated variances; NaN counts as unknown.
+        Stated variances; NaN and 0 count as unknown.
     usable : (ny, nx) bool ndarray
     radius : (ny, nx) float64 ndarray
         Distance from the star, any unit.
@@ -106,7 +106,7 @@ def _second_differences(image: FloatArray) -> FloatArray:
 
 def _typical(variance: FloatArray) -> float:
     """Mean of variances, without those of bad pixels."""
-    known = variance[np.isfinite(variance)]
+    known = variance[np.isfinite(variance) & (variance > 0)]
     if not len(known):
-        return np.nan
+        return np.nan  # not stated, as where ERR is 0
     return float(known[known <= LARGEST_VARIANCE * np.median(known)].mean())
