@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,12 +57,67 @@ def assert_same_bits(parts, whole, arrays=ARRAYS):
         np.testing.assert_array_equal(together, getattr(whole, name), err_msg=name)
 
 
+@pytest.mark.parametrize("algorithm", ["OLS_C", "LIKELY"])
+def test_slopes_of_all_segments_together(tmp_path, algorithm):
+    """Three segments, each given the others: every array of every integration has the bits of the whole exposure."""
+    scenario = Scenario(nints=6, ngroups=12, seed=41)
+    raw = ramps(scenario)
+    name = "jw01386008001_04101_00001{}_mirimage_uncal.fits"
+    cuts = ((1, 2), (3, 5), (6, 6))
+    with offline(tmp_path / "crds"):
+        steps = write_references(tmp_path, scenario)
+        steps["ramp_fit"] |= {"drop_first_integration": True, "algorithm": algorithm}
+        whole = write_exposure(tmp_path / name.format(""), scenario, raw)
+        _, expected = run(Detector1Pipeline, whole, steps, tmp_path / "whole")
+        files = []
+        for number, (first, last) in enumerate(cuts, start=1):
+            part = Scenario(nints=last - first + 1, ngroups=12, seed=41, segment=(first, 6))
+            files.append(write_exposure(tmp_path / name.format(f"-seg00{number}"), part, raw[first - 1 : last]))
+        found = [
+            run(Detector1Pipeline, file, steps, tmp_path / f"{k}", segments=[str(f) for f in files], sample_ramps=True)
+            for k, file in enumerate(files)
+        ]
+        alone = run(Detector1Pipeline, files[1], steps, tmp_path / "alone")[1]
+    rateints = [ints for _, ints in found]
+    assert_same_bits(rateints, expected)
+    # not so where the segment is reduced by itself: that the test can fail
+    assert not np.array_equal(alone.var_poisson, expected.var_poisson[2:5]) or algorithm == "LIKELY"
+    # the rate is that of the segment: the mean of its only integration
+    rate = found[2][0]
+    np.testing.assert_array_equal(rate.data, expected.data[5])
+    samples = [fits.open(next((tmp_path / f"{k}").glob("*_samples.fits")))["SAMPLES"] for k in range(3)]
+    assert [table.header["INTEGR"] for table in samples] == [2, 4, 6]
+    at = samples[1].data["Y"], samples[1].data["X"]
+    np.testing.assert_array_equal(samples[1].data["SLOPE"], expected.data[3][at])
+
+
+def test_segments_that_do_not_belong_together(tmp_path, caplog):
+    scenario = Scenario(nints=2, ngroups=6, seed=41, segment=(1, 9))
+    name = "jw01386008001_04101_00001-seg00{}_mirimage_uncal.fits"
+    with offline(tmp_path / "crds"):
+        steps = write_references(tmp_path, scenario)
+        files = [
+            write_exposure(tmp_path / name.format(k), replace(scenario, segment=(first, 9)), ramps(scenario))
+            for k, first in ((1, 1), (3, 7))
+        ]
+        run(Detector1Pipeline, files[0], steps, tmp_path / "out", segments=[str(files[1])])
+        assert "seg003_mirimage_uncal.fits: not used for the medians and the photon noise" in caplog.text
+        run(Detector1Pipeline, files[0], steps, tmp_path / "out", segments=[str(files[1])], fuse=False)
+        assert "those of this segment, not of the exposure" in caplog.text
+        other = write_exposure(tmp_path / files[0].name.replace("_00001-", "_00002-"), scenario, ramps(scenario))
+        with pytest.raises(InputError, match="not a segment of the exposure of jw01386008001_04101_00001-seg001"):
+            run(Detector1Pipeline, files[0], steps, tmp_path / "out", segments=[str(other)])
+        fits.delval(files[1], "INTSTART")
+        with pytest.raises(InputError, match=r"seg003_mirimage_uncal.fits: a segment without INTSTART"):
+            run(Detector1Pipeline, files[0], steps, tmp_path / "out", segments=[str(files[1])])
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_slopes(tmp_path, streamed):
     """References that differ between integrations, a first integration that is dropped, jumps: the same bits.
 
-    Officially, and here too, two things are of the file: the photon noise (of the median slope of its integrations),
-    and FLUX_ESTIMATED (a ramp of any of its integrations won groups back).
+    Each segment by itself. Officially, and here then too, two things are of the file: the photon noise (of the median
+    slope of its integrations), and FLUX_ESTIMATED (a ramp of any of its integrations won groups back).
     """
     scenario = Scenario(nints=5, ngroups=12, seed=41)
     raw = ramps(scenario)

@@ -58,6 +58,10 @@ class FitPlan(NamedTuple):
     """Variances by propagation through the weights of the fit, instead of the official formulas."""
     dropped: int
     """Integrations given up at the start: they do not count in the mean rate."""
+    own_first: int
+    """First integration that is fitted; the others (of other segments) only count in the mean rate."""
+    own_last: int
+    """One more than the last integration that is fitted."""
 
 
 class FitWork(NamedTuple):
@@ -76,7 +80,10 @@ class FitWork(NamedTuple):
 
 
 class FitArrays(NamedTuple):
-    """Result arrays: rate (ny, nx) and, with ``_ints``, rateints (nints, ny, nx). DN/s; variances (DN/s)**2."""
+    """Result arrays: rate (ny, nx) and, with ``_ints``, rateints (nints, ny, nx). DN/s; variances (DN/s)**2.
+
+    Of the integrations that are fitted: the first plane is that of `FitPlan.own_first`.
+    """
 
     slope: Any
     dq: Any
@@ -289,7 +296,7 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
     """
     row, x = at
     gain, noise, dark = pixel
-    nints = ramp.shape[0]
+    nints = plan.own_last - plan.own_first
     a, b = plan.first, plan.last
     _prepare(flag, plan, work)
     if gain <= 0.0 or np.isnan(gain):
@@ -302,7 +309,8 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
     unusable_ints = 0
     saturated_ints = 0
     partly_saturated = False
-    for i in range(nints):
+    for plane in range(nints):
+        i = plan.own_first + plane
         used = flag[i, a:b]
         union = flags_union(used)
         rate_dq |= np.uint32(union & np.uint8(4 | 32))
@@ -316,14 +324,14 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
                 slope, var_poisson, var_read, err = _average(sums, plan.exact_errors)
         unusable_ints += int(flags & np.uint32(1) != 0)
         saturated_ints += int(flags & np.uint32(2) != 0)
-        out.slope_ints[i, row, x] = np.nan if flags & INVALID else slope
-        out.var_poisson_ints[i, row, x] = var_poisson
-        out.var_rnoise_ints[i, row, x] = var_read
-        out.err_ints[i, row, x] = err
+        out.slope_ints[plane, row, x] = np.nan if flags & INVALID else slope
+        out.var_poisson_ints[plane, row, x] = var_poisson
+        out.var_rnoise_ints[plane, row, x] = var_read
+        out.err_ints[plane, row, x] = err
         if saturated > 0:
             flags |= np.uint32(2)
             partly_saturated = True
-        out.dq_ints[i, row, x] = flags
+        out.dq_ints[plane, row, x] = flags
 
     if unusable_ints == nints:
         rate_dq |= np.uint32(1)

@@ -17,7 +17,7 @@ from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
 from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit_likely import read_noise_single
-from lyot.ramps.readers import FloatFile, RampArray, RampFile
+from lyot.ramps.readers import FloatFile, RampArray, RampFile, SegmentFiles
 from lyot.ramps.scratch import Scratch
 from lyot.ramps.slopes import GroupTimes
 from lyot.ramps.watch import Watched
@@ -60,7 +60,7 @@ class Exposure:
     (nd, ng, ny, nx), or None.
     """
 
-    source: RampArray | RampFile
+    source: RampArray | RampFile | SegmentFiles
     base: NDArray[np.uint8]
     threshold: NDArray[np.float32]
     grow: int
@@ -78,6 +78,8 @@ class Exposure:
     first_integration: int
     limits: FitLimits
     scratch: Scratch
+    own: tuple[int, int]
+    """Integrations [first, last) whose slopes are wanted."""
     likely: likelihood.LikelyPlan | None
     """Plan of the LIKELY fit; None for OLS_C."""
     watched: Watched | None = None
@@ -190,7 +192,7 @@ class Chunk:
         self.jump_work = jumps.work_arrays(nints, ngroups)
         self.fit_work = ols.fit_work(nints, ngroups) if e.likely is None else likelihood.likely_work(ngroups)
         self.rates = np.empty(nints, np.float64)
-        self.fitted = e.slope_arrays(nints, 1, columns[1] - columns[0])
+        self.fitted = e.slope_arrays(e.own[1] - e.own[0], 1, columns[1] - columns[0])
 
     def rows(
         self,
@@ -286,6 +288,9 @@ class Chunk:
         plan: Any = self.plans.fit
         if e.likely is not None:
             fit_row, noise, plan = likelihood.likely_row, read_noise_single(e.read_noise[y, at]), e.likely
+            if e.own != (0, ramps.shape[1]):  # each integration by itself: only those that are wanted
+                own = slice(*e.own)
+                ramps, flags = np.ascontiguousarray(ramps[:, own]), np.ascontiguousarray(flags[:, own])
         fit_row(
             ramps,
             flags,

@@ -40,7 +40,7 @@ from lyot.ramps.linearity import LinearityReference
 from lyot.ramps.options import FitLimits
 from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, RampFitParams, group_limits, group_noise, pack, plan_fit
 from lyot.ramps.ramp_fit_likely import combine_integrations, plan_likely
-from lyot.ramps.readers import FloatFile, PlaneFile, RampArray, RampFile
+from lyot.ramps.readers import FloatFile, PlaneFile, RampArray, RampFile, SegmentFiles
 from lyot.ramps.reset import ResetReference, reset_planes
 from lyot.ramps.rscd import RscdTally, rscd_tally
 from lyot.ramps.saturation import SaturationReference
@@ -121,7 +121,11 @@ class StreamParams:
     scratch : Path, optional
         Folder where slopes of more than `lyot.ramps.scratch.IN_MEMORY` are kept in a nameless file while they grow.
     first_integration : int
-        Number of the file's first integration in its exposure, from 1.
+        Number of the first integration in its exposure, from 1.
+    own : (int, int), optional
+        Integrations [first, last) whose slopes are wanted, 0-based; all by default. The others take part in all that
+        the official steps decide from all integrations of an exposure: the median differences relative to which jumps
+        stand out, and the rate from which the photon noise follows.
     limits : FitLimits
         What is given up of the ramps between jump detection and fit (this does change the result).
     watched : Watched, optional
@@ -132,6 +136,7 @@ class StreamParams:
     memory: float = 200.0
     scratch: Path | None = None
     first_integration: int = 1
+    own: tuple[int, int] | None = None
     limits: FitLimits = field(default_factory=FitLimits)
     watched: Watched | None = None
 
@@ -154,7 +159,7 @@ class StreamResult:
 
 
 def process_exposure(
-    ramps: NDArray[Any] | RampFile,
+    ramps: NDArray[Any] | RampFile | SegmentFiles,
     corrections: Corrections,
     detector: Detector,
     times: GroupTimes,
@@ -167,7 +172,7 @@ def process_exposure(
 
     Parameters
     ----------
-    ramps : (nints, ngroups, ny, nx) uint16 or float32 ndarray, or RampFile
+    ramps : (nints, ngroups, ny, nx) uint16 or float32 ndarray, RampFile or SegmentFiles
         Raw ramps, DN.
     corrections : Corrections
         References and settings of the corrections.
@@ -195,7 +200,7 @@ def process_exposure(
         If arrays do not fit each other, or the file is truncated.
     """
     params = params or StreamParams()
-    source = ramps if isinstance(ramps, RampFile) else RampArray(ramps)
+    source = ramps if isinstance(ramps, (RampFile, SegmentFiles)) else RampArray(ramps)
     if fit.save_opt:
         raise NotStreamableError("optional results of the fit require whole ramps")
     if min(source.shape) == 0:
@@ -203,7 +208,7 @@ def process_exposure(
     _check_references(source.shape, corrections, detector)
     with ExitStack() as stack:
         for file in (source, getattr(corrections.dark, "file", None)):
-            if isinstance(file, PlaneFile):
+            if isinstance(file, (PlaneFile, SegmentFiles)):
                 stack.enter_context(file)
         exposure = _exposure(source, corrections, detector, times, params)
         if fit.algorithm == "LIKELY" and source.shape[1] >= LIKELY_MIN_GROUPS:
@@ -229,7 +234,11 @@ def _check_references(shape: tuple[int, ...], c: Corrections, detector: Detector
 
 
 def _exposure(
-    source: RampArray | RampFile, c: Corrections, detector: Detector, times: GroupTimes, params: StreamParams
+    source: RampArray | RampFile | SegmentFiles,
+    c: Corrections,
+    detector: Detector,
+    times: GroupTimes,
+    params: StreamParams,
 ) -> Exposure:
     nints, ngroups, ny, nx = source.shape
     zero = np.zeros((ny, nx), np.uint32)
@@ -271,6 +280,7 @@ def _exposure(
         pixel_dq=pixel_dq,
         first_integration=params.first_integration,
         limits=params.limits,
+        own=params.own or (0, nints),
         scratch=Scratch(params.scratch, 24e-6 * nints * ny * nx),
         likely=None,
         watched=params.watched,
@@ -305,7 +315,7 @@ def _plans(e: Exposure, unused: NDArray[np.bool_], fit_unused: NDArray[np.bool_]
     first, last = group_limits(fit, unused.shape[1])
     outside = np.zeros_like(unused)
     outside[:, :first] = outside[:, last:] = True
-    fit_plan = plan_fit(fit, times, all_dnu=fit_unused | outside, dropped=int(e.limits.drop_first))
+    fit_plan = plan_fit(fit, times, all_dnu=fit_unused | outside, dropped=int(e.limits.drop_first), own=e.own)
     if fit_plan is None:
         raise NotStreamableError("less than two groups seem usable")
     return Plans(jump_plan if use_jump else jump_plan._replace(method=SKIP), fit_plan, (first, last))
@@ -349,8 +359,8 @@ def _result(e: Exposure, plans: Plans, tally: Tally, out: ols.FitArrays | Likely
 
 def _stream(e: Exposure, plans: Plans, params: StreamParams) -> tuple[Tally, ols.FitArrays | LikelyArrays]:
     """One run over the exposure."""
-    nints, _, ny, nx = e.source.shape
-    out = e.slope_arrays(nints, ny, nx, e.scratch.zeros)
+    _, _, ny, nx = e.source.shape
+    out = e.slope_arrays(e.own[1] - e.own[0], ny, nx, e.scratch.zeros)
     tally = Tally.of(e)
     threads = usable_threads(params.threads)
     rows, passes = band_layout(e.source.shape, e.grow, params.memory)

@@ -50,7 +50,7 @@ class JumpParams:
     only_use_ints: bool = param(True, help="Clip each group over integrations; false: all differences together")
     median_over: str = param(
         "exposure",
-        choices=("exposure", "integration"),
-        help="groups of the median that estimates the slope of a pixel: of the whole exposure (as in the official "
-        "step) or of each integration",
+        choices=("exposure", "file", "integration"),
+        help="groups of the median that estimates the slope of a pixel: of the whole exposure, of the file (as in the "
+        "official step; differs for segments only) or of each integration",
     )

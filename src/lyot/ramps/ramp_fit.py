@@ -80,6 +80,7 @@ def plan_fit(
     all_dnu: npt.NDArray[np.bool_],
     chargeloss: bool = False,
     dropped: int = 0,
+    own: tuple[int, int] | None = None,
 ) -> FitPlan | None:
     """Decide which groups are used.
 
@@ -95,6 +96,9 @@ def plan_fit(
         Some group has the flag CHARGELOSS.
     dropped : int, optional
         Integrations given up at the start; their groups are DO_NOT_USE.
+    own : (int, int), optional
+        Integrations [first, last) that are fitted, all by default; the others only count in the mean rate, from which
+        the photon noise follows.
 
     Returns
     -------
@@ -122,6 +126,8 @@ def plan_fit(
         one_group_time=(times.nframes + 1.0) * float(np.float32(times.frame_time)) / 2.0,
         exact_errors=params.exact_errors,
         dropped=dropped,
+        own_first=0 if own is None else own[0],
+        own_last=all_dnu.shape[0] if own is None else own[1],
     )
 
 

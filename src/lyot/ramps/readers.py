@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,9 +75,15 @@ class RampFile(PlaneFile):
 
     dtype = np.dtype(np.uint16)
 
-    def read(self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any]) -> None:
-        """Fill ``out (rows, columns, nints, ngroups)`` from row and column `corner`, integrations [first, last)."""
-        if not kernels.read_rows(self._fd, self.offset, self.shape, corner, integrations, out):
+    def read(
+        self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any], *, before: int = 0
+    ) -> None:
+        """Fill ``out (rows, columns, nints, ngroups)`` from row and column `corner`, integrations [first, last).
+
+        `before`: integrations of the exposure in earlier files, if they are counted over all of them.
+        """
+        offset = self.offset - before * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        if not kernels.read_rows(self._fd, offset, self.shape, corner, integrations, out):
             raise self._truncated()
 
     def head(self, integration: int, n_groups: int) -> NDArray[np.uint16]:
@@ -86,6 +94,50 @@ class RampFile(PlaneFile):
         if len(raw) != size:
             raise self._truncated()
         return (np.frombuffer(raw, ">u2").astype(np.uint16) ^ np.uint16(0x8000)).reshape(n_groups, ny, nx)
+
+
+class SegmentFiles:
+    """Raw ramps of one exposure in several level-1b files, read as if they were one: opened by ``with``.
+
+    Parameters
+    ----------
+    files : sequence of RampFile
+        Segments in the order of their integrations, none missing between them; same groups, rows and columns.
+    """
+
+    dtype = RampFile.dtype
+
+    def __init__(self, files: Sequence[RampFile]) -> None:
+        unlike = [file for file in files if file.shape[1:] != files[0].shape[1:]]
+        if unlike:
+            raise InputError(
+                f"{unlike[0].path}: groups, rows and columns are {unlike[0].shape[1:]}, but {files[0].shape[1:]} in "
+                f"{files[0].path.name}; give the segments of one exposure."
+            )
+        self.files = tuple(files)
+        self.starts = tuple(sum(f.shape[0] for f in files[:k]) for k in range(len(files)))
+        self.shape = (sum(f.shape[0] for f in files), *files[0].shape[1:])
+        self._stack = ExitStack()
+
+    def __enter__(self) -> SegmentFiles:
+        for file in self.files:
+            self._stack.enter_context(file)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def read(self, corner: tuple[int, int], integrations: tuple[int, int], out: NDArray[Any]) -> None:
+        """As `RampFile.read`, integrations counted over all files."""
+        for file, start in zip(self.files, self.starts, strict=True):
+            part = max(integrations[0], start), min(integrations[1], start + file.shape[0])
+            if part[0] < part[1]:
+                file.read(corner, part, out, before=start)
+
+    def head(self, integration: int, n_groups: int) -> NDArray[np.uint16]:
+        """First groups of an integration, (n_groups, ny, nx)."""
+        k = max(k for k, start in enumerate(self.starts) if start <= integration)
+        return self.files[k].head(integration - self.starts[k], n_groups)
 
 
 class FloatFile(PlaneFile):

@@ -20,7 +20,7 @@ class Watched:
     pixels : sequence of (y, x)
         0-based, each inside the exposure and once.
     integration : int
-        0-based, in the file.
+        0-based, in the ramps that are streamed.
     ramps : (npixels, ngroups) float32 ndarray
         Corrected ramps, DN; 0 until the pixel was streamed.
     flags : (npixels, ngroups) uint8 ndarray

@@ -22,7 +22,8 @@ _CLASSES = {
 }
 
 MANAGED = frozenset({"output_dir", "output_file", "output_ext", "output_use_model", "output_use_index", "input_dir",
-                     "search_output_file", "config_file", "name", "class", "suffix"})  # fmt: skip
+                     "search_output_file", "config_file", "name", "class", "suffix",
+                     "segments"})  # fmt: skip
 """Parameters that the run itself sets, as it decides where products go and how they are named."""
 
 NEUTRAL = frozenset({"maximum_cores", "sample_ramps"})

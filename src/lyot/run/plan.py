@@ -17,7 +17,7 @@ from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.inputs import Inputs, read_inputs
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
-from lyot.exposures.segments import missing_segments
+from lyot.exposures.segments import by_exposure, missing_segments
 from lyot.instrument import modeled_coronagraph
 from lyot.measure.detection import DetectionParams
 from lyot.params import describe
@@ -171,6 +171,7 @@ class _Builder:
 def _stage1(builder: _Builder, group: Sequence[Assigned], run_it: bool) -> dict[str, Path]:
     """Add stage 1 of every raw exposure; returns the slopes of each exposure root."""
     slopes = {}
+    raw = by_exposure([item.exposure for item in group if item.exposure.stage == "uncal"])
     for item in group:
         exposure = item.exposure
         if exposure.stage == "rateints":
@@ -178,7 +179,11 @@ def _stage1(builder: _Builder, group: Sequence[Assigned], run_it: bool) -> dict[
         elif exposure.stage == "uncal" and run_it:
             weight = _WEIGHTS["stage1"] * _pixels(exposure)
             arguments = {"sample_ramps": True, **builder.config.stages["stage1"]}  # the report shows them
-            builder.add("stage1", exposure.root, [("uncal", exposure.path)], weight=weight, arguments=arguments)
+            others = [e.path for e in raw[exposure.name] if e.path != exposure.path]
+            if others:
+                arguments["segments"] = [str(path) for path in others]
+            sources = [("uncal", exposure.path), *(("segment", path) for path in others)]
+            builder.add("stage1", exposure.root, sources, weight=weight, arguments=arguments)
             slopes[exposure.root] = builder.product("stage1", exposure.root, "rateints")
     return slopes
 

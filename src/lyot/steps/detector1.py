@@ -22,13 +22,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Detector1Params:
-    """Parameters of the pipeline in addition to the official ones; none of them changes the result."""
+    """Parameters of the pipeline in addition to the official ones; only `segments` changes the result."""
 
     fuse: bool = param(True, help="process the exposure through all steps in one streaming pass if possible")
     threads: int = param(0, help="number of threads; 0: all cores", min=0)
     memory: float = param(200.0, help="memory for the ramps in process while streaming", unit="MB", min=10)
     sample_ramps: bool = param(
         False, help="also save the corrected ramps of a few pixels of one integration, while streaming"
+    )
+    segments: tuple[str, ...] = param(
+        (), help="all files of a segmented exposure: median differences and photon noise are of the exposure"
     )
 
 
@@ -76,6 +79,8 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
                 return self._finish(products)
             reason = products
         log.info("Stage 1 runs step by step: %s", reason)
+        if self.segments:
+            log.warning("Median differences and photon noise are those of this segment, not of the exposure")
         return super().process(input_data)
 
     def _apply_role(self, input_data: Any) -> None:

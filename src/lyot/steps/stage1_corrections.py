@@ -199,8 +199,11 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         return model
 
 
-def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations: int) -> Any:
-    """Groups to give up in each integration of a file, or None, with the step marked skipped and the reason logged."""
+def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations: int, first: int | None = None) -> Any:
+    """Groups to give up in each integration, or None, with the step marked skipped and the reason logged.
+
+    `first`: number of the first integration, if it is not that of the model's file.
+    """
     exposure = model.meta.exposure
     skips = references.load_rscd(model, file)
     if skips is None:
@@ -219,7 +222,7 @@ def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations:
     return integration_skips(
         limited,
         n_integrations,
-        first_integration=first_integration_of(model),
+        first_integration=first or first_integration_of(model),
         exposure_integrations=exposure.nints,
     )
 

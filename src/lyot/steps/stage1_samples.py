@@ -24,7 +24,7 @@ BORDER = 8
 """Pixels nearer to the edge are not among them: reference pixels, or behind the field stop."""
 
 
-def sample_pixels(model: JwstDataModel, shape: tuple[int, ...]) -> Watched:
+def sample_pixels(model: JwstDataModel, shape: tuple[int, ...], before: int = 0) -> Watched:
     """Pixels to look at: around the place of the star, and over the whole field.
 
     Parameters
@@ -32,6 +32,9 @@ def sample_pixels(model: JwstDataModel, shape: tuple[int, ...]) -> Watched:
     model : JwstDataModel
         The exposure; CRPIX is the place of the star (1-based), or at least of the target.
     shape : (nints, ngroups, ny, nx)
+        Of the ramps of the file.
+    before : int, optional
+        Integrations of other segments that are streamed before those of the file.
 
     Returns
     -------
@@ -39,6 +42,7 @@ def sample_pixels(model: JwstDataModel, shape: tuple[int, ...]) -> Watched:
         Of the second integration where there is one, as the first begins otherwise.
     """
     nints, ngroups, ny, nx = shape
+    integration = before + min(1, nints - 1)
     x0, y0 = (model.meta.wcsinfo.crpix1 or (nx + 1) / 2) - 1, (model.meta.wcsinfo.crpix2 or (ny + 1) / 2) - 1
     angles = 2 * np.pi * (np.arange(AROUND) + 0.5) / AROUND  # off the axes, along which the mask's boundaries lie
     near = [(round(y0 + r * np.sin(a)), round(x0 + r * np.cos(a))) for r in RADII for a in angles]
@@ -48,10 +52,12 @@ def sample_pixels(model: JwstDataModel, shape: tuple[int, ...]) -> Watched:
     )
     everywhere = [(y, x) for y in rows for x in columns]
     inside = [(y, x) for y, x in (*near, *everywhere) if 0 <= y < ny and 0 <= x < nx]
-    return Watched.of(list(dict.fromkeys(inside)), min(1, nints - 1), ngroups)
+    return Watched.of(list(dict.fromkeys(inside)), integration, ngroups)
 
 
-def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeImage) -> fits.BinTableHDU | None:
+def samples_table(
+    model: JwstDataModel, watched: Watched | None, slopes: SlopeImage, before: int = 0
+) -> fits.BinTableHDU | None:
     """The ramps with the slopes that were fitted to them; None without any.
 
     Parameters
@@ -60,7 +66,9 @@ def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeIm
         The exposure.
     watched : Watched or None
     slopes : SlopeImage
-        Of each integration, DN/s.
+        Of each integration of the file, DN/s.
+    before : int, optional
+        As in `sample_pixels`.
 
     Returns
     -------
@@ -71,7 +79,8 @@ def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeIm
     if watched is None or not watched.pixels:
         return None
     y, x = np.array(watched.pixels).T
-    at = (watched.integration, y, x)
+    integration = watched.integration - before
+    at = (integration, y, x)
     ngroups = watched.ramps.shape[1]
     table = fits.BinTableHDU.from_columns(
         [
@@ -84,7 +93,7 @@ def samples_table(model: JwstDataModel, watched: Watched | None, slopes: SlopeIm
         name="SAMPLES",
     )  # fmt: skip
     table.header["TGROUP"] = (model.meta.exposure.group_time, "[s] time between groups")
-    table.header["INTEGR"] = (first_integration_of(model) + watched.integration, "number of the integration, from 1")
+    table.header["INTEGR"] = (first_integration_of(model) + integration, "number of the integration, from 1")
     return table
 
 

@@ -158,9 +158,12 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
         return lamp or model.meta.exposure.type in ("NRS_IFU", "MIR_MRS")
 
 
-def fit_limits(model: JwstDataModel, options: FitOptions) -> FitLimits:
-    """What the options of the fit mean for an exposure; reads the depth map."""
-    drop = options.drop_first_integration and first_integration_of(model) == 1
+def fit_limits(model: JwstDataModel, options: FitOptions, first: int | None = None) -> FitLimits:
+    """What the options of the fit mean for an exposure; reads the depth map.
+
+    `first`: number of the first integration of the ramps, if they are not those of the model's file alone.
+    """
+    drop = options.drop_first_integration and (first or first_integration_of(model)) == 1
     if drop and model.meta.exposure.nints == 1:
         raise ConfigError("drop_first_integration: the exposure has only one integration; turn this parameter off.")
     depth = None if options.depth_map is None else load_depth(options.depth_map)

@@ -31,6 +31,7 @@ from lyot.steps.stage1_common import first_integration_of, skip
 from lyot.steps.stage1_corrections import average_dark_current, record_rscd, rscd_plan
 from lyot.steps.stage1_level1b import Level1bFile, open_dark_lightly, read_metadata_model
 from lyot.steps.stage1_samples import sample_pixels, samples_table
+from lyot.steps.stage1_segments import exposure_ramps
 from lyot.steps.stage1_slopes import (
     MIN_GROUPS_JUMP,
     complete_slopes,
@@ -139,7 +140,11 @@ class _Run:
 
     def __init__(self, pipeline: Any, model: JwstDataModel, file: Level1bFile) -> None:
         self.pipeline, self.model, self.file = pipeline, model, file
-        self.first = first_integration_of(model)
+        first = first_integration_of(model)
+        joined = () if pipeline.jump.median_over == "file" else pipeline.segments
+        self.ramps = exposure_ramps(file, first, joined)
+        self.shape = self.ramps.source.shape
+        self.before = self.ramps.own[0]
 
     def products(self) -> Streamed:
         """Run the engine, and put slopes and keywords into data models."""
@@ -148,12 +153,10 @@ class _Run:
         fit = from_step(RampFitParams, self.pipeline.ramp_fit)
         jump = self._jump_params()
         e = self.model.meta.exposure
-        watched = sample_pixels(self.model, self.file.shape) if self.pipeline.sample_ramps else None
-        source = self.file.ramps()
-        assert source is not None  # why_not has looked
-        log.info("Streaming %d integrations of %d groups from raw ramps to slopes", *self.file.shape[:2])
+        watched = sample_pixels(self.model, self.file.shape, self.before) if self.pipeline.sample_ramps else None
+        log.info("Streaming %d integrations of %d groups from raw ramps to slopes", *self.shape[:2])
         result = engine.process_exposure(
-            source,
+            self.ramps.source,
             corrections,
             engine.Detector(gain, read_noise, self.average_dark),
             GroupTimes(e.group_time, e.frame_time, nframes=e.nframes or 1, groupgap=e.groupgap or 0),
@@ -163,13 +166,16 @@ class _Run:
                 threads=self.pipeline.threads,
                 memory=self.pipeline.memory,
                 scratch=self._scratch_folder(),
-                first_integration=self.first,
-                limits=fit_limits(self.model, from_step(FitOptions, self.pipeline.ramp_fit)),
+                first_integration=self.ramps.first,
+                own=self.ramps.own,
+                limits=fit_limits(self.model, from_step(FitOptions, self.pipeline.ramp_fit), self.ramps.first),
                 watched=watched,
             ),
         )
         self._record(result, jump, factor)
-        return replace(self._models(result), samples=samples_table(self.model, watched, result.slopes.rateints))
+        return replace(
+            self._models(result), samples=samples_table(self.model, watched, result.slopes.rateints, self.before)
+        )
 
     def _scratch_folder(self) -> Path:
         """Where the products go, if that is a folder that can be written to; else the folder for temporary files."""
@@ -239,7 +245,7 @@ class _Run:
             last_frame=self._last_frame(),
             reset=None if reset is None else references.load_reset(m, reset),
             linearity=None if linearity is None else references.load_linearity(m, linearity),
-            rscd=None if rscd is None else rscd_plan(m, p.rscd, rscd, self.file.shape[0]),
+            rscd=None if rscd is None else rscd_plan(m, p.rscd, rscd, self.shape[0], self.ramps.first),
             dark=self._dark(),
         )
 
