@@ -18,8 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
-ARCSEC_PER_RADIAN = 206264.806
-"""To nine digits."""
+ARCSEC = np.pi / 648000.0
+"""One arcsecond in radians."""
+
+ARCSEC_PER_RADIAN = 648000.0 / np.pi
 
 
 def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
@@ -33,6 +35,28 @@ def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
         ``V3I_YANG``: angle from V3 to the ideal y axis, degrees.
     """
     return float((roll_ref + v3i_yang) % 360.0)
+
+
+def scale_of_matrix(matrix: ArrayLike) -> tuple[float, float]:
+    """Pixel scale (x, y) of a linear celestial transformation.
+
+    Parameters
+    ----------
+    matrix : (2, 2) array_like of float
+        CD matrix, degrees per pixel.
+
+    Returns
+    -------
+    (float, float)
+        arcsec per pixel along the detector's x and y.
+
+    Examples
+    --------
+    >>> [round(scale, 4) for scale in scale_of_matrix([[-3e-5, 0.0], [0.0, 4e-5]])]
+    [0.108, 0.144]
+    """
+    cd = np.asarray(matrix, dtype=float)
+    return 3600.0 * float(np.hypot(*cd[:, 0])), 3600.0 * float(np.hypot(*cd[:, 1]))
 
 
 def position_angle(dx: ArrayLike, dy: ArrayLike, pa_y: float) -> FloatArray:

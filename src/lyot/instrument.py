@@ -186,6 +186,15 @@ def modeled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None
     return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
 
 
+def wavelength_of(instrument: str, filter_name: str) -> float | None:
+    """Mean wavelength of a coronagraphic filter, um: of MIRI's from the table, of NIRCam's from its name; else None."""
+    known = modeled_coronagraph(instrument, filter_name)
+    if known is not None:
+        return known.wavelength
+    digits = filter_name.strip()[1:4]
+    return int(digits) * 1e-2 if instrument.strip().upper() == "NIRCAM" and digits.isdigit() else None
+
+
 def resolution(instrument: str, filter_name: str) -> float:
     """Resolution element lambda/D of a coronagraphic filter, arcsec.
 
@@ -204,9 +213,9 @@ def resolution(instrument: str, filter_name: str) -> float:
     known = modeled_coronagraph(instrument, filter_name)
     if known is not None:
         return known.lambda_over_d
-    digits = filter_name.strip()[1:4]
-    if instrument.strip().upper() == "NIRCAM" and digits.isdigit():
-        return int(digits) * 1e-8 / NIRCAM_DIAMETER * ARCSEC_PER_RADIAN
+    wavelength = wavelength_of(instrument, filter_name)
+    if wavelength is not None:
+        return wavelength * 1e-6 / NIRCAM_DIAMETER * ARCSEC_PER_RADIAN
     raise InputError(
         f"filter {filter_name} of {instrument}: the wavelength is unknown, so no measurements are possible; check the "
         "keyword FILTER."

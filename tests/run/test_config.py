@@ -123,7 +123,9 @@ def test_the_template_s_defaults_can_be_switched_on():
 
 
 def test_unacceptable_values_are_told_with_what_is_accepted() -> None:
-    with pytest.raises(ConfigError, match=r"\[stage1\.jump\] median_over: expected one of exposure, file, integration, got"):
+    with pytest.raises(
+        ConfigError, match=r"\[stage1\.jump\] median_over: expected one of exposure, file, integration, got"
+    ):
         build_config({"stage1": {"jump": {"median_over": "row"}}})
     with pytest.raises(ConfigError, match=r"\[stage3\.klip\] mode: expected one of lyot, official, got"):
         build_config({"stage3": {"klip": {"mode": "row"}}})

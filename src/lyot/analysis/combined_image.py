@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
+from lyot.geometry import scale_of_matrix
 from lyot.instrument import resolution
 from lyot.measure.detected import CANDIDATE, POINT_SOURCES, Detection
 from lyot.measure.noise import SignalToNoise
@@ -80,7 +81,7 @@ def read_combined(path: Path, rolls: Sequence[Path] = ()) -> CombinedImage:
     if data.ndim != 2:
         raise InputError(f"{path}: expected an image, got {data.ndim} axes.")
     wcs = wcs_of(header)
-    scale = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
+    scale = float(np.mean(scale_of_matrix(wcs.pixel_scale_matrix)))  # square pixels
     star = star_pixel(primary, header)
     fwhm = resolution(str(primary.get("INSTRUME", "")).strip(), str(primary.get("FILTER", "")).strip()) / scale
     return CombinedImage(data, header, primary, star, scale, fwhm, coverage_of(data, rolls))

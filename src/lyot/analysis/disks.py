@@ -19,6 +19,7 @@ from lyot.analysis.parameters import DiskOptions, DiskSection
 from lyot.analysis.tables import provenance, write_images, write_table
 from lyot.errors import InputError, MissingInputError, output_error
 from lyot.exposures.names import DISK, DISK_RESIDUAL, DISK_RING, DISK_RING_MODEL
+from lyot.geometry import scale_of_matrix
 from lyot.measure.disks import DiskFit, DiskImager, DiskModel, DiskParams, disk_imager, fit_disk, same_pixels
 from lyot.measure.ring import RingParams
 from lyot.measure.ring_fit import RingFit, RingFitParams, fit_radii, fit_ring
@@ -86,9 +87,7 @@ def _from_header(header: fits.Header) -> tuple[float | None, float]:
         matrix = wcs.celestial.pixel_scale_matrix
         if np.linalg.det(matrix) > 0:
             raise InputError("disk model: in its WCS, east is to the right of north; flip the image first.")
-        return float(np.sqrt(abs(np.linalg.det(matrix)))) * 3600, float(
-            np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1]))
-        )
+        return float(np.mean(scale_of_matrix(matrix))), float(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))
     value = header.get("PIXELSCL")
     return (float(value) if value else None), 0.0
 

@@ -176,13 +176,17 @@ def show_disks(folder: Path, star: str = "") -> None:
 
 def show_warnings(result: RunResult) -> None:
     """Print what was found about the input: when it was planned, and from the JSON next to the products of stage 3."""
-    _show_notes(result.plan.notes, result.products("stage3", "_quality.json"), result.failed)
+    from lyot.exposures.names import QUALITY
+
+    _show_notes(result.plan.notes, result.products("stage3", f"_{QUALITY}.json"), result.failed)
 
 
 def show_notes(notes: Path, products: Sequence[Path], failed: Sequence[str]) -> None:
     """Print the same of a finished run: `notes` is the file in its output folder."""
+    from lyot.exposures.names import QUALITY
+
     kept = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else []
-    _show_notes(kept, [p for p in products if p.name.endswith("_quality.json")], failed)
+    _show_notes(kept, [p for p in products if p.name.endswith(f"_{QUALITY}.json")], failed)
 
 
 def _show_notes(notes: Sequence[str], quality: Sequence[Path], failed: Sequence[object]) -> None:

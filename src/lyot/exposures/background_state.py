@@ -18,7 +18,7 @@ import numpy as np
 from lyot.errors import InputError
 from lyot.exposures.exposure import Exposure
 from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, with_role
-from lyot.instrument import CORONAGRAPHS
+from lyot.instrument import modeled_coronagraph
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,14 @@ def background_level(path: Path) -> float:
             if flags is not None and flags.shape == data.shape:
                 data[(flags & 1) > 0] = np.nan
             header, name = hdus["SCI"].header, hdus[0].header.get("FILTER")
+            instrument = hdus[0].header.get("INSTRUME")
             center = [header.get(key) for key in ("CRPIX1", "CRPIX2")]
     except (OSError, KeyError, TypeError, ValueError, fits.VerifyError) as error:
         raise InputError(
             f"{path}: the image data cannot be read ({error}); download or copy the file again."
         ) from error
     cube = data.reshape(-1, *data.shape[-2:])
-    known = CORONAGRAPHS.get(str(name))
+    known = modeled_coronagraph(str(instrument), str(name))
     if known is not None and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in center):
         y, x = np.indices(cube.shape[1:])
         radius = np.hypot(x - center[0] + 1, y - center[1] + 1) * float(np.mean(known.pixel_scale))

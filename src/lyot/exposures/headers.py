@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyot.geometry import scale_of_matrix
+
 Card = tuple[str, Any, str]
 """Keyword, value, comment."""
 
 STAR_SOURCES = {"reference": "CRPIX", "acquisition": "ACQUISITION", "model": "MODEL", "given": "GIVEN"}
 """What STARFROM says of where the star's position is from."""
+
+STAR_OFFSETS = ("STARDX", "STARDY")
+"""Keywords of the star's offset from the reference point of the mask, mas along the detector's axes."""
 
 STAR_ERRORS = ("STARERRX", "STARERRY")
 """One-sigma errors of the star's position along the detector's axes, mas."""
@@ -39,8 +44,8 @@ def star_offset_cards(source: str, offset: ArrayLike, error: ArrayLike, note: st
     (dx, dy), (ex, ey) = ([float(v) for v in np.asarray(pair)] for pair in (offset, error))
     cards: list[Card] = [
         ("STARFROM", source, "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
-        ("STARDX", round(dx, 3), "[mas] star from mask reference point, detector x"),
-        ("STARDY", round(dy, 3), "[mas] star from mask reference point, detector y"),
+        (STAR_OFFSETS[0], round(dx, 3), "[mas] star from mask reference point, detector x"),
+        (STAR_OFFSETS[1], round(dy, 3), "[mas] star from mask reference point, detector y"),
         (STAR_ERRORS[0], round(ex, 3), "[mas] error of STARDX"),
         (STAR_ERRORS[1], round(ey, 3), "[mas] error of STARDY"),
     ]
@@ -67,11 +72,9 @@ def star_pixel(primary: Mapping[str, Any], science: Mapping[str, Any]) -> tuple[
 def pixel_scale(header: Mapping[str, Any]) -> tuple[float, float]:
     """Pixel scale (x, y) in arcsec, from the linear WCS or the pixel area; (1, 1) where neither is there."""
     if "CD1_1" in header:
-        columns = [(header["CD1_1"], header.get("CD2_1", 0.0)), (header.get("CD1_2", 0.0), header["CD2_2"])]
-        return 3600 * float(np.hypot(*columns[0])), 3600 * float(np.hypot(*columns[1]))
+        return scale_of_matrix([[header.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)])
     if "CDELT1" in header:
         pc = [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
-        cd = np.array(pc) * np.array([[header["CDELT1"]], [header["CDELT2"]]])
-        return 3600 * float(np.hypot(*cd[:, 0])), 3600 * float(np.hypot(*cd[:, 1]))
+        return scale_of_matrix(np.array(pc) * np.array([[header["CDELT1"]], [header["CDELT2"]]]))
     side = float(np.sqrt(header.get("PIXAR_A2") or 1.0))
     return side, side

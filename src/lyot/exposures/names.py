@@ -6,6 +6,7 @@ and 2, named after it; INTSTART and INTEND of a segment number its integrations 
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 
@@ -29,7 +30,15 @@ def names_background(name: str) -> bool:
     return found is not None and (found.start() == 0 or not found[0][0].isalnum())
 
 
-_SUFFIX = re.compile(r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints)$")
+_SUFFIX = re.compile(
+    r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints|samples|klcube|refined)$"
+)
+
+SAMPLES = "samples"
+"""Suffix of the ramps of a few pixels that stage 1 keeps for the report."""
+
+QUALITY = "quality"
+"""Suffix of the JSON next to the products of stage 3: warnings about the input, and its flagged fractions."""
 
 ROLL_IMAGE = re.compile(r"_roll\d+_i2d\.fits$")
 """Ends of the names of the north-up images of single rolls."""
@@ -57,15 +66,37 @@ INJECTED = "INJECTED"
 """Extension of `CONTRAST_MAP`: the combined image of a reduction with a planet at the limit."""
 
 
-def exposure_root(path: Path) -> str:
+def exposure_root(path: str | Path) -> str:
     """File name without ``.fits`` and without the product suffix (``_uncal``, ``_rateints``, ...)."""
-    return _SUFFIX.sub("", path.name.removesuffix(".gz").removesuffix(".fits"))
+    return _SUFFIX.sub("", Path(path).name.removesuffix(".gz").removesuffix(".fits"))
 
 
 def is_product(path: str | Path, suffix: str) -> bool:
     """Whether a file is the product with a suffix; images of single rolls are none of the ``i2d``."""
     name = Path(path).name
     return name.endswith(f"_{suffix}.fits") and not ROLL_IMAGE.search(name)
+
+
+def find_products(folder: Path, suffix: str) -> list[Path]:
+    """Products with a suffix in the folder of a stage, by name; images of single rolls are none of the ``i2d``."""
+    return [path for path in sorted(folder.glob(f"*_{suffix}.fits")) if is_product(path, suffix)]
+
+
+def product_beside(path: Path, suffix: str) -> Path:
+    """Place of the product with another suffix of the same exposure or association, in the same folder."""
+    return path.with_name(f"{exposure_root(path)}_{suffix}.fits")
+
+
+def roll_images(combined: Path) -> list[Path]:
+    """North-up images of the single rolls of a combined image (``i2d``), in the order of the rolls."""
+    return sorted(
+        p for p in combined.parent.glob(f"{glob.escape(exposure_root(combined))}_roll*") if ROLL_IMAGE.search(p.name)
+    )
+
+
+def quality_files(folder: Path) -> list[Path]:
+    """JSON files about the input of stage 3 in its folder."""
+    return sorted(folder.glob(f"*_{QUALITY}.json"))
 
 
 def is_north_up(path: Path) -> bool:

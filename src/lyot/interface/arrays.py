@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lyot.analysis.combined_image import wcs_of
 from lyot.errors import InputError
+from lyot.geometry import scale_of_matrix
 from lyot.interface.quantities import number, plain_parameters
 from lyot.params import describe, from_mapping
 from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionResult, plan_reduction
@@ -239,8 +240,7 @@ def _scale(scale: Any, coordinates: list[WCS] | None) -> tuple[float, float]:
     if scale is None:
         if coordinates is None:
             raise _missing("pixel_scale")
-        matrix = coordinates[0].pixel_scale_matrix
-        return 3600 * float(np.hypot(*matrix[:, 0])), 3600 * float(np.hypot(*matrix[:, 1]))
+        return scale_of_matrix(coordinates[0].pixel_scale_matrix)
     pair = scale if isinstance(scale, (list, tuple)) or np.ndim(scale) == 1 else (scale, scale)
     x, y = (number(v, u.arcsec, "pixel_scale") for v in pair)
     return x, y

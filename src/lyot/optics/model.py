@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot.errors import InputError
-from lyot.geometry import offset_grid
+from lyot.geometry import ARCSEC, offset_grid
 from lyot.instrument import Coronagraph, coronagraph
 from lyot.kept_arrays import Arrays, remembered
 from lyot.optics import field as _field
@@ -139,7 +139,7 @@ class CoronagraphModel:
     @cached_property
     def image_step(self) -> float:
         """Spacing of image samples before integration over pixels, arcsec."""
-        resolution = self.wavelengths.min() / self.pupil_diameter / propagate.ARCSEC
+        resolution = self.wavelengths.min() / self.pupil_diameter / ARCSEC
         return float(resolution / self.params.samples_per_resolution)
 
     @property
@@ -159,7 +159,7 @@ class CoronagraphModel:
             )
         u, v = _field.to_mask_frame(float(offset[0]), float(offset[1]), self.coronagraph.boundary_tilt)
         xi, wave = self.pupil.coordinates, self.wavelengths[k]
-        tilt = 2j * np.pi * propagate.ARCSEC / wave * xi
+        tilt = 2j * np.pi * ARCSEC / wave * xi
         phase = np.exp(tilt * v)[:, None] * np.exp(tilt * u)[None, :]
         return np.asarray(self.pupil.amplitude * phase * np.exp(2j * np.pi / wave * opd))
 
@@ -205,7 +205,7 @@ class CoronagraphModel:
     def pixel_solid_angle(self, wave: float) -> float:
         """Pixel area in units of (wavelength / pupil step)^2: makes the sum over all pixels the energy in the pupil."""
         sx, sy = self.coronagraph.pixel_scale
-        return float(sx * sy * (propagate.ARCSEC * self.pupil.step / wave) ** 2)
+        return float(sx * sy * (ARCSEC * self.pupil.step / wave) ** 2)
 
     # Images
 

@@ -19,7 +19,7 @@ from scipy import fft, sparse
 from scipy.interpolate import BSpline
 
 from lyot.errors import InputError
-from lyot.geometry import offset_grid
+from lyot.geometry import ARCSEC, offset_grid
 from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.model import CoronagraphModel
@@ -117,7 +117,7 @@ class SourceImager:
                 mask=_small(mask, factor, box),
                 to_v=propagate.fourier_matrix(grid.v, opening, wave).astype(np.complex64),
                 to_u=propagate.fourier_matrix(grid.u, opening, wave).astype(np.complex64),
-                per_arcsec=2j * np.pi * propagate.ARCSEC / wave,
+                per_arcsec=2j * np.pi * ARCSEC / wave,
                 weight=float(weight * factor**4 * model.pixel_solid_angle(wave) / model.full_energy),
             )
             for k, (wave, weight, mask) in enumerate(zip(model.wavelengths, model.weights, model._masks, strict=True))

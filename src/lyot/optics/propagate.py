@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lyot.geometry import ARCSEC
+
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
-
-ARCSEC = np.pi / 648000.0
 
 
 def window_kernel(coordinates: FloatArray, half_width: float, wavelength: float) -> FloatArray:

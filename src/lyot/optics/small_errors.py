@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lyot.geometry import ARCSEC
 from lyot.optics import field as _field
 from lyot.optics import propagate
 from lyot.optics.model import CoronagraphModel
@@ -108,7 +109,7 @@ def _entrances(model: CoronagraphModel, wave: float, modes: list[Wavefront]) -> 
     """Fields in the pupil: of a centered star, of its offset (per mas), and of each mode."""
     xi = model.pupil.coordinates
     t = np.radians(model.coronagraph.boundary_tilt)
-    factor = 2 * np.pi * propagate.ARCSEC * 1e-3 / wave
+    factor = 2 * np.pi * ARCSEC * 1e-3 / wave
     along_x = factor * (np.cos(t) * xi[None, :] - np.sin(t) * xi[:, None])
     along_y = factor * (np.sin(t) * xi[None, :] + np.cos(t) * xi[:, None])
     entrance = model.pupil.amplitude

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 
 from lyot.errors import ConfigError
+from lyot.geometry import ARCSEC
 from lyot.instrument import Coronagraph
 from lyot.kept_arrays import Arrays, remembered
 from lyot.optics import field as _field
@@ -99,7 +100,7 @@ def _tabulate(c: Coronagraph, p: OpticsParams, stop: FloatArray, step: float) ->
     half = c.field_size / 2.0 + _MARGIN
     for wave, weight in zip(waves, weights, strict=True):
         mask = _mask(c, pupil.coordinates, half, wave)
-        tilts = np.exp(2j * np.pi * propagate.ARCSEC / wave * np.outer(both, pupil.coordinates))
+        tilts = np.exp(2j * np.pi * ARCSEC / wave * np.outer(both, pupil.coordinates))
         for j in range(nodes.size):  # u
             field = pupil.amplitude * tilts[nodes.size - 1 + j][None, :]
             table[:, j] += weight * _energies(mask, field, tilts, stop)
@@ -185,7 +186,7 @@ def _edge(c: Coronagraph, amplitude: FloatArray, stop: FloatArray) -> tuple[Floa
     kernel = propagate.window_kernel(xi, half, wave)
     kept = []
     for d in distance:
-        tilt = np.exp(2j * np.pi * propagate.ARCSEC / wave * (half - d) * xi)
+        tilt = np.exp(2j * np.pi * ARCSEC / wave * (half - d) * xi)
         passed = (amplitude * tilt[None, :]) @ kernel.T * stop
         kept.append(float((np.abs(passed) ** 2).sum()))
     kept_array = np.array(kept) / ((amplitude * stop) ** 2).sum()

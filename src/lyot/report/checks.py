@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lyot.exposures.names import exposure_root, find_products, product_beside, roll_images
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, grid
 from lyot.report.flags import FLAGGED
@@ -33,7 +34,7 @@ def _wide(height: float) -> tuple[Figure, Axes]:
 
 
 def _plain_name(name: str) -> str:
-    return name.removesuffix(".fits").removesuffix("_calints").removesuffix("_mirimage")
+    return exposure_root(name).removesuffix("_mirimage")
 
 
 def flagged_picture(out: Path) -> Picture | None:
@@ -66,11 +67,11 @@ def flagged_picture(out: Path) -> Picture | None:
 
 def background_picture(out: Path) -> Picture | None:
     """Slopes before and calibrated image after the background subtraction: each roll and one reference."""
-    after = {p.name.removesuffix("_calints"): p for p in products(out, "stage2", "calints")}
+    after = {exposure_root(p.path): p for p in products(out, "stage2", "calints")}
     subtracted = {s.exposure for s in glow_sticks(out)}
     pairs = []
     for name in after:
-        slopes = out / "stage1" / f"{name}_rateints.fits"
+        slopes = product_beside(out / "stage1" / name, "rateints")
         if name in subtracted and slopes.is_file():
             pairs.append((read_product(slopes), after[name]))
     references = [p for p in pairs if _is_reference(p[1])]
@@ -167,7 +168,7 @@ def registration_picture(out: Path) -> Picture | None:
 
 def modes_picture(out: Path) -> Picture | None:
     """First Karhunen-Loève modes of the registered references, over the whole frame."""
-    path = next(iter(sorted((out / "stage3").glob("*_psfalign.fits"))), None)
+    path = next(iter(find_products(out / "stage3", "psfalign")), None)
     if path is None:
         return None
     with fits.open(path) as hdus:
@@ -205,11 +206,10 @@ def modes_picture(out: Path) -> Picture | None:
 
 def noise_picture(out: Path) -> Picture | None:
     """Scatter of the star-subtracted images against separation, next to the noise that the errors predict."""
-    folder = out / "stage3"
     main = combined_image(out)
     if main is None:
         return None
-    rolls = sorted(folder.glob(f"{main.name.removesuffix('_i2d.fits')}_roll*_i2d.fits"))
+    rolls = roll_images(main)
     images = [("combined", main), *((f"roll {n}", p) for n, p in enumerate(rolls, 1))]
     curves = [(label, curve) for label, path in images if (curve := _noise_curve(path)) is not None]  # fmt: skip
     if not curves:

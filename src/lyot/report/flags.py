@@ -27,6 +27,7 @@ from lyot.exposures.names import (
     ERROR_BUDGET,
     MATCHED_FILTER,
     PROPER_MOTION,
+    exposure_root,
 )
 from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
@@ -367,7 +368,7 @@ def _references(out: Path) -> Iterable[Flag]:
     lost = [e for e in exposures if not ranks["KEPT"][planes["EXPOSURE"] == e].any()]
     if lost:
         names = [planes["FILENAME"][planes["EXPOSURE"] == e][0] for e in lost]
-        text = ", ".join((n.decode() if isinstance(n, bytes) else str(n)).removesuffix("_calints.fits") for n in names)
+        text = ", ".join(exposure_root(n.decode() if isinstance(n, bytes) else str(n)) for n in names)
         yield Flag(f"{len(lost)} of {len(exposures)} reference exposures rejected: {text}.",
                    "Their similarity to the science images is much lower than that of the others "
                    "(stage3.klip.reject_references).",
@@ -382,7 +383,7 @@ def _quality(out: Path) -> Iterable[Flag]:
     for item in quality["exposures"]:
         worst = max((f for f in item["flagged"] if f is not None), default=0.0)
         if worst > FLAGGED:
-            name = str(item["exposure"]).removesuffix("_calints")
+            name = exposure_root(str(item["exposure"]))
             yield Flag(f"{name}: up to {100 * worst:.0f} % of the pixels of an integration are flagged (limit "
                        f"{100 * FLAGGED:.0f} %).", "Many flagged pixels near the star leave gaps in the subtraction.",
                        "usable-data")  # fmt: skip

@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from lyot.analysis.summary import flux_text, plural
 from lyot.exposures.headers import BACKGROUND_IMAGE, PARAMETERS_TABLE
-from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP
+from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP, find_products
 from lyot.exposures.roles import Assigned, Role, with_role
 from lyot.instrument import modeled_coronagraph
 from lyot.records.freshness import is_current
@@ -220,12 +220,12 @@ def _subtraction(kinds: Mapping[str, Record], out: Path, assigned: Sequence[Assi
     if not modeled:
         weights["throughput"] = weights["variance"]
     weighted = weights.get(str(klip.get("roll_weights")), "")
-    if len(list((out / "stage3").glob("*_psfsub.fits"))) > 1:
+    if len(find_products(out / "stage3", "psfsub")) > 1:
         by = f", weighted by {weighted}" if weighted else ""
         lines.append(f"The rolls were rotated to north up with a single interpolation and averaged{by}.")
     else:
         lines.append("The image was rotated to north up with a single interpolation.")
-    if list((out / "stage3").glob("*_refined.fits")):
+    if find_products(out / "stage3", "refined"):
         lines.append(
             "In a second pass, detected sources were masked in the fit of the star, and small wavefront drifts were "
             "included in the fit."
@@ -295,14 +295,14 @@ def _has_annuli(klip: Mapping[str, Any], assigned: Sequence[Assigned]) -> bool:
 
 def _fits_background(out: Path) -> bool:
     """Whether a background was fitted as a template."""
-    return any(bool(fits.getheader(path).get("BKGTMPL")) for path in (out / "stage3").glob("*_psfsub.fits"))
+    return any(bool(fits.getheader(path).get("BKGTMPL")) for path in find_products(out / "stage3", "psfsub"))
 
 
 def _background_fitted(out: Path, assigned: Sequence[Assigned]) -> str:
     """Which background was fitted: that of stage 2 if the calibrated science exposures have it."""
     science = [a.exposure for a in with_role(assigned, Role.SCIENCE)]
     given = [exposure.path for exposure in science if exposure.stage == "calints"]
-    paths = [*(out / "stage3").glob("*_crfints.fits"), *(p for p in given if p.is_file())]
+    paths = [*find_products(out / "stage3", "crfints"), *(p for p in given if p.is_file())]
     paths += [p for e in science if (p := out / "stage2" / f"{e.root}_calints.fits").is_file()]
     for path in paths:
         with fits.open(path) as hdus:

@@ -13,7 +13,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot.exposures.headers import pixel_scale
-from lyot.exposures.names import exposure_name, exposure_root, is_north_up, is_product
+from lyot.exposures.names import exposure_name, exposure_root, find_products, is_north_up, product_beside
 from lyot.geometry import pa_of_detector_y
 from lyot.records.manifest import Manifest
 from lyot.report.figures import View
@@ -101,13 +101,13 @@ def _read_product(path: Path, _state: tuple[int, int]) -> Product:
 
 def products(out: Path, stage: str, suffix: str) -> Iterator[Product]:
     """Products of one kind in a run's folder, e.g. ``products(out, "stage2", "calints")``, by name."""
-    for path in sorted((out / stage).glob(f"*_{suffix}.fits")):
+    for path in find_products(out / stage, suffix):
         yield read_product(path)
 
 
 def combined_image(out: Path) -> Path | None:
     """The combined image of a run; None if stage 3 was not done."""
-    return next((p for p in sorted((out / "stage3").glob("*_i2d.fits")) if is_product(p, "i2d")), None)
+    return next(iter(find_products(out / "stage3", "i2d")), None)
 
 
 def before_subtraction(out: Path, item: Product) -> Product | None:
@@ -124,14 +124,13 @@ def before_subtraction(out: Path, item: Product) -> Product | None:
 
 
 def _calibrated(out: Path, item: Product) -> Path | None:
-    root = item.path.name.rsplit("_psfsub", 1)[0]
+    root = exposure_root(item.path)
     stem = root.rsplit("_", 1)[0]  # level-3 file names carry the association's candidate before the suffix
-    names = (f"{root}_calints.fits", f"{stem}_calints.fits")
-    segments = sorted((out / "stage2").glob("*-seg*_calints.fits"))
+    calibrated = find_products(out / "stage2", "calints")
     candidates = [
-        *(out / "stage2" / name for name in names),
-        *(path for path in segments if exposure_name(path.name) in names),
-        item.path.with_name(f"{root}_crfints.fits"),
+        *(path for name in (root, stem) for path in calibrated if exposure_root(path) == name),
+        *(path for path in calibrated if exposure_name(exposure_root(path)) in (root, stem)),
+        product_beside(item.path, "crfints"),
     ]
     given = [Path(i["path"]) for r in Manifest(out).records if r.kind == "stage3" for i in r.inputs]
     candidates += [path for path in given if exposure_root(path) in (root, stem)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from lyot.exposures.names import exposure_root, find_products, quality_files
 from lyot.records.manifest import NOTES
 
 COLUMNS = ("exposure", "role", "flagged per integration [%]", "relative stellar flux per integration", "excluded")
@@ -21,7 +22,7 @@ SHOWN = 8
 def read_quality(out: Path) -> dict[str, Any]:
     """Warnings and exposures of a run: ``{"warnings": [...], "exposures": [...]}``; empty lists without stage 3."""
     found: dict[str, Any] = {"warnings": [], "exposures": []}
-    for path in sorted((out / "stage3").glob("*_quality.json")):
+    for path in quality_files(out / "stage3"):
         content = json.loads(path.read_text(encoding="utf-8"))
         for name in found:
             found[name] += content.get(name, [])
@@ -41,13 +42,13 @@ def quality_rows(out: Path) -> list[tuple[str, ...]]:
         left_out = [str(i) for i, used in enumerate(item["used"], start=1) if not used]
         rows.append(
             (
-                item["exposure"].removesuffix("_calints"), "reference" if item["role"] == "psf" else item["role"],
+                exposure_root(item["exposure"]), "reference" if item["role"] == "psf" else item["role"],
                 _numbers([100 * f for f in item["flagged"]], 2), _numbers(item["brightness"], 2),
                 f"integration {', '.join(left_out)}" if left_out else "",
             )
         )  # fmt: skip
-    for path in sorted((out / "stage1").glob("*_rateints.fits")):
-        rows.append((path.name.removesuffix("_rateints.fits"), "slopes", _numbers(_flagged(path), 2), "", ""))
+    for path in find_products(out / "stage1", "rateints"):
+        rows.append((exposure_root(path), "slopes", _numbers(_flagged(path), 2), "", ""))
     return rows
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lyot import dq
 from lyot.analysis.summary import plural, with_error
+from lyot.exposures.names import SAMPLES, exposure_root, find_products, product_beside
 from lyot.report.content import Picture, grid
 
 SHOWN = 3
@@ -24,8 +25,8 @@ _JUMP, _SATURATED, _USED, _UNUSED = "#d1495b", "#e0a030", "#0b6e99", "#b8bec4"
 def ramps_picture(out: Path) -> Picture | None:
     """Ramps of sample pixels of the first science and the first reference exposure; None where none were kept."""
     chosen: dict[bool, tuple[Path, fits.Header]] = {}
-    for path in sorted((out / "stage1").glob("*_samples.fits")):
-        slopes = path.with_name(path.name.replace("_samples", "_rateints"))
+    for path in find_products(out / "stage1", SAMPLES):
+        slopes = product_beside(path, "rateints")
         if not slopes.is_file():
             continue
         header = fits.getheader(slopes)
@@ -130,7 +131,7 @@ def _as_table(picked: list[tuple[Path, fits.Header, Table, int]]) -> Table:
         time, residual, flags = _residual(table, k)
         n = len(time)
         parts.append(Table({
-            "exposure": [path.name.removesuffix("_samples.fits")] * n, "x": [int(table["X"][k])] * n,
+            "exposure": [exposure_root(path)] * n, "x": [int(table["X"][k])] * n,
             "y": [int(table["Y"][k])] * n, "time": time, "ramp": np.asarray(table["RAMP"][k]), "residual": residual,
             "flags": flags,
         }))  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot.exposures.names import COMPANIONS, ERROR_BUDGET
+from lyot.exposures.names import COMPANIONS, ERROR_BUDGET, exposure_root
 from lyot.measure.systematics import STAR_TERM
 from lyot.report.marks import finite, read_table
 
@@ -68,7 +68,7 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
         name = name.decode() if isinstance(name, bytes) else str(name)
         kept = mine.sum() if ranks is None else ranks["KEPT"][mine].sum()
         row = [
-            name.removesuffix(".fits").removesuffix("_calints"),
+            exposure_root(name),
             f"{kept} of {mine.sum()}",
             *(_spread(planes[key][mine]) for key in ("DX", "DY", "SCALE")),
             "yes" if planes["APPLIED"][mine].any() else "no",

@@ -5,7 +5,6 @@ Each function takes the folder of a run and returns a `Section`, or None when th
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from matplotlib.axes import Axes
 
 from lyot.analysis.combined_image import is_candidate
 from lyot.analysis.summary import plural
-from lyot.exposures.names import SNR_MAP, segment_number
+from lyot.exposures.names import SNR_MAP, find_products, product_beside, segment_number
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid
 from lyot.report.marks import on_which_roll
@@ -172,7 +171,7 @@ def radius_of(item: Product, sources: QTable | None) -> float:
 
 def stage3_truncations(out: Path, sources: QTable | None) -> Section | None:
     """The combined image at the fewest, the chosen and the most KL modes, and how they differ."""
-    paths = sorted((out / "stage3").glob("*_klcube.fits"))
+    paths = find_products(out / "stage3", "klcube")
     if not paths:
         return None
     cube, header = read_cube(paths[0])
@@ -235,14 +234,14 @@ def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
 
 def detection_map(out: Path, sources: QTable | None) -> Section | None:
     """The combined image and the S/N map with the detections and the mask boundaries of the rolls."""
-    combined = sorted((out / "stage3").glob("*_i2d.fits"))
+    combined = find_products(out / "stage3", "i2d")
     snr = out / "measure" / SNR_MAP
     if not combined or not snr.is_file():
         return None
-    refined = sorted((out / "stage3").glob(glob.escape(combined[0].name.removesuffix("_i2d.fits")) + "_refined.fits"))
+    refined = product_beside(combined[0], "refined")
     shown = [(read_product(combined[0]), "combined image"), (read_snr(snr), "signal to noise")]
-    if refined:
-        shown.insert(1, (read_product(refined[0]), "second pass"))
+    if refined.is_file():
+        shown.insert(1, (read_product(refined), "second pass"))
     radius = radius_of(shown[0][0], sources)
     boundaries = [lines for item in products(out, "stage3", "psfsub") if (lines := mask_boundaries(item.header))]
     figure, axes = grid(len(shown), len(shown))
@@ -270,7 +269,7 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         caption += " Image of the second pass: detections masked in the fit of the star, wavefront drifts fitted."
     alt = "Combined star-subtracted image and S/N map with the detections circled"
     picture = Picture("detections", figure, caption, alt, [layer_of(item, title) for item, title in shown])
-    text = _detections_text(sources) + ("" if not refined else " " + _refined_text(refined[0]))
+    text = _detections_text(sources) + ("" if not refined.is_file() else " " + _refined_text(refined))
     return Section("Images of the detections", "detections", text, (picture,), short="Images")
 
 

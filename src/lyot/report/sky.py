@@ -13,6 +13,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lyot.exposures.headers import STAR_OFFSETS
 from lyot.geometry import detector_offset, position_angle, separation_and_pa, sky_offset
 from lyot.instrument import Coronagraph, modeled_coronagraph
 from lyot.report.figures import View, mark_label
@@ -68,7 +69,7 @@ def mask_boundaries(header: Mapping[str, Any]) -> list[Line]:
     known = modeled_coronagraph(str(header.get("INSTRUME", "")), str(header.get("FILTER", "")))
     if known is None or header.get("ROLL_REF") is None:
         return []
-    star = [1e-3 * float(header.get(key) or 0.0) for key in ("STARDX", "STARDY")]
+    star = [1e-3 * float(header.get(key) or 0.0) for key in STAR_OFFSETS]
     pa_y = float(header["ROLL_REF"]) + float(header.get("V3I_YANG") or 0.0)
     found = []
     for along, across in _in_mask_frame(known):

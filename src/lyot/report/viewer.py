@@ -23,7 +23,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from lyot.analysis.summary import flux_text, plural
-from lyot.exposures.names import CONTRAST_MAP, INJECTED, SNR_MAP
+from lyot.exposures.names import CONTRAST_MAP, INJECTED, SNR_MAP, exposure_root, product_beside, roll_images
 from lyot.records.freshness import is_current
 from lyot.report import figures
 from lyot.report.marks import marked_sources, on_which_roll
@@ -151,7 +151,7 @@ def make_viewer(out: Path, sources: QTable | None, radius: float) -> Viewer | No
         f"<script>{own}</script>",
         planes=planes,
         regions="data:text/plain;charset=utf-8," + urllib.parse.quote(regions),
-        regions_name=f"{path.name.removesuffix('_i2d.fits')}.reg",
+        regions_name=f"{exposure_root(path)}.reg",
         rolls=tuple(boundaries),
         counts={kind: sum(m.kind == kind for m in marked) for kind in ("detection", "companion", "rejected")},
         unsure=sum(m.unsure for m in marked),
@@ -170,13 +170,11 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
     modes = main.header.get("KLMODES")
     title = "combined" if modes is None else f"combined, {plural(modes, 'KL mode')}"
     found = [plane("Star subtracted", title, main.image, main.unit)]
-    stem = path.name.removesuffix("_i2d.fits")
-    refined = path.with_name(f"{stem}_refined.fits")
+    refined = product_beside(path, "refined")
     if refined.is_file():
         found.append(plane("Star subtracted", "second pass", read_product(refined).image, main.unit))
-    for number, roll in enumerate(sorted(path.parent.glob("*_roll*_i2d.fits")), start=1):
-        if roll.name.startswith(stem):
-            found.append(plane("Single rolls", f"roll {number}", read_product(roll).image, main.unit))
+    for number, roll in enumerate(roll_images(path), start=1):
+        found.append(plane("Single rolls", f"roll {number}", read_product(roll).image, main.unit))
     before = [b for item in products(out, "stage3", "psfsub") if (b := before_subtraction(out, item)) is not None]
     if before:
         image = mean_image([north_up(item, main.view, shape) for item in before])
@@ -189,8 +187,8 @@ def _planes(out: Path, path: Path, main: Product, radius: float) -> list[Plane]:
     planet = _injected(out)
     if planet is not None:
         found.append(plane(INJECTED_GROUP, "planet at the limit", planet[0], main.unit))
-    cubes = [p for p in sorted(path.parent.glob("*_klcube.fits")) if p.name.startswith(stem)]
-    for cube_path in cubes[:1]:
+    cube_path = product_beside(path, "klcube")
+    if cube_path.is_file():
         cube, _ = read_cube(cube_path)
         room = int(BUDGET / (2.7 * main.image.size)) - len(found)
         chosen = sorted({int(k) for k in np.linspace(0, len(cube) - 1, max(2, min(len(cube), room))).round()})

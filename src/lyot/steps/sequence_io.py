@@ -23,8 +23,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
 from lyot.errors import InputError, LyotError, logged_warnings
-from lyot.instrument import CORONAGRAPHS
-from lyot.steps.coronagraphs import boundary_tilt
+from lyot.steps.coronagraphs import boundary_tilt, coronagraph_of
 from lyot.steps.extra_fits import read_table
 from lyot.steps.stage3_templates import background_template, background_variance, template_variance
 from lyot.subtract.sequence import CoronagraphicSequence
@@ -213,19 +212,18 @@ def geometry_of(model: JwstDataModel) -> Geometry:
     pa_y = geometry.pa_of_detector_y(
         _required(wcs.roll_ref, name, "ROLL_REF"), _required(wcs.v3yangle, name, "V3I_YANG")
     )
-    return Geometry(star, pa_y, _pixel_scale(model), sky_position(model))
+    return Geometry(star, pa_y, pixel_scale_of(model), sky_position(model))
 
 
-def _pixel_scale(model: JwstDataModel) -> tuple[float, float]:
+def pixel_scale_of(model: JwstDataModel) -> tuple[float, float]:
     """Pixel scale (x, y) in arcsec: from the CD matrix, CDELT, the instrument table, or the nominal pixel area."""
     wcs = model.meta.wcsinfo
     matrix = _numbers(*(getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")))
     if matrix is not None:
-        c11, c12, c21, c22 = matrix
-        scale = 3600 * float(np.hypot(c11, c21)), 3600 * float(np.hypot(c12, c22))
+        scale = geometry.scale_of_matrix(np.reshape(matrix, (2, 2)))
         if min(scale) > 0:
             return scale
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    known = coronagraph_of(model)
     if known is not None:
         return known.pixel_scale
     steps = _numbers(wcs.cdelt1, wcs.cdelt2)

@@ -8,12 +8,11 @@ import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from lyot.exposures.names import exposure_root
+from lyot.exposures.names import SAMPLES, product_beside
 from lyot.ramps.slopes import SlopeImage
 from lyot.ramps.watch import Watched
 from lyot.steps.stage1_common import first_integration_of
 
-SUFFIX = "samples"
 RADII = (3.0, 6.0)
 """Around the place of the star, where the residual light is brightest, pixels."""
 AROUND = 8
@@ -99,6 +98,6 @@ def samples_table(
 
 def write_samples(rateints: Path, table: fits.BinTableHDU) -> Path:
     """Write the table beside the ``rateints`` product that it belongs to."""
-    path = rateints.with_name(f"{exposure_root(rateints)}_{SUFFIX}.fits")
+    path = product_beside(rateints, SAMPLES)
     table.writeto(path, overwrite=True)
     return path

@@ -26,13 +26,12 @@ from lyot.calibrate.background import (
 from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.exposures.exposure import is_coronagraphic_type
-from lyot.instrument import CORONAGRAPHS
 from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join_segments
-from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array
+from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array, pixel_scale_of
 from lyot.steps.stage1_common import first_integration_of
 from lyot.steps.stage3_templates import attach_background
 
@@ -236,7 +235,7 @@ def star_pixel(model: JwstDataModel) -> tuple[float, float] | None:
     wcs = model.meta.wcsinfo
     if wcs.crpix1 is not None and wcs.crpix2 is not None:
         return float(wcs.crpix1) - 1, float(wcs.crpix2) - 1
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
+    known = coronagraph_of(model)
     return None if known is None else known.reference_point
 
 
@@ -245,8 +244,7 @@ def fit_region(model: JwstDataModel, shape: tuple[int, ...], radius: float) -> N
     star = star_pixel(model)
     if star is None:
         return np.ones(shape, bool)
-    known = CORONAGRAPHS.get(str(model.meta.instrument.filter))
-    scale = float(np.mean(known.pixel_scale)) if known else 0.063
+    scale = float(np.mean(pixel_scale_of(model)))
     return np.asarray(geometry.radius_map((shape[0], shape[1]), star) * scale >= radius)
 
 

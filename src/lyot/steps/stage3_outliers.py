@@ -13,6 +13,8 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq
 from lyot.calibrate.outliers import MIN_SAMPLING, OutlierParams, find_outliers
+from lyot.geometry import ARCSEC_PER_RADIAN
+from lyot.instrument import wavelength_of
 from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
@@ -110,10 +112,8 @@ def _resolution(model: JwstDataModel) -> float | None:
     known = coronagraph_of(model)
     if known is not None:
         return known.lambda_over_d / scale
-    digits = str(model.meta.instrument.filter or "")[1:4]
-    if str(model.meta.instrument.name).upper() != "NIRCAM" or not digits.isdigit():
-        return None
-    return float(np.degrees(int(digits) * 1e-8 / DIAMETER) * 3600.0 / scale)
+    wavelength = wavelength_of(str(model.meta.instrument.name), str(model.meta.instrument.filter))
+    return None if wavelength is None else wavelength * 1e-6 / DIAMETER * ARCSEC_PER_RADIAN / scale
 
 
 def _set_flags(model: JwstDataModel, outliers: NDArray[np.bool_]) -> None:

@@ -186,6 +186,7 @@ def download(level: Level, folder: Path, filter: str) -> None:
 
 def _simulate(folder: Path, size: str, filter: str, progress: Callable[[float, str], None] | None) -> None:
     """Simulate beside `folder`, then move everything in, so that a broken-off simulation leaves nothing behind."""
+    from lyot.exposures.names import is_product
     from lyot.simulator.sequence import simulate_sequence
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ def _simulate(folder: Path, size: str, filter: str, progress: Callable[[float, s
             scratch / "sequence", filter=filter, size=size, seed=SEED, scene=SCENE, progress=progress
         )
         # the exposures come last: they are what says that everything is there
-        for item in sorted(made.path.iterdir(), key=lambda p: p.name.endswith("_uncal.fits")):
+        for item in sorted(made.path.iterdir(), key=lambda p: is_product(p, "uncal")):
             target = folder / item.name
             if target.is_dir():
                 shutil.rmtree(target)

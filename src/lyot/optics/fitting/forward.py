@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, sparse
 
+from lyot.geometry import ARCSEC
 from lyot.instrument import Coronagraph
 from lyot.optics import field as _field
 from lyot.optics import propagate
@@ -128,7 +129,7 @@ def _weights(
     period = _field.SampleGrid(axis, axis, grid.step)
     response = _field.pixel_response(period, c, diffusion)
     f = np.abs(fft.fftfreq(_PERIOD, grid.step))
-    band = CIRCUMSCRIBED_DIAMETER * 1.06 / ((c.wavelength - c.bandwidth / 2) * 1e-6) * propagate.ARCSEC
+    band = CIRCUMSCRIBED_DIAMETER * 1.06 / ((c.wavelength - c.bandwidth / 2) * 1e-6) * ARCSEC
     taper = np.cos(np.pi / 2 * np.clip((f - band) / (0.5 / grid.step - band), 0.0, 1.0)) ** 2
     half = _PERIOD // 2 + 1
     n = _PERIOD * _FINER
@@ -219,7 +220,7 @@ class StarImages:
         self._kernels = [
             (propagate.window_kernel(xi, half, w), propagate.sign_kernel(xi, half, w)) for w in self.wavelengths
         ]
-        self.image_step = float(self.wavelengths.min() / CIRCUMSCRIBED_DIAMETER / propagate.ARCSEC / 4.5)
+        self.image_step = float(self.wavelengths.min() / CIRCUMSCRIBED_DIAMETER / ARCSEC / 4.5)
 
     def pixels(self, dx: FloatArray, dy: FloatArray) -> Pixels:
         """Pixels at offsets (dx, dy) from the mask's center, arcsec, 1-D."""
@@ -239,7 +240,7 @@ class StarImages:
         kept = []
         for k, wave in enumerate(self.wavelengths):
             even, odd = self._kernels[k]
-            turn = 2j * np.pi * propagate.ARCSEC / wave
+            turn = 2j * np.pi * ARCSEC / wave
             entrance = self.pupil.amplitude * np.exp(2j * np.pi / wave * star.opd)
             tilt = (
                 np.exp(turn * star.offset[:, 1, None] * xi)[:, :, None]
@@ -267,7 +268,7 @@ class StarImages:
 
     def _scale(self, k: int) -> float:
         sx, sy = self.coronagraph.pixel_scale
-        return float(sx * sy * (propagate.ARCSEC * self.pupil.step / self.wavelengths[k]) ** 2 * self.weights[k])
+        return float(sx * sy * (ARCSEC * self.pupil.step / self.wavelengths[k]) ** 2 * self.weights[k])
 
     def _step(self, wave: float) -> float:
         """Phase step of the perfect mask, radian."""
@@ -295,7 +296,7 @@ class StarImages:
         for k, (wave, w) in enumerate(zip(self.wavelengths, kept, strict=True)):
             even, odd = self._kernels[k]
             a, b = self._factors(wave, star)
-            turn = 2 * np.pi * propagate.ARCSEC / wave
+            turn = 2 * np.pi * ARCSEC / wave
             by_amplitude = 2 * self._scale(k) * by_image * w.amplitude
             by_lyot = w.to_v.conj().T @ by_amplitude @ w.to_u.conj()
             passed = by_lyot.conj() * w.behind * w.shift
