@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError
 from lyot.instrument import Coronagraph
@@ -18,6 +17,7 @@ from lyot.measure.injection import Injector
 from lyot.reduction.injector import combined_throughput, injector_of, narrowed, off_axis_source
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_table, read_table
+from lyot.steps.models import DataModel
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import STAR_TABLE, known_input, model_name, open_exposure
 from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
@@ -75,7 +75,7 @@ OFFICIAL = (
 )
 
 
-def _no_model(model: JwstDataModel) -> str:
+def _no_model(model: DataModel) -> str:
     return (
         f"{model_name(model)}: contrast and companions require a model of the coronagraph, which exists for MIRI only."
     )
@@ -142,7 +142,7 @@ def open_reduction(
     )
 
 
-def _take_star(targets: Sequence[JwstDataModel], subtracted: Sequence[Path]) -> None:
+def _take_star(targets: Sequence[DataModel], subtracted: Sequence[Path]) -> None:
     """Give the science exposures the star's position that their star-subtracted products name."""
     if len(targets) != len(subtracted):
         return

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from astropy.stats import mad_std
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
 from lyot.errors import InputError
@@ -18,6 +17,7 @@ from lyot.exposures.read import expand_paths
 from lyot.instrument import Coronagraph
 from lyot.optics.fitting import CompanionFrame, OpticsFit, OpticsFitParams, StarFrames, fit_optics
 from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.models import DataModel
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import check_same_setting, frames_of, geometry_of, known_input, model_name
 from lyot.steps.stage3_star import commanded_offset
@@ -108,7 +108,7 @@ def fit_exposures(
     return FittedExposures(c, names, left, star.frames, fit)
 
 
-def _check(models: Sequence[JwstDataModel]) -> None:
+def _check(models: Sequence[DataModel]) -> None:
     check_same_setting(models)
     first = models[0]
     for model in models[1:]:
@@ -122,7 +122,7 @@ def _check(models: Sequence[JwstDataModel]) -> None:
 
 
 def _star(
-    models: Sequence[JwstDataModel], c: Coronagraph, radius: float, flux: tuple[float, float] | None
+    models: Sequence[DataModel], c: Coronagraph, radius: float, flux: tuple[float, float] | None
 ) -> tuple[StarFrames, FloatArray]:
     """Images around the star, and the whole mean images."""
     means = np.array([_mean(model) for model in models])
@@ -144,7 +144,7 @@ def _star(
     return StarFrames(frames, dx * c.pixel_scale[0], dy * c.pixel_scale[1], offsets - offsets[0], flux), means
 
 
-def _mean(model: JwstDataModel) -> FloatArray:
+def _mean(model: DataModel) -> FloatArray:
     """Mean of the integrations; NaN where none is good."""
     return _mean_of(frames_of(model).data)
 
@@ -155,7 +155,7 @@ def _mean_of(data: NDArray[np.floating[Any]]) -> FloatArray:
 
 
 def _companion(
-    path: str, at: tuple[float, float] | None, references: FloatArray, reference: JwstDataModel, c: Coronagraph
+    path: str, at: tuple[float, float] | None, references: FloatArray, reference: DataModel, c: Coronagraph
 ) -> CompanionFrame:
     """Image of a companion: the science exposure minus the scaled mean of the dithers."""
     if at is None:

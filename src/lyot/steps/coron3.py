@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from jwst.datamodels import ModelContainer
 from jwst.model_blender import ModelBlender
 from jwst.outlier_detection.outlier_detection_step import OutlierDetectionStep as OfficialOutlierDetectionStep
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
@@ -21,6 +20,7 @@ from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel
 from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
 from lyot.steps.quality import Finding, as_json, assess, without_one_group
 from lyot.steps.segments import join_segments
@@ -154,7 +154,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             self.save_model(product, output_file=target.meta.filename, suffix="psfsub", acid=self.asn_id)
         self._combine(targets, aligned, subtracted, models, user_input)
 
-    def _assess_references(self, references: list[JwstDataModel]) -> None:
+    def _assess_references(self, references: list[DataModel]) -> None:
         """Look at the references, leave out those that hold no slopes, and say what was found."""
         rows, findings = assess(references, "psf")
         self._quality[0].extend(rows)
@@ -167,7 +167,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         if worthless:
             raise InputError(f"{worthless[0].text} Exclude this science exposure.")
 
-    def _write_quality(self, product: JwstDataModel) -> None:
+    def _write_quality(self, product: DataModel) -> None:
         """Count the findings in the header; write them to JSON next to the products."""
         rows, findings = self._quality
         add_cards(product, [("NWARN", len(findings), "Warnings about the input, see _quality.json")])
@@ -176,8 +176,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             path.write_text(json.dumps(as_json(rows, findings), indent=1) + "\n", encoding="utf-8")
 
     def _prepare(
-        self, targets: Sequence[JwstDataModel], references: list[JwstDataModel]
-    ) -> tuple[list[JwstDataModel], JwstDataModel | None]:
+        self, targets: Sequence[DataModel], references: list[DataModel]
+    ) -> tuple[list[DataModel], DataModel | None]:
         """Flag outliers, stack the references and register them."""
         targets, references = self._flag_outliers(list(targets), references)
         self.outlier_detection.suffix = "crfints"
@@ -202,8 +202,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         return targets, aligned
 
     def _flag_outliers(
-        self, targets: list[JwstDataModel], references: list[JwstDataModel]
-    ) -> tuple[list[JwstDataModel], list[JwstDataModel]]:
+        self, targets: list[DataModel], references: list[DataModel]
+    ) -> tuple[list[DataModel], list[DataModel]]:
         """Flag outliers in science and references.
 
         The flagged science exposures are saved (``crfints``), as measurements repeat the subtraction of them.
@@ -222,9 +222,9 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     def _combine(
         self,
-        targets: Sequence[JwstDataModel],
-        aligned: JwstDataModel | None,
-        subtracted: Sequence[JwstDataModel],
+        targets: Sequence[DataModel],
+        aligned: DataModel | None,
+        subtracted: Sequence[DataModel],
         models: ModelContainer,
         user_input: Any,
     ) -> None:
@@ -248,7 +248,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             self.save_model(product, suffix=suffix)
 
 
-def _forget(models: ModelContainer, unwanted: Sequence[JwstDataModel]) -> None:
+def _forget(models: ModelContainer, unwanted: Sequence[DataModel]) -> None:
     """Take models out of a container, so that their memory is free once nobody else has them."""
     gone = {id(model) for model in unwanted}
     for index in reversed(range(len(models))):

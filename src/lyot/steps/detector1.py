@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lyot.params import from_step, param, spec_from
 from lyot.ramps.options import RoleOptions
 from lyot.steps import stage1_corrections as corrections
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.official import Detector1Pipeline as OfficialDetector1Pipeline
 from lyot.steps.stage1_level1b import Level1bFile, inspect_level1b
 from lyot.steps.stage1_samples import write_samples
@@ -62,7 +62,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
 
     _usual_threshold: float | None = None
 
-    def process(self, input_data: Any) -> Any:
+    def process(self, input_data: ModelInput) -> DataModel:
         """Run stage 1 on a file or a data model; returns the ``rate`` product.
 
         Raises
@@ -83,7 +83,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
             log.warning("Median differences and photon noise are those of this segment, not of the exposure")
         return super().process(input_data)
 
-    def _apply_role(self, input_data: Any) -> None:
+    def _apply_role(self, input_data: ModelInput) -> None:
         """Take the jump threshold for what the exposure is for, if one is set."""
         options = from_step(RoleOptions, self)
         if options == RoleOptions():
@@ -102,7 +102,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
             return "fuse is off"
         return "the input is not a level-1b file" if file is None else why_not(self, file)
 
-    def _finish(self, products: Streamed) -> Any:
+    def _finish(self, products: Streamed) -> DataModel:
         """Gain scale, and names of the products, as the official pipeline does."""
         self.gain_scale.suffix = "gain_scale"
         rate = self.gain_scale.run(products.rate)
@@ -117,7 +117,7 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
         return rate
 
 
-def _level1b(input_data: Any) -> Level1bFile | None:
+def _level1b(input_data: ModelInput) -> Level1bFile | None:
     """The file, looked at, if the input is the path of a FITS file that holds raw ramps."""
     if not isinstance(input_data, (str, Path)) or not str(input_data).endswith(".fits"):
         return None

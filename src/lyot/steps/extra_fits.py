@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.headers import Card
+from lyot.steps.models import DataModel
 
 
-def add_cards(model: JwstDataModel, cards: Sequence[Card], *, extension: str = "PRIMARY") -> None:
+def add_cards(model: DataModel, cards: Sequence[Card], *, extension: str = "PRIMARY") -> None:
     """Add FITS header cards (keyword, value, comment) that no schema knows; cards of the same keyword are replaced."""
     parts = model.instance.setdefault("extra_fits", {}).setdefault(extension, {})
     names = {card[0] for card in cards}
@@ -20,18 +20,18 @@ def add_cards(model: JwstDataModel, cards: Sequence[Card], *, extension: str = "
     parts["header"] = kept + [list(card) for card in cards]
 
 
-def read_card(model: JwstDataModel, keyword: str, default: Any = None, *, extension: str = "PRIMARY") -> Any:
+def read_card(model: DataModel, keyword: str, default: Any = None, *, extension: str = "PRIMARY") -> Any:
     """Read back the value of a card written with `add_cards`; `default` if there is none."""
     cards = model.instance.get("extra_fits", {}).get(extension, {}).get("header", [])
     return next((card[1] for card in cards if card[0] == keyword), default)
 
 
-def add_table(model: JwstDataModel, extension: str, table: NDArray[Any]) -> None:
+def add_table(model: DataModel, extension: str, table: NDArray[Any]) -> None:
     """Add a binary table extension (structured array) that no schema knows."""
     model.instance.setdefault("extra_fits", {})[extension] = {"data": table}
 
 
-def read_table(model: JwstDataModel, extension: str) -> NDArray[Any] | None:
+def read_table(model: DataModel, extension: str) -> NDArray[Any] | None:
     """Read back a table written with `add_table`; None if there is none."""
     found = model.instance.get("extra_fits", {}).get(extension, {}).get("data")
     return None if found is None else np.asarray(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.exposures.names import segment_number
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.official import Image2Pipeline as OfficialImage2Pipeline
 from lyot.steps.segments import group_segments
 from lyot.steps.sequence_io import model_name
@@ -38,7 +40,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         "bad_pixels": BadPixelStep,
     }
 
-    def process(self, input_data: Any) -> list[JwstDataModel]:
+    def process(self, input_data: ModelInput) -> list[DataModel]:
         """Calibrate the exposures of a level-2 association, one product each.
 
         Parameters
@@ -52,7 +54,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         list of CubeModel or ImageModel
             Calibrated exposures.
         """
-        results: list[JwstDataModel] = super().process(input_data)
+        results: list[DataModel] = super().process(input_data)
         segments = [m for m in results if segment_number(model_name(m)) and self._looks_for_bad_pixels(m)]
         for group in group_segments(segments):
             names = [m.meta.filename for m in group]
@@ -61,12 +63,12 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
                 results = [model if model_name(m) == name else m for m in results]
         return results
 
-    def _looks_for_bad_pixels(self, model: JwstDataModel) -> bool:
+    def _looks_for_bad_pixels(self, model: DataModel) -> bool:
         return is_coronagraphic_type(model.meta.exposure.type) and not self.bad_pixels.skip
 
     def process_exposure_product(
-        self, exp_product: JwstDataModel, pool_name: str = " ", asn_file: str = " "
-    ) -> JwstDataModel:
+        self, exp_product: Mapping[str, Any], pool_name: str = " ", asn_file: str = " "
+    ) -> DataModel:
         """Calibrate one exposure: the official steps in their order, then the bad pixels (for segments: see `process`).
 
         Parameters
@@ -94,7 +96,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         return model
 
     @staticmethod
-    def _is_calibrated(exp_product: JwstDataModel) -> bool:
+    def _is_calibrated(exp_product: Mapping[str, Any]) -> bool:
         """Whether the science member is a file of calibrated data already (MJy/sr)."""
         science = next(m["expname"] for m in exp_product["members"] if m["exptype"].lower() == "science")
         if isinstance(science, JwstDataModel):
@@ -104,7 +106,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         with fits.open(str(science)) as hdus:
             return "SCI" in hdus and str(hdus["SCI"].header.get("BUNIT", "")).strip() == CALIBRATED
 
-    def _subtract_background_alone(self, exp_product: JwstDataModel, pool_name: str, asn_file: str) -> JwstDataModel:
+    def _subtract_background_alone(self, exp_product: Mapping[str, Any], pool_name: str, asn_file: str) -> DataModel:
         """Subtract backgrounds from an exposure that is calibrated already, then look for bad pixels."""
         members = [(m["exptype"].lower(), m["expname"]) for m in exp_product["members"]]
         model = self.prepare_output(next(name for kind, name in members if kind == "science"))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError, logged_warnings
+from lyot.steps.models import DataModel
 from lyot.steps.rebuild import with_metadata
 from lyot.version import __version__
 
@@ -147,7 +148,7 @@ class LyotMixin:
         return stripped
 
 
-def stamp_version(model: JwstDataModel) -> None:
+def stamp_version(model: DataModel) -> None:
     """Write the version of this package into the primary header of a data model (keyword `VERSION_KEYWORD`)."""
     card = [VERSION_KEYWORD, __version__, "Version of the Lyot package"]
     extra = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})

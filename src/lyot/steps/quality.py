@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
 from lyot.exposures.names import exposure_name
+from lyot.steps.models import DataModel
 from lyot.steps.sequence_io import Frames, frames_of, geometry_of, model_name
 from lyot.subtract.quality import IntegrationQuality, estimate_variance, judge_integrations
 
@@ -53,7 +53,7 @@ class Usable:
     findings: tuple[Finding, ...]
 
 
-def usable_frames(model: JwstDataModel, *, dtype: type[np.floating[Any]] = np.float32) -> Usable:
+def usable_frames(model: DataModel, *, dtype: type[np.floating[Any]] = np.float32) -> Usable:
     """Read the integrations of a calibrated exposure, NaN where an integration is left out; errors where it has none.
 
     Parameters
@@ -123,13 +123,13 @@ def _about_integrations(name: str, quality: IntegrationQuality) -> list[Finding]
     return found
 
 
-def without_one_group(references: Sequence[JwstDataModel]) -> list[JwstDataModel]:
+def without_one_group(references: Sequence[DataModel]) -> list[DataModel]:
     """Reference exposures without those of one group, as long as others remain."""
     kept = [m for m in references if m.meta.exposure.ngroups != 1]
     return kept or list(references)
 
 
-def assess(models: Sequence[JwstDataModel], role: str) -> tuple[list[dict[str, Any]], list[Finding]]:
+def assess(models: Sequence[DataModel], role: str) -> tuple[list[dict[str, Any]], list[Finding]]:
     """Rows of the JSON about exposures, and findings.
 
     Parameters

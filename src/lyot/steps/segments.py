@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError
 from lyot.exposures.names import exposure_name, segment_number
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.sequence_io import model_name, open_exposure
 from lyot.steps.stage1_common import first_integration_of
 
@@ -22,7 +22,7 @@ ARRAYS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 """Arrays of a slope or calibrated product with one plane per integration."""
 
 
-def group_segments(models: Sequence[JwstDataModel]) -> list[list[JwstDataModel]]:
+def group_segments(models: Sequence[DataModel]) -> list[list[DataModel]]:
     """Exposures in the order of their first file, each as the list of its segments in the order of integrations.
 
     Parameters
@@ -35,7 +35,7 @@ def group_segments(models: Sequence[JwstDataModel]) -> list[list[JwstDataModel]]
     InputError
         If two segments of an exposure hold the same integration.
     """
-    groups: dict[str, list[JwstDataModel]] = {}
+    groups: dict[str, list[DataModel]] = {}
     for index, model in enumerate(models):
         name = model_name(model)
         whole = segment_number(name) == 0
@@ -47,7 +47,7 @@ def group_segments(models: Sequence[JwstDataModel]) -> list[list[JwstDataModel]]
     return ordered
 
 
-def _check_order(one: JwstDataModel, other: JwstDataModel) -> None:
+def _check_order(one: DataModel, other: DataModel) -> None:
     """Refuse two segments that hold the same integration; warn of integrations missing between them."""
     last, first = integration_numbers(one)[-1], first_integration_of(other)
     if first <= last:
@@ -60,26 +60,26 @@ def _check_order(one: JwstDataModel, other: JwstDataModel) -> None:
                     first - 1)  # fmt: skip
 
 
-def integration_numbers(model: JwstDataModel) -> list[int]:
+def integration_numbers(model: DataModel) -> list[int]:
     """Numbers of the integrations of a file within their exposure, from 1."""
     n = 1 if np.ndim(model.data) == 2 else len(model.data)
     first = first_integration_of(model)
     return list(range(first, first + n))
 
 
-def integrations_of_exposure(model: JwstDataModel) -> int:
+def integrations_of_exposure(model: DataModel) -> int:
     """Integrations of the whole exposure that a file is (a segment of)."""
     in_file = integration_numbers(model)[-1]
     return max(in_file, int(model.meta.exposure.nints or 0)) if is_segment(model) else in_file
 
 
-def is_segment(model: JwstDataModel) -> bool:
+def is_segment(model: DataModel) -> bool:
     """Whether a file holds a part of its exposure's integrations, from its name, EXSEGTOT or INTSTART."""
     total = getattr(model.meta.exposure, "segment_total", None) or 1
     return segment_number(model_name(model)) > 0 or int(total) > 1 or first_integration_of(model) > 1
 
 
-def join_segments(models: Sequence[JwstDataModel]) -> list[JwstDataModel]:
+def join_segments(models: Sequence[DataModel]) -> list[DataModel]:
     """One model per exposure: segments are joined along the integrations, whole exposures stay as they are.
 
     Parameters
@@ -100,7 +100,7 @@ def join_segments(models: Sequence[JwstDataModel]) -> list[JwstDataModel]:
     return [join(group) for group in group_segments(models)]
 
 
-def join(segments: Sequence[JwstDataModel]) -> JwstDataModel:
+def join(segments: Sequence[DataModel]) -> DataModel:
     """Join the segments of one exposure, in the order of `group_segments`; a single file is returned as it is."""
     first, last = segments[0], segments[-1]
     if len(segments) == 1:
@@ -129,7 +129,7 @@ def join(segments: Sequence[JwstDataModel]) -> JwstDataModel:
     return joined
 
 
-def _array(model: JwstDataModel, name: str) -> Any:
+def _array(model: DataModel, name: str) -> Any:
     """An array of a model with an axis of integrations; None if it has none, or one of another shape."""
     try:
         array = model.getarray_noinit(name)
@@ -140,6 +140,6 @@ def _array(model: JwstDataModel, name: str) -> Any:
     return array if np.ndim(array) == 3 else np.asarray(array)[np.newaxis]
 
 
-def open_exposures(sources: Sequence[Any]) -> list[JwstDataModel]:
+def open_exposures(sources: Sequence[ModelInput]) -> list[DataModel]:
     """Open files (or take models) as one model per exposure; see `join_segments`."""
     return join_segments([open_exposure(s) for s in sources])

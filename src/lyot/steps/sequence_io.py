@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jwst.datamodels import ModelContainer
@@ -25,6 +25,7 @@ from lyot import dq, geometry
 from lyot.errors import InputError, LyotError, logged_warnings
 from lyot.steps.coronagraphs import boundary_tilt, coronagraph_of
 from lyot.steps.extra_fits import read_table
+from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.stage3_templates import background_template, background_variance, template_variance
 from lyot.subtract.sequence import CoronagraphicSequence
 
@@ -102,12 +103,12 @@ class Geometry:
     sky: tuple[float, float]
 
 
-def model_name(model: JwstDataModel) -> str:
+def model_name(model: DataModel) -> str:
     """File name of a model for messages."""
     return Path(str(model.meta.filename or "in-memory exposure")).name
 
 
-def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
+def own_array(model: DataModel, name: str) -> NDArray[Any] | None:
     """An array of a model if the model holds one of the shape of its data; None (and a log line) otherwise.
 
     Never creates a default array in the model, as plain attribute access would.
@@ -130,7 +131,7 @@ def own_array(model: JwstDataModel, name: str) -> NDArray[Any] | None:
     return np.asarray(array)
 
 
-def frames_of(model: JwstDataModel, *, name: str | None = None, dtype: type[np.floating[Any]] = np.float64) -> Frames:
+def frames_of(model: DataModel, *, name: str | None = None, dtype: type[np.floating[Any]] = np.float64) -> Frames:
     """Read the integrations of a ``calints`` (or ``cal``) model.
 
     Parameters
@@ -194,7 +195,7 @@ def _place(ra: Any, dec: Any) -> tuple[float, float] | None:
     return (found[0], found[1]) if found is not None and abs(found[1]) <= 90 else None
 
 
-def geometry_of(model: JwstDataModel) -> Geometry:
+def geometry_of(model: DataModel) -> Geometry:
     """Read star position, orientation, scale and sky position of an exposure from its header.
 
     Raises
@@ -215,7 +216,7 @@ def geometry_of(model: JwstDataModel) -> Geometry:
     return Geometry(star, pa_y, pixel_scale_of(model), sky_position(model))
 
 
-def pixel_scale_of(model: JwstDataModel) -> tuple[float, float]:
+def pixel_scale_of(model: DataModel) -> tuple[float, float]:
     """Pixel scale (x, y) in arcsec: from the CD matrix, CDELT, the instrument table, or the nominal pixel area."""
     wcs = model.meta.wcsinfo
     matrix = _numbers(*(getattr(wcs, key, None) for key in ("cd1_1", "cd1_2", "cd2_1", "cd2_2")))
@@ -235,7 +236,7 @@ def pixel_scale_of(model: JwstDataModel) -> tuple[float, float]:
     raise InputError(f"{model_name(model)}: no pixel scale; expected CD1_1 ... CD2_2 or PIXAR_A2 in the header.")
 
 
-def sky_position(model: JwstDataModel) -> tuple[float, float]:
+def sky_position(model: DataModel) -> tuple[float, float]:
     """ICRS position (ra, dec) of the star at the epoch of the exposure, degrees.
 
     TARG_RA and TARG_DEC hold it in the archive's files, but not in all reprocessed ones (the proper motion may be
@@ -269,7 +270,7 @@ def sky_position(model: JwstDataModel) -> tuple[float, float]:
     return best
 
 
-def _moved_proposer_position(model: JwstDataModel) -> tuple[float, float] | None:
+def _moved_proposer_position(model: DataModel) -> tuple[float, float] | None:
     """Proposer's position moved by the proper motion (arcsec/yr, of epoch 2000 unless told) to the exposure."""
     target = model.meta.target
     start = model.meta.exposure.start_time
@@ -286,7 +287,7 @@ def _moved_proposer_position(model: JwstDataModel) -> tuple[float, float] | None
     return _place(ra + motion_ra * years / 3600 / np.cos(np.radians(dec)), dec)
 
 
-def check_same_setting(models: Sequence[JwstDataModel]) -> None:
+def check_same_setting(models: Sequence[DataModel]) -> None:
     """Refuse exposures of different filters or masks.
 
     Raises
@@ -328,8 +329,8 @@ class SequenceInput:
 
 
 def build_sequence(
-    targets: Sequence[JwstDataModel],
-    references: Sequence[JwstDataModel],
+    targets: Sequence[DataModel],
+    references: Sequence[DataModel],
     *,
     throughput: NDArray[np.float64] | None = None,
     uniform_background: NDArray[np.float64] | None = None,
@@ -391,7 +392,7 @@ def build_sequence(
     return SequenceInput(sequence, tuple(geometries), tuple(windows[:n]), measured is not None)
 
 
-def star_rows(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[Any] | None:
+def star_rows(targets: Sequence[DataModel], references: Sequence[DataModel]) -> NDArray[Any] | None:
     """Rows of the tables `STAR_TABLE` that belong to science exposures, one for each; None where nothing tells.
 
     The table of a reference stack goes before those of the science exposures themselves.
@@ -412,7 +413,7 @@ def star_rows(targets: Sequence[JwstDataModel], references: Sequence[JwstDataMod
     return np.concatenate([table[:1] for table in own]) if own and len(own) == len(targets) else None
 
 
-def star_offsets(targets: Sequence[JwstDataModel], references: Sequence[JwstDataModel]) -> NDArray[np.float64]:
+def star_offsets(targets: Sequence[DataModel], references: Sequence[DataModel]) -> NDArray[np.float64]:
     """Offset (dx, dy) of the star from the mask's reference point in each science exposure, arcsec: (n, 2).
 
     See `star_rows`; 0 where no table tells.
@@ -461,7 +462,7 @@ def common_windows(
     return windows
 
 
-def open_exposure(source: Any) -> JwstDataModel:
+def open_exposure(source: ModelInput) -> DataModel:
     """Open a file as a data model, with one clear sentence where that fails.
 
     Raises
@@ -480,6 +481,14 @@ def open_exposure(source: Any) -> JwstDataModel:
         raise InputError(f"{source}: not a readable JWST exposure ({reason}).") from error
 
 
-def is_list(value: Any) -> bool:
-    """Whether a step's input is several exposures rather than a file name or one model."""
-    return isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str)
+def several(value: ModelsInput) -> Sequence[ModelInput] | None:
+    """A step's input as it is if it is several exposures; None for a file name or one model."""
+    if isinstance(value, (Sequence, ModelContainer)) and not isinstance(value, str):
+        return cast("Sequence[ModelInput]", value)
+    return None
+
+
+def as_list(value: ModelsInput) -> Sequence[ModelInput]:
+    """A step's input as a list: several exposures as they are, one alone in a list."""
+    many = several(value)
+    return [cast("ModelInput", value)] if many is None else many

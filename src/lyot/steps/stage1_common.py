@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError
 from lyot.exposures.names import segment_number
+from lyot.steps.models import DataModel
 
 log = logging.getLogger(__name__)
 
 
-def is_plain_miri(model: JwstDataModel) -> bool:
+def is_plain_miri(model: DataModel) -> bool:
     """Whether an exposure is what the corrections of `lyot.ramps` are made for: MIRI ramps of one frame per group.
 
     Everything else (near-infrared detectors, averaged groups, stripes, zero frames) goes to the official algorithm.
@@ -30,7 +29,7 @@ def is_plain_miri(model: JwstDataModel) -> bool:
     )
 
 
-def ramps_of(model: JwstDataModel) -> NDArray[np.float32]:
+def ramps_of(model: DataModel) -> NDArray[np.float32]:
     """The model's own ramps as a native, contiguous float32 array (nints, ngroups, ny, nx), to be changed in place."""
     data: NDArray[np.float32] = model.data
     if data.dtype != np.float32 or not data.dtype.isnative or not data.flags.c_contiguous or not data.flags.writeable:
@@ -39,7 +38,7 @@ def ramps_of(model: JwstDataModel) -> NDArray[np.float32]:
     return data
 
 
-def group_flags_of(model: JwstDataModel) -> NDArray[np.uint8]:
+def group_flags_of(model: DataModel) -> NDArray[np.uint8]:
     """The model's own group flags as a contiguous uint8 array, made (zero) where the model has none."""
     flags: NDArray[np.uint8] = model.groupdq
     if flags is None or flags.shape != model.data.shape:
@@ -51,7 +50,7 @@ def group_flags_of(model: JwstDataModel) -> NDArray[np.uint8]:
     return flags
 
 
-def pixel_flags_of(model: JwstDataModel) -> NDArray[np.uint32]:
+def pixel_flags_of(model: DataModel) -> NDArray[np.uint32]:
     """The model's own pixel flags as a native uint32 array, made (zero) where the model has none."""
     flags: NDArray[np.uint32] = model.pixeldq
     if flags is None or flags.shape != model.data.shape[-2:]:
@@ -63,7 +62,7 @@ def pixel_flags_of(model: JwstDataModel) -> NDArray[np.uint32]:
     return flags
 
 
-def first_integration_of(model: JwstDataModel) -> int:
+def first_integration_of(model: DataModel) -> int:
     """Number of the file's first integration in its exposure, from 1 (segmented exposures).
 
     Raises
@@ -80,7 +79,7 @@ def first_integration_of(model: JwstDataModel) -> int:
     return int(start or 1)
 
 
-def skip(model: JwstDataModel, keyword: str, name: str, reason: str) -> Any:
+def skip(model: DataModel, keyword: str, name: str, reason: str) -> DataModel:
     """Mark a step as skipped, saying why, and return the model."""
     log.warning("%s", reason)
     log.warning("%s step will be skipped", name)

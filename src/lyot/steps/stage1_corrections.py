@@ -24,7 +24,6 @@ from jwst.rscd.rscd_step import RscdStep as OfficialRscdStep
 from jwst.saturation.saturation_step import SaturationStep as OfficialSaturationStep
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.params import from_step, spec_from
 from lyot.ramps.dark import DarkReference, GroupTiming, match_dark, subtract_dark
@@ -38,6 +37,7 @@ from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips,
 from lyot.ramps.saturation import SaturationParams, flag_saturation
 from lyot.steps import stage1_reference_files as references
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.stage1_common import (
     first_integration_of,
     group_flags_of,
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 class DQInitStep(LyotMixin, OfficialDQInitStep):  # type: ignore[misc]
     """Put the bad-pixel mask into the flags."""
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Add the mask reference to PIXELDQ, and its DO_NOT_USE to GROUPDQ."""
         model = self.prepare_output(step_input, open_as_ramp=True)
         if not is_plain_miri(model):
@@ -74,7 +74,7 @@ class SaturationStep(LyotMixin, OfficialSaturationStep):  # type: ignore[misc]
 
     spec = spec_from(SaturationParams)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Flag GROUPDQ with SATURATED, AD_FLOOR and DO_NOT_USE."""
         model = self.prepare_output(step_input, open_as_ramp=True)
         if not is_plain_miri(model):
@@ -100,7 +100,7 @@ class FirstFrameStep(LyotMixin, OfficialFirstFrameStep):  # type: ignore[misc]
 
     spec = spec_from(FirstFrameParams)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Set DO_NOT_USE in the first group of each ramp."""
         message = (
             "'FirstFrameStep' has been deprecated since 2.0.0 and will be removed in a future release. "
@@ -122,7 +122,7 @@ class FirstFrameStep(LyotMixin, OfficialFirstFrameStep):  # type: ignore[misc]
 class LastFrameStep(LyotMixin, OfficialLastFrameStep):  # type: ignore[misc]
     """Flag the last group."""
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Set DO_NOT_USE in the last group of each ramp."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not model.meta.instrument.detector.upper().startswith("MIR"):
@@ -138,7 +138,7 @@ class LastFrameStep(LyotMixin, OfficialLastFrameStep):  # type: ignore[misc]
 class ResetStep(LyotMixin, OfficialResetStep):  # type: ignore[misc]
     """Subtract the reset anomaly."""
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Subtract the reset reference from the first groups."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
@@ -158,7 +158,7 @@ class ResetStep(LyotMixin, OfficialResetStep):  # type: ignore[misc]
 class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
     """Correct the non-linear response."""
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Apply each pixel's polynomial to its unsaturated groups."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
@@ -180,7 +180,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
 
     spec = spec_from(RscdOptions)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Set DO_NOT_USE in the first groups, fewer where a pixel saturates early."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
@@ -199,7 +199,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
         return model
 
 
-def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations: int, first: int | None = None) -> Any:
+def rscd_plan(model: DataModel, step: Any, file: str | Path, n_integrations: int, first: int | None = None) -> Any:
     """Groups to give up in each integration, or None, with the step marked skipped and the reason logged.
 
     `first`: number of the first integration, if it is not that of the model's file.
@@ -227,7 +227,7 @@ def rscd_plan(model: JwstDataModel, step: Any, file: str | Path, n_integrations:
     )
 
 
-def record_rscd(model: JwstDataModel, first: RscdTally | None, later: RscdTally | None) -> None:
+def record_rscd(model: DataModel, first: RscdTally | None, later: RscdTally | None) -> None:
     """Write the tallies of RSCD, for the first and the later integrations, into the model's keywords."""
     for tally, which in ((first, "int1"), (later, "int2p")):
         if tally is None or (which == "int2p" and model.meta.exposure.nints <= 1):
@@ -244,7 +244,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
 
     spec = spec_from(DarkOptions)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Subtract the dark, matched to the exposure's groups; save it if `dark_output` names a file."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if str(model.meta.instrument.name).upper() != "MIRI":
@@ -266,7 +266,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         model.meta.cal_step.dark_sub = "COMPLETE"
         return model
 
-    def matched_dark(self, model: JwstDataModel, dark_model: JwstDataModel, n_groups: int) -> DarkReference | None:
+    def matched_dark(self, model: DataModel, dark_model: DataModel, n_groups: int) -> DarkReference | None:
         """Dark for the exposure's groups, or None, with the step marked skipped."""
         timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
         matched = match_dark(references.dark_of(model, dark_model), n_groups, timing, extrapolation=self.extrapolation)
@@ -275,7 +275,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
             skip(model, "dark_sub", "Dark current", reason)
         return matched
 
-    def save_dark(self, dark: DarkReference, dark_model: JwstDataModel) -> None:
+    def save_dark(self, dark: DarkReference, dark_model: DataModel) -> None:
         """Write the dark that is subtracted to the file that `dark_output` names."""
         out = datamodels.DarkMIRIModel(data=dark.data.astype(np.float32))
         out.update(dark_model)
@@ -287,7 +287,7 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         out.close()
 
 
-def average_dark_current(step: Any, dark_model: JwstDataModel, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def average_dark_current(step: Any, dark_model: DataModel, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Mean dark current (ny, nx) float32, electrons/s, for the photon noise of the fit.
 
     From the step's parameter, else from the dark's image, else from its keyword, else zero.
@@ -312,7 +312,7 @@ class RefPixStep(LyotMixin, OfficialRefPixStep):  # type: ignore[misc]
 class GainScaleStep(LyotMixin, OfficialGainScaleStep):  # type: ignore[misc]
     """Scale slopes taken with a non-standard gain setting."""
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Multiply slopes and errors by the gain factor, if there is one."""
         model = self.prepare_output(step_input)
         factor = model.meta.exposure.gain_factor

@@ -13,6 +13,7 @@ from stdatamodels.jwst import datamodels
 
 from lyot.errors import InputError, MissingInputError
 from lyot.ramps.readers import FloatFile, RampFile
+from lyot.steps.models import DataModel
 
 RAMP_AXES = 4
 
@@ -128,7 +129,7 @@ def _check_samples(file: Level1bFile) -> None:
                 )
 
 
-def read_metadata_model(path: str | Path) -> Any:
+def read_metadata_model(path: str | Path) -> DataModel:
     """Metadata and tables of a level-1b file as the official RampModel, whose arrays are empty stand-ins.
 
     Everything that `update` copies into the products is there; SCI and other pixel arrays are not read.
@@ -136,7 +137,7 @@ def read_metadata_model(path: str | Path) -> Any:
     return _without_arrays(path, datamodels.RampModel)
 
 
-def _without_arrays(path: str | Path, model_class: type) -> Any:
+def _without_arrays(path: str | Path, model_class: type) -> DataModel:
     """Open a FITS file as a data model, every image larger than a plane left out."""
     kept = []
     with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
@@ -157,7 +158,7 @@ def _plain(header: fits.Header) -> fits.Header:
     return header
 
 
-def open_dark_lightly(file: str | Path) -> tuple[Any, FloatFile] | None:
+def open_dark_lightly(file: str | Path) -> tuple[DataModel, FloatFile] | None:
     """A MIRI dark whose ramps stay on disk: (model without ramps, ramps); None if it is not such a file."""
     if not isinstance(file, (str, Path)) or not str(file).endswith(".fits"):
         return None

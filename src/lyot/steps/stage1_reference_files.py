@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from astropy.io import fits
 from jwst.datamodels import dqflags  # noqa: F401  (registers the DQ mnemonics that reference files use)
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError
 from lyot.ramps.dark import DarkReference, GroupTiming, dark_reference
@@ -20,16 +19,17 @@ from lyot.ramps.dq_init import mask_flags
 from lyot.ramps.linearity import LinearityReference, linearity_reference
 from lyot.ramps.reset import ResetReference, reset_reference
 from lyot.ramps.saturation import SaturationReference, saturation_reference
+from lyot.steps.models import DataModel
 
 _FULL_FRAME = {"MIRI": (1024, 1032)}
 _FULL_FRAME_NIR = (2048, 2048)
 
 
 @contextmanager
-def opened(kind: str, file: str | Path, model_class: type) -> Iterator[Any]:
+def opened(kind: str, file: str | Path | DataModel, model_class: type) -> Iterator[DataModel]:
     """Open a reference file (or take an open model), with one clear error where it is missing or unreadable."""
     if isinstance(file, datamodels.JwstDataModel):
-        yield file if isinstance(file, model_class) else model_class(file)
+        yield cast("DataModel", file) if isinstance(file, model_class) else model_class(file)
         return
     try:
         model = model_class(file)
@@ -45,18 +45,18 @@ def opened(kind: str, file: str | Path, model_class: type) -> Iterator[Any]:
         model.close()
 
 
-def _corner(model: JwstDataModel) -> tuple[Any, Any]:
+def _corner(model: DataModel) -> tuple[Any, Any]:
     return model.meta.subarray.xstart, model.meta.subarray.ystart
 
 
-def cut(kind: str, exposure: JwstDataModel, reference: JwstDataModel, array: NDArray[Any]) -> NDArray[Any]:
+def cut(kind: str, exposure: DataModel, reference: DataModel, array: NDArray[Any]) -> NDArray[Any]:
     """Part of a reference array (..., y, x) that covers the exposure's subarray.
 
     Parameters
     ----------
     kind : str
         Reference type, for messages.
-    exposure, reference : JwstDataModel
+    exposure, reference : DataModel
         Their ``meta.subarray`` says where on the detector they are.
     array : (..., ny, nx) ndarray
         Array of the reference.
@@ -89,7 +89,7 @@ def native(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return np.array(array, dtype=dtype, order="C", copy=True)
 
 
-def load_mask(exposure: JwstDataModel, file: str | Path, user_file: str | None = None) -> NDArray[np.uint32]:
+def load_mask(exposure: DataModel, file: str | Path, user_file: str | None = None) -> NDArray[np.uint32]:
     """Bad-pixel mask (ny, nx) uint32, DQ bits, with the flags of a user's FITS file added."""
     with opened("mask", file, datamodels.MaskModel) as model:
         mask = native(cut("mask", exposure, model, model.dq), np.uint32)
@@ -104,7 +104,7 @@ def load_mask(exposure: JwstDataModel, file: str | Path, user_file: str | None =
     return mask_flags(mask, user)
 
 
-def load_saturation(exposure: JwstDataModel, file: str | Path) -> SaturationReference:
+def load_saturation(exposure: DataModel, file: str | Path) -> SaturationReference:
     """Saturation thresholds; see `lyot.ramps.saturation.saturation_reference`."""
     with opened("saturation", file, datamodels.SaturationModel) as model:
         threshold = cut("saturation", exposure, model, model.data)
@@ -112,7 +112,7 @@ def load_saturation(exposure: JwstDataModel, file: str | Path) -> SaturationRefe
         return saturation_reference(native(threshold, np.float32), native(flags, np.uint32))
 
 
-def load_reset(exposure: JwstDataModel, file: str | Path) -> ResetReference:
+def load_reset(exposure: DataModel, file: str | Path) -> ResetReference:
     """Reset anomaly; see `lyot.ramps.reset.reset_reference`. Only what the header's NINTS and NGROUPS cover is used."""
     with opened("reset", file, datamodels.ResetModel) as model:
         nints = model.meta.exposure.nints or model.data.shape[0]
@@ -122,7 +122,7 @@ def load_reset(exposure: JwstDataModel, file: str | Path) -> ResetReference:
         return reset_reference(native(data, np.float32), native(flags, np.uint32))
 
 
-def load_linearity(exposure: JwstDataModel, file: str | Path) -> LinearityReference:
+def load_linearity(exposure: DataModel, file: str | Path) -> LinearityReference:
     """Linearity polynomials; see `lyot.ramps.linearity.linearity_reference`."""
     with opened("linearity", file, datamodels.LinearityModel) as model:
         coefficients = cut("linearity", exposure, model, model.coeffs)
@@ -130,7 +130,7 @@ def load_linearity(exposure: JwstDataModel, file: str | Path) -> LinearityRefere
         return linearity_reference(native(coefficients, np.float32), native(flags, np.uint32))
 
 
-def dark_of(exposure: JwstDataModel, model: JwstDataModel) -> DarkReference:
+def dark_of(exposure: DataModel, model: DataModel) -> DarkReference:
     """Dark ramps of an open MIRI dark, as they are in it; see `lyot.ramps.dark.dark_reference` and `match_dark`."""
     timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
     data = cut("dark", exposure, model, model.data)
@@ -138,7 +138,7 @@ def dark_of(exposure: JwstDataModel, model: JwstDataModel) -> DarkReference:
     return dark_reference(native(data, np.float32), native(flags, np.uint32), timing)
 
 
-def load_rscd(exposure: JwstDataModel, file: str | Path) -> tuple[int, int] | None:
+def load_rscd(exposure: DataModel, file: str | Path) -> tuple[int, int] | None:
     """Groups to give up in the first and the later integrations, None where the file says nothing of this readout."""
     with opened("rscd", file, datamodels.RSCDModel) as model:
         for row in model.rscd_group_skip_table:
@@ -147,14 +147,14 @@ def load_rscd(exposure: JwstDataModel, file: str | Path) -> tuple[int, int] | No
     return None
 
 
-def load_gain(exposure: JwstDataModel, file: str | Path) -> tuple[NDArray[np.float32], float | None]:
+def load_gain(exposure: DataModel, file: str | Path) -> tuple[NDArray[np.float32], float | None]:
     """Gain (ny, nx) float32, electrons per DN, and the gain factor of a non-standard setting (None as a rule)."""
     with opened("gain", file, datamodels.GainModel) as model:
         factor = model.meta.exposure.gain_factor
         return native(cut("gain", exposure, model, model.data), np.float32), factor
 
 
-def load_read_noise(exposure: JwstDataModel, file: str | Path) -> NDArray[np.float32]:
+def load_read_noise(exposure: DataModel, file: str | Path) -> NDArray[np.float32]:
     """Read noise (ny, nx) float32, DN, of the difference of two reads (CDS)."""
     with opened("readnoise", file, datamodels.ReadnoiseModel) as model:
         return native(cut("readnoise", exposure, model, model.data), np.float32)

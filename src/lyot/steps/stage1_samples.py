@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.names import SAMPLES, product_beside
 from lyot.ramps.slopes import SlopeImage
 from lyot.ramps.watch import Watched
+from lyot.steps.models import DataModel
 from lyot.steps.stage1_common import first_integration_of
 
 RADII = (3.0, 6.0)
@@ -23,12 +23,12 @@ BORDER = 8
 """Pixels nearer to the edge are not among them: reference pixels, or behind the field stop."""
 
 
-def sample_pixels(model: JwstDataModel, shape: tuple[int, ...], before: int = 0) -> Watched:
+def sample_pixels(model: DataModel, shape: tuple[int, ...], before: int = 0) -> Watched:
     """Pixels to look at: around the place of the star, and over the whole field.
 
     Parameters
     ----------
-    model : JwstDataModel
+    model : DataModel
         The exposure; CRPIX is the place of the star (1-based), or at least of the target.
     shape : (nints, ngroups, ny, nx)
         Of the ramps of the file.
@@ -55,13 +55,13 @@ def sample_pixels(model: JwstDataModel, shape: tuple[int, ...], before: int = 0)
 
 
 def samples_table(
-    model: JwstDataModel, watched: Watched | None, slopes: SlopeImage, before: int = 0
+    model: DataModel, watched: Watched | None, slopes: SlopeImage, before: int = 0
 ) -> fits.BinTableHDU | None:
     """The ramps with the slopes that were fitted to them; None without any.
 
     Parameters
     ----------
-    model : JwstDataModel
+    model : DataModel
         The exposure.
     watched : Watched or None
     slopes : SlopeImage

@@ -10,7 +10,6 @@ from jwst.jump.jump_step import JumpStep as OfficialJumpStep
 from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq
 from lyot.errors import ConfigError, ReferenceFileError
@@ -24,6 +23,7 @@ from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
 from lyot.ramps.threads import usable_threads
 from lyot.steps import stage1_reference_files as references
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.stage1_common import first_integration_of, group_flags_of, pixel_flags_of, ramps_of, skip
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
 
     spec = spec_from(JumpParams)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> DataModel:
         """Flag GROUPDQ with JUMP_DET."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if unevenly_sampled(model):
@@ -64,13 +64,13 @@ class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
         model.meta.cal_step.jump = "COMPLETE"
         return model
 
-    def _file(self, model: JwstDataModel, kind: str) -> Any:
+    def _file(self, model: DataModel, kind: str) -> Any:
         file = self.get_reference_file(model, kind)
         log.info("Using %s reference file: %s", kind.upper(), file)
         return file
 
 
-def record_jumps(model: JwstDataModel, all_unused: NDArray[np.bool_], primary: int, extended: int) -> None:
+def record_jumps(model: DataModel, all_unused: NDArray[np.bool_], primary: int, extended: int) -> None:
     """Write the rates of cosmic rays into the model's keywords.
 
     Parameters
@@ -96,7 +96,7 @@ def threads_of(step: Any) -> int:
     return usable_threads(step.search_attr("threads", default=0))
 
 
-def unevenly_sampled(model: JwstDataModel) -> bool:
+def unevenly_sampled(model: DataModel) -> bool:
     """Whether the groups of an exposure are unevenly spaced in time."""
     read_times = getattr(model.meta.exposure, "read_times", None)
     return read_times is not None and len(read_times) > 0
@@ -107,7 +107,7 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
 
     spec = spec_from(RampFitParams) + spec_from(FitOptions)
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelInput) -> tuple[DataModel | None, DataModel | None]:
         """Fit the ramps; returns slopes of the exposure and of each integration."""
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if self.save_opt or unevenly_sampled(model) or model.meta.exposure.zero_frame:
@@ -147,18 +147,18 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
             complete_slopes(product)
         return (datamodels.IFUImageModel(rate) if self._is_ifu(model) else rate), rateints
 
-    def _file(self, model: JwstDataModel, kind: str) -> Any:
+    def _file(self, model: DataModel, kind: str) -> Any:
         file = self.get_reference_file(model, kind)
         log.info("Using %s reference file: %s", kind.upper(), file)
         return file
 
     @staticmethod
-    def _is_ifu(model: JwstDataModel) -> bool:
+    def _is_ifu(model: DataModel) -> bool:
         lamp = model.meta.exposure.type in ("NRS_AUTOWAVE", "NRS_LAMP") and model.meta.instrument.lamp_mode == "IFU"
         return lamp or model.meta.exposure.type in ("NRS_IFU", "MIR_MRS")
 
 
-def fit_limits(model: JwstDataModel, options: FitOptions, first: int | None = None) -> FitLimits:
+def fit_limits(model: DataModel, options: FitOptions, first: int | None = None) -> FitLimits:
     """What the options of the fit mean for an exposure; reads the depth map.
 
     `first`: number of the first integration of the ramps, if they are not those of the model's file alone.
@@ -180,7 +180,7 @@ def load_depth(file: str) -> NDArray[np.float32]:
         raise ReferenceFileError(f"{file}: cannot be read as a rate product (ramp_fit.depth_map): {error}") from error
 
 
-def limit_groups(model: JwstDataModel, limits: FitLimits) -> NDArray[np.uint8]:
+def limit_groups(model: DataModel, limits: FitLimits) -> NDArray[np.uint8]:
     """The model's group flags, with what `limits` give up marked DO_NOT_USE; a copy if anything is."""
     flags = group_flags_of(model)
     if limits.depth is not None:
@@ -207,7 +207,7 @@ def slope_info(slopes: SlopeImage) -> dict[str, NDArray[Any]]:
     }
 
 
-def slope_models(model: JwstDataModel, slopes: RampFitResult) -> tuple[Any, Any]:
+def slope_models(model: DataModel, slopes: RampFitResult) -> tuple[DataModel, DataModel]:
     """The ``rate`` and ``rateints`` products of an exposure; they hold the very arrays of `slopes`.
 
     The official functions make empty arrays of the products' size first: as much memory again. Nor is each keyword
@@ -232,7 +232,7 @@ def slope_models(model: JwstDataModel, slopes: RampFitResult) -> tuple[Any, Any]
     return rate, rateints
 
 
-def complete_slopes(product: JwstDataModel) -> None:
+def complete_slopes(product: DataModel) -> None:
     """Write units and status of a slope product."""
     product.meta.bunit_data = product.meta.bunit_err = "DN/s"
     product.meta.cal_step.ramp_fit = "COMPLETE"

@@ -16,7 +16,6 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.params import from_step
 from lyot.ramps import engine
@@ -27,6 +26,7 @@ from lyot.ramps.ramp_fit import RampFitParams
 from lyot.ramps.scratch import Scratch
 from lyot.ramps.slopes import GroupTimes
 from lyot.steps import stage1_reference_files as references
+from lyot.steps.models import DataModel
 from lyot.steps.stage1_common import first_integration_of, skip
 from lyot.steps.stage1_corrections import average_dark_current, record_rscd, rscd_plan
 from lyot.steps.stage1_level1b import Level1bFile, open_dark_lightly, read_metadata_model
@@ -55,8 +55,8 @@ class Streamed:
     `samples`: table of the ramps of a few pixels, if they were asked for.
     """
 
-    rate: Any
-    rateints: Any
+    rate: DataModel
+    rateints: DataModel
     scratch: Scratch
     samples: fits.BinTableHDU | None = None
 
@@ -86,7 +86,7 @@ def why_not(pipeline: Any, file: Level1bFile) -> str | None:
     return None
 
 
-def why_not_exposure(pipeline: Any, model: JwstDataModel, file: Level1bFile) -> str | None:
+def why_not_exposure(pipeline: Any, model: DataModel, file: Level1bFile) -> str | None:
     """As `why_not`, for what only the metadata tell."""
     exposure = model.meta.exposure
     if str(model.meta.instrument.name).upper() != "MIRI":
@@ -138,7 +138,7 @@ def stream(pipeline: Any, file: Level1bFile) -> Streamed | str:
 class _Run:
     """One exposure on its way through the engine: reference files in, keywords and products out."""
 
-    def __init__(self, pipeline: Any, model: JwstDataModel, file: Level1bFile) -> None:
+    def __init__(self, pipeline: Any, model: DataModel, file: Level1bFile) -> None:
         self.pipeline, self.model, self.file = pipeline, model, file
         first = first_integration_of(model)
         joined = () if pipeline.jump.median_over == "file" else pipeline.segments
@@ -278,7 +278,7 @@ class _Run:
             matched: DarkReference | None = step.matched_dark(self.model, model, self.file.shape[1])
             return matched
 
-    def _dark_on_disk(self, model: JwstDataModel, ramps: Any) -> engine.DarkFile | None:
+    def _dark_on_disk(self, model: DataModel, ramps: Any) -> engine.DarkFile | None:
         """The dark as it is, if it is of the exposure's pixels and timing and long enough; else None."""
         e, d = self.model.meta.exposure, model.meta.exposure
         same_timing = (d.nframes or 1, d.groupgap or 0) == (e.nframes or 1, e.groupgap or 0)

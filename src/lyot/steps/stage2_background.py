@@ -13,7 +13,6 @@ import numpy as np
 from jwst.background.background_step import BackgroundStep as OfficialBackgroundStep
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
 from lyot.calibrate.background import (
@@ -30,6 +29,7 @@ from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join_segments
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array, pixel_scale_of
 from lyot.steps.stage1_common import first_integration_of
@@ -63,7 +63,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
     noise: NDArray[np.float64] | None = None
     """Largest VAR_RNOISE of each pixel over the integrations of the result; None if it has none."""
 
-    def process(self, step_input: Any, input_bkg_list: Any = None) -> JwstDataModel:
+    def process(self, step_input: ModelInput, input_bkg_list: Any = None) -> DataModel:
         """Subtract the background.
 
         Parameters
@@ -119,7 +119,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
                 background.close()
         return model
 
-    def _write_back(self, model: JwstDataModel, result: BackgroundResult) -> None:
+    def _write_back(self, model: DataModel, result: BackgroundResult) -> None:
         """Put the subtracted integrations, the errors and the flags into the model."""
         shape = model.data.shape
         lost = np.isnan(result.data).reshape(shape) & np.isfinite(model.data)
@@ -132,7 +132,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             if model.hasattr("var_rnoise") and np.shape(model.var_rnoise) == shape:
                 model.var_rnoise = model.var_rnoise + added
 
-    def _report(self, model: JwstDataModel, facts: dict[str, Any]) -> None:
+    def _report(self, model: DataModel, facts: dict[str, Any]) -> None:
         """Write the facts to the log, the header and (where products are saved) a JSON file."""
         facts["method"] = self.method
         cards: list[tuple[str, Any, str]] = [
@@ -169,7 +169,7 @@ def _background_list(given: Any) -> list[Any]:
     return [g for g in given if not (isinstance(g, str) and not g.strip())]
 
 
-def masked_cube(model: JwstDataModel) -> NDArray[np.float64]:
+def masked_cube(model: DataModel) -> NDArray[np.float64]:
     """Integrations of a slope model as (nints, ny, nx) float64 with DO_NOT_USE as NaN."""
     data = np.array(model.data, dtype=np.float64)
     if data.ndim not in (2, 3):
@@ -179,7 +179,7 @@ def masked_cube(model: JwstDataModel) -> NDArray[np.float64]:
     return data if data.ndim == 3 else data[None]
 
 
-def background_exposure(background: JwstDataModel, science: JwstDataModel) -> BackgroundExposure:
+def background_exposure(background: DataModel, science: DataModel) -> BackgroundExposure:
     """Read a background exposure onto the pixels of the science exposure.
 
     Different crops of the detector are matched by CRPIX where both frames have it, else by SUBSTRT.
@@ -205,7 +205,7 @@ def background_exposure(background: JwstDataModel, science: JwstDataModel) -> Ba
     return BackgroundExposure(placed, None if variance is None else place(variance, shape, shift))
 
 
-def pixel_offset(background: JwstDataModel, science: JwstDataModel) -> tuple[int, int]:
+def pixel_offset(background: DataModel, science: DataModel) -> tuple[int, int]:
     """Position (x, y) of the background's first pixel on the pixels of the science."""
 
     def difference(a: Any, b: Any) -> int | None:
@@ -230,7 +230,7 @@ def place(data: NDArray[np.float64], shape: tuple[int, int], offset: tuple[int, 
     return out
 
 
-def star_pixel(model: JwstDataModel) -> tuple[float, float] | None:
+def star_pixel(model: DataModel) -> tuple[float, float] | None:
     """0-based position (x, y) of the star: CRPIX - 1, else the aperture's reference point; None if unknown."""
     wcs = model.meta.wcsinfo
     if wcs.crpix1 is not None and wcs.crpix2 is not None:
@@ -239,7 +239,7 @@ def star_pixel(model: JwstDataModel) -> tuple[float, float] | None:
     return None if known is None else known.reference_point
 
 
-def fit_region(model: JwstDataModel, shape: tuple[int, ...], radius: float) -> NDArray[np.bool_]:
+def fit_region(model: DataModel, shape: tuple[int, ...], radius: float) -> NDArray[np.bool_]:
     """Pixels at least `radius` arcsec from the star: (ny, nx) bool."""
     star = star_pixel(model)
     if star is None:
@@ -248,7 +248,7 @@ def fit_region(model: JwstDataModel, shape: tuple[int, ...], radius: float) -> N
     return np.asarray(geometry.radius_map((shape[0], shape[1]), star) * scale >= radius)
 
 
-def largest_read_variance(model: JwstDataModel) -> NDArray[np.float64] | None:
+def largest_read_variance(model: DataModel) -> NDArray[np.float64] | None:
     """Largest VAR_RNOISE of each pixel over the integrations: (ny, nx), 0 where unknown; None without VAR_RNOISE."""
     variance = own_array(model, "var_rnoise")
     if variance is None:
@@ -257,7 +257,7 @@ def largest_read_variance(model: JwstDataModel) -> NDArray[np.float64] | None:
     return np.asarray(np.nan_to_num(stack).max(axis=0), dtype=np.float64)
 
 
-def _or_flags(model: JwstDataModel, backgrounds: Sequence[JwstDataModel]) -> None:
+def _or_flags(model: DataModel, backgrounds: Sequence[DataModel]) -> None:
     for background in backgrounds:
         flags = np.asarray(background.dq)
         flags = np.bitwise_or.reduce(flags, axis=0) if flags.ndim == 3 else flags
@@ -265,7 +265,7 @@ def _or_flags(model: JwstDataModel, backgrounds: Sequence[JwstDataModel]) -> Non
             model.dq |= flags
 
 
-def combined_background(model: JwstDataModel, result: BackgroundResult) -> datamodels.ImageModel:
+def combined_background(model: DataModel, result: BackgroundResult) -> datamodels.ImageModel:
     """The combined background as an image (``combinedbackground``)."""
     bad = np.where(np.isfinite(result.image), 0, dq.DO_NOT_USE).astype(np.uint32)
     image = datamodels.ImageModel(
@@ -275,7 +275,7 @@ def combined_background(model: JwstDataModel, result: BackgroundResult) -> datam
     return image
 
 
-def strips_of(model: JwstDataModel, shape: tuple[int, ...], exclusion_radius: float) -> tuple[GlowStrip, ...]:
+def strips_of(model: DataModel, shape: tuple[int, ...], exclusion_radius: float) -> tuple[GlowStrip, ...]:
     """The glow sticks on the pixels of an exposure; none for other instruments than MIRI."""
     known, star = coronagraph_of(model), star_pixel(model)
     if known is None or star is None:
@@ -297,7 +297,7 @@ def glow_facts(
     ]
 
 
-def background_facts(model: JwstDataModel, result: BackgroundResult, names: Sequence[str]) -> dict[str, Any]:
+def background_facts(model: DataModel, result: BackgroundResult, names: Sequence[str]) -> dict[str, Any]:
     """What is reported about a background subtraction (the contents of the JSON beside the product)."""
     return {
         "exposure": model_name(model),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 from jwst.stpipe import Step
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq
 from lyot.calibrate.bad_pixels import BadPixelParams, BadPixels, Repaired, find_bad_pixels, repair
 from lyot.params import from_step, spec_from
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
-from lyot.steps.sequence_io import frames_of, model_name, open_exposure
+from lyot.steps.models import DataModel, ModelsInput
+from lyot.steps.sequence_io import as_list, frames_of, model_name, open_exposure, several
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(BadPixelParams, extra="suffix = string(default='badpixels')")
 
-    def process(self, step_input: Any) -> Any:
+    def process(self, step_input: ModelsInput) -> DataModel | list[DataModel]:
         """Flag or repair bad pixels.
 
         Parameters
@@ -42,8 +41,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
         CubeModel or list of CubeModel
             The same with more flags (OUTLIER and DO_NOT_USE), or with pixels filled (FLUX_ESTIMATED).
         """
-        several = isinstance(step_input, list)
-        models = [open_exposure(self.prepare_output(m)) for m in (step_input if several else [step_input])]
+        models = [open_exposure(self.prepare_output(m)) for m in as_list(step_input)]
         frames = [frames_of(m) for m in models]
         data, variance = (np.concatenate([getattr(f, name) for f in frames]) for name in ("data", "variance"))
         flags = np.concatenate([f.dq for f in frames])
@@ -57,9 +55,9 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
             mine = slice(start, start + len(frame.data))
             start = mine.stop
             self._write_back(model, found, fixed, mine)
-        return models if several else models[0]
+        return models if several(step_input) is not None else models[0]
 
-    def _write_back(self, model: JwstDataModel, found: BadPixels, fixed: Repaired | None, mine: slice) -> None:
+    def _write_back(self, model: DataModel, found: BadPixels, fixed: Repaired | None, mine: slice) -> None:
         """Put the flags and repaired pixels of one file, integrations `mine` of the arrays, into its model."""
         shape = model.data.shape
         mask = found.mask[mine].reshape(shape)

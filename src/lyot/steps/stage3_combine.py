@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jwst.stpipe import Step
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.headers import star_pixel_cards
 from lyot.exposures.names import roll_suffix
 from lyot.params import param, spec_from
 from lyot.steps.extra_fits import add_cards, add_table, read_card
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelsInput
 from lyot.steps.sequence_io import Geometry, build_sequence, geometry_of
 from lyot.steps.stage3_inputs import exposures_of
 from lyot.steps.stage3_products import sky_cube, sky_grid, sky_image, truncation_table
@@ -40,7 +39,7 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(CombineParams, extra="suffix = string(default='i2d')")
 
-    def process(self, psfsub: Any, reduction: ReductionResult | None = None) -> JwstDataModel:
+    def process(self, psfsub: ModelsInput, reduction: ReductionResult | None = None) -> DataModel:
         """Combine the rolls.
 
         Parameters
@@ -68,12 +67,10 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
                 self.save_model(product, suffix=suffix)
         return image
 
-    def extra_products(
-        self, models: Sequence[JwstDataModel], result: ReductionResult
-    ) -> list[tuple[str, JwstDataModel]]:
+    def extra_products(self, models: Sequence[DataModel], result: ReductionResult) -> list[tuple[str, DataModel]]:
         """The further products that were asked for, as (suffix, model)."""
         where = geometry_of(models[0])
-        products: list[tuple[str, JwstDataModel]] = []
+        products: list[tuple[str, DataModel]] = []
         if self.save_truncations:
             products.append(("klcube", truncation_cube(models, result, where)))
         if self.save_rolls and len(models) > 1:
@@ -86,7 +83,7 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         return products
 
 
-def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
+def combine_only(models: Sequence[DataModel]) -> ReductionResult:
     """Combine exposures from which the star was subtracted before.
 
     CRPIX of such a product marks the star already: the offset from the mask in its table is not added again.
@@ -121,7 +118,7 @@ def combine_only(models: Sequence[JwstDataModel]) -> ReductionResult:
     return replace(result, truncations=(modes,), recommended=modes)
 
 
-def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, where: Geometry) -> JwstDataModel:
+def truncation_cube(models: Sequence[DataModel], result: ReductionResult, where: Geometry) -> DataModel:
     """Cube of the combined images, one plane per truncation, with a table of the truncations (``KLMODES``)."""
     cube = sky_cube(models[0], sky_grid(result, where), result.combined, result.combined_variance)
     add_table(cube, "KLMODES", truncation_table(result))
@@ -130,8 +127,8 @@ def truncation_cube(models: Sequence[JwstDataModel], result: ReductionResult, wh
 
 
 def finish(
-    model: JwstDataModel,
-    models: Sequence[JwstDataModel],
+    model: DataModel,
+    models: Sequence[DataModel],
     result: ReductionResult,
 ) -> None:
     """Write what all north-up products have in common: exposure sums, pointings, step status, modes, the star."""

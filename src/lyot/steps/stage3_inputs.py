@@ -6,22 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import InputError, MissingInputError
 from lyot.steps.extra_fits import read_table
+from lyot.steps.models import DataModel, ModelsInput
 from lyot.steps.quality import usable_frames
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import REFERENCES_TABLE, SequenceInput, build_sequence, is_list
+from lyot.steps.sequence_io import REFERENCES_TABLE, SequenceInput, as_list, build_sequence, several
 
 
 def sequence_with_references(
-    targets: Sequence[JwstDataModel],
-    references: JwstDataModel | None,
+    targets: Sequence[DataModel],
+    references: DataModel | None,
     *,
     throughput: NDArray[np.float64] | None = None,
     uniform_background: NDArray[np.float64] | None = None,
@@ -54,12 +53,12 @@ def sequence_with_references(
     return replace(inputs, sequence=inputs.sequence.replace(reference_exposure=exposure))
 
 
-def exposures_of(source: Any, *, exptype: str = "science") -> list[JwstDataModel]:
+def exposures_of(source: ModelsInput, *, exptype: str = "science") -> list[DataModel]:
     """Open what a step is given: one exposure, several, or the members of an association; segments are joined.
 
     Parameters
     ----------
-    source : str, Path, JwstDataModel, or list of them
+    source : str, Path, DataModel, or list of them
         A name that ends in ``.json`` is an association.
     exptype : str, optional
         Members of an association to take.
@@ -69,11 +68,9 @@ def exposures_of(source: Any, *, exptype: str = "science") -> list[JwstDataModel
     InputError
         If a file is no readable exposure, or the association holds no such member.
     """
-    if is_list(source):
-        return open_exposures(source)
-    if not str(source).endswith(".json"):
-        return open_exposures([source])
-    path = Path(source)
+    path = Path(str(source))
+    if several(source) is not None or path.suffix != ".json":
+        return open_exposures(as_list(source))
     try:
         members = json.loads(path.read_text(encoding="utf-8"))["products"][0]["members"]
         names = [str(m["expname"]) for m in members if str(m["exptype"]).lower() == exptype]

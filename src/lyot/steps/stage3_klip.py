@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jwst.coron.klip_step import KlipStep as OfficialKlipStep
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
 from lyot.exposures.headers import PARAMETERS_TABLE
@@ -17,8 +16,9 @@ from lyot.reduction.choice import ChoiceParams
 from lyot.reduction.star import StarPosition
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import STAR_TABLE, SequenceInput, is_list, model_name, open_exposure
+from lyot.steps.sequence_io import STAR_TABLE, SequenceInput, as_list, model_name, open_exposure, several
 from lyot.steps.stage3_plan import PlannedReduction, parameters_table, parse_truncate, plan_exposures
 from lyot.steps.stage3_products import detector_cube, ranking_table, science_flags
 from lyot.steps.stage3_star import star_cards, star_position, star_table
@@ -51,7 +51,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     planned: PlannedReduction | None = None
     result: ReductionResult | None = None
 
-    def process(self, target: Any, psfrefs: Any) -> Any:
+    def process(self, target: ModelsInput, psfrefs: ModelInput | None) -> DataModel | list[DataModel]:
         """Subtract the star.
 
         Parameters
@@ -68,8 +68,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         """
         if self.mode == "official":
             return self._official(target, psfrefs)
-        several = is_list(target)
-        targets = open_exposures(target if several else [target])
+        targets = open_exposures(as_list(target))
         references = None if psfrefs is None else open_exposure(psfrefs)
         self.planned = plan_exposures(
             targets,
@@ -85,7 +84,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
                  ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
         star = star_position(targets, references)
         products = [self._product(model, e, star.of(e)) for e, model in enumerate(targets)]
-        return products if several else products[0]
+        return products if several(target) is not None else products[0]
 
     def parameters(self) -> ReductionParams:
         """Parameters of the reduction, with ``truncate`` taken into account."""
@@ -97,7 +96,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
                 values["recommended"] = wanted[0]
         return from_mapping(ReductionParams, values, where="klip: ")
 
-    def _official(self, target: Any, psfrefs: Any) -> JwstDataModel:
+    def _official(self, target: ModelsInput, psfrefs: ModelInput | None) -> DataModel:
         """The official subtraction, its basis made once.
 
         ERR stays that of the exposure, where the official step overwrites it with the scatter of the references'
@@ -106,6 +105,8 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         wanted = parse_truncate(self.truncate) or (50,)
         if len(wanted) > 1:
             raise ConfigError(f"klip.truncate: the official algorithm requires a single number of modes, got {wanted}.")
+        if psfrefs is None:
+            raise ConfigError("klip.mode = official requires references; use mode = lyot, or add a reference star.")
         model, references = self.prepare_output(target), open_exposure(psfrefs)
         frames, good = filled_frames(model)
         library, _ = filled_frames(references)
@@ -134,7 +135,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         assert of_mean is not None
         return np.asarray(np.maximum(own + (found[0] - of_mean[exposure]), 0.0))
 
-    def _product(self, target: JwstDataModel, exposure: int, star: StarPosition) -> JwstDataModel:
+    def _product(self, target: DataModel, exposure: int, star: StarPosition) -> DataModel:
         """``psfsub`` of one exposure: each integration minus the star's model."""
         assert self.planned is not None and self.result is not None
         planned, result = self.planned, self.result
@@ -172,7 +173,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         return product
 
 
-def filled_frames(model: JwstDataModel) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def filled_frames(model: DataModel) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Frames of an exposure with NaN pixels filled from their neighbors, and which pixels were good.
 
     The official algorithm spreads a single NaN over the whole frame, without a word.

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jwst.stpipe import Step
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq
 from lyot.calibrate.outliers import MIN_SAMPLING, OutlierParams, find_outliers
@@ -19,8 +18,9 @@ from lyot.params import from_step, spec_from
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelsInput
 from lyot.steps.quality import usable_frames
-from lyot.steps.sequence_io import Frames, geometry_of, model_name, open_exposure, own_array
+from lyot.steps.sequence_io import Frames, as_list, geometry_of, model_name, open_exposure, own_array, several
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(OutlierParams, extra="suffix = string(default='crfints')")
 
-    def process(self, exposures: Any) -> Any:
+    def process(self, exposures: ModelsInput) -> DataModel | list[DataModel]:
         """Flag outliers.
 
         Parameters
@@ -55,13 +55,12 @@ class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
         CubeModel or list of CubeModel
             The same with more flags (OUTLIER and DO_NOT_USE).
         """
-        several = isinstance(exposures, Sequence) and not isinstance(exposures, str)
-        models = [open_exposure(self.prepare_output(e)) for e in (exposures if several else [exposures])]
+        models = [open_exposure(self.prepare_output(e)) for e in as_list(exposures)]
         for group in _by_star(models):
             self._flag(group)
-        return models if several else models[0]
+        return models if several(exposures) is not None else models[0]
 
-    def _flag(self, models: Sequence[JwstDataModel]) -> None:
+    def _flag(self, models: Sequence[DataModel]) -> None:
         resolution = _resolution(models[0])
         if resolution is None or resolution < MIN_SAMPLING:
             size = "unknown" if resolution is None else f"{resolution:.2f} pixels, which is too small"
@@ -77,15 +76,15 @@ class FlagOutliersStep(LyotMixin, Step):  # type: ignore[misc]
                 _set_flags(models[i], outliers)
 
 
-def _by_star(models: Sequence[JwstDataModel]) -> list[list[JwstDataModel]]:
+def _by_star(models: Sequence[DataModel]) -> list[list[DataModel]]:
     """Exposures of the same target name together."""
-    groups: dict[str, list[JwstDataModel]] = {}
+    groups: dict[str, list[DataModel]] = {}
     for model in models:
         groups.setdefault(str(model.meta.target.proposer_name or model.meta.target.catalog_name), []).append(model)
     return list(groups.values())
 
 
-def _comparable(models: Sequence[JwstDataModel], frames: Sequence[Frames]) -> list[list[int]]:
+def _comparable(models: Sequence[DataModel], frames: Sequence[Frames]) -> list[list[int]]:
     """Indices of exposures that have the same pixels of the detector."""
     groups: list[list[int]] = []
     stars = [geometry_of(m).star for m in models]
@@ -106,7 +105,7 @@ def _variance(frames: Frames) -> NDArray[np.floating[Any]]:
     return np.where(np.isfinite(frames.variance), frames.variance, 0.0)
 
 
-def _resolution(model: JwstDataModel) -> float | None:
+def _resolution(model: DataModel) -> float | None:
     """lambda/D of the whole telescope, pixels; None for a filter whose wavelength is not known."""
     scale = float(np.min(geometry_of(model).pixel_scale))
     known = coronagraph_of(model)
@@ -116,7 +115,7 @@ def _resolution(model: JwstDataModel) -> float | None:
     return None if wavelength is None else wavelength * 1e-6 / DIAMETER * ARCSEC_PER_RADIAN / scale
 
 
-def _set_flags(model: JwstDataModel, outliers: NDArray[np.bool_]) -> None:
+def _set_flags(model: DataModel, outliers: NDArray[np.bool_]) -> None:
     """Flag the outliers of an exposure, and say how many there are."""
     shape = np.shape(model.data)
     mask = outliers.reshape(shape)

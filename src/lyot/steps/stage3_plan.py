@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError
 from lyot.exposures.headers import PARAMETERS_TABLE
@@ -23,6 +22,7 @@ from lyot.reduction.choice import ChoiceParams, check_drift, choose_parameters, 
 from lyot.reduction.second_pass import star_changes
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import read_table
+from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.segments import open_exposures
 from lyot.steps.sequence_io import SequenceInput, open_exposure
 from lyot.steps.stage3_inputs import sequence_with_references
@@ -58,8 +58,8 @@ class PlannedReduction:
 
 
 def plan_exposures(
-    targets: Sequence[JwstDataModel],
-    references: JwstDataModel | None,
+    targets: Sequence[DataModel],
+    references: DataModel | None,
     params: ReductionParams,
     choice: ChoiceParams,
     *,
@@ -105,8 +105,8 @@ def _expected_changes(
 
 
 def reduction_plan(
-    science: Sequence[Any],
-    references: Any,
+    science: Sequence[ModelInput],
+    references: ModelInput | None,
     params: ReductionParams | None = None,
     *,
     choice: ChoiceParams | None = None,
@@ -170,7 +170,7 @@ def parameters_table(planned: PlannedReduction) -> NDArray[Any]:
     return np.array(rows, dtype=[("NAME", f"S{names}"), ("VALUE", f"S{texts}")])
 
 
-def parameters_of(subtracted: JwstDataModel) -> dict[str, Any]:
+def parameters_of(subtracted: DataModel) -> dict[str, Any]:
     """The parameters that `KlipStep` wrote into a star-subtracted exposure; empty where there are none."""
     table = read_table(subtracted, PARAMETERS_TABLE)
     if table is None:

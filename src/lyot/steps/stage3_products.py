@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq, geometry
+from lyot.steps.models import DataModel
 from lyot.steps.sequence_io import Geometry, own_array
 from lyot.subtract import ReductionResult
 from lyot.subtract.references import ReferenceRanking
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def detector_cube(
-    like: JwstDataModel,
+    like: DataModel,
     data: NDArray[np.floating],
     variance: NDArray[np.floating] | None,
     *,
@@ -31,7 +31,7 @@ def detector_cube(
 
     Parameters
     ----------
-    like : JwstDataModel
+    like : DataModel
         Exposure whose metadata are taken over.
     data : (n, ny, nx) float ndarray
         Images; NaN becomes DO_NOT_USE in DQ.
@@ -50,7 +50,7 @@ def detector_cube(
     return model
 
 
-def _keep_int_times(model: JwstDataModel, like: JwstDataModel) -> None:
+def _keep_int_times(model: DataModel, like: DataModel) -> None:
     times = getattr(like, "int_times", None) if like.hasattr("int_times") else None
     if times is not None and len(times) == len(model.data):
         model.int_times = times
@@ -100,7 +100,7 @@ def tangent_gwcs(grid: SkyGrid) -> Any:
     return wcs
 
 
-def set_sky_grid(model: JwstDataModel, grid: SkyGrid) -> None:
+def set_sky_grid(model: DataModel, grid: SkyGrid) -> None:
     """Write the coordinates of a north-up grid, as gwcs and as FITS keywords, in place of the detector's."""
     scale = grid.pixel_scale
     footprint = [
@@ -143,7 +143,7 @@ def sky_grid(result: ReductionResult, where: Geometry) -> SkyGrid:
 
 
 def sky_image(
-    like: JwstDataModel,
+    like: DataModel,
     grid: SkyGrid,
     data: NDArray[np.floating],
     variance: NDArray[np.floating] | None,
@@ -152,7 +152,7 @@ def sky_image(
 
     Parameters
     ----------
-    like : JwstDataModel
+    like : DataModel
         Exposure whose metadata are taken over.
     grid : SkyGrid
         Coordinates.
@@ -176,7 +176,7 @@ def sky_image(
 
 
 def sky_cube(
-    like: JwstDataModel,
+    like: DataModel,
     grid: SkyGrid,
     data: NDArray[np.floating],
     variance: NDArray[np.floating] | None,
@@ -201,7 +201,7 @@ def reference_table(rows: Sequence[tuple[int, int, str]]) -> NDArray[Any]:
     return np.array([tuple(r) for r in rows], dtype=[("PLANE", "i4"), ("EXPOSURE", "i4"), ("FILENAME", f"S{width}")])
 
 
-def science_flags(target: JwstDataModel) -> NDArray[np.uint32] | None:
+def science_flags(target: DataModel) -> NDArray[np.uint32] | None:
     """DQ of an exposure as (n, ny, nx), or None if it has none of the shape of its data."""
     flags = own_array(target, "dq")
     if flags is None:

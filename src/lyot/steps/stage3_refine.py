@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from jwst.stpipe import Step
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReductionError
 from lyot.params import from_step, spec_from
@@ -18,6 +16,7 @@ from lyot.reduction.star import StarPosition
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.sequence_io import geometry_of, open_exposure
 from lyot.steps.stage3_combine import finish
 from lyot.steps.stage3_inputs import exposures_of
@@ -38,7 +37,9 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(RefineParams, extra="suffix = string(default='refined')")
 
-    def process(self, targets: Any, references: Any, psfsub: Any = None) -> JwstDataModel | None:
+    def process(
+        self, targets: ModelsInput, references: ModelInput, psfsub: ModelsInput | None = None
+    ) -> DataModel | None:
         """Make the refined image.
 
         Parameters
@@ -85,8 +86,8 @@ class RefineStep(LyotMixin, Step):  # type: ignore[misc]
 
 
 def refined_image(
-    models: Sequence[JwstDataModel], refined: Refined, params: RefineParams, *, star: StarPosition
-) -> JwstDataModel:
+    models: Sequence[DataModel], refined: Refined, params: RefineParams, *, star: StarPosition
+) -> DataModel:
     """The refined product: north-up image with the table of the sources that were left out."""
     result, k = refined.result, refined.result.index()
     variance = None if result.combined_variance is None else result.combined_variance[k]

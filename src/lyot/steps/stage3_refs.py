@@ -11,7 +11,6 @@ import numpy as np
 from jwst.coron.align_refs_step import AlignRefsStep as OfficialAlignRefsStep
 from jwst.coron.stack_refs_step import StackRefsStep as OfficialStackRefsStep
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import geometry
 from lyot.calibrate.background import nanmean
@@ -20,17 +19,18 @@ from lyot.params import from_step, param, spec_from
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.quality import Finding, Usable, usable_frames
 from lyot.steps.segments import join_segments, open_exposures
 from lyot.steps.sequence_io import (
     REFERENCES_TABLE,
     STAR_TABLE,
     Frames,
+    as_list,
     check_same_setting,
     common_windows,
     frames_of,
     geometry_of,
-    is_list,
     model_name,
     open_exposure,
 )
@@ -51,7 +51,7 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
 
     class_alias = "stack_refs"
 
-    def process(self, input_files: Any) -> JwstDataModel:
+    def process(self, input_files: ModelsInput) -> DataModel:
         """Stack the references.
 
         Parameters
@@ -65,7 +65,7 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
             All integrations, MJy/sr, (nrefs, ny, nx); metadata of the first exposure. Segments of one exposure count
             as one.
         """
-        models: Sequence[JwstDataModel] = self.prepare_output(input_files)
+        models: Sequence[DataModel] = self.prepare_output(input_files)
         if len(models) == 0:
             raise InputError("no reference exposure to stack; expected at least one member with exptype psf.")
         check_same_setting(models)
@@ -130,7 +130,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         """,
     )
 
-    def process(self, target: Any, psf: Any) -> JwstDataModel:
+    def process(self, target: ModelsInput, psf: ModelInput) -> DataModel:
         """Register the reference stack to the science.
 
         Parameters
@@ -147,7 +147,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         """
         if self.mode == "official":
             return super().process(target, psf)
-        targets = open_exposures(target if is_list(target) else [target])
+        targets = open_exposures(as_list(target))
         stack = open_exposure(psf)
         shifting = self._shifting(stack)
         frames = frames_of(stack, dtype=np.float64 if shifting else np.float32)
@@ -208,14 +208,12 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         self.findings = tuple(findings)
         return np.ones(len(far), bool) if none_left else ~far
 
-    def _shifting(self, model: JwstDataModel) -> bool:
+    def _shifting(self, model: DataModel) -> bool:
         if self.apply != "auto":
             return bool(self.apply == "always")
         return boundary_tilt(model) is None
 
-    def _register(
-        self, target: JwstDataModel, stack: JwstDataModel, references: NDArray[np.floating[Any]]
-    ) -> Registration:
+    def _register(self, target: DataModel, stack: DataModel, references: NDArray[np.floating[Any]]) -> Registration:
         science = usable_frames(target, dtype=np.float64).frames
         where, other = geometry_of(target), geometry_of(stack)
         a, b = common_windows([science.data.shape[1:], references.shape[1:]], [where.star, other.star])

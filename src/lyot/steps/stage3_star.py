@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jwst.stpipe import Step
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ConfigError, InputError, LyotError
 from lyot.exposures.headers import STAR_SOURCES, Card, star_offset_cards
@@ -31,6 +30,7 @@ from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, ope
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
+from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.sequence_io import STAR_TABLE, geometry_of, model_name, open_exposure, star_rows
 from lyot.steps.stage3_inputs import exposures_of, sequence_with_references
 
@@ -47,7 +47,7 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
 
     spec = spec_from(StarPositionParams, extra="suffix = string(default='locatestar')")
 
-    def process(self, targets: Any, stack: Any = None) -> Any:
+    def process(self, targets: ModelsInput, stack: ModelInput | None = None) -> DataModel | list[DataModel]:
         """Find the star.
 
         Parameters
@@ -73,16 +73,14 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
             add_cards(model, star_cards(found.of(e)))
         return models[0] if len(models) == 1 else models
 
-    def save_model(self, model: JwstDataModel, suffix: str | None = None, idx: Any = None, **keywords: Any) -> Any:
+    def save_model(self, model: DataModel, suffix: str | None = None, idx: Any = None, **keywords: Any) -> Any:
         """Save a product; each of several exposures under its own name."""
         if idx is not None and not self.output_file and not keywords.get("output_file"):
             return super().save_model(model, suffix=suffix, output_file=model_name(model), **keywords)
         return super().save_model(model, suffix=suffix, idx=idx, **keywords)
 
 
-def locate_star(
-    targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: StarPositionParams
-) -> StarPosition:
+def locate_star(targets: Sequence[DataModel], stack: DataModel | None, params: StarPositionParams) -> StarPosition:
     """Star position in science exposures; falls back to the reference point, and says why.
 
     Parameters
@@ -117,7 +115,7 @@ def locate_star(
     return found
 
 
-def _by(targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: StarPositionParams) -> StarPosition:
+def _by(targets: Sequence[DataModel], stack: DataModel | None, params: StarPositionParams) -> StarPosition:
     ways = {"reference": (), "acquisition": ("acquisition",), "model": ("model",), "auto": ("model", "acquisition")}
     reasons = []
     for way in ways[params.position]:
@@ -135,14 +133,14 @@ def _by(targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: S
     return at_reference_point(n, error=params.reference_error, note=note)
 
 
-def _coronagraph(model: JwstDataModel) -> Coronagraph:
+def _coronagraph(model: DataModel) -> Coronagraph:
     known = coronagraph_of(model)
     if known is None:
         raise InputError("only the MIRI coronagraphs have a model.")
     return known
 
 
-def _from_acquisition(targets: Sequence[JwstDataModel], params: StarPositionParams) -> StarPosition:
+def _from_acquisition(targets: Sequence[DataModel], params: StarPositionParams) -> StarPosition:
     if not params.acquisition:
         raise InputError("no target-acquisition images were given.")
     images = [open_acquisition(path) for path in params.acquisition]
@@ -163,7 +161,7 @@ def _from_acquisition(targets: Sequence[JwstDataModel], params: StarPositionPara
     return StarPosition(np.array(offsets), np.array(errors), "acquisition")
 
 
-def _header(model: JwstDataModel) -> dict[str, Any]:
+def _header(model: DataModel) -> dict[str, Any]:
     """The keywords of an exposure that its acquisition is matched and compared with."""
     wcs, sub, obs = model.meta.wcsinfo, model.meta.subarray, model.meta.observation
     return {
@@ -174,9 +172,7 @@ def _header(model: JwstDataModel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _from_model(
-    targets: Sequence[JwstDataModel], stack: JwstDataModel | None, params: StarPositionParams
-) -> StarPosition:
+def _from_model(targets: Sequence[DataModel], stack: DataModel | None, params: StarPositionParams) -> StarPosition:
     sequence = sequence_with_references(targets, stack).sequence
     fit = fit_sequence(sequence, _coronagraph(targets[0]), n_modes=params.n_modes, optics=params.model_optics())
     if not fit.believed:
@@ -185,7 +181,7 @@ def _from_model(
     return StarPosition(fit.offset[:n], fit.error[:n], "model")
 
 
-def note_offsets(targets: Sequence[JwstDataModel]) -> None:
+def note_offsets(targets: Sequence[DataModel]) -> None:
     """Say in the log what is done about offsets commanded in XOFFSET and YOFFSET: nothing, on purpose.
 
     Before 2022-11-16 they moved the star onto the mask, whose place in the instrument's aperture file was not yet
@@ -198,13 +194,13 @@ def note_offsets(targets: Sequence[JwstDataModel]) -> None:
                      model_name(model), x, y)  # fmt: skip
 
 
-def commanded_offset(model: JwstDataModel) -> tuple[float, float]:
+def commanded_offset(model: DataModel) -> tuple[float, float]:
     """XOFFSET and YOFFSET of an exposure, arcsec; 0 where it has none."""
     dither = model.meta.dither
     return float(dither.x_offset or 0.0), float(dither.y_offset or 0.0)
 
 
-def star_table(targets: Sequence[JwstDataModel], found: StarPosition) -> NDArray[Any]:
+def star_table(targets: Sequence[DataModel], found: StarPosition) -> NDArray[Any]:
     """The position as a table: file, offset and error (mas), where it comes from and why, a row for each exposure."""
     names = [model_name(m) for m in targets]
     width = max(map(len, names))
@@ -224,7 +220,7 @@ def star_cards(position: StarPosition) -> list[Card]:
     return star_offset_cards(STAR_SOURCES[position.source], offset, error, position.note)
 
 
-def star_position(targets: Sequence[JwstDataModel], stack: JwstDataModel | None) -> StarPosition:
+def star_position(targets: Sequence[DataModel], stack: DataModel | None) -> StarPosition:
     """The position that `LocateStarStep` wrote into the stack or the science exposures; else the reference point.
 
     Parameters

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.calibrate.background import nanmean
 from lyot.exposures.headers import BACKGROUND_IMAGE
+from lyot.steps.models import DataModel
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,7 @@ ERROR_EXTENSION = "BACKGROUND_ERR"
 """Name of the image extension that holds its error, as far as it went into the errors of the exposure."""
 
 
-def attach_background(
-    model: JwstDataModel, image: NDArray[np.floating], error: NDArray[np.floating] | None = None
-) -> None:
+def attach_background(model: DataModel, image: NDArray[np.floating], error: NDArray[np.floating] | None = None) -> None:
     """Put a mean background (ny, nx), NaN where unknown, and its error into the file of an exposure."""
     extensions = model.instance.setdefault("extra_fits", {})
     extensions[BACKGROUND_IMAGE] = {"data": np.asarray(image, dtype=np.float32)}
@@ -35,7 +33,7 @@ def attach_background(
         extensions[ERROR_EXTENSION] = {"data": np.asarray(error, dtype=np.float32)}
 
 
-def background_of(model: JwstDataModel, extension: str = BACKGROUND_IMAGE) -> NDArray[np.float64] | None:
+def background_of(model: DataModel, extension: str = BACKGROUND_IMAGE) -> NDArray[np.float64] | None:
     """The mean background that stage 2 subtracted from an exposure.
 
     Parameters
@@ -65,7 +63,7 @@ def background_of(model: JwstDataModel, extension: str = BACKGROUND_IMAGE) -> ND
 
 
 def background_template(
-    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+    models: Sequence[DataModel], windows: Sequence[tuple[slice, slice]]
 ) -> NDArray[np.float64] | None:
     """Mean of the backgrounds of the science exposures, as a template for stage 3.
 
@@ -87,7 +85,7 @@ def background_template(
 
 
 def background_variance(
-    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+    models: Sequence[DataModel], windows: Sequence[tuple[slice, slice]]
 ) -> NDArray[np.float32] | None:
     """Variance that the backgrounds put into the science exposures.
 
@@ -112,7 +110,7 @@ def background_variance(
 
 
 def template_variance(
-    models: Sequence[JwstDataModel], windows: Sequence[tuple[slice, slice]]
+    models: Sequence[DataModel], windows: Sequence[tuple[slice, slice]]
 ) -> NDArray[np.float64] | None:
     """Variance of `background_template`: (ny, nx), NaN where unknown; None if no exposure has one.
 

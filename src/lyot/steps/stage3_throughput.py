@@ -6,14 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.instrument import Coronagraph
 from lyot.steps.coronagraphs import coronagraph_of
+from lyot.steps.models import DataModel
 from lyot.steps.sequence_io import geometry_of
 
 
-def throughput_of(model: JwstDataModel) -> NDArray[np.float64] | None:
+def throughput_of(model: DataModel) -> NDArray[np.float64] | None:
     """Off-axis throughput on the pixels of an exposure.
 
     Parameters
@@ -30,7 +30,7 @@ def throughput_of(model: JwstDataModel) -> NDArray[np.float64] | None:
     return None if known is None else _on_pixels_of(model, known, throughput_map(known.filter))
 
 
-def uniform_background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
+def uniform_background_of(model: DataModel) -> NDArray[np.float64] | None:
     """Pattern that a uniform background has on the pixels of an exposure: dark along the boundaries of the mask.
 
     Parameters
@@ -50,7 +50,7 @@ def uniform_background_of(model: JwstDataModel) -> NDArray[np.float64] | None:
     return _on_pixels_of(model, known, throughput_map(known.filter, field_stop=False))
 
 
-def _on_pixels_of(model: JwstDataModel, known: Coronagraph, full: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _on_pixels_of(model: DataModel, known: Coronagraph, full: NDArray[np.float64]) -> NDArray[np.float64] | None:
     star = geometry_of(model).star
     x = round(known.reference_point[0] - star[0])
     y = round(known.reference_point[1] - star[1])

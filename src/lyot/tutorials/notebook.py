@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot import dq as dq_flags
 from lyot.errors import ConfigError
 from lyot.reference_files.environment import DEFAULT_SERVER, CrdsEnvironment, resolve_crds
 from lyot.run.warm import keep_schemas, settle
+from lyot.steps.models import DataModel
 from lyot.tutorials import data as tutorial_data
 from lyot.tutorials.data import Inputs, Level
 
@@ -349,7 +349,7 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
     return table.astype(dict.fromkeys(columns[2:], object)).map(lambda v: f"{v:.2g}" if isinstance(v, float) else v)
 
 
-def reference_table(model: JwstDataModel) -> DataFrame:
+def reference_table(model: DataModel) -> DataFrame:
     """Calibration reference files that a product was made with, and the context they were chosen by."""
     import pandas as pd
 
