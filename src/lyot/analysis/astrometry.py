@@ -34,7 +34,20 @@ class AstrometrySection:
     date: str | None = param(None, help="date of the images, as 2024-01-20 or 2024.05; default: from their headers")
 
     def check(self, where: str, distance: float | None) -> None:
-        """Raise `ConfigError` if an epoch cannot be used, or the star's motion is not known."""
+        """Check that the epochs can be read and the star's motion is known.
+
+        Parameters
+        ----------
+        where : str
+            Start of error messages, e.g. ``[astrometry]``.
+        distance : float or None
+            Distance of the star, pc; used where no parallax is given.
+
+        Raises
+        ------
+        ConfigError
+            If an epoch or the date cannot be read, or there are epochs and no proper motion or no parallax.
+        """
         for text in self.epochs:
             parse_epoch(text)
         if self.date is not None:
@@ -51,7 +64,25 @@ class AstrometrySection:
             )
 
     def motion(self, sky: tuple[float, float], distance: float | None) -> StarMotion:
-        """The star's motion, its position (ra, dec) in degrees and its distance in pc given."""
+        """Position, proper motion and parallax of the star.
+
+        Parameters
+        ----------
+        sky : (ra, dec)
+            Position of the star, degrees, ICRS.
+        distance : float or None
+            Distance of the star, pc, for its parallax where none is given.
+
+        Returns
+        -------
+        StarMotion
+            Proper motion 0 where none is given and there are no epochs.
+
+        Raises
+        ------
+        ConfigError
+            See `check`.
+        """
         from lyot.measure.proper_motion import StarMotion
 
         self.check("[astrometry]", distance)

@@ -53,14 +53,43 @@ class ContrastSection(ContrastParams):
         )
 
     def check(self, where: str, distance: float | None) -> None:
-        """Raise `ConfigError` if masses cannot be computed with these parameters."""
+        """Check that masses can be computed with these parameters.
+
+        Parameters
+        ----------
+        where : str
+            Start of error messages, e.g. ``[contrast]``.
+        distance : float or None
+            Distance of the star, pc.
+
+        Raises
+        ------
+        ConfigError
+            If masses are asked for without a distance, or an error of the age is given without an age.
+        """
         if self.masses is not None and distance is None:
             raise ConfigError(f"{where}: masses requires the distance of the star; give [star] distance, in pc.")
         if self.masses is not None and self.age_error > 0 and self.age is None:
             raise ConfigError(f"{where}: age_error requires the age of the star; give age, in Myr.")
 
     def mass_grid(self, coronagraph: Coronagraph) -> AgedModels | None:
-        """The evolution models in the filter at the age of the star; None where none are given."""
+        """The evolutionary models in the filter, at the age of the star.
+
+        Parameters
+        ----------
+        coronagraph : Coronagraph
+            Its filter is used unless `mass_filter` names another; its zero point converts fluxes of Sonora.
+
+        Returns
+        -------
+        AgedModels or None
+            None if no models are given.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be used.
+        """
         if self.masses is None:
             return None
         from lyot.analysis.mass_tables import read_aged
@@ -87,7 +116,18 @@ class CompanionSection(CompanionParams):
         return self.measure or bool(self.positions)
 
     def guesses(self) -> list[tuple[float, float]]:
-        """The positions as (separation, position angle); empty for those of the detections."""
+        """Starting positions of the fits.
+
+        Returns
+        -------
+        list of (float, float)
+            Separation, arcsec, and position angle, degrees; empty if the detections are fitted.
+
+        Raises
+        ------
+        ConfigError
+            If one of `positions` is not two numbers, or its separation is not positive.
+        """
         return [parse_position(text, "[companion] positions") for text in self.positions]
 
 
@@ -128,7 +168,12 @@ class DiskOptions:
     )
 
     def place(self) -> tuple[float, float] | None:
-        """The star's pixel (x, y); None for the middle of the image.
+        """Position of the star in the model image.
+
+        Returns
+        -------
+        (float, float) or None
+            x and y, 0-based pixels; None for the center of the image.
 
         Raises
         ------
@@ -170,7 +215,13 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
         return tuple(map(Path, self.models))
 
     def check(self) -> None:
-        """Raise `ConfigError` if a parameter cannot be used, before anything is read."""
+        """Check the parameters before anything is read.
+
+        Raises
+        ------
+        ConfigError
+            If `center` is not two numbers, or a parameter of the ring cannot be fitted.
+        """
         self.place()
         if self.ring:
             check_fitted(self.start(), self.fit)
@@ -187,7 +238,17 @@ class ReportSection:
     )
 
     def curves(self) -> list[PublishedCurve]:
-        """The published curves; raises `InputError` for a file that cannot be used."""
+        """The published contrast curves to compare with.
+
+        Returns
+        -------
+        list of PublishedCurve
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used.
+        """
         return [read_published(Path(path)) for path in self.compare_contrast]
 
 

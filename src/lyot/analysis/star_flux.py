@@ -60,11 +60,22 @@ class StarSection(AcquisitionParams):
 
     @property
     def is_given(self) -> bool:
-        """Whether anything tells the star's flux."""
+        """Whether the flux of the star is given in any way."""
         return any(getattr(self, name) is not None for name in FLUX_SOURCES)
 
     def check(self, where: str = "[star]") -> None:
-        """Raise `ConfigError` if the star is given twice, or a parameter lacks the one that it belongs to."""
+        """Check that the flux of the star is given once, and each parameter with the ones that it needs.
+
+        Parameters
+        ----------
+        where : str, optional
+            Start of error messages.
+
+        Raises
+        ------
+        ConfigError
+            If it is not so.
+        """
         given = [n for n in FLUX_SOURCES if getattr(self, n) is not None]
         if len(given) > 1 and given != ["k_magnitude", "simbad"]:  # the one was fetched by the other
             names = f"{', '.join(FLUX_SOURCES[:-1])} and {FLUX_SOURCES[-1]}"

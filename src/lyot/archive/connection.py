@@ -63,7 +63,23 @@ class Connection:
             raise ConfigError(f"The token is not sent to {self.server} unencrypted; use an https address.")
 
     def wait(self, attempt: int) -> float:
-        """Pause after the failed try number `attempt` (from 1), s."""
+        """Pause before the next try.
+
+        Parameters
+        ----------
+        attempt : int
+            Number of the try that failed, from 1.
+
+        Returns
+        -------
+        float
+            `pause`, doubled with each try, at most 60 s.
+
+        Examples
+        --------
+        >>> [Connection(pause=1.0).wait(attempt) for attempt in (1, 2, 3, 10)]
+        [1.0, 2.0, 4.0, 60.0]
+        """
         return float(min(self.pause * 2 ** (attempt - 1), _LONGEST_PAUSE))
 
 

@@ -101,11 +101,25 @@ class MastClient:
         self._types: dict[str, str] = {}
 
     def url(self, uri: str) -> str:
-        """Address from which a file can be fetched."""
+        """Address from which a file can be downloaded.
+
+        Parameters
+        ----------
+        uri : str
+            Name of the file in the archive (`ArchiveFile.uri`).
+
+        Returns
+        -------
+        str
+        """
         return f"{self.connection.server}/search/jwst/api/v0.1/retrieve_product?product_name={quote(uri, safe='')}"
 
     def columns(self) -> Mapping[str, str]:
         """Columns that can be queried, with their types; retrieved once.
+
+        Returns
+        -------
+        mapping of str to str
 
         Raises
         ------
@@ -136,6 +150,11 @@ class MastClient:
             Only within half an arcminute of this position, degrees.
         **conditions : sequence of str
             Names of `FIELDS` with the values allowed; ``*`` stands for any characters.
+
+        Returns
+        -------
+        list of Exposure
+            By name; products of several exposures are not listed.
 
         Raises
         ------
@@ -168,6 +187,20 @@ class MastClient:
     def files(self, exposures: Sequence[Exposure], level: Stage) -> tuple[list[ArchiveFile], list[Exposure]]:
         """Files of the exposures at one level, and the exposures that have none.
 
+        Parameters
+        ----------
+        exposures : sequence of Exposure
+            As listed by `exposures`.
+        level : "uncal", "rateints" or "calints"
+            Kind of product; of target acquisitions, which have one image, ``rate`` and ``cal``.
+
+        Returns
+        -------
+        files : list of ArchiveFile
+            By name.
+        missing : list of Exposure
+            Exposures without a file at this level.
+
         Raises
         ------
         ArchiveError
@@ -188,7 +221,23 @@ class MastClient:
         return sorted(found.values(), key=lambda f: f.name), [by_dataset[name] for name in missing]
 
     def position(self, name: str) -> tuple[float, float] | None:
-        """Sky position of an object by its name, degrees; None if the name is not resolved."""
+        """Sky position of an object by its name.
+
+        Parameters
+        ----------
+        name : str
+            As catalogs write it.
+
+        Returns
+        -------
+        (float, float) or None
+            Right ascension and declination, degrees; None if the name is not resolved.
+
+        Raises
+        ------
+        ArchiveError
+            If the archive does not answer.
+        """
         return self._ask(f"the position of {name}", self._look_up, name)
 
     def _look_up(self, name: str) -> tuple[float, float] | None:

@@ -73,7 +73,20 @@ class BackgroundExposure:
         return self.integrations[:1] == (1,)
 
     def part(self, start: int, stop: int | None) -> BackgroundExposure:
-        """Some of the integrations, by their place in the arrays."""
+        """Some of the integrations, which keep their numbers.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first along the first axis of `data`, from 0.
+        stop : int or None
+            Index after the last; None for all that follow.
+
+        Returns
+        -------
+        BackgroundExposure
+            Views of the arrays, not copies.
+        """
         variance = None if self.variance is None else self.variance[start:stop]
         return BackgroundExposure(self.data[start:stop], variance, self.integrations[start:stop])
 

@@ -75,7 +75,7 @@ class BadPixels:
 
     @property
     def mask(self) -> Bool:
-        """Both together: (nints, ny, nx)."""
+        """True where a pixel is bad by either: (nints, ny, nx)."""
         return self.in_time | self.in_space
 
 

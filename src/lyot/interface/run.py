@@ -433,7 +433,15 @@ class Run:
 
 
 class InjectedRun(Run):
-    """A reduction with sources added to the calibrated exposures, from `Run.inject`; nothing is written."""
+    """A reduction with sources added to the calibrated exposures, from `Run.inject`; nothing is written.
+
+    Parameters
+    ----------
+    base : Run
+        The run without the injected sources.
+    sources : tuple of (separation, position angle, flux)
+        Injected sources: arcsec, degrees east of north, Jy before the mask.
+    """
 
     def __init__(self, base: Run, sources: tuple[tuple[float, float, float], ...]) -> None:
         super().__init__(base.products)

@@ -55,7 +55,7 @@ class Companion:
     noise_scale : float
         Factor that was applied to the errors predicted from the correlation of the residuals.
     reduced_chi2 : float
-        Of the residuals in the fitted region.
+        Chi squared of the residuals in the fitted region, per degree of freedom.
     shape_error : float
         Relative error of the flux because the source does not look like its model: the residuals that noise does not
         explain, as a part of the model (both root mean square, over the noise); 0 where it explains all of them.
@@ -94,17 +94,17 @@ class Companion:
 
     @property
     def separation(self) -> float:
-        """Arcsec."""
+        """Separation from the star, arcsec."""
         return float(np.hypot(self.east, self.north))
 
     @property
     def position_angle(self) -> float:
-        """Degrees east of north."""
+        """Position angle, degrees east of north."""
         return float(separation_and_pa(self.east, self.north)[1])
 
     @property
     def flux_error(self) -> float:
-        """Statistical error of the flux."""
+        """Statistical error of the flux, unit of `flux`."""
         return float(np.sqrt(self.covariance[0, 0]))
 
     @property

@@ -101,6 +101,7 @@ class ContrastCurve:
         The limit at each position angle of `responses`.
     responses : Responses
     sigma : float
+        Level of the limits, Gaussian sigmas.
     fwhm : float
         arcsec.
     maps : SignalToNoise

@@ -52,7 +52,15 @@ class DiskModel:
         object.__setattr__(self, "image", image)
 
     def light(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Offsets (east, north) in arcsec and flux of the pixels with flux, (n,) each."""
+        """Positions and fluxes of the pixels that are not 0.
+
+        Returns
+        -------
+        east, north : (n,) float64 ndarray
+            Offsets from the star, arcsec.
+        flux : (n,) float64 ndarray
+            Unit of `image`.
+        """
         ny, nx = self.image.shape
         center = ((nx - 1) / 2, (ny - 1) / 2) if self.center is None else self.center
         y, x = np.nonzero(self.image)

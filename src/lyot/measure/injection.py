@@ -105,18 +105,28 @@ class Injector:
 
     @cached_property
     def speckles(self) -> FloatArray | None:
-        """Residuals of the references at the places of the image: (n, Ny, Nx), or None; made once."""
+        """Residuals of the references on the pixels of `image`, computed once: (n, Ny, Nx); None if unavailable."""
         return None if self.reference_residuals is None else self.reference_residuals()
 
     @cached_property
     def rolls(self) -> FloatArray | None:
-        """Images of the single rolls at the truncation that is measured: (nexposures, Ny, Nx); None with one roll."""
+        """Images of the single rolls at the measured truncation: (nexposures, Ny, Nx); None with one roll."""
         if self.reduce_rolls is None or len(np.unique(self.exposure)) < 2:
             return None
         return np.asarray(self.reduce_rolls(np.nan_to_num(self.science)[np.newaxis])[0, self.index])
 
     def forward_rolls(self, east: float, north: float) -> FloatArray:
-        """Forward model of a source of unit flux in each roll: (nexposures, Ny, Nx), NaN where the rolls are.
+        """Forward model of a source of unit flux in each roll.
+
+        Parameters
+        ----------
+        east, north : float
+            Offsets from the star, arcsec.
+
+        Returns
+        -------
+        (nexposures, Ny, Nx) float64 ndarray
+            NaN where a roll has no data.
 
         Raises
         ------
@@ -128,15 +138,48 @@ class Injector:
         return np.asarray(self.reduce_rolls(self.signal(east, north)[np.newaxis])[0, self.index])
 
     def pixel(self, east: float, north: float) -> tuple[float, float]:
-        """Position (x, y) of a sky offset (arcsec) in the combined images, 0-based pixels."""
+        """Position in the combined images of an offset on the sky.
+
+        Parameters
+        ----------
+        east, north : float
+            Offsets from the star, arcsec.
+
+        Returns
+        -------
+        x, y : float
+            0-based pixels; north is at +y, east at -x.
+        """
         return self.center[0] - east / self.pixel_scale, self.center[1] + north / self.pixel_scale
 
     def sky(self, x: float, y: float) -> tuple[float, float]:
-        """Sky offset (east, north), arcsec, of a position in the combined images."""
+        """Offset on the sky of a position in the combined images.
+
+        Parameters
+        ----------
+        x, y : float
+            0-based pixels.
+
+        Returns
+        -------
+        east, north : float
+            Offsets from the star, arcsec.
+        """
         return (self.center[0] - x) * self.pixel_scale, (y - self.center[1]) * self.pixel_scale
 
     def signal(self, east: float, north: float) -> FloatArray:
-        """Signal of a source of unit flux in the science frames: (nframes, ny, nx)."""
+        """Signal of a source of unit flux in the science frames, before the reduction.
+
+        Parameters
+        ----------
+        east, north : float
+            Offsets from the star, arcsec.
+
+        Returns
+        -------
+        (nframes, ny, nx) float64 ndarray
+            The image of its exposure in each frame (`psf`).
+        """
         images = {int(e): self.psf(int(e), east, north) for e in np.unique(self.exposure)}
         return np.stack([images[int(e)] for e in self.exposure])
 
@@ -171,6 +214,11 @@ class Injector:
         -------
         (Ny, Nx) float64 ndarray
             NaN where the combined image is.
+
+        Raises
+        ------
+        InputError
+            If the flux is 0 and the reduction is not linear.
         """
         signal = self.signal(east, north)
         if self.reduce_many is not None:
@@ -180,7 +228,22 @@ class Injector:
         return np.asarray((self.reduce(self.science + flux * signal)[self.index] - self.image) / flux)
 
     def forward_window(self, east: float, north: float, window: Window, *, flux: float = 1.0) -> FloatArray:
-        """A part of the forward model, of the window's shape; see `forward`."""
+        """A part of the forward model; see `forward`.
+
+        Parameters
+        ----------
+        east, north : float
+            Offsets from the star, arcsec.
+        window : (slice, slice)
+            Rows and columns of the combined image.
+        flux : float, optional
+            As for `forward`, unit of `psf`.
+
+        Returns
+        -------
+        (rows, columns) float64 ndarray
+            Shape of the window; NaN where the combined image is.
+        """
         if self.reduce_window is None or self.reduce_many is None:
             return self.forward(east, north, flux=flux)[window]
         return np.asarray(self.reduce_window(self.signal(east, north)[np.newaxis], window)[0, self.index])

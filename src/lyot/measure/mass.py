@@ -167,7 +167,18 @@ class EvolutionModels:
         return np.exp(at), np.asarray(first + weight * (second - first))
 
     def age_range(self, age: float, error: float) -> tuple[float, float]:
-        """Age minus and plus its error, limited to the range of the models, Myr."""
+        """Age minus and plus its error, limited to the ages of the models.
+
+        Parameters
+        ----------
+        age, error : float
+            Age and its one-sigma error, Myr.
+
+        Returns
+        -------
+        young, old : float
+            Myr.
+        """
         return max(age - error, float(self.ages.min())), min(age + error, float(self.ages.max()))
 
 

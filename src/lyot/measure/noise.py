@@ -254,7 +254,13 @@ class SignalToNoise:
     fwhm: float
 
     def significance(self) -> FloatArray:
-        """S/N as the equivalent number of Gaussian sigmas, from Student's t with n - 1 degrees of freedom."""
+        """S/N as the equivalent number of Gaussian sigmas, from Student's t with n - 1 degrees of freedom.
+
+        Returns
+        -------
+        (ny, nx) float64 ndarray
+            NaN where the S/N is.
+        """
         return gaussian_significance(self.snr, self.elements)
 
 

@@ -113,7 +113,21 @@ class Star:
 
     @classmethod
     def from_magnitude(cls, magnitude: float, zero_point: float, error: float = 0.0) -> Star:
-        """From a Vega magnitude in the filter; `zero_point` is the flux of magnitude 0, Jy."""
+        """The star from its Vega magnitude in the filter.
+
+        Parameters
+        ----------
+        magnitude : float
+            Vega magnitude.
+        zero_point : float
+            Flux of magnitude 0, Jy.
+        error : float, optional
+            Error of the magnitude.
+
+        Returns
+        -------
+        Star
+        """
         flux = zero_point * 10 ** (-0.4 * magnitude)
         return cls(float(flux), float(flux * error / MAGNITUDE), f"magnitude {magnitude}")
 
@@ -121,7 +135,7 @@ class Star:
     def from_sed(
         cls, wavelength: ArrayLike, flux: ArrayLike, band: tuple[float, float] | Bandpass, error: float = 0.0
     ) -> Star:
-        """From a spectral energy distribution: its photon-weighted mean over the band.
+        """The star from its spectral energy distribution: the photon-weighted mean over the band.
 
         Parameters
         ----------
@@ -133,6 +147,10 @@ class Star:
             Of the filter; mean and width (um) stand for a top hat.
         error : float, optional
             Relative error of the distribution.
+
+        Returns
+        -------
+        Star
 
         Raises
         ------

@@ -57,11 +57,23 @@ class Positions:
             raise InputError("positions: expected positive separations and errors.")
 
     def offsets(self) -> FloatArray:
-        """East and north of the star, arcsec: (n, 2)."""
+        """Offsets from the star.
+
+        Returns
+        -------
+        (n, 2) float64 ndarray
+            East and north, arcsec.
+        """
         return np.stack(geometry.sky_offset(self.separation, self.position_angle), axis=1)
 
     def covariances(self) -> FloatArray:
-        """Of each offset (east, north), arcsec squared: (n, 2, 2)."""
+        """Covariance of each offset, from the errors of separation and position angle.
+
+        Returns
+        -------
+        (n, 2, 2) float64 ndarray
+            Of (east, north), arcsec squared.
+        """
         t = np.radians(self.position_angle)
         radial = np.stack([np.sin(t), np.cos(t)], axis=1)
         across = np.stack([np.cos(t), -np.sin(t)], axis=1)

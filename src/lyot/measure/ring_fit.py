@@ -45,7 +45,12 @@ class RingFitParams(RingParams):
     )
 
     def start(self) -> RingParams:
-        """The ring of the starting values."""
+        """The ring of the starting values.
+
+        Returns
+        -------
+        RingParams
+        """
         names = [info.name for info in describe(RingParams)]
         return RingParams(**{name: getattr(self, name) for name in names})
 

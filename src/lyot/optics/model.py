@@ -52,7 +52,18 @@ class CoronagraphModel:
 
     @classmethod
     def build(cls, filter_name: str | Coronagraph, params: OpticsParams | None = None) -> CoronagraphModel:
-        """Model the coronagraph of a filter (F1065C, F1140C, F1550C, F2300C).
+        """Model the coronagraph of a filter.
+
+        Parameters
+        ----------
+        filter_name : str or Coronagraph
+            F1065C, F1140C, F1550C or F2300C; or an entry of the instrument's table.
+        params : OpticsParams, optional
+            Default parameters if not given.
+
+        Returns
+        -------
+        CoronagraphModel
 
         Raises
         ------
@@ -66,7 +77,7 @@ class CoronagraphModel:
 
     @cached_property
     def pupil(self) -> Pupil:
-        """The telescope pupil."""
+        """The telescope pupil, `pupil_pixels` samples across."""
         return jwst_pupil(self.params.pupil_pixels)
 
     @cached_property
@@ -103,7 +114,7 @@ class CoronagraphModel:
 
     @cached_property
     def weights(self) -> FloatArray:
-        """Share of the detected photons at each wavelength, for flux density ~ frequency ** spectral_index: (n,)."""
+        """Fraction of the detected photons at each wavelength, for flux density ~ frequency ** spectral_index: (n,)."""
         w = self.wavelengths ** -(self.params.spectral_index + 1.0)
         return np.asarray(w / w.sum())
 
@@ -128,7 +139,7 @@ class CoronagraphModel:
 
     @cached_property
     def full_energy(self) -> float:
-        """Energy that passes the Lyot stop without any mask (pupil units): the unit of all images."""
+        """Energy that passes the Lyot stop without a mask, pupil units: images are divided by it."""
         return float(((self.pupil.amplitude * self.lyot_stop) ** 2).sum())
 
     @property
@@ -164,21 +175,65 @@ class CoronagraphModel:
         return np.asarray(self.pupil.amplitude * phase * np.exp(2j * np.pi / wave * opd))
 
     def lyot_field(self, offset: tuple[float, float], k: int, *, wavefront: Wavefront | None = None) -> ComplexArray:
-        """Field behind the Lyot stop of a source at `offset` (dx, dy) arcsec, at wavelength number `k`.
+        """Field behind the Lyot stop of a point source, at one wavelength.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask center along the detector's x and y, arcsec.
+        k : int
+            Index in `wavelengths`.
+        wavefront : Wavefront, optional
+            The model's own by default.
 
         Returns
         -------
         (n, n) complex128 ndarray
             On the pupil grid, in the mask frame; amplitude 1 in an unobstructed pupil without mask.
+
+        Raises
+        ------
+        InputError
+            If the wavefront has another number of samples than the pupil.
         """
         return self.behind_mask(self._entrance(offset, k, wavefront), k)
 
     def behind_mask(self, entrance: ComplexArray, k: int) -> ComplexArray:
-        """Field behind the Lyot stop of any field in the pupil, (n, n) complex128, at wavelength number `k`; linear."""
+        """Field behind the Lyot stop of any field in the pupil, at one wavelength; linear in the field.
+
+        Parameters
+        ----------
+        entrance : (n, n) complex128 ndarray
+            Field in the entrance pupil, on the pupil grid, in the mask frame.
+        k : int
+            Index in `wavelengths`.
+
+        Returns
+        -------
+        (n, n) complex128 ndarray
+        """
         return np.asarray(self._masks[k](entrance) * self.lyot_stop)
 
     def energy(self, offset: tuple[float, float], *, wavefront: Wavefront | None = None) -> float:
-        """Throughput of mask and Lyot stop for a source, over the band; 1 far from the mask boundaries."""
+        """Throughput of mask and Lyot stop for a point source, averaged over the band.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask center along the detector's x and y, arcsec.
+        wavefront : Wavefront, optional
+            The model's own by default.
+
+        Returns
+        -------
+        float
+            Relative to the same pupil and stop without the mask: 1 far from the mask boundaries.
+
+        Raises
+        ------
+        InputError
+            If the wavefront has another number of samples than the pupil.
+        """
         total = 0.0
         for k, weight in enumerate(self.weights):
             passed = self.lyot_field(offset, k, wavefront=wavefront)
@@ -203,7 +258,19 @@ class CoronagraphModel:
         return _field.on_pixels(image / self.full_energy, response, grid, u, v)
 
     def pixel_solid_angle(self, wave: float) -> float:
-        """Pixel area in units of (wavelength / pupil step)^2: makes the sum over all pixels the energy in the pupil."""
+        """Pixel area in units of (wavelength / pupil step)^2.
+
+        With this factor the sum of an image over all pixels is the energy in the pupil.
+
+        Parameters
+        ----------
+        wave : float
+            Wavelength, m.
+
+        Returns
+        -------
+        float
+        """
         sx, sy = self.coronagraph.pixel_scale
         return float(sx * sy * (ARCSEC * self.pupil.step / wave) ** 2)
 
@@ -280,7 +347,18 @@ class CoronagraphModel:
         return throughput_table(self.coronagraph, self.params)
 
     def throughput_at(self, offset: tuple[float, float]) -> float:
-        """Throughput for a source at `offset` (dx, dy) arcsec, from the table behind `throughput_map`."""
+        """Throughput for a source, interpolated in the table behind `throughput_map`.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask center along the detector's x and y, arcsec.
+
+        Returns
+        -------
+        float
+            Of a perfect wavefront, relative to the same source without mask.
+        """
         return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
 
     def throughput_map(self, *, step: float | None = None, field_stop: bool = True) -> FloatArray:

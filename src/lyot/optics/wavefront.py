@@ -52,7 +52,18 @@ class Wavefront:
 
     @staticmethod
     def flat(npix: int = 256) -> Wavefront:
-        """The perfect wavefront."""
+        """The perfect wavefront.
+
+        Parameters
+        ----------
+        npix : int, optional
+            Samples across the pupil.
+
+        Returns
+        -------
+        Wavefront
+            Zero everywhere.
+        """
         return Wavefront(np.zeros((npix, npix)))
 
     def __add__(self, other: Wavefront) -> Wavefront:

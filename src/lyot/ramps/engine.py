@@ -145,8 +145,21 @@ class StreamParams:
 class StreamResult:
     """Slopes, and the counts of the steps.
 
-    `all_unused` (nints, ngroups) bool, groups that are DO_NOT_USE in every pixel; `primary`, number of jumps; tallies
-    of RSCD; number of pixels that saturate; where large slopes are kept.
+    Attributes
+    ----------
+    slopes : RampFitResult
+    pixel_dq : (ny, nx) uint32 ndarray
+        Pixel flags after all steps.
+    all_unused : (nints, ngroups) bool ndarray
+        Groups that are DO_NOT_USE in every pixel.
+    primary : int
+        Number of jumps.
+    rscd : (RscdTally or None, RscdTally or None)
+        What RSCD flagged in the first and in later integrations.
+    n_saturated : int
+        Number of pixels that saturate.
+    scratch : Scratch
+        Where large slopes are kept.
     """
 
     slopes: RampFitResult

@@ -51,4 +51,4 @@ class RampFitResult:
     rateints: SlopeImage
     """Of each integration."""
     groupdq: npt.NDArray[np.uint8] | None = None
-    """LIKELY only: group flags with the jumps it found."""
+    """LIKELY only: group flags with the jumps it found, (nints, ngroups, ny, nx)."""

@@ -81,8 +81,14 @@ class Record:
         s.
     peak_memory : float
         Peak resident memory of the worker process during the task, MB.
+    schema : int
+        Version of the format of the manifest.
+    association : str
+        Path of the association file, relative to the output folder; empty for none.
     failure : str
         Why a measurement could not be made, as a sentence; it has no products then. Empty for what was done.
+    extra : dict
+        Reserved: empty in all records so far.
     """
 
     task: str
@@ -260,11 +266,38 @@ class Manifest:
         return tuple(self._records.values())
 
     def record(self, task: str) -> Record | None:
-        """The last record of a task, if it ever finished."""
+        """The last record of a task.
+
+        Parameters
+        ----------
+        task : str
+            Identifier, such as ``stage3/all``.
+
+        Returns
+        -------
+        Record or None
+            None if the task never finished.
+        """
         return self._records.get(task)
 
     def is_current(self, task: str, key: str) -> bool:
-        """Whether the products of a task are there, unchanged, and made from what `key` stands for."""
+        """Whether the products of a task exist, are unchanged, and were made from what `key` stands for.
+
+        A product whose size and modification time are as recorded counts as unchanged; if only the time differs, its
+        checksum decides.
+
+        Parameters
+        ----------
+        task : str
+            Identifier.
+        key : str
+            Checksum of all that the products depend on (`Record.key`).
+
+        Returns
+        -------
+        bool
+            False for a measurement that failed.
+        """
         record = self._records.get(task)
         if record is None or record.failure or record.key != key:
             return False
@@ -294,9 +327,13 @@ class Manifest:
             raise output_error(self.path, error) from error
 
     def add(self, record: Record) -> None:
-        """Append the record of a finished task; products of its former record that it made no more are removed.
+        """Append the record of a finished task, and remove products of its former record that it no longer made.
 
         A file that was changed since it was made stays: it is not ours any more.
+
+        Parameters
+        ----------
+        record : Record
 
         Raises
         ------

@@ -67,7 +67,12 @@ class RefineParams(DetectionParams):
     )
 
     def places(self) -> tuple[Place, ...] | None:
-        """The sources that are named; None where they are to be found.
+        """Positions of the sources to mask, if they are given.
+
+        Returns
+        -------
+        tuple of (float, float) or None
+            Separation, arcsec, and position angle, degrees; None with ``auto``.
 
         Raises
         ------
@@ -101,7 +106,17 @@ class Protected:
 
 @dataclass(frozen=True)
 class Refined:
-    """The second pass: its plan, its result and the sources."""
+    """Result of the second pass.
+
+    Attributes
+    ----------
+    plan : ReductionPlan
+        Of the second pass, with the sources masked in the fit.
+    result : ReductionResult
+        Its images.
+    sources : tuple of Protected
+        The masked sources.
+    """
 
     plan: ReductionPlan
     result: ReductionResult

@@ -62,6 +62,11 @@ class StarPositionParams:
     def model_optics(self) -> OpticsParams:
         """Optics of the model that is fitted.
 
+        Returns
+        -------
+        OpticsParams
+            With three wavelengths.
+
         Raises
         ------
         ConfigError
@@ -76,7 +81,12 @@ class StarPositionParams:
         return optics
 
     def given(self) -> tuple[float, float] | None:
-        """The position if it is two numbers.
+        """The position, if it is given as two numbers.
+
+        Returns
+        -------
+        (float, float) or None
+            x and y in the first exposure, 0-based pixels; None for one of the words.
 
         Raises
         ------
@@ -118,7 +128,18 @@ class StarPosition:
     note: str = ""
 
     def of(self, exposure: int) -> StarPosition:
-        """The position in one exposure."""
+        """The position in one exposure.
+
+        Parameters
+        ----------
+        exposure : int
+            Index of the exposure, from 0.
+
+        Returns
+        -------
+        StarPosition
+            With arrays of length 1.
+        """
         return replace(self, offset=self.offset[[exposure]], error=self.error[[exposure]])
 
 

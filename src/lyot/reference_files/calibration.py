@@ -35,9 +35,19 @@ class Calibration:
     context: str = ""
 
     def prepared(self, out: Path) -> Calibration:
-        """Calibration with an empty cache made in the output folder where no references are used.
+        """Settings that work without references: with an empty cache in the output folder where none are used.
 
-        The official software asks for a context in any case, and would look for it in the network.
+        The official software requires a context in any case, and would look for it on the network.
+
+        Parameters
+        ----------
+        out : Path
+            Output folder, in which the cache is written.
+
+        Returns
+        -------
+        Calibration
+            The same object if references are used.
         """
         if self.context != "none":
             return self

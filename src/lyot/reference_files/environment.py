@@ -74,7 +74,12 @@ class CrdsEnvironment:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Set the environment variables inside a ``with`` block, and restore them afterwards."""
+        """Set the environment variables inside a ``with`` block, and restore them afterwards.
+
+        Yields
+        ------
+        None
+        """
         before: dict[str, str | None] = {name: os.environ.get(name) for name in self.variables}
         self.apply()
         try:

@@ -102,7 +102,20 @@ class RunResult:
         return bool(self.done or self.failed) or self.new_notes
 
     def products(self, kind: str, suffix: str = "") -> tuple[Path, ...]:
-        """Products of one kind of task, e.g. ``products("stage3", "_i2d.fits")``."""
+        """Products of one kind of task.
+
+        Parameters
+        ----------
+        kind : str
+            stage1, stage2, stage3 or measure.
+        suffix : str, optional
+            End of the file names, e.g. ``_i2d.fits``; all by default.
+
+        Returns
+        -------
+        tuple of Path
+            In the order of the tasks.
+        """
         return tuple(
             self.out / p.path for r in self.records if r.kind == kind for p in r.products if p.path.endswith(suffix)
         )

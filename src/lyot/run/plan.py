@@ -87,7 +87,18 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def source_key(self, path: str) -> str:
-        """Checksum of an input file; empty for a product of the run itself."""
+        """Checksum of an input file.
+
+        Parameters
+        ----------
+        path : str
+            As in `digests`.
+
+        Returns
+        -------
+        str
+            SHA-256, hexadecimal; empty for a product of the run itself.
+        """
         return self.digests.get(path, "")
 
 

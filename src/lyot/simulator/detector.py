@@ -132,17 +132,56 @@ class DetectorModel:
         return int(np.ceil(6 * self.reset_tau))
 
     def reset_profile(self, ngroups: int, integration: int) -> Float32:
-        """Factor of `reset_amplitude` for each group of an integration (0-based): (ngroups,) float32."""
+        """Factor of `reset_amplitude` in each group of an integration.
+
+        Parameters
+        ----------
+        ngroups : int
+            Number of groups.
+        integration : int
+            Index of the integration in the exposure, from 0.
+
+        Returns
+        -------
+        (ngroups,) float32 ndarray
+            Exponential decay; 0 from group `reset_groups` on.
+        """
         g = np.arange(ngroups)
         scale = self.reset_scale[min(integration, len(self.reset_scale) - 1)]
         return np.where(g < self.reset_groups, scale * np.exp(-g / self.reset_tau), 0.0).astype(np.float32)
 
     def reset_anomaly(self, ngroups: int, integration: int) -> Float32:
-        """Reset anomaly to subtract, (ngroups, ny, nx) float32, DN, for an integration (0-based)."""
+        """Reset anomaly to subtract from an integration.
+
+        Parameters
+        ----------
+        ngroups : int
+            Number of groups.
+        integration : int
+            Index of the integration in the exposure, from 0.
+
+        Returns
+        -------
+        (ngroups, ny, nx) float32 ndarray
+            DN.
+        """
         return self.reset_profile(ngroups, integration)[:, None, None] * self.reset_amplitude
 
     def dark_ramp(self, ngroups: int, group_time: float) -> Float32:
-        """Dark signal to subtract after linearity correction, DN: (ngroups, ny, nx) float32."""
+        """Dark signal to subtract after the linearity correction.
+
+        Parameters
+        ----------
+        ngroups : int
+            Number of groups.
+        group_time : float
+            Time between groups, s.
+
+        Returns
+        -------
+        (ngroups, ny, nx) float32 ndarray
+            DN; the first group holds one group time.
+        """
         times = (np.arange(ngroups) + 1) * group_time
         return (times[:, None, None] * self.dark_rate).astype(np.float32)
 

@@ -164,16 +164,50 @@ class Scene:
     detector: Detector = field(default_factory=Detector)
 
     def star_flux(self, filter_name: str) -> float:
-        """Flux density of the star, Jy."""
+        """Flux density of the star.
+
+        Parameters
+        ----------
+        filter_name : str
+            F1065C, F1140C, F1550C or F2300C.
+
+        Returns
+        -------
+        float
+            Jy; that of HIP 65426 in the filter if the scene gives none.
+        """
         return STAR_FLUX[filter_name] if self.star.flux is None else self.star.flux
 
     def companion_flux(self, companion: Companion, filter_name: str) -> float:
-        """Flux density of a companion before the mask, Jy."""
+        """Flux density of a companion before the mask.
+
+        Parameters
+        ----------
+        companion : Companion
+        filter_name : str
+            F1065C, F1140C, F1550C or F2300C.
+
+        Returns
+        -------
+        float
+            Jy; with the contrast of HIP 65426 b in the filter if the companion gives none.
+        """
         contrast = COMPANION_CONTRAST[filter_name] if companion.contrast is None else companion.contrast
         return contrast * self.star_flux(filter_name)
 
     def background_level(self, filter_name: str) -> float:
-        """Thermal background, MJy/sr."""
+        """Thermal background.
+
+        Parameters
+        ----------
+        filter_name : str
+            F1065C, F1140C, F1550C or F2300C.
+
+        Returns
+        -------
+        float
+            MJy/sr; the typical level of the filter if the scene gives none.
+        """
         return BACKGROUND_LEVEL[filter_name] if self.background.level is None else self.background.level
 
 

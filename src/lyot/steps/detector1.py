@@ -63,7 +63,17 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
     _usual_threshold: float | None = None
 
     def process(self, input_data: ModelInput) -> DataModel:
-        """Run stage 1 on a file or a data model; returns the ``rate`` product.
+        """Run stage 1 on a file or a data model.
+
+        Parameters
+        ----------
+        input_data : str, Path or RampModel
+            Raw ramps (``uncal``), DN. Only a file can be streamed.
+
+        Returns
+        -------
+        ImageModel
+            The ``rate`` product, DN/s; ``rateints`` is saved besides.
 
         Raises
         ------

@@ -53,7 +53,13 @@ class LyotMixin:
 
     @classmethod
     def official_class(cls) -> type:
-        """The class of the official package that this one derives from, or the class itself."""
+        """The class of the official package that this one derives from.
+
+        Returns
+        -------
+        type
+            The class itself if there is none.
+        """
         return next((base for base in cls.__mro__ if base.__module__.startswith("jwst.")), cls)
 
     @classmethod

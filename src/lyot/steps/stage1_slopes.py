@@ -38,7 +38,18 @@ class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
     spec = spec_from(JumpParams)
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Flag GROUPDQ with JUMP_DET."""
+        """Set JUMP_DET in GROUPDQ.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Corrected ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With flagged jumps; the step is skipped for ramps of one or two groups.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if unevenly_sampled(model):
             log.info("Unevenly sampled ramps: the official jump detection is used")
@@ -108,7 +119,20 @@ class RampFitStep(LyotMixin, OfficialRampFitStep):  # type: ignore[misc]
     spec = spec_from(RampFitParams) + spec_from(FitOptions)
 
     def process(self, step_input: ModelInput) -> tuple[DataModel | None, DataModel | None]:
-        """Fit the ramps; returns slopes of the exposure and of each integration."""
+        """Fit the ramps.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Corrected ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        rate : ImageModel or None
+            Slopes of the exposure, DN/s; None, as for `rateints`, if there is nothing to fit.
+        rateints : CubeModel or None
+            Slopes of each integration, DN/s.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if self.save_opt or unevenly_sampled(model) or model.meta.exposure.zero_frame:
             log.info("Optional results, zero frames and unevenly sampled ramps: the official ramp fit is used")

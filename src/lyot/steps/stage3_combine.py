@@ -68,7 +68,20 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         return image
 
     def extra_products(self, models: Sequence[DataModel], result: ReductionResult) -> list[tuple[str, DataModel]]:
-        """The further products that were asked for, as (suffix, model)."""
+        """The further products that are asked for: images at each truncation, and of each roll.
+
+        Parameters
+        ----------
+        models : sequence of CubeModel
+            Star-subtracted exposures.
+        result : ReductionResult
+            The reduction that they come from.
+
+        Returns
+        -------
+        list of (str, DataModel)
+            Suffix and product: ``klcube``, and ``rollNN`` with ``_i2d`` of each of several exposures.
+        """
         where = geometry_of(models[0])
         products: list[tuple[str, DataModel]] = []
         if self.save_truncations:

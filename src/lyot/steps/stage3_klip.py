@@ -87,7 +87,17 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         return products if several(target) is not None else products[0]
 
     def parameters(self) -> ReductionParams:
-        """Parameters of the reduction, with ``truncate`` taken into account."""
+        """Parameters of the reduction, with ``truncate`` taken into account.
+
+        Returns
+        -------
+        ReductionParams
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range.
+        """
         values = {info.name: getattr(self, info.name) for info in describe(ReductionParams)}
         wanted = parse_truncate(self.truncate)
         if wanted:

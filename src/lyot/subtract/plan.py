@@ -157,14 +157,19 @@ class ReductionPlan:
         Parameters
         ----------
         science : (nframes, ny, nx) float ndarray, optional
-            Science frames in place of those of the sequence, e.g. with injected sources; NaN where bad. For RDI the
-            result is linear in them.
+            Science frames in place of those of the sequence, in the same unit, e.g. with injected sources; NaN where
+            bad. For RDI the result is linear in them.
         with_variance : bool, optional
             Carry the variances of the sequence, where there are any.
 
         Returns
         -------
         ReductionResult
+
+        Raises
+        ------
+        InputError
+            If `science` has not the shape of the frames of the sequence.
         """
         return self.combine_residuals(*self._residuals(self.frames(science), with_variance=with_variance))
 
@@ -176,7 +181,7 @@ class ReductionPlan:
         residuals : (nK, nframes, ny, nx) float64 ndarray
             On the detector, unit of the sequence; NaN where bad.
         variance : (nK, nframes, ny, nx) float64 ndarray, optional
-            Their variances; NaN where unknown.
+            Their variances, unit of the sequence squared; NaN where unknown.
 
         Returns
         -------
@@ -219,7 +224,8 @@ class ReductionPlan:
         Parameters
         ----------
         signals : (nsignals, nframes, ny, nx) or (nsignals, nexposures, ny, nx) float ndarray
-            Signals as they would be added to the science frames, or one image for all frames of an exposure; no NaN.
+            Signals as they would be added to the science frames, in their unit, or one image for all frames of an
+            exposure; no NaN.
         window : (rows, columns) of slices, optional
             Part of the combined image that is wanted.
 
@@ -232,12 +238,30 @@ class ReductionPlan:
         ------
         ReductionError
             If the strategy or method is not linear in the science frames.
+        InputError
+            If the signals have another shape.
         """
         combined = self.combine(self._traces(signals), window=window)[1]
         return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
 
     def reduce_rolls(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
-        """As `reduce_many`, for the image of each roll: (nsignals, nK, nexposures, Ny, Nx)."""
+        """The image of each roll for many signals at once; see `reduce_many`.
+
+        Parameters
+        ----------
+        signals : (nsignals, nframes, ny, nx) or (nsignals, nexposures, ny, nx) float ndarray
+            As for `reduce_many`, in the unit of the science frames.
+
+        Returns
+        -------
+        (nsignals, nK, nexposures, Ny, Nx) float64 ndarray
+            North up and east to the left; NaN where the roll has no data.
+
+        Raises
+        ------
+        ReductionError, InputError
+            As for `reduce_many`.
+        """
         rolls = self.combine(self._traces(signals))[0]
         return rolls.reshape(len(signals), len(self.truncations), *rolls.shape[1:])
 
@@ -272,7 +296,23 @@ class ReductionPlan:
         return max((k for k in self.truncations if k <= limit), default=min(self.truncations))
 
     def frames(self, science: NDArray[np.floating[Any]] | None = None) -> FloatArray:
-        """Frames as they are subtracted: as given, or the mean of each exposure: (nframes, ny, nx) float64."""
+        """Frames as they are subtracted: the integrations, or the mean of each exposure.
+
+        Parameters
+        ----------
+        science : (n, ny, nx) float ndarray, optional
+            Science frames in place of those of the sequence, in the same unit; NaN where bad.
+
+        Returns
+        -------
+        (nframes, ny, nx) float64 ndarray
+            NaN where bad: in a mean, where all frames of the exposure are.
+
+        Raises
+        ------
+        InputError
+            If `science` has another shape than the frames of the sequence.
+        """
         data = self.sequence.science if science is None else np.asarray(science)
         if data.shape != self.sequence.science.shape:
             raise InputError(f"science has shape {data.shape}; the plan is for {self.sequence.science.shape}.")
@@ -286,7 +326,7 @@ class ReductionPlan:
         Parameters
         ----------
         residuals : (nK, nframes, ny, nx) float64 ndarray
-            On the detector, NaN where bad.
+            On the detector, any linear unit; NaN where bad.
         window : (rows, columns) of slices, optional
             Part of the grid that is wanted; the returned arrays have its shape.
 
@@ -363,7 +403,13 @@ class ReductionPlan:
         )
 
     def frame_variance(self) -> FloatArray | None:
-        """Variance of each frame that is subtracted: (nframes, ny, nx); None if the sequence has none."""
+        """Variance of each frame that is subtracted (`frames`).
+
+        Returns
+        -------
+        (nframes, ny, nx) float64 ndarray or None
+            Unit of the sequence squared; None if the sequence has no variances.
+        """
         return frame_variance(self.sequence, means=self.params.science_frames == "exposure")
 
 

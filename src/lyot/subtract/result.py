@@ -57,7 +57,16 @@ class ReductionResult:
     roll_variance: FloatArray | None = None
 
     def index(self, modes: int | None = None) -> int:
-        """Position of a truncation (default: the recommended one) along the first axis of the arrays.
+        """Index of a truncation along the first axis of the arrays.
+
+        Parameters
+        ----------
+        modes : int, optional
+            Number of modes; the recommended one by default.
+
+        Returns
+        -------
+        int
 
         Raises
         ------

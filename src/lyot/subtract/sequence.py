@@ -118,7 +118,22 @@ class CoronagraphicSequence:
         return 0 if self.references is None else len(self.references)
 
     def replace(self, **changes: Any) -> CoronagraphicSequence:
-        """Return a copy with some attributes replaced, validated again."""
+        """Return a copy with some attributes replaced, validated again.
+
+        Parameters
+        ----------
+        **changes
+            Attributes and their new values.
+
+        Returns
+        -------
+        CoronagraphicSequence
+
+        Raises
+        ------
+        InputError
+            If the shapes no longer agree.
+        """
         return dataclasses.replace(self, **changes)
 
     def _check_templates(self, shape: tuple[int, int]) -> None:

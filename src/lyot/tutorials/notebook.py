@@ -61,7 +61,17 @@ class Demo:
     filter: str = "F1550C"
 
     def folder(self, name: str) -> Path:
-        """A folder of the tree, made if it is not there."""
+        """A folder of the tree, created if it does not exist.
+
+        Parameters
+        ----------
+        name : str
+            Path below `root`.
+
+        Returns
+        -------
+        Path
+        """
         path = self.root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -69,8 +79,18 @@ class Demo:
     def inputs(self, level: Level) -> Inputs:
         """Exposures of one level: from an earlier notebook, the archive or the simulator.
 
-        Calibrated exposures that nobody made yet are made here, with the pipelines of this package at their defaults;
+        Calibrated exposures that do not exist yet are made here, with the pipelines of this package at their defaults;
         the reference system is set up on the way.
+
+        Parameters
+        ----------
+        level : "uncal", "rateints" or "calints"
+            Kind of product.
+
+        Returns
+        -------
+        Inputs
+            The files and where they come from.
         """
         home = self.folder(HOMES[level])
         if (
@@ -106,7 +126,18 @@ class Demo:
         return Inputs(tutorial_data.find_exposures(home, level), origin.origin)
 
     def calibration(self) -> CrdsEnvironment:
-        """The calibration references that belong to the exposures: simulated ones come with their own."""
+        """The calibration references that belong to the exposures: simulated ones come with their own.
+
+        Returns
+        -------
+        CrdsEnvironment
+            Not applied yet.
+
+        Raises
+        ------
+        ReferenceFileError
+            If there is no cache and no server.
+        """
         simulated = self.root / "uncal" / "crds_cache"
         if not simulated.is_dir():
             os.environ.setdefault("CRDS_SERVER_URL", DEFAULT_SERVER)
@@ -127,7 +158,17 @@ class Demo:
         return path if path.is_file() else None
 
     def empty(self, name: str) -> Path:
-        """A folder of the tree with everything in it removed, but for hidden files."""
+        """A folder of the tree with everything in it removed except hidden files.
+
+        Parameters
+        ----------
+        name : str
+            Path below `root`.
+
+        Returns
+        -------
+        Path
+        """
         path = self.folder(name)
         for item in path.iterdir():
             if not item.name.startswith("."):
