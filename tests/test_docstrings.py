@@ -21,11 +21,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import lyot
+from tests.rooms import public_names
 
-ROOMS = ["analysis", "archive", "calibrate", "exposures", "interface", "measure", "optics", "ramps", "records",
-         "reduction", "reference_files", "report", "run", "simulator", "steps", "subtract", "testing",
-         "tutorials"]  # fmt: skip
 ARRAY = re.compile(r"NDArray|FloatArray|IntArray|BoolArray|ComplexArray|\bFloat(32)?\b|\bBool\b")
 SHAPE = re.compile(r" : .*\(.*\)")
 SHAPE_OF_ALL = re.compile(r"\(n\w+,|\(ny, nx\)")
@@ -42,13 +39,13 @@ UNIT = re.compile(
 def public() -> Iterator[tuple[str, Any]]:
     """What `lyot` and each room have in ``__all__``, each once, with its name there."""
     seen = set()
-    for module in (lyot, *(importlib.import_module(f"lyot.{room}") for room in ROOMS)):
-        for name in module.__all__:
-            found = getattr(module, name)
+    for room, names in public_names().items():
+        for name in names:
+            found = getattr(importlib.import_module(room), name)
             if (inspect.isfunction(found) or inspect.isclass(found)) and found not in seen:
                 seen.add(found)
-                assert vars(found).get("__doc__", found.__doc__), f"{module.__name__}.{name} has no docstring"
-                yield f"{module.__name__}.{name}", found
+                assert vars(found).get("__doc__", found.__doc__), f"{room}.{name} has no docstring"
+                yield f"{room}.{name}", found
 
 
 def members() -> Iterator[tuple[str, Any]]:

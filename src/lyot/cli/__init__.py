@@ -27,6 +27,8 @@ from lyot.errors import LyotError, handled_warnings
 from lyot.processes import ENDING, provide_streams
 from lyot.version import __version__
 
+__all__ = ["build_app", "main"]
+
 EXIT_USER_ERROR = 2
 """Exit status when something that the user can mend is wrong."""
 
@@ -52,6 +54,10 @@ def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typ
         Name of a command; the others are omitted.
     all_options : bool, optional
         Generate the options from the parameters, which imports their modules.
+
+    Returns
+    -------
+    typer.Typer
     """
     app = typer.Typer(
         name="lyot",

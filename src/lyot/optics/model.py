@@ -357,7 +357,7 @@ class CoronagraphModel:
         Returns
         -------
         float
-            Of a perfect wavefront, relative to the same source without mask.
+            Of a perfect wavefront, relative to the same source without mask and field stop.
         """
         return float(self._throughput.at(np.asarray(float(offset[0])), np.asarray(float(offset[1]))))
 

@@ -147,12 +147,13 @@ class OpticsFit:
     flux : float
         Of the star, Jy.
     companion_chi2 : float
-        Of the companion's image; NaN without one.
+        Chi squared of the companion's image; NaN without one.
     companion_pixels : int
+        Number of its pixels.
     open_fraction : float
-        Of the clear pupil.
+        Fraction of the clear pupil that the stop leaves open.
     rejection : float
-        Peak of the star without mask over that behind the centered mask.
+        Ratio of the star's peak without mask to that behind the centered mask.
     wavefront_rms : float
         nm, over the pupil.
     models, residuals : (n, ny, nx) float64 ndarray
@@ -162,7 +163,7 @@ class OpticsFit:
     evaluations : int
         Images and gradients that were made.
     seconds : float
-        Time taken.
+        Time taken, s.
     """
 
     optics: FittedOptics

@@ -1,0 +1,16 @@
+"""The packages of lyot, and the names that each makes public."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import lyot
+
+ROOMS = sorted(m.name for m in pkgutil.walk_packages(lyot.__path__, "lyot.") if m.ispkg)
+"""Full names of all packages below ``lyot``."""
+
+
+def public_names() -> dict[str, list[str]]:
+    """``__all__`` of ``lyot`` and of each room."""
+    return {room: list(importlib.import_module(room).__all__) for room in ("lyot", *ROOMS)}
