@@ -94,6 +94,12 @@ def connection_from_environment(**changes: Any) -> Connection:
     Returns
     -------
     Connection
+
+    Examples
+    --------
+    >>> from lyot.archive import connection_from_environment
+    >>> connection_from_environment(server="https://mast.example.org", tries=2).tries
+    2
     """
     settings: dict[str, Any] = {
         "server": (os.environ.get(SERVER_VARIABLE) or MAST).rstrip("/"),

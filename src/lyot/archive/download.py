@@ -39,6 +39,13 @@ class Downloaded:
     folder : Path
     fetched, current : tuple of Path
         Files fetched now, and files that were there and whole.
+
+    Examples
+    --------
+    >>> from lyot.archive import Downloaded
+    >>> done = Downloaded(Path("uncal"), fetched=(Path("uncal/b.fits"),), current=(Path("uncal/a.fits"),))
+    >>> [file.name for file in done.files]
+    ['a.fits', 'b.fits']
     """
 
     folder: Path
@@ -68,6 +75,14 @@ def to_fetch(files: Sequence[ArchiveFile], folder: str | Path) -> list[ArchiveFi
     ------
     ArchiveError
         For a file whose name would lie outside the folder.
+
+    Examples
+    --------
+    >>> from lyot.archive import ArchiveFile, to_fetch
+    >>> from lyot.exposures import Exposure
+    >>> file = ArchiveFile(Exposure(root="a"), "a_uncal.fits", "mast:JWST/a", size=1000, public=True)
+    >>> [f.name for f in to_fetch([file], "folder_that_does_not_exist")]
+    ['a_uncal.fits']
     """
     return [f for f in files if not is_whole(destination(Path(folder), f.name), f.size)]
 

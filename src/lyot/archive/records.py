@@ -24,6 +24,12 @@ def is_program(text: str) -> bool:
     -------
     bool
         True for a number of up to five digits; whether there is such a program, only the archive knows.
+
+    Examples
+    --------
+    >>> from lyot.archive import is_program
+    >>> is_program("jw01386"), is_program("HIP 65426")
+    (True, False)
     """
     return _PROGRAM.fullmatch(text.strip()) is not None
 
@@ -70,6 +76,12 @@ class Query:
         Filters in capitals; empty for all.
     level : "uncal", "rateints" or "calints"
         Which product of each exposure.
+
+    Examples
+    --------
+    >>> from lyot.archive import Query
+    >>> str(Query(programs=("01386",), filters=("F1550C", "F1140C")))
+    'program 1386, filters F1550C, F1140C'
     """
 
     programs: tuple[str, ...] = ()
@@ -116,6 +128,13 @@ def make_query(
     ------
     ConfigError
         If a value cannot be used, or neither a program nor a target is given.
+
+    Examples
+    --------
+    >>> from lyot.archive import make_query
+    >>> query = make_query(["1386", "jw02538"], filters=["f1550c,F1140C"])
+    >>> query.programs, query.filters, query.level
+    (('01386', '02538'), ('F1550C', 'F1140C'), 'uncal')
     """
     if level not in STAGES:
         raise unknown_name("level", level, STAGES, where="--level")
@@ -150,6 +169,13 @@ class ArchiveFile:
         Bytes; 0 where the archive does not say.
     public : bool
         Anybody may have it; otherwise it is under exclusive access and needs a token.
+
+    Examples
+    --------
+    >>> from lyot.archive import ArchiveFile
+    >>> exposure = Exposure(root="jw01386008001_04101_00001_mirimage")
+    >>> ArchiveFile(exposure, f"{exposure.root}_uncal.fits", "mast:JWST/product", size=300_000_000, public=True).root
+    'jw01386008001_04101_00001_mirimage'
     """
 
     exposure: Exposure
@@ -175,6 +201,14 @@ class Listing:
         Of the exposures that were asked for, one or (where an exposure is cut into segments) more of each.
     missing : tuple of Exposure
         Exposures of which the archive has no file at this level.
+
+    Examples
+    --------
+    >>> from lyot.archive import ArchiveFile, Listing, Query
+    >>> exposure = Exposure(root="a")
+    >>> files = tuple(ArchiveFile(exposure, f"a-seg00{n}_uncal.fits", "mast:JWST", 2_000_000_000, True) for n in (1, 2))
+    >>> Listing(Query(("01386",)), files).size
+    4000000000
     """
 
     query: Query

@@ -143,6 +143,13 @@ def subtract_background(
         If shapes differ or there is no background.
     ReductionError
         If a fit has too few good pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> result = subtract_background(np.full((2, 4, 4), 45.0), [BackgroundExposure(np.full((3, 4, 4), 42.0))])
+    >>> float(result.data[0, 0, 0]), float(result.image[0, 0]), result.n_integrations
+    (3.0, 42.0, 3)
     """
     p = params or BackgroundParams()
     cube = np.asarray(science, dtype=np.float64)

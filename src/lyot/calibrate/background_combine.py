@@ -56,6 +56,13 @@ class BackgroundExposure:
         Variance of `data`; None lets the scatter of the integrations speak.
     numbers : tuple of int or None
         Numbers of the integrations within the exposure, from 1, ascending; None: 1 to nints.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> exposure = BackgroundExposure(np.zeros((3, 4, 4)))
+    >>> exposure.integrations, exposure.part(1, None).integrations
+    ((1, 2, 3), (2, 3))
     """
 
     data: NDArray[np.floating]

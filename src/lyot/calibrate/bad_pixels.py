@@ -68,6 +68,13 @@ class BadPixels:
         Outliers of single integrations.
     in_space : (ny, nx) bool ndarray
         Pixels bad in all integrations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bad = BadPixels(in_time=np.zeros((3, 2, 2), bool), in_space=np.array([[True, False], [False, False]]))
+    >>> bad.mask.sum(axis=0).tolist()
+    [[3, 0], [0, 0]]
     """
 
     in_time: Bool
@@ -117,6 +124,17 @@ def find_bad_pixels(
     ------
     InputError
         If the shapes differ.
+
+    Examples
+    --------
+    One integration is hit at x = 4, y = 3; the pixel at x = 2, y = 6 is bad in all of them:
+
+    >>> import numpy as np
+    >>> data = np.random.default_rng(0).normal(10, 1, (6, 9, 9))
+    >>> data[2, 3, 4], data[:, 6, 2] = 100, -50
+    >>> bad = find_bad_pixels(data, np.ones(data.shape))
+    >>> np.argwhere(bad.in_time).tolist(), np.argwhere(bad.in_space).tolist()
+    ([[2, 3, 4]], [[6, 2]])
     """
     p = params or BadPixelParams()
     cube, var = _checked(data, variance)
@@ -208,6 +226,17 @@ def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool
     -------
     Repaired
         Copies with the pixels filled.
+
+    Examples
+    --------
+    A value that comes from five other integrations:
+
+    >>> import numpy as np
+    >>> data, bad = np.full((6, 3, 3), 10.0), np.zeros((6, 3, 3), bool)
+    >>> data[2, 1, 1], bad[2, 1, 1] = 1000.0, True
+    >>> fixed = repair(data, np.ones(data.shape), bad)
+    >>> float(fixed.data[2, 1, 1]), float(fixed.variance[2, 1, 1])
+    (10.0, 1.2)
     """
     cube, var = (a.copy() for a in _checked(data, variance))
     usable = np.isfinite(cube) & ~bad

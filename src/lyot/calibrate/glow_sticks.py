@@ -82,6 +82,13 @@ def glow_strips(
     -------
     tuple of GlowStrip
         Strips with at least 20 pixels of each kind on the frame.
+
+    Examples
+    --------
+    >>> from lyot.instrument import coronagraph
+    >>> mask = coronagraph("F1550C")
+    >>> [strip.name for strip in glow_strips(mask, mask.shape, mask.reference_point)]
+    ['left', 'right']
     """
     dx, dy = offset_grid(shape, center)
     dx, dy = dx * coronagraph.pixel_scale[0], dy * coronagraph.pixel_scale[1]
@@ -134,6 +141,17 @@ def glow_excess(
     -------
     tuple of GlowExcess
         In the order of the strips; the error is that of the difference of two means, from the scatter of the pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.instrument import coronagraph
+    >>> mask = coronagraph("F1550C")
+    >>> strips = glow_strips(mask, mask.shape, mask.reference_point)
+    >>> image = np.full(mask.shape, 40.0)
+    >>> image[strips[0].strip] += 2.0
+    >>> [(excess.name, float(excess.value)) for excess in glow_excess(image, strips)]
+    [('left', 2.0), ('right', 0.0)]
     """
     found = []
     for strip in strips:
@@ -176,6 +194,17 @@ def glow_template(image: Float, strips: Sequence[GlowStrip], *, bin_width: float
     -------
     (ny, nx) float64 ndarray
         Unit of the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.instrument import coronagraph
+    >>> mask = coronagraph("F1550C")
+    >>> strips = glow_strips(mask, mask.shape, mask.reference_point, exclusion_radius=0)
+    >>> image = np.where(strips[0].strip, 42.0, 40.0)
+    >>> template = glow_template(image, strips)
+    >>> float(template[strips[0].strip].min()), float(template[~strips[0].strip].max())
+    (2.0, 0.0)
     """
     template = np.zeros(image.shape)
     cell = (np.arange(image.shape[1]) // bin_width).astype(int)

@@ -56,6 +56,15 @@ def level2(files: Sequence[Assigned], rateints: Sequence[Path], backgrounds: Seq
     dict
         A product with one science member for each file, as the official rule demands: several science members in one
         product would get their background wrong.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lyot.exposures import Assigned, Exposure, Role, level2
+    >>> star = Assigned(Exposure(root="a", target="HIP-65426"), Role.SCIENCE)
+    >>> association = level2([star], [Path("a_rateints.fits")], [Path("sky_rateints.fits")])
+    >>> [(member["expname"], member["exptype"]) for member in association["products"][0]["members"]]
+    [('a_rateints.fits', 'science'), ('sky_rateints.fits', 'background')]
     """
     background = [_member(b, "background") for b in backgrounds]
     products = [
@@ -97,6 +106,16 @@ def level3(group: Sequence[Assigned], calints: dict[str, Path]) -> dict[str, Any
     ------
     InputError
         If there is no science exposure.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lyot.exposures import Assigned, Exposure, Role, level3
+    >>> science = Exposure(root="a", target="HIP-65426", program="01386", instrument="MIRI", filter="F1550C")
+    >>> group = [Assigned(science, Role.SCIENCE), Assigned(Exposure(root="c"), Role.REFERENCE)]
+    >>> product = level3(group, {"a": Path("a_calints.fits"), "c": Path("c_calints.fits")})["products"][0]
+    >>> product["name"], [member["exptype"] for member in product["members"]]
+    ('jw01386-a3001_hip-65426_miri_f1550c', ['science', 'psf'])
     """
     science = with_role(group, Role.SCIENCE)
     references = with_role(group, Role.REFERENCE)

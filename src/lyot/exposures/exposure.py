@@ -77,6 +77,13 @@ class Exposure:
     given_role : str
         Role given by hand or by an association, one of `lyot.exposures.given_roles.ROLE_NAMES`; empty where the
         header decides.
+
+    Examples
+    --------
+    >>> from lyot.exposures import Exposure
+    >>> exposure = Exposure(root="jw01386008001_04101_00001", exposure_type="MIR_4QPM", filter="F1550C")
+    >>> exposure.is_coronagraphic, exposure.is_acquisition
+    (True, False)
     """
 
     root: str

@@ -23,7 +23,14 @@ ROLL_TOLERANCE = 0.5
 
 
 class Role(enum.StrEnum):
-    """Role of an exposure in a reduction."""
+    """Role of an exposure in a reduction.
+
+    Examples
+    --------
+    >>> from lyot.exposures import Role
+    >>> str(Role.SCIENCE), Role("reference background") is Role.REFERENCE_BACKGROUND
+    ('science', True)
+    """
 
     SCIENCE = "science"
     REFERENCE = "reference"
@@ -160,6 +167,18 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
     -------
     list of Assigned
         In the order: science by roll, references, backgrounds, the rest.
+
+    Examples
+    --------
+    >>> from lyot.exposures import Exposure, sort_roles
+    >>> common = {"exposure_type": "MIR_4QPM", "filter": "F1550C", "mask": "4QPM_1550", "subarray": "MASK1550"}
+    >>> exposures = [
+    ...     Exposure(root="a", target="HIP-65426", roll=108.2, **common),
+    ...     Exposure(root="b", target="HIP-65426", roll=117.6, **common),
+    ...     Exposure(root="c", target="HIP-68245", is_psf=True, roll=101.3, **common),
+    ... ]
+    >>> [(assigned.exposure.root, assigned.label) for assigned in sort_roles(exposures)]
+    [('a', 'science, roll 1'), ('b', 'science, roll 2'), ('c', 'reference')]
     """
     reasons = proposed_backgrounds(exposures)
     first = {e.root: _first_role(e, e.root in reasons) for e in exposures}
@@ -325,6 +344,13 @@ def advice(assigned: Sequence[Assigned]) -> list[str]:
     -------
     list of str
         One sentence each.
+
+    Examples
+    --------
+    >>> from lyot.exposures import Exposure, advice, sort_roles
+    >>> alone = Exposure(root="a", exposure_type="MIR_4QPM", filter="F1550C", target="HIP-65426", roll=108.2)
+    >>> advice(sort_roles([alone]))[-1]
+    'no reference star and only one roll: neither reference nor roll subtraction is possible.'
     """
     filters = _filters(assigned)
     lines = []

@@ -114,6 +114,24 @@ def fit_companions(
     ------
     InputError
         If a guess is not on the data.
+
+    Examples
+    --------
+    A source of flux 3 at 1.0 arcsec east and 0.5 arcsec north, in white noise that no reduction changes:
+
+    >>> import numpy as np
+    >>> from lyot.measure import CompanionParams, Injector, fit_companions
+    >>> y, x = np.indices((61, 61)) - 30.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 61, 61))
+    >>> science = noise + 3 * psf(0, 1.0, 0.5)
+    >>> injector = Injector(science, np.zeros(1, int), psf, lambda frames: frames, center=(30, 30), pixel_scale=0.11)
+    >>> (found,) = fit_companions(injector, 4.0, [(1.1, 65.0)], CompanionParams(posterior=False))
+    >>> bool(abs(found.flux - 3) < 3 * found.flux_error), bool(found.flux_error < 0.1)
+    (True, True)
+    >>> bool(abs(found.east - 1.0) < 0.01), bool(abs(found.north - 0.5) < 0.01)
+    (True, True)
     """
     p = params or CompanionParams()
     if not guesses:

@@ -224,6 +224,23 @@ def contrast_curve(
     ------
     ReductionError
         If no separation gives a finite limit.
+
+    Examples
+    --------
+    In white noise the limit grows toward the star, where there are few resolution elements to measure the noise from:
+
+    >>> import numpy as np
+    >>> from lyot.measure import ContrastParams, Injector, contrast_curve
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
+    >>> injector = Injector(noise, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
+    >>> curve = contrast_curve(injector, 4.0, ContrastParams(separations=3, angles=4, outer_radius=3.0))
+    >>> curve.separation.round(2).tolist()
+    [0.53, 1.26, 3.0]
+    >>> bool(curve.flux_limit[0] > curve.flux_limit[1]), bool(curve.threshold[0] > curve.threshold[1] > 5)
+    (True, True)
     """
     p = params or ContrastParams()
     image = injector.image if known is None else injector.image - np.nan_to_num(known)
@@ -412,6 +429,20 @@ def limit_map(injector: Injector, curve: ContrastCurve, *, throughput: FloatArra
     -------
     (Ny, Nx) float64 ndarray
         Flux; NaN inside the first separation, outside the last, and where there are no data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import ContrastParams, Injector, contrast_curve, limit_map
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
+    >>> injector = Injector(noise, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
+    >>> curve = contrast_curve(injector, 4.0, ContrastParams(separations=3, angles=4, outer_radius=3.0))
+    >>> limits = limit_map(injector, curve)
+    >>> limits.shape, bool(np.isnan(limits[40, 40])), bool(np.isfinite(limits[40, 60]))
+    ((81, 81), True, True)
     """
     response = response_map(injector, curve.responses, throughput=throughput)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -200,6 +200,18 @@ def detect_sources(
     ------
     InputError
         If shapes do not fit or nothing is finite.
+
+    Examples
+    --------
+    A source 20 pixels to the right of the star, which is west with north up:
+
+    >>> import numpy as np
+    >>> from lyot.measure import detect_sources
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> image = np.random.default_rng(1).normal(size=x.shape) + 20 * np.exp(-((x - 20) ** 2 + y**2) / 4)
+    >>> (found,) = detect_sources(image, center=(40, 40), fwhm=4.0, pixel_scale=0.11)
+    >>> found.status, round(found.separation, 1), round(found.position_angle)
+    ('source', 2.2, 270)
     """
     p = params or DetectionParams()
     cube = np.asarray(images, dtype=float)

@@ -36,6 +36,16 @@ class DiskModel:
         sky.
     center : (x, y) or None
         Position of the star, 0-based pixels; the middle of the image by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import DiskModel
+    >>> image = np.zeros((5, 5))
+    >>> image[2, 4] = 0.01
+    >>> east, north, flux = DiskModel(image, pixel_scale=0.1, position_angle=90.0).light()
+    >>> east.round(3).tolist(), north.round(3).tolist(), flux.tolist()
+    ([0.0], [0.2], [0.01])
     """
 
     image: FloatArray

@@ -77,6 +77,26 @@ class Injector:
         See `Residuals`; tells where behind the mask residual starlight is strong.
     reduce_rolls : callable or None
         See `ReduceRolls`; without it sources are not compared between rolls.
+
+    Examples
+    --------
+    A reduction that only averages the frames:
+
+    >>> import numpy as np
+    >>> from lyot.measure import Injector
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.1) ** 2 + (y - north / 0.1) ** 2) / 4)
+    >>> frames = np.random.default_rng(1).normal(size=(4, 41, 41))
+    >>> injector = Injector(
+    ...     frames, np.zeros(4, int), psf, lambda frames: frames.mean(axis=0)[None], center=(20, 20), pixel_scale=0.1
+    ... )
+    >>> injector.pixel(east=1.0, north=0.0)
+    (10.0, 20.0)
+    >>> np.array_equal(injector.inject([(1.0, 0.0, 0.0)]), injector.image)
+    True
+    >>> round(float((injector.inject([(1.0, 0.0, 5.0)]) - injector.image)[20, 10]), 9)
+    5.0
     """
 
     science: FloatArray

@@ -36,6 +36,15 @@ def model_mask(
     ------
     InputError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import model_mask
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> mask = model_mask(5 * np.exp(-(x**2 + y**2) / 4), np.full(x.shape, 2.0), fwhm=4.0)
+    >>> bool(mask[20, 20]), bool(mask[20, 24]), bool(mask[20, 30])
+    (True, True, False)
     """
     if model.shape != noise.shape:
         raise InputError(f"model has shape {model.shape}, noise {noise.shape}; expected the same.")

@@ -87,6 +87,19 @@ class EvolutionModels:
         Of the models, for messages and tables.
     filter : str
         Of the magnitudes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import EvolutionModels
+    >>> models = EvolutionModels(
+    ...     ages=np.array([10.0, 10.0, 100.0, 100.0]), masses=np.array([5.0, 10.0, 5.0, 10.0]),
+    ...     magnitudes=np.array([12.0, 10.0, 16.0, 14.0]),
+    ... )
+    >>> models.at(10.0).mass([10.0, 12.0, 20.0]).round(6).tolist()
+    [10.0, 5.0, nan]
+    >>> models.age_range(20.0, 15.0)
+    (10.0, 35.0)
     """
 
     ages: FloatArray

@@ -325,6 +325,22 @@ def snr_map(
     ------
     InputError
         If the image is not 2-D or holds no finite pixel, or `exclude` has another shape.
+
+    Examples
+    --------
+    A pixel 20 pixels from the star has 28 other elements of 4 pixels on its ring, and one 8 pixels away 9:
+
+    >>> import numpy as np
+    >>> from lyot.measure import snr_map
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> image = np.random.default_rng(1).normal(size=x.shape) + 20 * np.exp(-((x - 20) ** 2 + y**2) / 4)
+    >>> found = snr_map(image, center=(40, 40), fwhm=4.0)
+    >>> np.unravel_index(np.nanargmax(found.snr), found.snr.shape) == (40, 60)
+    True
+    >>> int(found.elements[40, 60]), int(found.elements[40, 48])
+    (28, 9)
+    >>> bool(found.significance()[40, 60] < found.snr[40, 60])  # few elements: less certain
+    True
     """
     data = check_image(image)
     if fwhm <= 0:

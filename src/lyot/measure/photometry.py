@@ -101,6 +101,13 @@ class Star:
         Jy.
     source : str
         Where it comes from.
+
+    Examples
+    --------
+    >>> from lyot.measure import Star
+    >>> star = Star.from_magnitude(5.0, zero_point=3.5, error=0.02)
+    >>> round(star.flux, 6), round(star.error / star.flux, 4)
+    (0.035, 0.0184)
     """
 
     flux: float = float("nan")
@@ -156,6 +163,13 @@ class Star:
         ------
         InputError
             If the distribution does not reach over the band.
+
+        Examples
+        --------
+        >>> from lyot.measure import Star
+        >>> star = Star.from_sed([10.0, 15.0, 20.0], [2.0, 2.0, 2.0], band=(15.5, 0.9), error=0.05)
+        >>> round(star.flux, 6), round(star.error, 6)
+        (2.0, 0.1)
         """
         bandpass = band if isinstance(band, Bandpass) else Bandpass.top_hat(*band)
         mean = bandpass.mean_flux(wavelength, flux)

@@ -33,6 +33,17 @@ class Positions:
         Degrees east of north.
     observer : (n, 3) float64 ndarray
         Barycentric position of the observer at the dates, au, equatorial axes (ICRS).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import Positions
+    >>> positions = Positions(
+    ...     years=np.array([2016.0, 2024.0]), separation=np.array([0.8, 0.8]), separation_error=np.full(2, 0.01),
+    ...     position_angle=np.array([90.0, 180.0]), position_angle_error=np.full(2, 0.5), observer=np.zeros((2, 3)),
+    ... )
+    >>> (positions.offsets().round(3) + 0.0).tolist()
+    [[0.8, 0.0], [0.0, -0.8]]
     """
 
     years: FloatArray
@@ -96,6 +107,14 @@ class StarMotion:
         mas.
     pm_error, parallax_error : float
         One sigma; the first for each axis, mas per year; the second in mas.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import StarMotion, background_track
+    >>> star = StarMotion(ra=0.0, dec=0.0, pm_ra=0.0, pm_dec=-50.0, parallax=0.0)
+    >>> (background_track([2020.0, 2024.0], np.zeros((2, 3)), star).round(3) + 0.0).tolist()
+    [[0.0, 0.0], [0.0, 0.2]]
     """
 
     ra: float
@@ -214,6 +233,20 @@ def compare_motion(positions: Positions, star: StarMotion) -> MotionTest:
     Returns
     -------
     MotionTest
+
+    Examples
+    --------
+    The star moves by 39 mas per year, the object stays where it is next to it:
+
+    >>> import numpy as np
+    >>> from lyot.measure import Positions, StarMotion, compare_motion
+    >>> positions = Positions(
+    ...     years=np.array([2016.0, 2024.0]), separation=np.full(2, 0.8), separation_error=np.full(2, 0.005),
+    ...     position_angle=np.full(2, 150.0), position_angle_error=np.full(2, 0.3), observer=np.zeros((2, 3)),
+    ... )
+    >>> test = compare_motion(positions, StarMotion(ra=201.15, dec=-51.5, pm_ra=-34.0, pm_dec=-19.0, parallax=9.0))
+    >>> test.verdict, test.freedom
+    ('common proper motion', 2)
     """
     measured = positions.offsets()
     n = len(measured)

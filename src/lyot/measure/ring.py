@@ -36,6 +36,14 @@ class RingParams:
 
     Lengths are on the sky as seen face-on. The near side lies at a position angle of `major_axis` + 90 degrees; add 180
     to `major_axis` for the other side.
+
+    Examples
+    --------
+    >>> from lyot.measure import RingParams, ring_image
+    >>> ring = RingParams(radius=1.0, profile="gaussian", width=0.1, inclination=60.0, major_axis=90.0)
+    >>> image = ring_image(ring, half_size=1.5, pixel_scale=0.05).image
+    >>> bool(image[30].sum() > image[:, 30].sum())  # the long axis is east to west: along a row
+    True
     """
 
     radius: float = param(1.5, help="radius of maximum density", unit="arcsec", min=0.02, max=30.0)

@@ -35,7 +35,14 @@ from lyot.params import describe, param
 
 @dataclass(frozen=True)
 class RingFitParams(RingParams):
-    """Starting values of a ring, and the parameters to fit."""
+    """Starting values of a ring, and the parameters to fit.
+
+    Examples
+    --------
+    >>> from lyot.measure import RingFitParams, RingParams
+    >>> RingFitParams(radius=0.8, fit=("radius",)).start() == RingParams(radius=0.8)
+    True
+    """
 
     fit: tuple[str, ...] = param(
         ("radius", "inclination", "major_axis"), help="parameters of the ring to fit, in addition to its flux"

@@ -144,6 +144,24 @@ def error_budget(
     -------
     tuple of ErrorTerm
         One sigma each; the total is the last.
+
+    Examples
+    --------
+    The contrast carries the error of the star's flux, the flux does not:
+
+    >>> import numpy as np
+    >>> from lyot.measure import CompanionParams, Injector, Star, error_budget, fit_companions
+    >>> y, x = np.indices((61, 61)) - 30.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> science = np.random.default_rng(1).normal(scale=0.1, size=(1, 61, 61)) + 3 * psf(0, 1.0, 0.5)
+    >>> injector = Injector(science, np.zeros(1, int), psf, lambda frames: frames, center=(30, 30), pixel_scale=0.11)
+    >>> (found,) = fit_companions(injector, 4.0, [(1.1, 65.0)], CompanionParams(posterior=False))
+    >>> terms = {term.name: term for term in error_budget(found, Star(flux=1000.0, error=20.0))}
+    >>> terms["star flux"].flux, terms["star flux"].contrast, terms["flux calibration"].contrast
+    (0.0, 0.02, 0.03)
+    >>> bool(terms["total"].contrast > terms["total"].flux > terms["statistical"].flux)
+    True
     """
     p = params or SystematicParams()
     relative = companion.flux_error / abs(companion.flux)

@@ -38,6 +38,17 @@ def field_stop_mask(coronagraph: Coronagraph) -> NDArray[np.bool_]:
     -------
     (ny, nx) bool ndarray
         True inside.
+
+    Examples
+    --------
+    The field is about 24 arcsec wide:
+
+    >>> from lyot.instrument import coronagraph
+    >>> from lyot.optics import field_stop_mask
+    >>> mask = coronagraph("F1550C")
+    >>> inside = field_stop_mask(mask)
+    >>> inside.shape == mask.shape, round(float(inside.sum(axis=1).max() * mask.pixel_scale[0]))
+    (True, 24)
     """
     dx, dy = detector_offsets(coronagraph)
     half = coronagraph.field_size / 2.0

@@ -45,6 +45,15 @@ class CoronagraphModel:
         The instrument's table entry.
     params : OpticsParams
         How it is modeled.
+
+    Examples
+    --------
+    A coarse model: the mask takes most of the light of a source at its center, and hardly any 4 arcsec from it:
+
+    >>> from lyot.optics import CoronagraphModel, OpticsParams
+    >>> model = CoronagraphModel.build("F1550C", OpticsParams(n_wavelengths=1, pupil_pixels=64))
+    >>> round(model.energy((0.0, 0.0)), 2), round(model.energy((3.0, 3.0)), 1)
+    (0.04, 1.0)
     """
 
     coronagraph: Coronagraph
@@ -238,7 +247,7 @@ class CoronagraphModel:
         for k, weight in enumerate(self.weights):
             passed = self.lyot_field(offset, k, wavefront=wavefront)
             total += weight * float((passed.real**2 + passed.imag**2).sum())
-        return total / self.full_energy
+        return float(total / self.full_energy)
 
     def _image(
         self, offset: tuple[float, float], dx: FloatArray, dy: FloatArray, wavefront: Wavefront | None
@@ -333,6 +342,15 @@ class CoronagraphModel:
         -------
         (size, size) float64 ndarray
             As for `psf`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lyot.optics import CoronagraphModel, OpticsParams
+        >>> model = CoronagraphModel.build("F1550C", OpticsParams(n_wavelengths=1, pupil_pixels=64))
+        >>> image = model.off_axis_psf((3.0, 3.0), size=61)
+        >>> image.shape, np.unravel_index(image.argmax(), image.shape) == (30, 30), bool(0.9 < image.sum() < 1)
+        ((61, 61), True, True)
         """
         if size < 1 or size % 2 == 0:
             raise InputError(f"off_axis_psf: size must be a positive odd number of pixels, got {size}.")

@@ -30,6 +30,13 @@ class Wavefront:
     opd : (n, n) float64 ndarray
         Path difference, m, [y, x] in the mask frame (see `lyot.optics.pupil`). No NaN; values outside the pupil have no
         effect.
+
+    Examples
+    --------
+    >>> from lyot.optics import Wavefront
+    >>> perfect = Wavefront.flat(64)
+    >>> perfect.npix, perfect.rms_nm
+    (64, 0.0)
     """
 
     opd: FloatArray
@@ -91,6 +98,12 @@ def realistic_wavefront(seed: int | np.random.Generator, rms_nm: float = 120.0, 
     -------
     Wavefront
         Optical path difference, m.
+
+    Examples
+    --------
+    >>> from lyot.optics import realistic_wavefront
+    >>> round(realistic_wavefront(1, 120.0, npix=64).rms_nm, 6)
+    120.0
     """
     return Wavefront(_draw(np.random.default_rng(seed), rms_nm, npix, _SHARES))
 
@@ -111,6 +124,14 @@ def drifted(wavefront: Wavefront, rms_nm: float, seed: int | np.random.Generator
     -------
     Wavefront
         The sum of both.
+
+    Examples
+    --------
+    >>> from lyot.optics import Wavefront, drifted, realistic_wavefront
+    >>> first = realistic_wavefront(1, npix=64)
+    >>> second = drifted(first, 4.0, seed=2)
+    >>> round(Wavefront(second.opd - first.opd).rms_nm, 6)
+    4.0
     """
     rng = np.random.default_rng(seed)
     return Wavefront(wavefront.opd + _draw(rng, rms_nm, wavefront.npix, _DRIFT_SHARES))

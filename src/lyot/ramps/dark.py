@@ -82,6 +82,16 @@ def match_dark(
     DarkReference or None
         With at least `n_groups` groups, NaN replaced by zero. None where the dark's groups hold more frames than the
         exposure's, so that it cannot be used.
+
+    Examples
+    --------
+    A dark of single frames, for groups that average four:
+
+    >>> import numpy as np
+    >>> frames = np.arange(1, 9, dtype=np.float32).reshape(1, 8, 1, 1)
+    >>> dark = dark_reference(frames, np.zeros((1, 1), np.uint32), GroupTiming(nframes=1, groupgap=0))
+    >>> match_dark(dark, 2, GroupTiming(nframes=4, groupgap=0)).data.ravel().tolist()
+    [2.5, 6.5]
     """
     data: NDArray[np.floating[Any]] = dark.data
     missing = timing.frames(n_groups) - dark.timing.frames(data.shape[1])
@@ -174,6 +184,15 @@ def subtract_dark(
     ------
     ReferenceFileError
         If the dark is of another subarray.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> timing = GroupTiming(nframes=1, groupgap=0)
+    >>> frames = np.array([0.5, 1.0], np.float32).reshape(1, 2, 1, 1)
+    >>> dark = match_dark(dark_reference(frames, np.zeros((1, 1), np.uint32), timing), 2, timing)
+    >>> subtract_dark(np.full((1, 2, 1, 1), 10.0, np.float32), dark).ravel().tolist()
+    [9.5, 9.0]
     """
     nints, ngroups, ny, _ = check_ramps(data)
     check_image("dark", dark.data, data.shape)

@@ -67,6 +67,17 @@ def initialize_flags(
     -------
     Flags
         Pixel flags with the whole mask; group flags with its DO_NOT_USE bits in every group, so that no ramp is fitted.
+
+    Examples
+    --------
+    The second pixel is dead:
+
+    >>> import numpy as np
+    >>> from lyot import dq
+    >>> mask = np.array([[0, dq.DEAD | dq.DO_NOT_USE]], np.uint32)
+    >>> flags = initialize_flags(np.zeros((1, 2), np.uint32), np.zeros((1, 3, 1, 2), np.uint8), mask)
+    >>> flags.group_dq[0, :, 0].tolist()
+    [[0, 1], [0, 1], [0, 1]]
     """
     check_image("mask", mask, group_dq.shape)
     pixels = writable(pixel_dq, out.pixel_dq if out else None)

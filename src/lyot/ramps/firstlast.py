@@ -52,6 +52,16 @@ def flag_first_group(
     -------
     Flags
         Pixels with a kept first group have FLUX_ESTIMATED. Shorter ramps come back as they were.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pixels, groups = np.zeros((1, 1), np.uint32), np.zeros((1, 5, 1, 1), np.uint8)
+    >>> flag_first_group(pixels, groups).group_dq.ravel().tolist()
+    [1, 0, 0, 0, 0]
+    >>> groups[:, 2:] = dq.SATURATED
+    >>> flag_first_group(pixels, groups).group_dq.ravel().tolist()
+    [0, 0, 2, 2, 2]
     """
     params = params or FirstFrameParams()
     pixels = writable(pixel_dq, out.pixel_dq if out else None)
@@ -81,6 +91,12 @@ def flag_last_group(group_dq: NDArray[np.uint8], *, out: NDArray[np.uint8] | Non
     -------
     (nints, ngroups, ny, nx) uint8 ndarray
         `out`, or a copy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flag_last_group(np.zeros((1, 5, 1, 1), np.uint8)).ravel().tolist()
+    [0, 0, 0, 0, 1]
     """
     groups = writable(group_dq, out)
     if groups.shape[1] >= MIN_GROUPS_LAST:

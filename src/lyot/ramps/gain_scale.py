@@ -46,6 +46,14 @@ def scale_slopes(
     ------
     InputError
         For a factor that is not a positive number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.ones((1, 1), np.float32)
+    >>> scaled = scale_slopes(10 * one, one, one, one, factor=2.0)
+    >>> scaled.slope.tolist(), scaled.variance_read.tolist()
+    ([[20.0]], [[4.0]])
     """
     if not (np.isfinite(factor) and factor > 0):
         raise InputError(f"gain_factor: expected a positive number (keyword GAINFACT), got {factor}.")

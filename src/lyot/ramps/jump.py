@@ -193,6 +193,21 @@ def detect_jumps(
     ------
     lyot.errors.InputError
         If the arrays do not fit each other.
+
+    Examples
+    --------
+    A cosmic ray of 2000 DN hits between the groups 9 and 10 of a ramp of 50 DN per group:
+
+    >>> import numpy as np
+    >>> ramp = np.arange(20, dtype=np.float32) * 50
+    >>> ramp[10:] += 2000
+    >>> ramp = ramp.reshape(1, 20, 1, 1)
+    >>> found = detect_jumps(
+    ...     ramp, np.zeros(ramp.shape, np.uint8), np.zeros((1, 1), np.uint32),
+    ...     gain=np.full((1, 1), 3.1), read_noise=np.full((1, 1), 6.0), group_time=0.24,
+    ... )
+    >>> np.flatnonzero(found.groupdq & 4).tolist()  # JUMP_DET
+    [10]
     """
     params = params or JumpParams()
     _check(data, groupdq, pixeldq, gain, read_noise)

@@ -78,6 +78,15 @@ def linearize(
     ------
     InputError, ReferenceFileError
         For arrays of the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> coefficients = np.array([0.0, 1.0, 1e-6], np.float32).reshape(3, 1, 1)
+    >>> reference = linearity_reference(coefficients, np.zeros((1, 1), np.uint32))
+    >>> ramp = np.array([10000, 20000], np.float32).reshape(1, 2, 1, 1)
+    >>> linearize(ramp, np.zeros(ramp.shape, np.uint8), reference).ravel().tolist()
+    [10100.0, 20400.0]
     """
     _, _, ny, _ = check_ramps(data, group_dq)
     check_image("linearity", reference.dq, data.shape)

@@ -179,6 +179,19 @@ def fit_ramps(
     ------
     lyot.errors.InputError
         If the arrays do not fit each other.
+
+    Examples
+    --------
+    A ramp of 50 DN per group, one group each quarter of a second:
+
+    >>> import numpy as np
+    >>> ramp = (np.arange(20, dtype=np.float32) * 50).reshape(1, 20, 1, 1)
+    >>> fit = fit_ramps(
+    ...     ramp, np.zeros(ramp.shape, np.uint8), np.zeros((1, 1), np.uint32),
+    ...     gain=np.full((1, 1), 3.1), read_noise=np.full((1, 1), 6.0), times=GroupTimes(0.25, 0.25),
+    ... )
+    >>> fit.rate.slope.tolist(), fit.rateints.slope.shape
+    ([[200.0]], (1, 1, 1))
     """
     params = params or RampFitParams()
     dark = np.zeros(data.shape[2:], np.float32) if dark is None else np.asarray(dark, dtype=np.float32)

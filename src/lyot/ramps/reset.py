@@ -80,6 +80,16 @@ def subtract_reset(
     ------
     ReferenceFileError
         If the reference is of another subarray.
+
+    Examples
+    --------
+    A reference of one integration and two groups serves all integrations, and leaves the later groups:
+
+    >>> import numpy as np
+    >>> anomaly = np.array([8.0, 2.0], np.float32).reshape(1, 2, 1, 1)
+    >>> reference = reset_reference(anomaly, np.zeros((1, 1), np.uint32))
+    >>> subtract_reset(np.full((2, 3, 1, 1), 100.0, np.float32), reference)[:, :, 0, 0].tolist()
+    [[92.0, 98.0, 100.0], [92.0, 98.0, 100.0]]
     """
     nints, ngroups, ny, _ = check_ramps(data)
     check_image("reset", reference.data, data.shape)

@@ -120,6 +120,14 @@ def flag_rscd(
     -------
     RscdResult
         Flags, and tallies of the first and the later integrations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> skip = integration_skips(rscd_skips(3, 4, n_groups=8, n_integrations=2), 2)
+    >>> found = flag_rscd(np.zeros((1, 1), np.uint32), np.zeros((2, 8, 1, 1), np.uint8), skip)
+    >>> found.flags.group_dq[:, :, 0, 0].tolist()
+    [[1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]]
     """
     pixels = writable(pixel_dq, out.pixel_dq if out else None)
     groups = writable(group_dq, out.group_dq if out else None)

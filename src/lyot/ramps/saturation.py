@@ -123,6 +123,15 @@ def flag_saturation(
     ------
     InputError, ReferenceFileError
         For arrays of the wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ramp = np.array([10000, 40000, 58000, 60000], np.float32).reshape(1, 4, 1, 1)
+    >>> threshold = saturation_reference(np.full((1, 1), 57000.0), np.zeros((1, 1), np.uint32))
+    >>> found = flag_saturation(ramp, np.zeros(ramp.shape, np.uint8), threshold)
+    >>> found.group_dq.ravel().tolist(), found.n_saturated
+    ([0, 0, 2, 2], 1)
     """
     params = params or SaturationParams()
     nints, _, ny, nx = check_ramps(data, group_dq)

@@ -97,6 +97,22 @@ def reject(
         With the references that are kept, scaled by their weights.
     ranking : ReferenceRanking or None
         Of all references; None if there are none or the ranking has no good pixel to go by.
+
+    Examples
+    --------
+    The star of the last reference frame is off by two pixels:
+
+    >>> import numpy as np
+    >>> from lyot.reduction import ChoiceParams, reject
+    >>> from lyot.subtract import CoronagraphicSequence
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> noise = np.random.default_rng(1).normal(size=(6, 41, 41))
+    >>> references = [100 * np.exp(-np.hypot(x - shift, y) / 4) for shift in (0, 0, 0, 0, 0, 2)] + noise
+    >>> science = 100 * np.exp(-np.hypot(x, y) / 4)
+    >>> sequence = CoronagraphicSequence(science, [0], [0.0], [[20, 20]], (0.11, 0.11), references)
+    >>> kept, ranking = reject(sequence, ChoiceParams())
+    >>> kept.n_references, ranking.keep.tolist()
+    (5, [True, True, True, True, True, False])
     """
     if sequence.n_references == 0:
         return sequence, None

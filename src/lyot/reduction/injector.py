@@ -120,6 +120,22 @@ def injector_of(
     ------
     InputError
         If the plan has no such truncation.
+
+    Examples
+    --------
+    The forward model has lost a part of the light to the subtraction:
+
+    >>> import numpy as np
+    >>> from lyot.reduction import injector_of
+    >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> frames = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(6, 41, 41))
+    >>> sequence = CoronagraphicSequence(frames[:1], [0], [0.0], [[20, 20]], (0.11, 0.11), frames[1:])
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> injector = injector_of(plan_reduction(sequence, ReductionParams(truncations=(3,), recommended=3)), psf)
+    >>> injector.center, bool(0.8 < np.nanmax(injector.forward(0.55, 0.0)) < 1)
+    ((30.0, 30.0), True)
     """
     small = collapsed(plan)
     wanted = _truncation(plan, modes)

@@ -45,7 +45,14 @@ MOST_PLACES = 40
 
 @dataclass(frozen=True)
 class RefineParams(DetectionParams):
-    """Parameters of the second pass: the search for the sources to mask, and the fit."""
+    """Parameters of the second pass: the search for the sources to mask, and the fit.
+
+    Examples
+    --------
+    >>> from lyot.reduction import RefineParams
+    >>> RefineParams(protect="0.8,150; 1.2,30").places()
+    ((0.8, 150.0), (1.2, 30.0))
+    """
 
     outer_radius: float | None = param(
         REACH, help="outer radius of the search for sources, at most 5 arcsec", unit="arcsec", max=REACH

@@ -31,7 +31,16 @@ FARTHEST_GIVEN = 2.0
 
 @dataclass(frozen=True)
 class StarPositionParams:
-    """Parameters of the star position."""
+    """Parameters of the star position.
+
+    Examples
+    --------
+    >>> from lyot.reduction import StarPositionParams
+    >>> StarPositionParams(position="119.2,112.5").given()
+    (119.2, 112.5)
+    >>> StarPositionParams(position="model").given() is None
+    True
+    """
 
     position: str = param(
         "reference",
@@ -120,6 +129,14 @@ class StarPosition:
         reference, acquisition, model or given.
     note : str
         Why it is not what was asked for; empty if it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.reduction import StarPosition
+    >>> position = StarPosition(np.array([[3.0, -2.0], [4.0, 1.0]]), np.full((2, 2), 7.0), "acquisition")
+    >>> position.of(1).offset.tolist()
+    [[4.0, 1.0]]
     """
 
     offset: FloatArray

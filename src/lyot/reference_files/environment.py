@@ -55,6 +55,16 @@ class CrdsEnvironment:
     ignored : tuple of Path
         Simulated caches beside the input files that the environment overrules: the files were simulated with other
         references than those they will be calibrated with.
+
+    Examples
+    --------
+    >>> from lyot.reference_files import CrdsEnvironment
+    >>> cache = CrdsEnvironment("given", Path("/data/crds"), "jwst_1535.pmap", None, {"CRDS_PATH": "/data/crds"})
+    >>> str(cache)
+    'cache /data/crds, context jwst_1535.pmap'
+    >>> with cache.applied():
+    ...     os.environ["CRDS_PATH"]
+    '/data/crds'
     """
 
     source: Literal["given", "environment", "beside", "server"]

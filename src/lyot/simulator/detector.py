@@ -92,6 +92,16 @@ class DetectorModel:
     brighter_fatter : float
         Strength of the spill to less filled neighbors: the fraction of newly arriving charge that a pixel filled to
         the full well next to four empty ones gives away (`lyot.simulator.exposure.brighter_fatter_change`); 0 off.
+
+    Examples
+    --------
+    >>> from lyot.instrument import coronagraph
+    >>> from lyot.simulator.detector import build_detector
+    >>> detector = build_detector(coronagraph("F1550C"), seed=1)
+    >>> detector.shape, round(float(detector.gain.mean()), 1)
+    ((224, 288), 3.1)
+    >>> [round(float(factor), 3) for factor in detector.reset_profile(3, integration=0)]
+    [0.6, 0.491, 0.402]
     """
 
     coronagraph: Coronagraph

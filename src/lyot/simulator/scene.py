@@ -50,7 +50,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class Companion:
-    """A point source near the star."""
+    """A point source near the star.
+
+    Examples
+    --------
+    >>> from lyot.simulator import Companion, Scene
+    >>> scene = Scene(companions=(Companion(name="c", separation=1.5, position_angle=45.0, contrast=1e-3),))
+    >>> round(scene.companion_flux(scene.companions[0], "F1550C") / scene.star_flux("F1550C"), 9)
+    0.001
+    """
 
     name: str = param("b", help="name")
     separation: float = param(0.8176, help="separation from the star", unit="arcsec", min=0.0, max=30.0)
@@ -152,6 +160,15 @@ class Scene:
     star, reference, companions, disk, background, pointing, optics, detector
         One table each of the scene file; companions is a list of tables, ``[[companions]]``, brightest or nearest first
         as you like. An empty list (``companions = []``) simulates none.
+
+    Examples
+    --------
+    HIP 65426 in two filters, Jy, and the background at the longest wavelength, MJy/sr:
+
+    >>> from lyot.simulator import Scene
+    >>> scene = Scene()
+    >>> scene.star_flux("F1140C"), scene.star_flux("F1550C"), scene.background_level("F2300C")
+    (0.0603, 0.0341, 280.0)
     """
 
     star: Target = field(default_factory=Target)
@@ -318,6 +335,12 @@ def load_scene(scene: Scene | str | Path | None) -> Scene:
     Returns
     -------
     Scene
+
+    Examples
+    --------
+    >>> from lyot.simulator import load_scene
+    >>> [(companion.separation, companion.contrast) for companion in load_scene("two_planets").companions]
+    [(0.8176, 0.006), (1.9, 0.002)]
     """
     if scene is None:
         return Scene()

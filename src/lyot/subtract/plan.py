@@ -61,6 +61,22 @@ def plan_reduction(
     ReductionError
         If there are no references for a strategy that needs them, a single roll for one that needs two, or no pixel
         left.
+
+    Examples
+    --------
+    The star is twice as bright in the second roll; what is left is the noise of the references:
+
+    >>> import numpy as np
+    >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> star = 100 * np.exp(-np.hypot(x, y) / 4)
+    >>> references = star + np.random.default_rng(1).normal(scale=0.01, size=(5, 41, 41))
+    >>> sequence = CoronagraphicSequence(
+    ...     np.stack([star, 2 * star]), [0, 1], [0.0, 10.0], [[20, 20], [20, 20]], (0.11, 0.11), references
+    ... )
+    >>> result = plan_reduction(sequence, ReductionParams(truncations=(1, 3), recommended=3)).reduce()
+    >>> result.combined.shape, bool(np.nanmax(abs(result.image)) < 0.1)
+    ((2, 61, 61), True)
     """
     params = ReductionParams() if params is None else params
     _check_strategy(sequence, params)
@@ -133,6 +149,24 @@ class ReductionPlan:
         Unnormalized weights, and throughput maps, on the grid.
     changes : (n, ny, nx) float64 ndarray or None
         Expected changes of the star's image, as given.
+
+    Examples
+    --------
+    An injected source of no flux gives the same image, bit for bit; for RDI the result is linear in the source:
+
+    >>> import numpy as np
+    >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> references = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(5, 41, 41))
+    >>> sequence = CoronagraphicSequence(references[:1], [0], [0.0], [[20, 20]], (0.11, 0.11), references[1:])
+    >>> plan = plan_reduction(sequence, ReductionParams(truncations=(2,), recommended=2))
+    >>> planet = np.exp(-((x - 8) ** 2 + y**2) / 4)
+    >>> alone = plan.reduce().image
+    >>> np.array_equal(plan.reduce(sequence.science + 0 * planet).image, alone, equal_nan=True)
+    True
+    >>> change = plan.reduce(sequence.science + 3 * planet).image - alone
+    >>> np.allclose(change, 3 * plan.reduce_many(planet[None, None])[0, 0], equal_nan=True)
+    True
     """
 
     sequence: CoronagraphicSequence

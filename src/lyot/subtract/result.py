@@ -72,6 +72,16 @@ class ReductionResult:
         ------
         ReductionError
             If there is no such truncation.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+        >>> frames = np.random.default_rng(1).normal(size=(6, 21, 21))
+        >>> sequence = CoronagraphicSequence(frames[:1], [0], [0.0], [[10, 10]], (0.11, 0.11), frames[1:])
+        >>> result = plan_reduction(sequence, ReductionParams(truncations=(1, 2, 4), recommended=2)).reduce()
+        >>> result.index(), result.index(4)
+        (1, 2)
         """
         wanted = self.recommended if modes is None else modes
         if wanted not in self.truncations:

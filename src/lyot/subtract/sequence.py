@@ -58,6 +58,19 @@ class CoronagraphicSequence:
         The part of `science_variance` that the subtracted background put there: the same in all integrations.
     boundary_tilt : float or None
         Tilt of the quadrant boundaries, degrees counter-clockwise from +x; None where there are none.
+
+    Examples
+    --------
+    Two rolls of one integration each, and five frames of a reference star:
+
+    >>> import numpy as np
+    >>> from lyot.subtract import CoronagraphicSequence
+    >>> sequence = CoronagraphicSequence(
+    ...     science=np.ones((2, 41, 41)), exposure=[0, 1], pa_y=[108.2, 117.6], star=[[20, 20], [20, 20]],
+    ...     pixel_scale=(0.11, 0.11), references=np.ones((5, 41, 41)),
+    ... )
+    >>> sequence.shape, sequence.n_exposures, sequence.n_references
+    ((41, 41), 2, 5)
     """
 
     science: NDArray[np.floating[Any]]
@@ -133,6 +146,14 @@ class CoronagraphicSequence:
         ------
         InputError
             If the shapes no longer agree.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lyot.subtract import CoronagraphicSequence
+        >>> sequence = CoronagraphicSequence(np.ones((9, 9)), [0], [0.0], [[4, 4]], (0.11, 0.11))
+        >>> sequence.replace(pa_y=[120.0]).pa_y.tolist(), sequence.pa_y.tolist()
+        ([120.0], [0.0])
         """
         return dataclasses.replace(self, **changes)
 
