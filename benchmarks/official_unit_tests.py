@@ -109,6 +109,7 @@ def _plan_of(p: Any, groupdq: np.ndarray) -> Any:
 def _find_crs(official: Any) -> Any:
     def find_crs(data: np.ndarray, group_dq: np.ndarray, read_noise: np.ndarray, twopt_p: Any) -> Any:
         from lyot.ramps import jump as ours
+        from lyot.ramps._jump_rows import Row
 
         if np.size(twopt_p.dt_group) != 1 or np.any(twopt_p.dt_group != 1) or data.dtype != np.float32:
             CALLS["find_crs official"] += 1
@@ -120,10 +121,11 @@ def _find_crs(official: Any) -> Any:
         primary = ours._detect(data, group_dq, np.ones(noise.shape, np.float32), noise, plan, 1)
         nints, ngroups, ny, nx = data.shape
         edges = [np.zeros((nints, ngroups, nx), np.uint8) for _ in range(2)]
-        exposure = ours._Exposure(data, original, np.ones(noise.shape, np.float32), noise)
-        row = ours._Row(exposure, plan, ours.kernels.work_arrays(nints, ngroups))
+        gain, row, work = np.ones(nx, np.float32), Row(nx, nints, ngroups), ours.kernels.work_arrays(nints, ngroups)
         for edge, y in zip(edges, (0, ny - 1), strict=True):
-            row.load(y)
+            ours.kernels.gather_row(data, y, row.ramps)
+            ours.kernels.gather_row(original, y, row.flags)
+            row.detect(y, gain, noise[y], plan, work)
             x, i, g = np.unravel_index(row.seeds if plan.flag_neighbors else row.seeds[:0], (nx, nints, ngroups))
             edge[i, g, x] = 4
         return group_dq, edges[0], edges[1], primary

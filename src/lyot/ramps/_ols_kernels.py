@@ -28,6 +28,7 @@ from lyot.ramps._ols_segments import (
     NOT_PERSISTENCE,
     SATURATED,
     Weights,
+    bad_gain,
     fit_integration,
     set_whole,
     small,
@@ -299,7 +300,7 @@ def fit_pixel(ramp: Any, flag: Any, pixeldq: Any, pixel: Any, plan: Any, at: Any
     nints = plan.own_last - plan.own_first
     a, b = plan.first, plan.last
     _prepare(flag, plan, work)
-    if gain <= 0.0 or np.isnan(gain):
+    if bad_gain(gain):
         pixeldq |= NO_GAIN
     rate = median_rate(ramp, flag, plan, work)
     photons = (gain, noise, rate + dark if rate > 0.0 else dark)

@@ -191,9 +191,15 @@ def weighted_slope(y: Any, kind: Any, weights: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+def bad_gain(gain: Any) -> Any:
+    """Whether the gain of a pixel is not a positive number; `lyot.ramps._checks.bad_gain` for one."""
+    return gain <= 0.0 or np.isnan(gain)
+
+
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def read_variance(length: Any, timing: Any, gain: Any, noise: Any) -> Any:
     """Read-noise variance of the slope of a segment of `length` groups, (DN/s)**2; one group counts as two."""
-    if length > 2 and (gain <= 0.0 or np.isnan(gain)):
+    if length > 2 and bad_gain(gain):
         return 0.0
     n = max(np.float64(length), 2.0)
     ratio = noise / timing

@@ -13,6 +13,7 @@ from lyot.ramps import _jump_kernels as jumps
 from lyot.ramps import _kernels_stream as kernels
 from lyot.ramps import _likely_kernels as likelihood
 from lyot.ramps import _ols_kernels as ols
+from lyot.ramps._jump_rows import RowRing
 from lyot.ramps.depth_matching import truncate_row
 from lyot.ramps.jump import CLIP_ALL, CLIP_INTEGRATIONS, JumpPlan
 from lyot.ramps.options import FitLimits
@@ -164,18 +165,6 @@ class Tally:
         )
 
 
-class _Slot:
-    """One row of ramps in work."""
-
-    def __init__(self, nx: int, nints: int, ngroups: int) -> None:
-        self.ramps = np.empty((nx, nints, ngroups), np.float32)
-        self.flags = np.empty((nx, nints, ngroups), np.uint8)
-        self.medians = np.empty(nx, np.float64)
-        self.seed_room = np.empty(nx * nints * ngroups, np.int64)
-        self.seeds = self.seed_room[:0]
-        self.row = -1
-
-
 class Chunk:
     """Columns [x0, x1) of an exposure, taken through all rows in order, with a ring of three rows."""
 
@@ -185,7 +174,7 @@ class Chunk:
         self.seen = (max(columns[0] - 1, 0), min(columns[1] + 1, nx))
         width = self.seen[1] - self.seen[0]
         self.own = slice(columns[0] - self.seen[0], columns[1] - self.seen[0])
-        self.ring = [_Slot(width, nints, ngroups) for _ in range(3)]
+        self.ring = RowRing(width, nints, ngroups)
         self.grown = np.empty((nints, width), np.int32)
         self.kept = np.empty((nints, width), np.int64)
         self.line = np.empty(ngroups, np.float32)
@@ -221,7 +210,7 @@ class Chunk:
 
     def _detect(self, raw: NDArray[Any], dark: NDArray[Any], y: int, tally: Tally, counts: Counts) -> None:
         """Correct row `y` and find its jumps."""
-        e, slot, seen = self.e, self.ring[y % 3], slice(*self.seen)
+        e, row, seen = self.e, self.ring[y], slice(*self.seen)
         kernels.grow_first_row(tally.first, y, self.seen, e.grow, self.grown)
         refs = kernels.RowReferences(
             e.base[y, seen],
@@ -229,25 +218,15 @@ class Chunk:
             np.zeros((1, 2), np.float32) if e.coefficients is None else e.coefficients[y, seen],
             dark,
         )
-        kernels.correct_row(raw, self.grown, refs, e.settings, slot.ramps, slot.flags, self.kept, self.line)
+        kernels.correct_row(raw, self.grown, refs, e.settings, row.ramps, row.flags, self.kept, self.line)
         if e.settings.rscd:
             self._record_rscd(y, tally)
         counts.any_unsaturated |= bool(np.any(self.grown[:, self.own] > self.plans.fit.first))
-        kernels.survey_row(slot.flags[self.own], counts.common)
-        n, _ = jumps.detect_row(
-            slot.ramps,
-            slot.flags,
-            e.gain[y, seen],
-            e.read_noise[y, seen],
-            self.plans.jump,
-            slot.medians,
-            slot.seed_room,
-            self.jump_work,
-        )
-        slot.seeds, slot.row = slot.seed_room[:n], y
-        counts.primary += kernels.count_jumps(slot.flags[self.own])
+        kernels.survey_row(row.flags[self.own], counts.common)
+        row.detect(y, e.gain[y, seen], e.read_noise[y, seen], self.plans.jump, self.jump_work)
+        counts.primary += kernels.count_jumps(row.flags[self.own])
         if self.plans.jump.method in (CLIP_INTEGRATIONS, CLIP_ALL):
-            kernels.survey_full_row(slot.flags[self.own], counts.full, counts.only_jump)
+            kernels.survey_full_row(row.flags[self.own], counts.full, counts.only_jump)
 
     def _record_rscd(self, y: int, tally: Tally) -> None:
         """Note the pixels of a row that give up fewer groups than the rule."""
@@ -262,15 +241,9 @@ class Chunk:
 
     def _finish(self, y: int, tally: Tally, out: ols.FitArrays | likelihood.LikelyArrays, counts: Counts) -> None:
         """Flag the neighbors in row `y`, whose neighbors have had their jumps found, and fit it."""
-        e, slot = self.e, self.ring[y % 3]
-        none = slot.seed_room[:0]
-        if self.plans.jump.flag_neighbors:
-            beside = [self.ring[(y + k) % 3] for k in (-1, 1)]
-            below, above = (s.seeds if s.row == y + k else none for s, k in zip(beside, (-1, 1), strict=True))
-            jumps.neighbors_row(slot.flags, slot.seeds, below)
-            jumps.neighbors_row(slot.flags, none, above)
-        jumps.finish_row(slot.ramps, slot.flags, e.gain[y, slice(*self.seen)], slot.medians, self.plans.jump)
-        ramps, flags = slot.ramps[self.own], slot.flags[self.own]
+        e = self.e
+        row = self.ring.finish(y, e.gain[y, slice(*self.seen)], self.plans.jump)
+        ramps, flags = row.ramps[self.own], row.flags[self.own]
         first, last = self.plans.groups
         if first > 0 or last < flags.shape[2]:
             flags[:, :, :first] |= dq.DO_NOT_USE

@@ -16,7 +16,8 @@ On whole arrays: `detect_jumps`. An engine that streams an exposure row by row u
    flags the jumps of each pixel by itself, and lists the ones strong enough to flag neighbors ("seeds").
 3. When the rows above and below have been through 2 as well: `_jump_kernels.neighbors_row` with the seeds of row - 1,
    row and row + 1, then `_jump_kernels.finish_row`. So a band of rows needs one more row on each side for step 2 only;
-   rows are final one row later than they are detected. Keep three rows in a ring, and nothing else.
+   rows are final one row later than they are detected. Keep three rows in a ring (`lyot.ramps._jump_rows.RowRing`),
+   and nothing else.
 
 All kernels release the GIL, allocate nothing and touch only the rows they are given: run bands in threads.
 Snowballs and showers need whole detector images (`lyot.ramps.jump_showers`): with ``expand_large_events`` or
@@ -38,6 +39,7 @@ from lyot import dq
 from lyot.errors import InputError
 from lyot.ramps import _jump_kernels as kernels
 from lyot.ramps._checks import bad_gain
+from lyot.ramps._jump_rows import RowRing
 from lyot.ramps.jump_params import JumpParams
 from lyot.ramps.jump_showers import flag_showers, flag_snowballs
 
@@ -293,56 +295,25 @@ class _Exposure(NamedTuple):
     read_noise: npt.NDArray[np.float32]
 
 
-class _Row:
-    """One detector row in pixel-major arrays, with its jumps detected."""
-
-    def __init__(self, exposure: _Exposure, plan: JumpPlan, work: kernels.Work) -> None:
-        nints, ngroups, _, nx = exposure.data.shape
-        self._exposure, self._plan, self._work = exposure, plan, work
-        self.ramps = np.empty((nx, nints, ngroups), np.float32)
-        self.flags = np.empty((nx, nints, ngroups), np.uint8)
-        self.medians = np.empty(nx, np.float64)
-        self._seeds = np.empty(nx * nints * ngroups, np.int64)
-        self.seeds = self._seeds[:0]
-
-    def load(self, row: int) -> int:
-        """Read a row, detect its jumps; return their number."""
-        exposure = self._exposure
-        kernels.gather_row(exposure.data, row, self.ramps)
-        kernels.gather_row(exposure.flags, row, self.flags)
-        count, primary = kernels.detect_row(
-            self.ramps,
-            self.flags,
-            exposure.gain[row],
-            exposure.read_noise[row],
-            self._plan,
-            self.medians,
-            self._seeds,
-            self._work,
-        )
-        self.seeds = self._seeds[:count]
-        return int(primary)
-
-
 def _detect_band(exposure: _Exposure, out: npt.NDArray[np.uint8], plan: JumpPlan, band: tuple[int, int]) -> int:
     """Detect, flag neighbors and write rows band[0] to band[1] of `out`, with a ring of three rows."""
-    nints, ngroups, ny, _ = exposure.data.shape
+    nints, ngroups, ny, nx = exposure.data.shape
     first, last = band
-    work = kernels.work_arrays(nints, ngroups)
-    below, here, above = (_Row(exposure, plan, work) for _ in range(3))
-    none = here.seeds
-    if first > 0:
-        below.load(first - 1)
-    primary = here.load(first)
-    for row in range(first, last):
-        if row + 1 < ny:
-            more = above.load(row + 1)
-            primary += more if row + 1 < last else 0
-        if plan.flag_neighbors:
-            kernels.neighbors_row(here.flags, here.seeds, below.seeds)
-            kernels.neighbors_row(here.flags, none, above.seeds if row + 1 < ny else none)
+    work, ring = kernels.work_arrays(nints, ngroups), RowRing(nx, nints, ngroups)
+
+    def write(y: int) -> None:
         if plan.method not in (CLIP_INTEGRATIONS, CLIP_ALL):  # these come back as FLAGGED
-            kernels.finish_row(here.ramps, here.flags, exposure.gain[row], here.medians, plan)
-        kernels.scatter_row(here.flags, row, out)
-        below, here, above = here, above, below
+            ring.finish(y, exposure.gain[y], plan)
+        kernels.scatter_row(ring[y].flags, y, out)
+
+    primary = 0
+    for y in range(max(first - 1, 0), min(last + 1, ny)):  # the rows beside the band are needed for their seeds
+        kernels.gather_row(exposure.data, y, ring[y].ramps)
+        kernels.gather_row(exposure.flags, y, ring[y].flags)
+        found = ring[y].detect(y, exposure.gain[y], exposure.read_noise[y], plan, work)
+        primary += found if first <= y < last else 0
+        if y > first:
+            write(y - 1)
+    if last == ny:
+        write(ny - 1)
     return primary
