@@ -5,6 +5,7 @@ Usage: ``python docs/figures_jumps.py``. The ramp is drawn with a fixed seed; ju
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import numpy as np
@@ -72,7 +73,7 @@ def main() -> None:
     left.legend(loc="upper right")
     right.plot(time, y, ".", color=BLUE, label="groups")
     edges = [0, *flagged.tolist(), GROUPS]
-    for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for number, (first, last) in enumerate(itertools.pairwise(edges)):
         t, part = time[first:last], y[first:last]
         line = part.mean() + slope * (t - t.mean())
         label = f"three segments, {slope:.1f} ± {error:.1f} DN/s" if number == 0 else None

@@ -3,7 +3,8 @@
 Usage: ``LYOT_TEST_DATA=... python docs/figures_optics.py``. The comparison with throughput maps modeled by others
 needs their files (``miri_reference/transmission_F*.fits`` in that folder); without them the figure shows our curves
 alone. The figure of the fit needs the calibrated exposures of HD 218261 and HD 106906 (programs 1194 and 1277, in
-``miri_hd106906_f1140c``); without them it is left as it is. ``--only fit`` draws that one alone (about four minutes on one core).
+``miri_hd106906_f1140c``); without them it is left as it is. ``--only fit`` draws that one alone (about four minutes on
+one core).
 """
 
 from __future__ import annotations

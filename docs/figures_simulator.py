@@ -66,7 +66,10 @@ def main() -> None:
         drawn = ax.imshow(image, origin="lower", extent=extent, **style)
         frame(ax)
         ax.set(title=title, xlim=(-radius, radius), ylim=(-radius, radius))
-        ax.set(xlabel="along detector x [arcsec]" if number > 2 else "", ylabel="along detector y [arcsec]" if number % 3 == 0 else "")
+        ax.set(
+            xlabel="along detector x [arcsec]" if number > 2 else "",
+            ylabel="along detector y [arcsec]" if number % 3 == 0 else "",
+        )
         figure.colorbar(drawn, ax=ax, label=unit, shrink=0.85, ticks=marks, format="%g", extend="both")
     save(figure, "simulator_layers", dpi=85)
 

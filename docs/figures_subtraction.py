@@ -82,7 +82,9 @@ def main() -> None:
     frame(ax)
     ax.set(title="d. Both rolls, north up", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), xticks=(-2, 0, 2), yticks=(-2, 0, 2))
     east_to_the_left(ax)
-    figure.colorbar(drawn[0], ax=axes[:2], label="MJy/sr", shrink=0.85, ticks=(-2, 0, 2, 5, 10, 20, 40), format="%g", extend="both")
+    figure.colorbar(
+        drawn[0], ax=axes[:2], label="MJy/sr", shrink=0.85, ticks=(-2, 0, 2, 5, 10, 20, 40), format="%g", extend="both"
+    )
     figure.colorbar(drawn[2], ax=axes[2:], label="MJy/sr", shrink=0.85, extend="both")
     save(figure, "subtraction_star", dpi=100)
 
