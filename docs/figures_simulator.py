@@ -44,7 +44,7 @@ def main() -> None:
     with ThreadPoolExecutor(1) as pool:
         ramp = decode(next(iter(maker.integrations(pool))).science).astype(float)
 
-    figure, axes = plt.subplots(2, 3, figsize=(11.6, 6.9), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(10.4, 6.6), layout="constrained")
     x, y = c.reference_point
     sx, sy = c.pixel_scale
     ny, nx = c.shape
@@ -55,11 +55,11 @@ def main() -> None:
     pictures = (
         ("a. Star behind the mask", star, light, 3.0, "MJy/sr", ticks),
         ("b. Planet through the mask", whole.image - no_planet.image, light, 3.0, "MJy/sr", ticks),
-        ("c. Background and glow sticks", no_planet.image - star, {"vmin": 30, "vmax": 56, "cmap": "viridis"}, 12.0,
+        ("c. Background", no_planet.image - star, {"vmin": 30, "vmax": 56, "cmap": "viridis"}, 12.0,
          "MJy/sr", None),
         ("d. Dark current, hot pixels", np.maximum(detector.dark_rate, 1e-3),
          {"norm": LogNorm(0.03, 100), "cmap": "magma"}, 12.0, "DN/s", None),
-        ("e. Last group of the ramp, raw", ramp[-1], {"vmin": 7900, "vmax": 9000, "cmap": "viridis"}, 12.0, "DN", None),
+        ("e. Last group, raw", ramp[-1], {"vmin": 7900, "vmax": 9000, "cmap": "viridis"}, 12.0, "DN", None),
         ("f. Last minus first group", difference, {"vmin": 60, "vmax": 150, "cmap": "viridis"}, 12.0, "DN", None),
     )  # fmt: skip
     for number, (ax, (title, image, style, radius, unit, marks)) in enumerate(zip(axes.flat, pictures, strict=True)):
@@ -70,8 +70,8 @@ def main() -> None:
             xlabel="along detector x [arcsec]" if number > 2 else "",
             ylabel="along detector y [arcsec]" if number % 3 == 0 else "",
         )
-        figure.colorbar(drawn, ax=ax, label=unit, shrink=0.85, ticks=marks, format="%g", extend="both")
-    save(figure, "simulator_layers", dpi=85)
+        figure.colorbar(drawn, ax=ax, label=unit, shrink=0.72, ticks=marks, format="%g", extend="both")
+    save(figure, "simulator_layers", dpi=100)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def main() -> None:
     ramps = corrected(simulated(detector, replace(science, nints=2, ngroups=GROUPS)), detector)
     time = (np.arange(GROUPS) + 1) * c.frame_time
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 4.0), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.0, 3.8), layout="constrained")
     y, x = BRIGHT
     saturated = (ramps.flags[:, y, x] & dq.SATURATED) != 0
     good = ~saturated

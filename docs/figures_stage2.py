@@ -52,7 +52,7 @@ def main() -> None:
         log.info("%s: scale %.3f, glow %.3f, excess [MJy/sr] %s", method, found.scale[0], found.glow[0], excess)
     log.info("before: %s", ", ".join(f"{e.name} {e.value:+.3f}" for e in glow_excess(science.mean(axis=0), strips)))
 
-    figure, axes = plt.subplots(1, 4, figsize=(13.4, 3.4), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(8.8, 7.4), layout="constrained")
     x, y = c.reference_point
     sx, sy = c.pixel_scale
     extent = ((-0.5 - x) * sx, (c.shape[1] - 0.5 - x) * sx, (-0.5 - y) * sy, (c.shape[0] - 0.5 - y) * sy)
@@ -64,15 +64,20 @@ def main() -> None:
         ("c. a − b: clipped_mean", left["clipped_mean"], difference),
         ("d. scaled_glow", left["scaled_glow"], difference),
     )
-    for number, (ax, (title, image, style)) in enumerate(zip(axes, pictures, strict=True)):
+    for number, (ax, (title, image, style)) in enumerate(zip(axes.flat, pictures, strict=True)):
         drawn = ax.imshow(image, origin="lower", extent=extent, **style)
         frame(ax)
-        ax.set(title=title, xlabel="along detector x [arcsec]", xlim=(-12.5, 12.5), ylim=(-12.5, 12.5))
+        ax.set(
+            title=title,
+            xlabel="along detector x [arcsec]" if number > 1 else "",
+            xlim=(-12.5, 12.5),
+            ylim=(-12.5, 12.5),
+        )
         ax.set(xticks=(-10, -5, 0, 5, 10), yticks=(-10, -5, 0, 5, 10))
-        if number == 0:
+        if number in (0, 2):
             ax.set_ylabel("along detector y [arcsec]")
         if number in (1, 3):
-            figure.colorbar(drawn, ax=axes[number - 1 : number + 1], label="MJy/sr", shrink=0.85, extend="both")
+            figure.colorbar(drawn, ax=axes[number // 2], label="MJy/sr", shrink=0.85, extend="both")
     save(figure, "stage2_background", dpi=100)
 
 

@@ -55,21 +55,22 @@ def main() -> None:
     extent = ((-0.5 - x) * sx, (nx - 0.5 - x) * sx, (-0.5 - y) * sy, (ny - 0.5 - y) * sy)
     bright = {"norm": AsinhNorm(2.0, -3.0, 40.0), "cmap": "viridis"}
     faint = {"vmin": -6.0, "vmax": 6.0, "cmap": "RdBu_r"}
-    figure, axes = plt.subplots(1, 4, figsize=(13.4, 3.5), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(8.8, 7.6), layout="constrained")
     pictures = (
         ("a. Star, roll 1", star, bright, "w"),
         (f"b. Model, {result.recommended} modes", star - residual, bright, "w"),
         ("c. Residual, a − b", residual, faint, "k"),
     )
     drawn = []
-    for ax, (title, image, style, color) in zip(axes, pictures, strict=False):
+    for ax, (title, image, style, color) in zip(axes.flat, pictures, strict=False):
         drawn.append(ax.imshow(image, origin="lower", extent=extent, **style))
         rings(ax, edges, color)
         frame(ax)
         ax.set(title=title, xlabel="along detector x [arcsec]", xlim=(-RADIUS, RADIUS), ylim=(-RADIUS, RADIUS))
         ax.set(xticks=(-5, 0, 5), yticks=(-5, 0, 5))
-    axes[0].set_ylabel("along detector y [arcsec]")
-    ax, image, scale = axes[3], result.image, result.pixel_scale
+    for ax in axes[:, 0]:
+        ax.set_ylabel("along detector y [arcsec]")
+    ax, image, scale = axes[1, 1], result.image, result.pixel_scale
     ny, nx = image.shape
     x, y = result.center
     extent = tuple(np.array([-0.5 - x, nx - 0.5 - x, -0.5 - y, ny - 0.5 - y]) * scale)
@@ -83,9 +84,9 @@ def main() -> None:
     ax.set(title="d. Both rolls, north up", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), xticks=(-2, 0, 2), yticks=(-2, 0, 2))
     east_to_the_left(ax)
     figure.colorbar(
-        drawn[0], ax=axes[:2], label="MJy/sr", shrink=0.85, ticks=(-2, 0, 2, 5, 10, 20, 40), format="%g", extend="both"
+        drawn[0], ax=axes[0], label="MJy/sr", shrink=0.85, ticks=(-2, 0, 2, 5, 10, 20, 40), format="%g", extend="both"
     )
-    figure.colorbar(drawn[2], ax=axes[2:], label="MJy/sr", shrink=0.85, extend="both")
+    figure.colorbar(drawn[2], ax=axes[1], label="MJy/sr", shrink=0.85, extend="both")
     save(figure, "subtraction_star", dpi=100)
 
 
