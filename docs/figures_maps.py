@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from figures_start import save
+from figures_style import east_to_the_left
 from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
 
@@ -44,7 +45,7 @@ def main() -> None:
         drawn = ax.imshow(image, origin="lower", extent=tuple(extent), **style)
         ax.plot(0, 0, "+", color="0.3", ms=6)
         ax.set(title=title, xlim=(-RADIUS, RADIUS), ylim=(-RADIUS, RADIUS))
-        ax.set(xlabel="offset west [arcsec]", ylabel="offset north [arcsec]")
+        east_to_the_left(ax)
         figure.colorbar(drawn, ax=ax, shrink=0.9)
     save(figure, "measure_maps", dpi=95)
 

@@ -2,13 +2,17 @@
 
 Usage: ``LYOT_TEST_DATA=... python docs/figures_optics.py``. The comparison with throughput maps modeled by others
 needs their files (``miri_reference/transmission_F*.fits`` in that folder); without them the figure shows our curves
-alone.
+alone. The figure of the fit needs the calibrated exposures of HD 218261 and HD 106906 (programs 1194 and 1277, in
+``miri_hd106906_f1140c``); without them it is left as it is. ``--only fit`` draws that one alone (about four minutes on
+one core).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,11 +21,14 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from astropy.io import fits
+from PIL import Image
 from scipy import ndimage, optimize
 
+from lyot.analysis.optics_fit import fit_exposures
 from lyot.geometry import radius_map
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront
 from lyot.optics.field import detector_offsets, to_mask_frame
+from lyot.report.optics import draw_fit
 
 log = logging.getLogger("figures_optics")
 HERE = Path(__file__).parent / "_static"
@@ -133,10 +140,39 @@ def rejection_table(models: dict[str, CoronagraphModel]) -> None:
         log.info("%s throughput change by the wavefront at 0.78, 2.2, 7.8 arcsec: %s", name, np.round(change, 4))
 
 
+def fit_figure() -> None:
+    """Stops and wavefront of the fit to nine dithers, four of them predicted; data, model and residual of each.
+
+    The fit is that of ``lyot fit-optics DITHERS --out FILE --leave-out 2,4,6,8 --star-flux 0.240,0.012`` with the
+    companion of HD 106906 (``--science``, ``--companion``).
+    """
+    folder = Path(os.environ.get("LYOT_TEST_DATA", ".")) / "miri_hd106906_f1140c"
+    dithers = sorted(folder.glob("jw01194015001_04101_*_calints.fits"))
+    science = next(iter(folder.glob("jw01277019001_*_calints.fits")), None)
+    if not dithers or science is None:
+        log.warning("%s: no calibrated exposures; the figure of the fit is left as it is", folder)
+        return
+    found = fit_exposures(
+        dithers, science=science, companion=(7.108, 307.43), leave_out=(2, 4, 6, 8), flux=(0.240, 0.012)
+    )
+    fit = found.fit
+    log.info("residual inside 1.6 arcsec: fitted %.3f, predicted %.3f", fit.fitted.inner, fit.left_out.inner)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "fit.png"
+        draw_fit(found, path)
+        picture = Image.open(path).convert("RGB")
+        picture.resize((1400, round(1400 * picture.height / picture.width)), Image.Resampling.LANCZOS).save(
+            HERE / "optics_fit.webp", quality=85, method=6
+        )
+
+
 def main() -> None:
     """Draw all."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     HERE.mkdir(exist_ok=True)
+    fit_figure()
+    if sys.argv[1:] == ["--only", "fit"]:
+        return
     models = {name: CoronagraphModel.build(name) for name in (*FQPM, "F2300C")}
     starlight = {name: CoronagraphModel.build(name, OpticsParams(stop="effective")) for name in models}
     throughput_figure(models)

@@ -9,8 +9,12 @@ import shlex
 import tomllib
 import typing
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 
 from lyot.cli import build_app
 from lyot.run.config import SECTIONS, apply_settings, build_config
@@ -115,3 +119,81 @@ def test_pictures_exist_and_stay_small() -> None:
     for path in PAGES:
         for name in re.findall(r"(?:\]\(|image\} |figure\} )(\S+\.(?:png|webp|svg))", path.read_text(encoding="utf-8")):
             assert (path.parent / name).is_file(), f"{path.name}: {name}"
+
+
+HEADER = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 30.0, "CRPIX2": 30.0, "CRVAL1": 200.0, "CRVAL2": -50.0,
+          "CDELT1": -3e-5, "CDELT2": 3e-5}  # fmt: skip
+
+
+def written_tables() -> dict[str, Table]:
+    """Tables of the measurements as the code writes them, with every optional column, from made-up numbers."""
+    from lyot.analysis import disks, proper_motion, tables
+    from lyot.analysis.combined_image import CombinedImage, detection_table
+    from lyot.exposures import names
+    from lyot.instrument import coronagraph
+    from lyot.measure.detected import Detection
+    from lyot.measure.photometry import Star
+    from lyot.measure.ring import RingParams
+    from lyot.measure.systematics import ErrorTerm
+
+    one, none = np.ones(3), np.zeros(3)
+    c = coronagraph("F1550C")
+    run = SimpleNamespace(sequence=SimpleNamespace(coronagraph=c, sky=(200.0, -50.0)))
+    mass = SimpleNamespace(mass=one, error=one, from_flux=one, from_age=one)
+    masses = SimpleNamespace(
+        mass=lambda _: one, range=lambda _: (one, one), with_error=lambda *_: mass, error=1.0, age=15.0,
+        models=SimpleNamespace(name="models", filter=c.filter),
+    )  # fmt: skip
+    curve = SimpleNamespace(separation=one, flux_raw=one, flux_limit=one, flux_low=one, flux_high=one, throughput=one,
+                            noise=one, elements=np.ones(3, int), threshold=one)  # fmt: skip
+    source = SimpleNamespace(flux=1.0, east=1.0, north=1.0, separation=1.4, position_angle=45.0, snr=9.0,
+                             significance=7.0, flux_error=0.1, separation_error=0.1, position_angle_error=1.0,
+                             upper_limit=np.nan, samples=None, noise_scale=1.0, reduced_chi2=1.0,
+                             ambiguous=False)  # fmt: skip
+    budgets = [[ErrorTerm("total", 0.1, 0.1, 0.1, 1.0)]] * 3
+    companions = tables.companion_table([source] * 3, budgets, run, Star(1.0))
+    tables.add_masses(companions, masses, 100.0)
+    image = CombinedImage(none, fits.Header(HEADER), fits.Header(), (30.0, 30.0), 0.11, 4.4)
+    peak = Detection(30.0, 30.0, 0.5, 90.0, 12.0, 6.0, 10.0, 1.0, 9, 1)
+    fit = SimpleNamespace(scale=1.0, error=0.1, snr=10.0, chi2=1.0, reduced_chi2=1.0, background=0.0, region=one,
+                          correlation=1.0)  # fmt: skip
+    ring = SimpleNamespace(
+        ring=RingParams(), names=("flux",), errors=one[:1], covariance=np.ones((1, 1)), at_limit=(), fit=fit
+    )
+    positions = SimpleNamespace(years=one, separation=one, separation_error=one, position_angle=one,
+                                position_angle_error=one)  # fmt: skip
+    test = SimpleNamespace(background=np.ones((3, 2)), common=np.ones((3, 2)))
+    return {
+        names.DETECTIONS: detection_table([peak], image),
+        names.CONTRAST: tables.contrast_table(curve, run, Star(1.0), distance=100.0, masses=masses),
+        names.COMPANIONS: companions,
+        names.ERROR_BUDGET: tables.budget_table(budgets),
+        names.PROPER_MOTION: proper_motion.motion_table(1, test, positions),
+        names.DISK: disks._disk_table(["model"], [fit], [1.0], [0.0]),
+        names.DISK_RING: disks.ring_table(ring),
+    }
+
+
+def test_every_column_is_described() -> None:
+    from lyot.exposures import names
+
+    page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### `(\w+\.ecsv)`\n(.*?)(?=^##)", page, re.M | re.S))
+    tables = {value for value in vars(names).values() if isinstance(value, str) and value.endswith(".ecsv")}
+    written = written_tables()
+    assert set(sections) == set(written) == tables
+    for file, table in written.items():
+        described: dict[str, str] = {}
+        for columns, units in re.findall(r"^\| (`.*?) \|(.*?)\|", sections[file], re.M):
+            found = re.findall(r"`(\w+)`", columns)
+            given = [unit.strip() for unit in units.split(",")]
+            described |= dict(zip(found, given * len(found) if len(given) == 1 else given, strict=False))
+        assert described == {name: str(table[name].unit or "") for name in table.colnames}, file
+
+
+def test_every_image_of_the_measurements_is_described() -> None:
+    from lyot.exposures import names
+
+    page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8").split("## Images of the measurements")[1]
+    files = {value for value in vars(names).values() if isinstance(value, str) and value.endswith(".fits")}
+    assert set(re.findall(r"^\| `(\w+\.fits)`", page, re.M)) == files
