@@ -1,4 +1,4 @@
-"""The coronagraphs of MIRI: one table of masks, filters, apertures and detector facts.
+"""The coronagraphs of MIRI: one table of masks, filters, apertures and detector facts; and NIRCam's round masks.
 
 Apertures and scales are those of the JWST Science Instrument Aperture File (pysiaf, PRDOPSSOC-075); wavelengths and
 Vega zero points are the filter profile service's means; the orientation of the four-quadrant masks is that of the
@@ -7,6 +7,7 @@ aperture's V3IdlYAngle, confirmed on in-flight transmission minima. `coronagraph
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,14 +29,14 @@ NIRCAM_DIAMETER: Final = 5.2
 
 @dataclass(frozen=True)
 class Coronagraph:
-    """One MIRI coronagraph: filter, mask and aperture.
+    """One coronagraph: filter, mask and aperture.
 
     Attributes
     ----------
     filter, mask, exposure_type, subarray, aperture : str
         As in the keywords FILTER, CORONMSK, EXP_TYPE, SUBARRAY and APERNAME.
-    kind : "4QPM" or "LYOT"
-        Four-quadrant phase mask, or opaque spot on a bar.
+    kind : "4QPM", "LYOT" or "ROUND"
+        Four-quadrant phase mask, opaque spot on a bar, or a round mask of NIRCam.
     shape : (ny, nx)
         Subarray shape, pixels.
     first_column, first_row : int
@@ -49,7 +50,7 @@ class Coronagraph:
     wavelength, bandwidth : float
         Mean wavelength and full width, um.
     vega_zero_point : float
-        Flux density of a zero-magnitude star, Jy.
+        Flux density of a zero-magnitude star, Jy; NaN where it is not known.
     field_size : float
         Side of the square field stop, arcsec.
     boundary_tilt : float
@@ -63,12 +64,16 @@ class Coronagraph:
         Of the Lyot coronagraph, arcsec; 0 for 4QPM.
     frame_time : float
         Read time of one frame, s.
+    instrument : str
+        MIRI or NIRCAM.
+    diameter : float
+        Of the telescope behind the Lyot stop, for lambda/D, m.
     """
 
     filter: str
     mask: str
     exposure_type: str
-    kind: Literal["4QPM", "LYOT"]
+    kind: Literal["4QPM", "LYOT", "ROUND"]
     subarray: str
     aperture: str
     shape: tuple[int, int]
@@ -88,11 +93,13 @@ class Coronagraph:
     bar_width: float
     frame_time: float
     boundary_tilt: float = -V3_IDEAL_Y_ANGLE
+    instrument: str = "MIRI"
+    diameter: float = TELESCOPE_DIAMETER
 
     @property
     def lambda_over_d(self) -> float:
         """Angular resolution lambda/D at the mean wavelength, arcsec."""
-        return self.wavelength * 1e-6 / TELESCOPE_DIAMETER * ARCSEC_PER_RADIAN
+        return self.wavelength * 1e-6 / self.diameter * ARCSEC_PER_RADIAN
 
     @property
     def pixel_area(self) -> float:
@@ -184,6 +191,44 @@ def coronagraph(filter_name: str) -> Coronagraph:
 def modeled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:
     """The coronagraph that this package has a model of; None for any other."""
     return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
+
+
+NIRCAM_ROUND_MASKS: Final = {"MASK210R": 0.40, "MASK335R": 0.63, "MASK430R": 0.81}
+"""Round masks of NIRCam, and where they pass half of the light, arcsec (JWST User Documentation)."""
+
+
+def nircam_coronagraph(filter_name: str, mask: str, pixel_scale: tuple[float, float]) -> Coronagraph | None:
+    """A coronagraph of NIRCam with a round mask, as far as measurements need to know it.
+
+    Parameters
+    ----------
+    filter_name, mask : str
+        FILTER and CORONMSK, for example F444W and MASKA335R.
+    pixel_scale : (x, y)
+        arcsec per pixel.
+
+    Returns
+    -------
+    Coronagraph or None
+        Vega zero point and bandwidth are NaN; None for a bar, or a filter without a wavelength in its name.
+
+    Examples
+    --------
+    >>> nircam_coronagraph("F444W", "MASKA335R", (0.0629, 0.0629)).inner_working_angle
+    0.63
+    """
+    found = re.fullmatch(r"MASK[AB]?(\d{3}R)", mask.strip().upper())
+    wavelength = wavelength_of("NIRCAM", filter_name)
+    if found is None or wavelength is None or f"MASK{found[1]}" not in NIRCAM_ROUND_MASKS:
+        return None
+    nan, name = float("nan"), f"MASK{found[1]}"
+    return Coronagraph(
+        filter=filter_name.strip(), mask=name, exposure_type="NRC_CORON", kind="ROUND", subarray="", aperture="",
+        shape=(0, 0), first_column=1, first_row=1, reference_point=(nan, nan), pixel_scale=pixel_scale, v2_ref=nan,
+        v3_ref=nan, wavelength=wavelength, bandwidth=nan, vega_zero_point=nan, field_size=20.0,
+        inner_working_angle=NIRCAM_ROUND_MASKS[name], design_wavelength=0.0, spot_radius=0.0, bar_width=0.0,
+        frame_time=nan, boundary_tilt=0.0, instrument="NIRCAM", diameter=NIRCAM_DIAMETER,
+    )  # fmt: skip
 
 
 def wavelength_of(instrument: str, filter_name: str) -> float | None:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from lyot.errors import ConfigError, UnknownNameError
-from lyot.optics.stpsf_adaptor import stpsf_instrument, stpsf_psf
+from lyot.instrument import nircam_coronagraph
+from lyot.optics.stpsf_adaptor import StpsfImager, stpsf_instrument, stpsf_psf, why_no_images
+
+from .stpsf_standin import install, transmission
 
 
 class _FakeMiri:
@@ -65,3 +68,68 @@ def test_offset_and_mask_are_handed_over() -> None:
 def test_unknown_filter() -> None:
     with pytest.raises(UnknownNameError, match="F1065C"):
         stpsf_instrument("F1060C")
+
+
+# NIRCam: images of off-axis sources for measurements
+
+SCALE = (0.0629, 0.0629)
+
+
+@pytest.fixture
+def imager(monkeypatch: pytest.MonkeyPatch) -> StpsfImager:
+    install(monkeypatch)
+    known = nircam_coronagraph("F444W", "MASKA335R", SCALE)
+    assert known is not None
+    return StpsfImager(known, size=41)
+
+
+def _center(image: np.ndarray) -> tuple[float, float]:
+    y, x = np.indices(image.shape)
+    return float((x * image).sum() / image.sum()), float((y * image).sum() / image.sum())
+
+
+def test_what_stpsf_is_asked_for(imager: StpsfImager) -> None:
+    made = imager._instrument
+    assert (made.filter, made.image_mask, made.pupil_mask, made.pixelscale) == ("F444W", "MASK335R", "MASKRND", 0.0629)
+    assert len(made.calls) == 2  # the open image, and its light: the mask is looked at when it is needed
+    imager((0.1, 0.0))
+    assert [call["mask"] for call in made.calls[2:]] == ["MASK335R"] * 2  # center, and 0.15 arcsec along x
+    imager((0.1, 0.0), (0.2, 0.3))
+    assert len(made.calls) == 4  # made once
+    assert all(call["add_distortion"] is False for call in made.calls)
+    for module, mask, detector in (("B", "MASKB335R", "NRCB5"), ("B", "MASKB210R", "NRCB1")):
+        known = nircam_coronagraph("F210M", mask, SCALE)
+        assert known is not None
+        assert StpsfImager(known, size=11, module=module)._instrument.detector == detector
+
+
+@pytest.mark.parametrize("offset", [(0.63, 0.0), (-0.31, 0.52), (0.9, -0.9), (0.0, 0.2), (3.0, 2.0)])
+def test_light_and_place_behind_a_round_mask(imager: StpsfImager, offset: tuple[float, float]) -> None:
+    phase = (0.3, -0.2)
+    image = imager(offset, phase)
+    assert image.shape == (41, 41)
+    # linear between the radii: the transmission curves by 0.5 r'^2 f'' < 0.025 there, 0.15 to 0.2 arcsec apart
+    assert image.sum() == pytest.approx(transmission("MASK335R", np.hypot(*offset)), abs=0.025)
+    # sources are centered to a quarter of a pixel (0.5 sample) before; the interpolation keeps that of its four images
+    assert np.allclose(_center(image), (20 + phase[0], 20 + phase[1]), atol=0.13)
+
+
+def test_far_from_the_mask_the_image_is_that_without_it(imager: StpsfImager) -> None:
+    image = imager((4.0, 0.0))
+    assert image.sum() == pytest.approx(1.0, abs=1e-6)  # a Gaussian of 1.2 pixels in 41
+    assert np.allclose(_center(image), (20.0, 20.0), atol=1e-6)
+    sigma = 0.075 / 0.0629
+    y, x = np.indices(image.shape) - 20.0
+    expected = np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
+    # a pixel integrates over its area, which widens the image by 1/12 pixel^2: 6 % of the peak
+    assert np.abs(image - expected).max() < 0.07 * expected.max()
+
+
+def test_which_masks_have_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stpsf", None)
+    assert why_no_images("MIRI", "F1550C", "4QPM_1550") == ""
+    assert "pip install stpsf" in why_no_images("NIRCAM", "F444W", "MASKA335R")
+    install(monkeypatch)
+    assert why_no_images("NIRCAM", "F444W", "MASKA335R") == ""
+    assert "round masks of NIRCam only (CORONMSK is MASKALWB)" in why_no_images("NIRCAM", "F444W", "MASKALWB")
+    assert "exists for MIRI" in why_no_images("NIRISS", "F480M", "")

@@ -50,7 +50,8 @@ def planet_at_the_limit(
     east, north = sky_offset(INJECTED_AT, angles)
     mask = run.sequence.coronagraph
     # boundaries of the quadrants, or the bar that holds the Lyot spot, as directions on the detector
-    directions = np.radians(mask.boundary_tilt + np.array([0.0, 90.0] if mask.kind == "4QPM" else [90.0]))
+    lines = {"4QPM": [0.0, 90.0], "LYOT": [90.0], "ROUND": []}[mask.kind]
+    directions = np.radians(mask.boundary_tilt + np.array(lines))
     distance = np.full(angles.shape, np.inf)
     for pa_y in np.unique(run.sequence.detector.pa_y):
         for direction in directions:

@@ -14,12 +14,12 @@ from lyot.errors import InputError
 from lyot.instrument import Coronagraph
 from lyot.measure.disks import Detector
 from lyot.measure.injection import Injector
-from lyot.reduction.injector import combined_throughput, injector_of, narrowed, off_axis_source
-from lyot.steps.coronagraphs import coronagraph_of
+from lyot.reduction.injector import Imager, combined_throughput, injector_of, narrowed, off_axis_source, source_imager
+from lyot.steps.coronagraphs import measured_coronagraph
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.models import DataModel
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import STAR_TABLE, known_input, model_name, open_exposure
+from lyot.steps.sequence_io import STAR_TABLE, known_input, open_exposure
 from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
 
 
@@ -32,6 +32,8 @@ class MeasuredSequence:
     injector : Injector
         Fluxes in Jy before the mask, images in MJy/sr.
     coronagraph : Coronagraph
+    imager : Imager
+        Images of off-axis sources behind the mask.
     fwhm : float
         lambda/D, pixels of the combined image.
     throughput : (Ny, Nx) float64 ndarray or None
@@ -46,6 +48,7 @@ class MeasuredSequence:
 
     injector: Injector
     coronagraph: Coronagraph
+    imager: Imager
     fwhm: float
     throughput: NDArray[np.float64] | None
     sky: tuple[float, float]
@@ -66,19 +69,17 @@ def cannot_repeat(science: Sequence[str | Path], parameters: Mapping[str, Any]) 
     if parameters.get("mode", "lyot") != "lyot":
         return OFFICIAL
     with open_exposure(str(science[0])) as model:
-        return _no_model(model) if coronagraph_of(model) is None else ""
+        try:
+            measured_coronagraph(model)
+        except InputError as error:
+            return str(error)
+    return ""
 
 
 OFFICIAL = (
     "the star was subtracted by the official algorithm; measurements require that of Lyot; rerun lyot run with "
     "stage3.mode = lyot."
 )
-
-
-def _no_model(model: DataModel) -> str:
-    return (
-        f"{model_name(model)}: contrast and companions require a model of the coronagraph, which exists for MIRI only."
-    )
 
 
 def open_reduction(
@@ -112,9 +113,7 @@ def open_reduction(
     if parameters.get("mode", "lyot") != "lyot":
         raise InputError(OFFICIAL)
     targets = open_exposures([str(s) for s in science])
-    known = coronagraph_of(targets[0])
-    if known is None:
-        raise InputError(_no_model(targets[0]))
+    known = measured_coronagraph(targets[0])
     stack = None if references is None else open_exposure(str(references))
     if stack is None:
         _take_star(targets, subtracted)
@@ -128,12 +127,14 @@ def open_reduction(
         )
     plan, sequence = planned.plan, planned.plan.sequence
     area = targets[0].meta.photometry.pixelarea_steradians or known.pixel_area
-    psf = off_axis_source(sequence, known.filter, float(area))
+    imager = source_imager(known, module=str(targets[0].meta.instrument.module or "A"))
+    psf = off_axis_source(sequence, imager, float(area))
     injector = injector_of(narrowed(plan, modes), psf, modes=modes)
     result_throughput = combined_throughput(plan)
     return MeasuredSequence(
         injector=injector,
         coronagraph=known,
+        imager=imager,
         fwhm=known.lambda_over_d / injector.pixel_scale,
         throughput=result_throughput,
         sky=planned.inputs.geometries[0].sky,

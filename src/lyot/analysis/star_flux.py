@@ -146,6 +146,11 @@ def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
     section.check()
     if section.flux is not None:
         return Star(section.flux, section.error * section.flux, "given")
+    if section.sed is None and section.is_given and not np.isfinite(coronagraph.vega_zero_point):
+        raise ConfigError(
+            f"[star]: the Vega zero point of {coronagraph.instrument} {coronagraph.filter} is not known; give the flux "
+            "of the star in Jy (flux), or its spectrum with the bandpass of the filter (sed, bandpass)."
+        )
     if section.magnitude is not None:
         return Star.from_magnitude(section.magnitude, coronagraph.vega_zero_point, section.error * MAGNITUDE)
     if section.k_magnitude is not None and section.spectral_type is not None:
@@ -166,6 +171,11 @@ def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
 def _from_sed(section: StarSection, coronagraph: Coronagraph) -> Star:
     assert section.sed is not None
     wavelength, flux = read_spectrum(Path(section.sed))
+    if section.bandpass is None and not np.isfinite(coronagraph.bandwidth):
+        raise ConfigError(
+            f"[star] sed: the bandpass of {coronagraph.instrument} {coronagraph.filter} is not known; give it "
+            "(bandpass)."
+        )
     band = Bandpass.top_hat(coronagraph.wavelength, coronagraph.bandwidth)
     if section.bandpass is not None:
         band = Bandpass(*read_curve(Path(section.bandpass), ("wavelength", "transmission"), (u.um, None)))

@@ -1,18 +1,24 @@
 """Use STPSF, where it and its data are installed, in place of our own propagation.
 
-Nothing in Lyot needs it. The functions mirror `CoronagraphModel.psf` in units and conventions, so that a simulation or
-a forward model can be repeated with STPSF's pupil, Lyot stop and measured wavefronts.
+Nothing of MIRI needs it. `stpsf_psf` mirrors `CoronagraphModel.psf` in units and conventions, so that a simulation or
+a forward model can be repeated with STPSF's pupil, Lyot stop and measured wavefronts. Measurements on NIRCam, of which
+this package has no optics of its own, take the images of off-axis sources from it (`StpsfImager`).
 """
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lyot.errors import ConfigError
-from lyot.instrument import coronagraph
+from lyot.instrument import Coronagraph, coronagraph, modeled_coronagraph, nircam_coronagraph
+
+log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
@@ -83,9 +89,151 @@ def stpsf_psf(
     return np.asarray(image / unmasked.sum())
 
 
-def _image(miri: Any, offset: tuple[float, float], size: int, n_wavelengths: int) -> FloatArray:
+def _image(
+    miri: Any, offset: tuple[float, float], size: int, n_wavelengths: int, *, extension: str = "DET_SAMP", **more: Any
+) -> FloatArray:
     # STPSF counts the source's position angle from detector +y toward -x
     miri.options["source_offset_r"] = float(np.hypot(*offset))
     miri.options["source_offset_theta"] = float(np.degrees(np.arctan2(-offset[0], offset[1])))
-    result = miri.calc_psf(fov_pixels=size, nlambda=n_wavelengths, add_distortion=False)
-    return np.asarray(result["DET_SAMP"].data, dtype=np.float64)
+    result = miri.calc_psf(fov_pixels=size, nlambda=n_wavelengths, add_distortion=False, **more)
+    return np.asarray(result[extension].data, dtype=np.float64)
+
+
+RADII = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2)
+"""Distances from the center of a round mask at which images are made, arcsec; beyond the last the mask does nothing."""
+
+DIRECTIONS = 8
+"""Directions from the center at which they are made: the shape of a half hidden source depends on it."""
+
+OVERSAMPLE = 4
+"""Samples per pixel and axis of the images that are shifted to where a source lies in its pixel."""
+
+WAVELENGTHS = 5
+
+
+def is_available() -> bool:
+    """Whether STPSF can be imported."""
+    try:
+        _import_stpsf()
+    except ConfigError:
+        return False
+    return True
+
+
+def why_no_images(instrument: str, filter_name: str, mask: str) -> str:
+    """Why there are no images of off-axis sources behind a mask, which measurements need; empty if there are.
+
+    Parameters
+    ----------
+    instrument, filter_name, mask : str
+        INSTRUME, FILTER and CORONMSK.
+    """
+    if modeled_coronagraph(instrument, filter_name) is not None:
+        return ""
+    required = "this requires a model of the coronagraph, which "
+    if instrument.strip().upper() != "NIRCAM":
+        return required + "exists for MIRI, and with STPSF for the round masks of NIRCam"
+    if nircam_coronagraph(filter_name, mask, (1.0, 1.0)) is None:
+        return required + f"STPSF provides for the round masks of NIRCam only (CORONMSK is {mask.strip() or 'missing'})"
+    if not is_available():
+        return required + "STPSF provides for NIRCam (pip install stpsf)"
+    return ""
+
+
+class StpsfImager:
+    """Images of off-axis sources behind a round mask of NIRCam, by STPSF; called as a `SourceImager`.
+
+    STPSF makes images at a few places behind the mask, each when it is first needed. Between them the image is
+    interpolated, linearly in radius and angle, centered on the source.
+
+    Parameters
+    ----------
+    c : Coronagraph
+        Of kind ROUND, from `lyot.instrument.nircam_coronagraph`.
+    size : int
+        Side of the images, pixels, odd.
+    module : "A" or "B"
+        Of NIRCam.
+
+    Raises
+    ------
+    ConfigError
+        If STPSF is not installed.
+    """
+
+    def __init__(self, c: Coronagraph, *, size: int, module: str = "A") -> None:
+        self.coronagraph, self.size = c, size
+        instrument = _import_stpsf().NIRCam()
+        if module == "B":
+            instrument.detector = "NRCB1" if c.mask == "MASK210R" else "NRCB5"
+        instrument.filter = c.filter
+        instrument.image_mask, instrument.pupil_mask = c.mask, "MASKRND"
+        instrument.pixelscale = float(np.mean(c.pixel_scale))
+        self._instrument = instrument
+        self._scale = float(np.mean(c.pixel_scale))
+        self._open = self._computed((0.0, 0.0), masked=False)
+        self._light = float(self._computed((0.0, 0.0), masked=False, size=max(size, 301)).sum())
+        self._node = lru_cache(maxsize=None)(self._at_node)
+
+    def __call__(self, offset: tuple[float, float], phase: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
+        """Image of a source.
+
+        Parameters
+        ----------
+        offset : (dx, dy)
+            Of the source from the mask center, arcsec along the detector's axes.
+        phase : (x, y), optional
+            Position of the source relative to the center of the stamp's middle pixel, pixels.
+
+        Returns
+        -------
+        (size, size) float64 ndarray
+            Light per pixel as a fraction of what a source far off the mask gives in an infinite aperture.
+        """
+        fine = self._fine(float(np.hypot(*offset)), float(np.arctan2(offset[1], offset[0])))
+        moved = ndimage.shift(fine, (phase[1] * OVERSAMPLE, phase[0] * OVERSAMPLE), order=3)
+        binned = moved.reshape(self.size, OVERSAMPLE, self.size, OVERSAMPLE).sum(axis=(1, 3))
+        return np.asarray(np.maximum(binned, 0.0) / self._light)
+
+    def _fine(self, radius: float, angle: float) -> FloatArray:
+        """Image of a source in the middle of the stamp, at `OVERSAMPLE` samples per pixel."""
+        if radius >= RADII[-1]:
+            return self._open
+        k = int(np.searchsorted(RADII, radius, side="right")) - 1
+        outward = (radius - RADII[k]) / (RADII[k + 1] - RADII[k])
+        turn = (angle / (2.0 * np.pi) * DIRECTIONS) % DIRECTIONS
+        first, around = int(turn), turn - int(turn)
+        image = np.zeros_like(self._open)
+        for ring, along in ((k, 1.0 - outward), (k + 1, outward)):
+            for direction, share in ((first, 1.0 - around), ((first + 1) % DIRECTIONS, around)):
+                if along * share > 0.0:
+                    image += along * share * self._at(ring, direction)
+        return image
+
+    def _at(self, ring: int, direction: int) -> FloatArray:
+        if ring == len(RADII) - 1:
+            return self._open
+        return self._node(ring, direction if ring else 0)
+
+    def _at_node(self, ring: int, direction: int) -> FloatArray:
+        t = 2.0 * np.pi * direction / DIRECTIONS
+        log.info("STPSF: image of a source %.2f arcsec from the center of the mask", RADII[ring])
+        # whole samples, so that the source is brought to the middle without interpolation
+        step = self._scale / OVERSAMPLE
+        x, y = (round(RADII[ring] * part / step) for part in (np.cos(t), np.sin(t)))
+        margin = int(np.ceil(RADII[ring] / self._scale)) + 1
+        wide = self._computed((x * step, y * step), masked=True, size=self.size + 2 * margin)
+        y0, x0 = margin * OVERSAMPLE + y, margin * OVERSAMPLE + x
+        side = self.size * OVERSAMPLE
+        return wide[y0 : y0 + side, x0 : x0 + side]
+
+    def _computed(self, offset: tuple[float, float], *, masked: bool, size: int | None = None) -> FloatArray:
+        mask = self._instrument.image_mask
+        try:
+            self._instrument.image_mask = mask if masked else None
+            self._instrument.pixelscale = self._scale  # STPSF sets that of the aperture with the mask
+            return _image(
+                self._instrument, offset, size or self.size, WAVELENGTHS, oversample=OVERSAMPLE, extension="OVERSAMP"
+            )
+        finally:
+            self._instrument.image_mask = mask

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from lyot import geometry
 from lyot.errors import InputError, ReductionError
+from lyot.instrument import Coronagraph, coronagraph
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.off_axis import SourceImager
+from lyot.optics.stpsf_adaptor import StpsfImager
 from lyot.subtract import CoronagraphicSequence, ReductionPlan, plan_reduction
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import subtracted_pixels
@@ -26,6 +28,10 @@ LEAST_REFERENCES = 5
 
 STAMP = 101
 """Side of the image of an injected source, pixels."""
+
+Imager = Callable[[tuple[float, float], tuple[float, float]], NDArray[np.float64]]
+"""Image (STAMP, STAMP) of a source, as a fraction of the light that one far off the mask gives: called with its offset
+from the mask, arcsec along the detector's axes, and its phase in its pixel."""
 
 
 def collapsed(plan: ReductionPlan) -> ReductionPlan:
@@ -44,8 +50,36 @@ def collapsed(plan: ReductionPlan) -> ReductionPlan:
     return dataclasses.replace(plan, sequence=small)
 
 
+def source_imager(c: Coronagraph, *, optics: OpticsParams | None = None, module: str = "A") -> Imager:
+    """Images of off-axis sources behind a coronagraph: by our own optics for MIRI, by STPSF for NIRCam.
+
+    Parameters
+    ----------
+    c : Coronagraph
+    optics : OpticsParams, optional
+        Of our own model; by default three wavelengths (seven for F2300C): the band's width changes the image of an
+        off-axis source by less than 1e-4 of its peak.
+    module : "A" or "B", optional
+        Of NIRCam.
+
+    Returns
+    -------
+    callable
+        ``imager(offset, phase)``, (STAMP, STAMP) float64; see `lyot.optics.off_axis.SourceImager`.
+
+    Raises
+    ------
+    ConfigError
+        For NIRCam if STPSF is not installed.
+    """
+    if c.kind == "ROUND":
+        return StpsfImager(c, size=STAMP, module=module)
+    default = OpticsParams(n_wavelengths=7 if c.filter == "F2300C" else 3)
+    return SourceImager.build(CoronagraphModel.build(c, optics or default), size=STAMP)
+
+
 def off_axis_source(
-    sequence: CoronagraphicSequence, filter_name: str, pixel_area: float, *, optics: OpticsParams | None = None
+    sequence: CoronagraphicSequence, imager: Imager | str, pixel_area: float
 ) -> Callable[[int, float, float], NDArray[np.float64]]:
     """Image of a 1 Jy source on the detector, in MJy/sr, including the effect of the mask at its position.
 
@@ -53,21 +87,17 @@ def off_axis_source(
     ----------
     sequence : CoronagraphicSequence
         Tells shape, star positions, orientations and the center of the mask.
-    filter_name : str
-        MIRI coronagraphic filter.
+    imager : callable or str
+        Images behind the mask, from `source_imager`; or the name of a MIRI coronagraphic filter.
     pixel_area : float
         Steradian.
-    optics : OpticsParams, optional
-        Of the model; by default three wavelengths (seven for F2300C): the band's width changes the image of an off-axis
-        source by less than 1e-4 of its peak.
 
     Returns
     -------
     callable
         ``psf(exposure, east, north)``, (ny, nx) float64; see `lyot.measure.injection.Psf`.
     """
-    default = OpticsParams(n_wavelengths=7 if filter_name == "F2300C" else 3)
-    imager = SourceImager.build(CoronagraphModel.build(filter_name, optics or default), size=STAMP)
+    images = source_imager(coronagraph(imager)) if isinstance(imager, str) else imager
     scale = np.array(sequence.pixel_scale)
 
     @lru_cache(maxsize=64)
@@ -80,7 +110,7 @@ def off_axis_source(
         near = np.rint(position)
         phase = (float(position[0] - near[0]), float(position[1] - near[1]))
         from_mask = offset + (star - mask) * scale
-        stamp = imager((float(from_mask[0]), float(from_mask[1])), phase)
+        stamp = images((float(from_mask[0]), float(from_mask[1])), phase)
         return placed(stamp, sequence.shape, (int(near[0]), int(near[1]))) * (1e-6 / pixel_area)
 
     return psf

@@ -18,8 +18,9 @@ from lyot.exposures.inputs import Inputs, read_inputs
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.exposures.roles import Assigned, Role, group_notes, role_lines, sort_roles, with_role
 from lyot.exposures.segments import by_exposure, missing_segments
-from lyot.instrument import modeled_coronagraph
+from lyot.instrument import modeled_coronagraph, nircam_coronagraph
 from lyot.measure.detection import DetectionParams
+from lyot.optics.stpsf_adaptor import why_no_images
 from lyot.params import describe
 from lyot.records.manifest import Checksums, content_key, keyed_versions
 from lyot.reduction.second_pass import RefineParams
@@ -323,11 +324,9 @@ def _obstacle(reduction: Reduction, config: Config, parameters: Mapping[str, Any
     left_out = (
         f"{exposure.instrument} {exposure.filter}: {names} {'is' if asked == ['contrast'] else 'are'} not measured"
     )
-    if modeled_coronagraph(exposure.instrument, exposure.filter) is None:
-        return (
-            f"{left_out}, because this requires a model of the coronagraph, which exists for MIRI only; all other "
-            "steps are run, including the search for sources."
-        )
+    missing = why_no_images(exposure.instrument, exposure.filter, exposure.mask)
+    if missing:
+        return f"{left_out}, because {missing}; all other steps are run, including the search for sources."
     if "official" in (parameters.get("", {}).get("mode"), parameters.get("klip", {}).get("mode")):
         return f"{left_out}, because this requires stage3.mode = lyot; all other steps are run."
     return ""
@@ -344,7 +343,9 @@ def _with_star(config: Config, reductions: Sequence[Reduction]) -> Config:
     config = replace(config, star=resolved(config.star, reductions[0].target if reductions else ""))
     for reduction in reductions:
         exposure = reduction.stars[0].exposure
-        known = modeled_coronagraph(exposure.instrument, exposure.filter)
+        known = modeled_coronagraph(exposure.instrument, exposure.filter) or nircam_coronagraph(
+            exposure.filter, exposure.mask, (1.0, 1.0)
+        )
         if known is not None:
             load_star(config.star, known)
             config.contrast.mass_grid(known)
