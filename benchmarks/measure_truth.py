@@ -41,7 +41,7 @@ from lyot.measure.noise import snr_map
 from lyot.measure.significance import combined_significance, speckle_pattern
 from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
-from lyot.reduction.injector import injector_of, off_axis_source, placed
+from lyot.reduction.injector import injector_of, off_axis_source, placed, source_imager
 from lyot.reduction.second_pass import star_changes
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
@@ -77,6 +77,9 @@ class World:
     star: OpticsParams | None = STARLIGHT
     drift: float = DRIFT
     pointing: float = POINTING
+    seconds: float = TIME
+    backgrounds: bool = False
+    """Background exposures of the same length, two for each star, whose mean is subtracted from all its exposures."""
 
 
 WORLDS = {
@@ -87,8 +90,11 @@ WORLDS = {
     "shear": World(replace(OPTICS, shear_x=-0.02, shear_y=0.025, wavefront_seed=7), star=None),
     "blur": World(replace(OPTICS, charge_diffusion=0.05, wavefront_rms=180.0), star=None),
     "pointing": World(pointing=0.010, drift=10.0),
+    "medium": World(seconds=144.0, backgrounds=True),
+    "shallow": World(seconds=30.0, backgrounds=True),
 }
-"""Worlds; in all but the first the model of the optics, or what is assumed of star and drift, is wrong."""
+"""Worlds: ours; those in which the optics, or what is assumed of star and drift, are others than in the model; and
+exposures as short as those of the simulator's sizes medium and small, with the noise of the background."""
 
 WORLD = WORLDS["ours"]
 PARAMS = ReductionParams()  # that of the product
@@ -150,6 +156,12 @@ def with_noise(images: NDArray[np.float64], seconds: float, rng: np.random.Gener
     return images + sigma * rng.standard_normal(images.shape)
 
 
+def exposed(images: NDArray[np.float64], seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Images with noise, and with that of the mean background that all of them have subtracted, where there is one."""
+    noisy = with_noise(images, seconds, rng)
+    return noisy - with_noise(np.zeros(images.shape[1:]), 2 * seconds, rng) if WORLD.backgrounds else noisy
+
+
 def sequence_of(science: NDArray[np.float64], references: NDArray[np.float64], center: tuple[float, float]) -> Any:
     """The arrays of stage 3."""
     c = coronagraph(FILTER)
@@ -194,7 +206,9 @@ def simulate(
     truth = truth or noiseless(seed)
     rng = np.random.default_rng([seed, 2, realization])
     science = truth.science if extra is None else truth.science + extra
-    sequence = sequence_of(with_noise(science, TIME, rng), with_noise(truth.references, TIME / 9, rng), truth.center)
+    t = WORLD.seconds
+    sequence = sequence_of(*(exposed(images, seconds, rng) for images, seconds in (
+        (science, t), (truth.references, t / 9))), truth.center)  # fmt: skip
     c = coronagraph(FILTER)
     plan = plan_reduction(sequence, one_truncation(sequence), changes=star_changes(sequence, c, PRIOR))
     psf = _source(sequence)
@@ -220,7 +234,8 @@ def _source(sequence: CoronagraphicSequence) -> Any:
     """Images of unit sources; the geometry is the same in all sequences, so that they can be shared."""
     key = FILTER.encode() + np.asarray(sequence.star).tobytes()
     if key not in _SOURCES:
-        source = off_axis_source(sequence, FILTER, coronagraph(FILTER).pixel_area, optics=OPTICS)
+        c = coronagraph(FILTER)
+        source = off_axis_source(sequence, source_imager(c, optics=OPTICS), c.pixel_area)
         _SOURCES[key] = lru_cache(maxsize=1024)(source)
     return _SOURCES[key]
 

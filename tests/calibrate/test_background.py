@@ -15,6 +15,7 @@ from lyot.calibrate.background import (
 )
 from lyot.calibrate.glow_sticks import glow_excess, glow_strips
 from lyot.errors import InputError, LyotWarning, ReductionError
+from lyot.geometry import radius_map
 from lyot.instrument import coronagraph
 
 F1550C = coronagraph("F1550C")
@@ -265,6 +266,14 @@ def test_glow_gets_a_scale_of_its_own():
     assert min(e.value for e in left["clipped_mean"]) > 0.5
     assert min(e.value for e in left["scaled"]) > 0.5
     assert all(abs(e.value) < 5 * e.error for e in left["scaled_glow"])
+    # near the star too, where its scale is not measured (0.89 were left there when the template ended at 4 arcsec):
+    # within 4 errors, from the noise of 3 frames and, 2.5 times, of 12
+    near = glow_strips(F1550C, shape, center, exclusion_radius=0.0)
+    inside = radius_map(shape, center) * F1550C.pixel_scale[0] < 3.5
+    for strip in near:
+        line, beside = strip.strip & inside, strip.comparison & inside
+        excess = result.data.mean(axis=0)[line].mean() - result.data.mean(axis=0)[beside].mean()
+        assert abs(excess) < 4 * 0.3 * np.sqrt((1 / 3 + 2.5**2 / 12) * (1 / line.sum() + 1 / beside.sum()))
 
 
 def test_strip_without_good_pixels_is_nan():

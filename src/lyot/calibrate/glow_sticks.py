@@ -40,12 +40,16 @@ class GlowStrip:
     name : str
         ``left`` and ``right`` arm of the boundary, ``ring`` around the spot, ``bottom`` of the field.
     strip, comparison : (ny, nx) bool ndarray
-        Pixels of each.
+        Pixels of each where the excess is measured: not near the star.
+    whole, beside : (ny, nx) bool ndarray
+        Pixels of each, those near the star included: where the glow is, and what it stands on in a background.
     """
 
     name: str
     strip: Bool
     comparison: Bool
+    whole: Bool
+    beside: Bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def glow_strips(
     center : (x, y)
         0-based position of the mask center in the frame.
     exclusion_radius : float
-        Pixels this near to the center (arcsec) are left out, as the star's light is there.
+        Nearer to the center (arcsec) the excess is not measured, as the star's light is there.
 
     Returns
     -------
@@ -99,19 +103,20 @@ def glow_strips(
     u, v = dx * np.cos(t) + dy * np.sin(t), -dx * np.sin(t) + dy * np.cos(t)
     if coronagraph.kind == "4QPM":
         away = field & (radius >= exclusion_radius)
-        candidates = [
-            GlowStrip(name, away & side & _between(v, _LINE), away & side & _any_between(v, _LINE_SIDES))
+        arms = [
+            (name, field & side & _between(v, _LINE), field & side & _any_between(v, _LINE_SIDES))
             for name, side in (("left", u < 0), ("right", u > 0))
         ]
+        candidates = [GlowStrip(name, line & away, beside & away, line, beside) for name, line, beside in arms]
     else:
         edge, off_bar = dy + 0.5 * coronagraph.field_size, np.abs(u) > coronagraph.bar_width
         rim = radius - coronagraph.spot_radius
-        candidates = [
-            GlowStrip("ring", field & off_bar & _between(rim, _RING), field & off_bar & _any_between(rim, _RING_SIDES)),
-            GlowStrip(
-                "bottom", field & off_bar & _between(edge, _EDGE), field & off_bar & _any_between(edge, _EDGE_SIDES)
-            ),
+        parts = [("ring", rim, _RING, _RING_SIDES), ("bottom", edge, _EDGE, _EDGE_SIDES)]
+        around = [
+            (name, field & off_bar & _between(at, line), field & off_bar & _any_between(at, sides))
+            for name, at, line, sides in parts
         ]
+        candidates = [GlowStrip(name, line, beside, line, beside) for name, line, beside in around]
     return tuple(c for c in candidates if min(c.strip.sum(), c.comparison.sum()) >= 20)
 
 
@@ -186,7 +191,7 @@ def glow_template(image: Float, strips: Sequence[GlowStrip], *, bin_width: float
     image : (ny, nx) float64 ndarray
         Background; NaN where bad (those pixels are zero in the result).
     strips : sequence of GlowStrip
-        From `glow_strips`, best with ``exclusion_radius=0``.
+        From `glow_strips`; the glow near the star is part of the template, as the background has no star.
     bin_width : float
         Length along x over which the comparison field is averaged, pixels.
 
@@ -200,21 +205,21 @@ def glow_template(image: Float, strips: Sequence[GlowStrip], *, bin_width: float
     >>> import numpy as np
     >>> from lyot.instrument import coronagraph
     >>> mask = coronagraph("F1550C")
-    >>> strips = glow_strips(mask, mask.shape, mask.reference_point, exclusion_radius=0)
-    >>> image = np.where(strips[0].strip, 42.0, 40.0)
+    >>> strips = glow_strips(mask, mask.shape, mask.reference_point)
+    >>> image = np.where(strips[0].whole, 42.0, 40.0)
     >>> template = glow_template(image, strips)
-    >>> float(template[strips[0].strip].min()), float(template[~strips[0].strip].max())
+    >>> float(template[strips[0].whole].min()), float(template[~strips[0].whole].max())
     (2.0, 0.0)
     """
     template = np.zeros(image.shape)
     cell = (np.arange(image.shape[1]) // bin_width).astype(int)
     for strip in strips:
-        for c in np.unique(cell[strip.strip.any(axis=0)]):
+        for c in np.unique(cell[strip.whole.any(axis=0)]):
             columns = np.broadcast_to(cell == c, image.shape)
-            around = image[strip.comparison & columns]
+            around = image[strip.beside & columns]
             around = around[np.isfinite(around)]
             if len(around) < 10:
                 continue
-            here = strip.strip & columns & np.isfinite(image)
+            here = strip.whole & columns & np.isfinite(image)
             template[here] = image[here] - np.median(around)
     return template
