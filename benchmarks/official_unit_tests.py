@@ -222,7 +222,8 @@ def main() -> int:
             archive.extractall(folder, filter="data")
         tests = [str(Path(folder, "stcal-1.20.0", "tests", name)) for name in STCAL_TESTS]
         tests.append(str(installed / "ramp_fitting" / "tests" / "test_ramp_fit.py"))
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))  # the lyot that this process imports
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         options = ["-q", "-p", "official_unit_tests", "-p", "no:cacheprovider", "--tb=line", "-rfE"]
         where = ["--rootdir", folder, "-c", os.devnull]
         return subprocess.run([sys.executable, "-m", "pytest", *options, *where, *tests], env=environment).returncode

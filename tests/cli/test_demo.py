@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from lyot.cli import build_app, demo
 from lyot.cli import run as run_command
 from lyot.cli import simulate as simulate_command
+from lyot.simulator import sequence as sequence_module
 from lyot.simulator import truth as truth_module
+from lyot.simulator.params import SequenceParams
 from lyot.simulator.plan import size_of
 from lyot.version import __version__
 
@@ -50,7 +52,11 @@ def test_a_planet_is_not_found_where_nothing_is_or_only_a_limit(tmp_path, separa
 def simulations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is simulated, without doing it."""
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(simulate_command, "make_sequence", lambda out, **options: asked.append({"out": out, **options}))
+
+    def make(out: Path, params: SequenceParams, **options: Any) -> None:
+        asked.append({"out": out, **vars(params), **options})
+
+    monkeypatch.setattr(simulate_command, "make_sequence", make)
     return asked
 
 
@@ -74,17 +80,17 @@ def test_the_same_sequence_is_not_simulated_again(tmp_path, monkeypatch, capsys,
     (tmp_path / "truth.json").touch()
     (tmp_path / "crds_cache").mkdir()
     monkeypatch.setattr(truth_module, "read_truth", lambda folder: told(**changes))
-    demo._observations(tmp_path, "f1550c", "small")
+    demo._observations(tmp_path, SequenceParams(filter="f1550c", scene=demo.SCENE))
     assert len(simulations) == again
     assert ("from an earlier simulation" in capsys.readouterr().out) == (not again)
 
 
 def test_a_broken_off_simulation_is_made_again(tmp_path, monkeypatch, simulations):
     monkeypatch.setattr(truth_module, "read_truth", lambda folder: pytest.fail("there is no truth yet"))
-    demo._observations(tmp_path, "F1140C", "medium")
+    demo._observations(tmp_path, SequenceParams(filter="F1140C", size="medium", scene=demo.SCENE))
     (asked,) = simulations
     assert asked == {
-        "out": tmp_path, "filter_name": "F1140C", "size": "medium", "seed": 1, "scene": "bright_planet",
+        "out": tmp_path, "filter": "F1140C", "size": "medium", "seed": 1, "scene": "bright_planet",
         "overwrite": True, "jobs": None,
     }  # fmt: skip
 
@@ -100,12 +106,13 @@ def test_the_sequence_is_reduced_with_the_flux_of_its_star_and_its_calibration(t
 
     monkeypatch.setattr(run_command, "reduce_and_report", reduce)
     monkeypatch.setattr(truth_module, "read_truth", lambda folder: told())
-    command = ["demo", "--out", str(tmp_path), "--jobs", "3", "--overwrite"]
+    command = ["demo", "--out", str(tmp_path), "--jobs", "3", "--overwrite", "--filter", "F1140C", "--size", "full"]
     result = CliRunner().invoke(build_app(only="demo"), command, catch_exceptions=False)
     assert result.exit_code == 0
     ((inputs, config, overwrite),) = reduced
     assert inputs == [tmp_path / "observations"] == [s["out"] for s in simulations] and overwrite
     assert config.star.flux == 0.25 and config.run.jobs == 3
+    assert [(s["filter"], s["size"], s["seed"], s["scene"]) for s in simulations] == [("F1140C", "full", 1, demo.SCENE)]
     assert Path(config.run.crds_path) == tmp_path / "observations" / "crds_cache"
     assert "differences: separation +1.0, PA +1.0, flux +2.0 sigma" in result.output
 
@@ -118,11 +125,13 @@ def test_simulate_says_where_the_files_and_their_calibration_are(tmp_path, monke
         crds = SimpleNamespace(path=out / "crds_cache", context="jwst_0001.pmap")
         return SimpleNamespace(uncal=["a", "b"], path=out, truth=out / "truth.json", crds=crds)
 
-    monkeypatch.setattr(simulate_command, "make_sequence", make)
-    command = ["simulate", str(tmp_path), "--filter", "F1065C", "--seed", "7", "--scene", "bright_planet", "-j", "2"]
+    monkeypatch.setattr(sequence_module, "simulate_sequence", make)
+    command = ["simulate", str(tmp_path), "--filter", "F1065C", "--seed", "7", "--scene", "bright_planet", "-j", "2",
+               "--size", "medium", "--overwrite"]  # fmt: skip
     result = CliRunner().invoke(build_app(only="simulate"), command, catch_exceptions=False)
+    assert asked.pop("progress") is None  # no terminal
     assert asked == {
-        "filter_name": "F1065C", "size": "small", "seed": 7, "scene": "bright_planet", "overwrite": False, "jobs": 2,
+        "filter": "F1065C", "size": "medium", "seed": 7, "scene": "bright_planet", "overwrite": True, "jobs": 2,
     }  # fmt: skip
     assert f"2 raw exposures in {tmp_path}; true values: {tmp_path / 'truth.json'}" in result.output
     assert f"export CRDS_PATH={tmp_path / 'crds_cache'}\nexport CRDS_CONTEXT=jwst_0001.pmap" in result.output

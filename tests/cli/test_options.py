@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import lyot
 from lyot.cli import build_app, options
 from lyot.cli.companion import COMMANDS as COMPANION
 from lyot.cli.contrast import COMMANDS as CONTRAST
+from lyot.cli.demo import COMMANDS as DEMO
 from lyot.cli.detect import COMMANDS as DETECT
 from lyot.cli.disk import COMMANDS as DISK
 from lyot.cli.fit_optics import COMMANDS as FIT_OPTICS
 from lyot.cli.report import COMMANDS as REPORT
 from lyot.cli.run import COMMANDS as RUN
+from lyot.cli.simulate import COMMANDS as SIMULATE
 from lyot.errors import ConfigError
 from lyot.optics.fitting import OpticsFitParams
 from lyot.params import describe, from_mapping
 from lyot.run.config import MEASURING, build_config, config_of_run, load_config
+from lyot.simulator.params import SequenceParams
+from lyot.simulator.plan import SIZES
+from lyot.simulator.sequence import simulate_sequence
 
-COMMANDS = {**CONTRAST, **DETECT, **COMPANION, **DISK, **FIT_OPTICS, **REPORT, "run": RUN["run"]}
-ARGUMENTS = {"disk": ["x", "y"], "run": ["x", "--out", "y"]}
+COMMANDS = {
+    **CONTRAST, **DETECT, **COMPANION, **DISK, **FIT_OPTICS, **REPORT, **SIMULATE, **DEMO, "run": RUN["run"],
+}  # fmt: skip
+ARGUMENTS = {"disk": ["x", "y"], "run": ["x", "--out", "y"], "demo": []}
 """Arguments of a command, where they are not one path."""
 
 GROUPS = [(name, group) for name, command in COMMANDS.items() for group in command.groups]
 CASES = [(name, group, info) for name, group in GROUPS for info in group.infos()]
 
+
+ALONE = {"optics": OpticsFitParams, "sequence": SequenceParams}
+"""Sections of commands of their own, which are in no configuration file."""
 
 EXAMPLES = {
     "stages": "2",
@@ -93,8 +105,8 @@ def test_every_option_changes_its_section(name, group, info):
 
 def configured(section, name, value):
     """A section of the configuration with and without one parameter."""
-    if section == "optics":  # of its own command, and of no configuration file
-        return from_mapping(OpticsFitParams, {name: value}), OpticsFitParams()
+    if section in ALONE:
+        return from_mapping(ALONE[section], {name: value}), ALONE[section]()
     assert section in {"run", "measure", *MEASURING}
     plain = PARTNERS.get(name, {})
     before = {} if name in ("k_magnitude", "spectral_type") else plain  # neither is accepted without the other
@@ -165,3 +177,17 @@ def test_every_parameter_of_the_sections_is_an_option_or_left_out_on_purpose():
         names = {i.name for i in describe(getattr(__import__(module, fromlist=[cls]), cls))}
         assert set(group.leave_out) <= names and set(group.only) <= names
         assert set(group.aliases) <= names, Path(module).name
+
+
+@pytest.mark.parametrize("function", [simulate_sequence, lyot.simulate])
+def test_the_functions_that_simulate_have_the_defaults_of_the_command(function):
+    defaults = vars(SequenceParams())
+    signature = inspect.signature(function).parameters
+    shared = defaults.keys() & signature.keys()
+    assert shared >= {"filter", "size", "seed", "scene"}
+    assert {name: signature[name].default for name in shared} == {name: defaults[name] for name in shared}
+
+
+def test_the_sizes_of_the_command_are_those_that_there_are():
+    (size,) = (i for i in describe(SequenceParams) if i.name == "size")
+    assert set(size.choices) == set(SIZES)

@@ -42,6 +42,14 @@ def test_a_record_is_read_back_as_it_was(tmp_path, product):
     assert found.products[0].size == 5 and found.products[0].sha256 == file_checksum(product)
 
 
+def test_a_record_of_an_earlier_version_is_read(tmp_path, caplog):
+    """It has a field that no record has any more."""
+    Manifest(tmp_path).add(record())
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra": {}}) + "\n")
+    assert Manifest(tmp_path).records == (record(),) and not caplog.records
+
+
 def test_the_last_record_of_a_task_counts_in_the_order_of_finishing(tmp_path):
     manifest = Manifest(tmp_path)
     for task, key in (("stage3/a", "1"), ("stage3/b", "2"), ("stage3/a", "3")):

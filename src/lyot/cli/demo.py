@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lyot.cli.options import Group, Sections, options
+
 if TYPE_CHECKING:
     from lyot.analysis.summary import Fitted
+    from lyot.simulator.params import SequenceParams
 
 SCENE = "bright_planet"
-SEED = 1
 
 
-def _observations(folder: Path, filter_name: str, size: str) -> None:
+def _observations(folder: Path, params: SequenceParams) -> None:
     """Simulate, unless the same sequence is there already."""
     from lyot.cli.simulate import make_sequence
     from lyot.simulator.plan import size_of
@@ -23,13 +25,15 @@ def _observations(folder: Path, filter_name: str, size: str) -> None:
 
     if (folder / "truth.json").is_file() and (folder / "crds_cache").is_dir():
         truth = read_truth(folder)
-        wanted = {"science": list(size_of(size).science), "reference": list(size_of(size).reference)}
-        same = (truth["size"], truth["instrument"]["filter"], truth["seed"]) == (wanted, filter_name.upper(), SEED)
+        size = size_of(params.size)
+        wanted = {"science": list(size.science), "reference": list(size.reference)}
+        made = truth["size"], truth["instrument"]["filter"], truth["seed"]
+        same = made == (wanted, params.filter.upper(), params.seed)
         if same and truth["generator"]["lyot"] == __version__:
             typer.echo(f"observations: {folder} (from an earlier simulation)")
             return
     typer.echo(f"observations: simulating into {folder} ...")
-    make_sequence(folder, filter_name=filter_name, size=size, seed=SEED, scene=SCENE, overwrite=True, jobs=None)
+    make_sequence(folder, params, overwrite=True)
 
 
 def nearest_companion(folder: Path, truth: dict[str, Any]) -> Fitted | None:
@@ -73,13 +77,15 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
     )
 
 
+@options(
+    Group("sequence", "lyot.simulator.params:SequenceParams", only=("filter", "size")),
+    Group("run", "lyot.run.config:RunParams", only=("jobs",), aliases={"jobs": ("-j",)}),
+)
 def demo(
+    sections: Sections,
     out: Annotated[Path, typer.Option("--out", "-o", help="Output folder for observations and products.")] = Path(
         "demo"
     ),
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: automatic.")] = None,
-    filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
-    size: Annotated[str, typer.Option(help="small, medium or full.")] = "small",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo everything, even if up to date.")] = False,
 ) -> None:
     """Simulate a small sequence, reduce it, and measure the planet.
@@ -87,14 +93,17 @@ def demo(
     The reduction starts from the raw ramps. No network is needed.
     """
     from lyot.cli.run import reduce_and_report
+    from lyot.params import from_mapping
     from lyot.run.config import load_config
+    from lyot.simulator.params import SequenceParams
     from lyot.simulator.truth import read_truth
 
     observations, reduction = out / "observations", out / "reduction"
-    _observations(observations, filter_name, size)
+    _observations(observations, from_mapping(SequenceParams, {"scene": SCENE, **sections["sequence"]}, where="demo: "))
     truth = read_truth(observations)["sky"]
-    star = {"star": {"flux": truth["star"]["flux_jy"]}}  # as its spectrum would tell
-    config = load_config(sections=star, jobs=jobs, crds_path=str(observations / "crds_cache"))
+    star = {"flux": truth["star"]["flux_jy"]}  # as its spectrum would tell
+    run = {**sections["run"], "crds_path": str(observations / "crds_cache")}
+    config = load_config(sections={"star": star, "run": run})
     result = reduce_and_report([observations], reduction, config, overwrite=overwrite)
     for companion in truth["companions"]:
         typer.echo(_planet_line(result.out / "measure", companion))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lyot.cli.options import Group, Sections, options
 from lyot.cli.results import FAINT_PLANET
 
 if TYPE_CHECKING:
+    from lyot.simulator.params import SequenceParams
     from lyot.simulator.sequence import SimulatedSequence
 
 
@@ -35,38 +37,31 @@ def _fraction_bar() -> Iterator[Callable[[float, str], None] | None]:
         yield show
 
 
-def make_sequence(
-    out: Path, *, filter_name: str, size: str, seed: int, scene: str | None, overwrite: bool, jobs: int | None
-) -> SimulatedSequence:
+def make_sequence(out: Path, params: SequenceParams, *, overwrite: bool) -> SimulatedSequence:
     """Simulate with the progress shown."""
     from lyot.simulator.sequence import simulate_sequence
 
     with _fraction_bar() as bar:
-        return simulate_sequence(
-            out, filter=filter_name, size=size, seed=seed, scene=scene, overwrite=overwrite, jobs=jobs, progress=bar
-        )
+        return simulate_sequence(out, **vars(params), overwrite=overwrite, progress=bar)
 
 
+@options(Group("sequence", "lyot.simulator.params:SequenceParams", aliases={"jobs": ("-j",)}))
 def simulate(
     out: Annotated[Path, typer.Argument(help="Output folder.")],
-    filter_name: Annotated[str, typer.Option("--filter", help="F1065C, F1140C, F1550C or F2300C.")] = "F1550C",
-    size: Annotated[str, typer.Option(help="small (170 MB), medium (1 GB) or full (as observed, 13 GB).")] = "small",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
-    scene: Annotated[str | None, typer.Option(help="Scene file (TOML), or the name of a bundled scene.")] = None,
+    sections: Sections,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an earlier simulated sequence.")] = False,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Number of threads. Default: all cores.")
-    ] = None,
 ) -> None:
     """Simulate the raw exposures of HIP 65426 and its reference.
 
     The true scene and a calibration cache are written next to the raw files.
     """
-    sequence = make_sequence(
-        out, filter_name=filter_name, size=size, seed=seed, scene=scene, overwrite=overwrite, jobs=jobs
-    )
+    from lyot.params import from_mapping
+    from lyot.simulator.params import SequenceParams
+
+    params = from_mapping(SequenceParams, sections["sequence"], where="simulate: ")
+    sequence = make_sequence(out, params, overwrite=overwrite)
     typer.echo(f"{len(sequence.uncal)} raw exposures in {sequence.path}; true values: {sequence.truth}")
-    if size == "small" and scene is None:
+    if params.size == "small" and params.scene is None:
         typer.echo(f"Note: {FAINT_PLANET}.")
     if sequence.crds is not None:
         typer.echo("lyot run finds the calibration cache automatically; for the official pipelines:")

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,6 @@ class Record:
         Path of the association file, relative to the output folder; empty for none.
     failure : str
         Why a measurement could not be made, as a sentence; it has no products then. Empty for what was done.
-    extra : dict
-        Reserved: empty in all records so far.
     """
 
     task: str
@@ -106,7 +104,6 @@ class Record:
     schema: int = SCHEMA
     association: str = ""
     failure: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -267,6 +264,7 @@ class Manifest:
     def _take(self, line: str) -> None:
         try:
             values = json.loads(line)
+            values.pop("extra", None)  # a field of earlier versions, always empty
             values["products"] = [Product(**p) for p in values["products"]]
             record = Record(**values)
         except (ValueError, TypeError, KeyError):

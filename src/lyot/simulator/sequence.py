@@ -23,6 +23,7 @@ from lyot.simulator.detector import DetectorModel, build_detector
 from lyot.simulator.exposure import RampMaker, light_slope
 from lyot.simulator.level1b import Level1bWriter
 from lyot.simulator.light import Light, LightMaker
+from lyot.simulator.params import SequenceParams
 from lyot.simulator.plan import Exposure, Size, plan_sequence, size_of
 from lyot.simulator.scene import Scene, load_scene, write_scene
 from lyot.simulator.truth import TRUTH, ExposureTruth, write_truth
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and what is being written."""
+
+DEFAULTS = SequenceParams()
 
 CACHE = "crds_cache"
 SCENE = "scene.toml"
@@ -77,13 +80,13 @@ class _Job:
 def simulate_sequence(
     out: str | Path,
     *,
-    filter: str = "F1550C",
-    size: str | Size = "small",
-    seed: int = 1,
-    scene: Scene | str | Path | None = None,
+    filter: str = DEFAULTS.filter,
+    size: str | Size = DEFAULTS.size,
+    seed: int = DEFAULTS.seed,
+    scene: Scene | str | Path | None = DEFAULTS.scene,
     overwrite: bool = False,
     crds_cache: bool = True,
-    jobs: int | None = None,
+    jobs: int | None = DEFAULTS.jobs,
     optics: OpticsParams | None = None,
     progress: Progress | None = None,
 ) -> SimulatedSequence:
