@@ -273,7 +273,7 @@ def read_acquisition(path: Path) -> tuple[NDArray[np.float64], float | None, str
         Steradian, for images in MJy/sr; None for others.
     filter : str
     """
-    from lyot.steps.acquisition import open_acquisition
+    from lyot.exposures.acquisition import open_acquisition
 
     read = open_acquisition(path)
     image, header = read.image, read.header

@@ -190,3 +190,38 @@ def star_from_acquisition(
     flux = found.flux * factor * color / p.aperture_fraction
     relative = float(np.hypot(found.error / found.flux, p.calibration_error))
     return Star(flux, flux * relative, "target acquisition"), found
+
+
+def windowed_centroid(
+    image: NDArray[np.floating], start: tuple[float, float], *, sigma: float = 2.0, radius: float = 6.0
+) -> tuple[float, float]:
+    """Centroid (x, y), 0-based pixels, under a Gaussian window that moves with it until it stands still.
+
+    Parameters
+    ----------
+    image : (ny, nx) float array
+        NaN pixels are left out.
+    start : (x, y)
+        Within some pixels of the star.
+    sigma, radius : float, optional
+        Of the window, pixels; the background is the median from `radius` to 1.5 `radius`.
+    """
+    x, y = start
+    for _ in range(60):
+        dx, dy = offset_grid((image.shape[0], image.shape[1]), (x, y))
+        r2 = dx**2 + dy**2
+        good = np.isfinite(image)
+        ring = good & (r2 > radius**2) & (r2 < (1.5 * radius) ** 2)
+        use = good & (r2 <= radius**2)
+        level = float(np.median(image[ring])) if ring.any() else 0.0
+        weight = np.exp(-0.5 * r2[use] / sigma**2) * (image[use] - level)
+        total = float(weight.sum())
+        if not total > 0:
+            break
+        step = 2 * float((weight * dx[use]).sum()) / total, 2 * float((weight * dy[use]).sum()) / total
+        if np.hypot(*step) > 2.0:
+            break
+        x, y = x + step[0], y + step[1]
+        if np.hypot(*step) < 1e-4:
+            break
+    return x, y

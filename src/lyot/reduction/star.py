@@ -1,4 +1,10 @@
-"""Position of the star behind the mask: parameters, result, and fit of the optics model."""
+"""Position of the star behind the mask: parameters, result, target acquisition, and fit of the optics model.
+
+The star is acquired through a neutral-density filter in a region beside the mask (48 x 48, later 16 x 16 pixels), and a
+small-angle manoeuvre brings it to the mask's center. The manoeuvre starts from the position that the observatory
+measured itself, which the files do not tell; but the pointing of both exposures comes from the guide star and says how
+far the telescope moved. The star's position in the acquisition image, moved by that, is its position behind the mask.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from numpy.typing import NDArray
 from lyot import geometry
 from lyot.errors import ConfigError, InputError, LyotError
 from lyot.instrument import Coronagraph
+from lyot.measure.star import AcquisitionParams, aperture_photometry, windowed_centroid
 from lyot.measure.systematics import STAR_CENTER
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.fitted import fitted_optics
@@ -163,6 +170,89 @@ class StarPosition:
 def at_reference_point(n: int, *, error: float = REFERENCE_ERROR, note: str = "") -> StarPosition:
     """The star at the mask's reference point in `n` exposures."""
     return StarPosition(np.zeros((n, 2)), np.full((n, 2), error), "reference", note)
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Where an exposure looked, and which part of the detector was read.
+
+    Attributes
+    ----------
+    sky : (ra, dec)
+        Of the reference point of the aperture, degrees.
+    roll : float
+        Position angle of V3 there (ROLL_REF), degrees east of north.
+    reference : (V2, V3)
+        Reference point of the aperture in the telescope, arcsec.
+    y_angle : float
+        Angle from V3 to the detector's y axis (V3I_YANG), degrees.
+    corner : (x, y)
+        First column and row of the subarray on the detector, pixels from 1.
+    """
+
+    sky: tuple[float, float]
+    roll: float
+    reference: tuple[float, float]
+    y_angle: float
+    corner: tuple[float, float]
+
+    @property
+    def pa_y(self) -> float:
+        """Position angle of the detector's +y axis, degrees east of north."""
+        return geometry.pa_of_detector_y(self.roll, self.y_angle)
+
+
+CENTROID = AcquisitionParams(radius=5.0, inner=6.0, outer=8.0)
+"""Aperture of the centroid of an acquired star: it stays inside the smaller regions (16 x 16 pixels)."""
+
+
+def offset_behind_mask(
+    image: NDArray[np.floating], acquired: Pointing, science: Pointing, coronagraph: Coronagraph
+) -> tuple[FloatArray, float]:
+    """Offset (dx, dy) of the star from the mask's center in a science exposure, arcsec along the detector's axes.
+
+    Parameters
+    ----------
+    image : (ny, nx) float array
+        Target-acquisition image, any linear unit; NaN where bad.
+    acquired, science : Pointing
+        Of the acquisition and of the science exposure.
+    coronagraph : Coronagraph
+        Reference point and pixel scale of its (uncropped) subarray.
+
+    Returns
+    -------
+    offset : (2,) float64 ndarray
+    error : float
+        Of the centroid alone, per axis, arcsec: a Gaussian core's, FWHM / 2.35 over the S/N, and a fiftieth of a pixel.
+
+    Raises
+    ------
+    InputError
+        If no star is seen.
+    """
+    found = aperture_photometry(image, CENTROID)
+    x, y = windowed_centroid(image, (found.x, found.y))
+    scale = np.array(coronagraph.pixel_scale)
+    corner = np.array([acquired.corner[0] - science.corner[0], acquired.corner[1] - science.corner[1]])
+    star = (np.array([x, y]) + corner - np.array(coronagraph.reference_point)) * scale
+    dv2, dv3 = acquired.reference[0] - science.reference[0], acquired.reference[1] - science.reference[1]
+    aperture = _on_detector(dv2, dv3, acquired.y_angle)  # of the acquisition's reference point, from the mask's
+    dx, dy = star - aperture
+    east, north = geometry.sky_offset(float(np.hypot(dx, dy)), float(geometry.position_angle(dx, dy, acquired.pa_y)))
+    cos = np.cos(np.radians(science.sky[1]))
+    turn = (science.sky[0] - acquired.sky[0] + 180.0) % 360.0 - 180.0
+    offset = _on_detector(
+        float(east) - 3600 * turn * cos, float(north) - 3600 * (science.sky[1] - acquired.sky[1]), science.pa_y
+    )
+    error = float(scale.mean()) * float(np.hypot(1.2 * found.error / max(found.flux, 1e-300), 0.02))
+    return offset, error
+
+
+def _on_detector(east: float, north: float, pa_y: float) -> FloatArray:
+    """An offset on the sky, or with V2, V3 and V3I_YANG in their stead, along the detector's axes, arcsec."""
+    separation, pa = geometry.separation_and_pa(east, north)
+    return np.array([float(v) for v in geometry.detector_offset(separation, pa, pa_y)])
 
 
 def fit_sequence(

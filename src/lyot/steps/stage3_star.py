@@ -16,6 +16,7 @@ from jwst.stpipe import Step
 from numpy.typing import NDArray
 
 from lyot.errors import ConfigError, InputError, LyotError
+from lyot.exposures.acquisition import acquisition_for, offset_from_acquisition, open_acquisition
 from lyot.exposures.headers import STAR_SOURCES, Card, star_offset_cards
 from lyot.instrument import Coronagraph
 from lyot.params import from_step, spec_from
@@ -26,7 +27,6 @@ from lyot.reduction.star import (
     at_reference_point,
     fit_sequence,
 )
-from lyot.steps.acquisition import acquisition_for, offset_from_acquisition, open_acquisition
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards, add_table
 from lyot.steps.mixin import LyotMixin
