@@ -13,6 +13,7 @@ from lyot.calibrate.background import (
     first_integration_difference,
     subtract_background,
 )
+from lyot.calibrate.background_combine import calibration_factor, place, shared_variance
 from lyot.calibrate.glow_sticks import glow_excess, glow_strips
 from lyot.errors import InputError, LyotWarning, ReductionError
 from lyot.geometry import radius_map
@@ -327,3 +328,27 @@ def test_a_background_whose_first_segment_is_missing_has_no_first_integration():
     with pytest.warns(LyotWarning, match="first integration cannot be matched"):
         alone = subtract_background(cube, [late], BackgroundParams(first_integration="matched"))
     assert not alone.first_matched and np.isnan(alone.first_difference)
+
+
+def test_place_cuts_and_pads():
+    data = np.arange(12.0).reshape(1, 3, 4)
+    out = place(data, (2, 6), (1, -1))
+    np.testing.assert_array_equal(out[0, :, 1:5], data[0, 1:])
+    assert np.isnan(out[0, :, [0, 5]]).all()
+    assert np.isnan(place(data, (2, 2), (10, 0))).all()
+
+
+def test_factor_of_the_calibration_from_the_variance():
+    before = np.array([[1.0, 4.0], [0.0, 2.0]])
+    after = np.array([[9.0, 1.0], [3.0, np.nan]])
+    np.testing.assert_array_equal(calibration_factor(before, after), [[3.0, 0.5], [np.nan, np.nan]])
+    assert np.isnan(calibration_factor(before, None)).all()
+
+
+def test_backgrounds_that_are_the_same_share_their_noise():
+    same, other = np.zeros((2, 3)), np.ones((2, 3))
+    error = np.full((2, 3), 2.0)
+    np.testing.assert_array_equal(shared_variance([same, same], [error, error]), np.full((2, 3), 4.0))
+    np.testing.assert_array_equal(shared_variance([same, other], [error, error]), np.full((2, 3), 2.0))
+    np.testing.assert_array_equal(shared_variance([same, other], [error, None]), np.full((2, 3), 1.0))
+    assert shared_variance([same], [None]) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lyot.calibrate.bad_pixels import BadPixelParams, find_bad_pixels, repair
+from lyot.calibrate.bad_pixels import BadPixelParams, find_bad_pixels, repair, surrounded
 from lyot.errors import InputError
 
 FWHM = 3.2  # pixels: lambda/D of F1140C, the sharpest point source these images hold
@@ -118,3 +118,14 @@ def test_few_integrations_all_nan_and_wrong_shapes():
     assert np.isnan(repair(empty, empty, np.ones(empty.shape, bool)).data).all()
     with pytest.raises(InputError, match="nints, ny, nx"):
         find_bad_pixels(cube[0], var[0])
+
+
+def test_pixels_at_the_edge_of_the_field_are_not_surrounded():
+    cube = np.full((2, 7, 9), np.nan)
+    cube[1, 1:6, 2:7] = 1.0  # good in one integration is good
+    inside = surrounded(cube)
+    assert inside.shape == cube.shape and (inside[0] == inside[1]).all()
+    found = np.zeros((7, 9), bool)
+    found[1:6, 2:7] = True
+    found[[1, 1, 5, 5], [2, 6, 2, 6]] = False  # corners have four, the pixels next to an edge outside three
+    np.testing.assert_array_equal(inside[0], found)

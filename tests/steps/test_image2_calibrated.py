@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from lyot.steps.image2 import Image2Pipeline, calibration_factor
+from lyot.steps.image2 import Image2Pipeline
 from tests.steps.stage1_synthetic import offline
 from tests.steps.stage23_synthetic import F1550C, NOISE, exposure, point
 
@@ -75,10 +75,3 @@ def test_bad_pixels_are_looked_for_in_what_is_left(association):
     assert (hdus["DQ"].data[:, 60, 70] & 1).all()
     assert not (hdus["DQ"].data[:, 150, 200] & 1).any()  # the source
     hdus.close()
-
-
-def test_factor_of_the_calibration_from_the_variance():
-    before = np.array([[1.0, 4.0], [0.0, 2.0]])
-    after = np.array([[9.0, 1.0], [3.0, np.nan]])
-    np.testing.assert_array_equal(calibration_factor(before, after), [[3.0, 0.5], [np.nan, np.nan]])
-    assert np.isnan(calibration_factor(before, None)).all()

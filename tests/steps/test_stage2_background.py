@@ -10,7 +10,7 @@ from stdatamodels.jwst import datamodels
 
 from lyot import dq
 from lyot.errors import InputError
-from lyot.steps.stage2_background import BackgroundStep, pixel_offset, place
+from lyot.steps.stage2_background import BackgroundStep, pixel_offset
 from lyot.steps.stage2_bad_pixels import BadPixelStep
 from tests.steps.stage23_synthetic import F1550C, exposure, point
 
@@ -145,14 +145,6 @@ def test_background_of_another_filter_is_refused(exposures):
     backgrounds[1].meta.instrument.filter = "F1140C"
     with pytest.raises(InputError, match="F1140C"):
         BackgroundStep().run(science, backgrounds)
-
-
-def test_place_cuts_and_pads():
-    data = np.arange(12.0).reshape(1, 3, 4)
-    out = place(data, (2, 6), (1, -1))
-    np.testing.assert_array_equal(out[0, :, 1:5], data[0, 1:])
-    assert np.isnan(out[0, :, [0, 5]]).all()
-    assert np.isnan(place(data, (2, 2), (10, 0))).all()
 
 
 def test_bad_pixel_step_flags_and_repairs():

@@ -10,7 +10,6 @@ from lyot.instrument import coronagraph
 from lyot.steps import sequence_io, stage3_throughput
 from lyot.steps.sequence_io import (
     build_sequence,
-    common_windows,
     frames_of,
     geometry_of,
     open_exposure,
@@ -119,23 +118,6 @@ def test_a_scale_that_is_none_is_not_used(value):
     m.meta.photometry.pixelarea_arcsecsq = value
     with pytest.raises(InputError, match="no pixel scale"):
         geometry_of(m)
-
-
-def test_windows_of_different_crops_show_the_same_pixels():
-    y, x = np.indices((60, 70))
-    sky = 1000.0 * y + x
-    crops = [(0, 0, 60, 70), (4, 9, 55, 70), (0, 3, 60, 61)]
-    stars = [(35.2 - x0, 30.4 - y0) for y0, x0, _, _ in crops]
-    frames = [sky[y0:y1, x0:x1] for y0, x0, y1, x1 in crops]
-    cut = [f[w] for f, w in zip(frames, common_windows([f.shape for f in frames], stars), strict=True)]
-    assert cut[0].shape == (51, 52)
-    for other in cut[1:]:
-        np.testing.assert_array_equal(cut[0], other)
-
-
-def test_frames_without_common_pixels():
-    with pytest.raises(InputError, match="no common pixels"):
-        common_windows([(20, 20), (20, 20)], [(0.0, 10.0), (19.0, 10.0)])
 
 
 def test_sequence_holds_what_the_files_say():

@@ -265,3 +265,75 @@ def reject_sources(
         BackgroundExposure(np.where(bad[i], np.nan, e.data), e.variance, e.numbers) for i, e in enumerate(exposures)
     ]
     return cleaned, int(bad.sum())
+
+
+def place(data: Float, shape: tuple[int, int], offset: tuple[int, int]) -> Float:
+    """Cut and pad images, so that their first pixel comes to lie at `offset` of frames of `shape`.
+
+    Parameters
+    ----------
+    data : (n, ny, nx) float64 ndarray
+    shape : (ny, nx)
+        Of the frames that are made.
+    offset : (x, y)
+        Pixels; may be negative.
+
+    Returns
+    -------
+    (n, ny, nx) float64 ndarray
+        NaN where there are no data.
+    """
+    out = np.full((len(data), *shape), np.nan)
+    x, y = offset
+    y0, y1 = max(y, 0), min(y + data.shape[1], shape[0])
+    x0, x1 = max(x, 0), min(x + data.shape[2], shape[1])
+    if y1 > y0 and x1 > x0:
+        out[:, y0:y1, x0:x1] = data[:, y0 - y : y1 - y, x0 - x : x1 - x]
+    return out
+
+
+def calibration_factor(before: NDArray[np.floating], after: NDArray[np.floating] | None) -> Float:
+    """Factor of each pixel from slopes to calibrated data: photometric scale over flat field, as they were applied.
+
+    Parameters
+    ----------
+    before, after : (ny, nx) float ndarray
+        Variance from reading the detector, before and after the calibration: it is only ever multiplied. `after` None
+        if it was lost.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        NaN where unknown.
+    """
+    if after is None:
+        return np.full(before.shape, np.nan)
+    good = (before > 0) & (after > 0)
+    return np.sqrt(np.where(good, after, np.nan) / np.where(good, before, np.nan), dtype=np.float64)
+
+
+def shared_variance(images: Sequence[Float], errors: Sequence[Float | None]) -> Float | None:
+    """Variance of the mean of backgrounds, of which those that are the same share their noise.
+
+    Parameters
+    ----------
+    images : sequence of (ny, nx) float64 ndarray
+        Backgrounds of the exposures, NaN where unknown.
+    errors : sequence of (ny, nx) float64 ndarray or None
+        Their errors; None where an exposure has none.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray or None
+        NaN where unknown; None if no exposure has errors.
+    """
+    left = [(image, error) for image, error in zip(images, errors, strict=True) if error is not None]
+    if not left:
+        return None
+    total = np.zeros(left[0][0].shape)
+    while left:
+        image, error = left[0]
+        same = [p for p in left if np.array_equal(p[0], image, equal_nan=True)]
+        total += (len(same) / len(images)) ** 2 * error**2
+        left = [p for p in left if not np.array_equal(p[0], image, equal_nan=True)]
+    return total

@@ -208,6 +208,26 @@ def isolated_pixels(image: Float, noise: Float, params: BadPixelParams) -> Bool:
         return np.asarray(enough & sharp & (height > params.space_threshold * noise))
 
 
+def surrounded(data: NDArray[np.floating], minimum: int = 5) -> Bool:
+    """Pixels that can be repaired from their neighbors: the field stop is not filled.
+
+    Parameters
+    ----------
+    data : (nints, ny, nx) float array
+        NaN where bad.
+    minimum : int, optional
+        Number of the 3 x 3 pixels around that are good in any integration.
+
+    Returns
+    -------
+    (nints, ny, nx) bool ndarray
+    """
+    good = np.pad(np.isfinite(data).any(axis=0), 1).astype(int)
+    ny, nx = data.shape[1:]
+    total = sum(good[i : i + ny, j : j + nx] for i in range(3) for j in range(3))
+    return np.broadcast_to(np.asarray(total) >= minimum, data.shape)
+
+
 def repair(data: NDArray[np.floating], variance: NDArray[np.floating], bad: Bool) -> Repaired:
     """Fill bad pixels from the other integrations if available, otherwise from the neighbors.
 

@@ -10,6 +10,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+RADII = (3.0, 6.0)
+"""Around the place of the star, where the residual light is brightest, pixels."""
+AROUND = 8
+"""Pixels at each of these radii."""
+GRID = (16, 32)
+"""Rows and columns of the pixels spread over the field: so many that some have jumps in a minute of exposure."""
+BORDER = 8
+"""Pixels nearer to the edge are not among them: reference pixels, or behind the field stop."""
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -51,3 +60,29 @@ class Watched:
             if columns[0] <= x < columns[1]:
                 self.ramps[index] = ramps[x - columns[0], self.integration]
                 self.flags[index] = flags[x - columns[0], self.integration]
+
+
+def spread_pixels(shape: tuple[int, int], star: tuple[float, float]) -> list[tuple[int, int]]:
+    """Pixels to look at: around the position of the star, and over the whole field.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+        Of a frame.
+    star : (x, y)
+        0-based pixel position.
+
+    Returns
+    -------
+    list of (y, x)
+        Each inside the frame and once.
+    """
+    ny, nx = shape
+    angles = 2 * np.pi * (np.arange(AROUND) + 0.5) / AROUND  # off the axes, along which the mask's boundaries lie
+    near = [(round(star[1] + r * np.sin(a)), round(star[0] + r * np.cos(a))) for r in RADII for a in angles]
+    rows, columns = (
+        np.linspace(BORDER, n - 1 - BORDER, count).round().astype(int).tolist()
+        for n, count in zip((ny, nx), GRID, strict=True)
+    )
+    inside = [(y, x) for y, x in (*near, *((y, x) for y in rows for x in columns)) if 0 <= y < ny and 0 <= x < nx]
+    return list(dict.fromkeys(inside))

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.exposures.exposure import is_coronagraphic_type
@@ -19,9 +17,8 @@ from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.official import Image2Pipeline as OfficialImage2Pipeline
 from lyot.steps.segments import group_segments
 from lyot.steps.sequence_io import model_name
-from lyot.steps.stage2_background import BackgroundStep, largest_read_variance
+from lyot.steps.stage2_background import BackgroundStep, calibrate_background
 from lyot.steps.stage2_bad_pixels import BadPixelStep
-from lyot.steps.stage3_templates import ERROR_EXTENSION, attach_background, background_of
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +83,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         if self._is_calibrated(exp_product):
             return self._subtract_background_alone(exp_product, pool_name, asn_file)
         model = super().process_exposure_product(exp_product, pool_name, asn_file)
-        background, noise = background_of(model), self.bkg_subtract.noise
-        if background is not None and noise is not None:
-            factor = calibration_factor(noise, largest_read_variance(model))
-            error = background_of(model, ERROR_EXTENSION)
-            attach_background(model, background * factor, None if error is None else error * factor)
+        calibrate_background(model)
         if self._looks_for_bad_pixels(model) and not segment_number(exp_product["name"]):
             model = self.bad_pixels.run(model)
         return model
@@ -117,26 +110,7 @@ class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
         if backgrounds:
             self.bkg_subtract.suffix = "bsubints"
             model = self.bkg_subtract.run(model, backgrounds)
+            calibrate_background(model)
         if self._looks_for_bad_pixels(model) and not segment_number(exp_product["name"]):
             model = self.bad_pixels.run(model)
         return model
-
-
-def calibration_factor(before: NDArray[np.floating], after: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """Factor of each pixel from slopes to calibrated data: photometric scale over flat field, as they were applied.
-
-    Parameters
-    ----------
-    before, after : (ny, nx) float ndarray
-        Variance from reading the detector, before and after the calibration: it is only ever multiplied. `after` None
-        if it was lost.
-
-    Returns
-    -------
-    (ny, nx) float64 ndarray
-        NaN where unknown.
-    """
-    if after is None:
-        return np.full(before.shape, np.nan)
-    good = (before > 0) & (after > 0)
-    return np.sqrt(np.where(good, after, np.nan) / np.where(good, before, np.nan), dtype=np.float64)

@@ -27,7 +27,7 @@ from lyot.steps.coronagraphs import boundary_tilt, coronagraph_of
 from lyot.steps.extra_fits import read_table
 from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.stage3_templates import background_template, background_variance, template_variance
-from lyot.subtract.sequence import CoronagraphicSequence
+from lyot.subtract.sequence import CoronagraphicSequence, common_windows
 
 log = logging.getLogger(__name__)
 
@@ -433,33 +433,6 @@ def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) 
     if any(not np.isfinite(f.variance).any() for f in frames):
         return None
     return _stack(frames, windows, "variance")
-
-
-def common_windows(
-    shapes: Sequence[tuple[int, ...]], stars: Sequence[tuple[float, float]]
-) -> list[tuple[slice, slice]]:
-    """Windows (y, x) of frames of any crop that show the same pixels about the star.
-
-    The crops must differ by whole pixels; star positions that differ by a fraction of a pixel are left as they are
-    (the frames are not shifted here).
-    """
-    left = min(round(s[0]) for s in stars)
-    below = min(round(s[1]) for s in stars)
-    right = min(shape[1] - round(s[0]) for shape, s in zip(shapes, stars, strict=True))
-    above = min(shape[0] - round(s[1]) for shape, s in zip(shapes, stars, strict=True))
-    if min(left + right, below + above) < 8:
-        raise InputError(
-            f"the frames have no common pixels about the star (shapes {sorted(set(shapes))}, CRPIX - 1 at {stars[0]} "
-            "and others); check CRPIX in the files."
-        )
-    if len(set(shapes)) > 1:
-        log.warning("frames with different crops %s: cropped to the common %d x %d pixels",
-                    sorted(set(shapes)), below + above, left + right)  # fmt: skip
-    windows = []
-    for s in stars:
-        x, y = round(s[0]), round(s[1])
-        windows.append((slice(y - below, y + above), slice(x - left, x + right)))
-    return windows
 
 
 def open_exposure(source: ModelInput) -> DataModel:

@@ -9,18 +9,9 @@ from astropy.io import fits
 
 from lyot.exposures.names import SAMPLES, product_beside
 from lyot.ramps.slopes import SlopeImage
-from lyot.ramps.watch import Watched
+from lyot.ramps.watch import Watched, spread_pixels
 from lyot.steps.models import DataModel
 from lyot.steps.stage1_common import first_integration_of
-
-RADII = (3.0, 6.0)
-"""Around the place of the star, where the residual light is brightest, pixels."""
-AROUND = 8
-"""Pixels at each of these radii."""
-GRID = (16, 32)
-"""Rows and columns of the pixels spread over the field: so many that some have jumps in a minute of exposure."""
-BORDER = 8
-"""Pixels nearer to the edge are not among them: reference pixels, or behind the field stop."""
 
 
 def sample_pixels(model: DataModel, shape: tuple[int, ...], before: int = 0) -> Watched:
@@ -41,17 +32,8 @@ def sample_pixels(model: DataModel, shape: tuple[int, ...], before: int = 0) -> 
         Of the second integration where there is one, as the first begins otherwise.
     """
     nints, ngroups, ny, nx = shape
-    integration = before + min(1, nints - 1)
-    x0, y0 = (model.meta.wcsinfo.crpix1 or (nx + 1) / 2) - 1, (model.meta.wcsinfo.crpix2 or (ny + 1) / 2) - 1
-    angles = 2 * np.pi * (np.arange(AROUND) + 0.5) / AROUND  # off the axes, along which the mask's boundaries lie
-    near = [(round(y0 + r * np.sin(a)), round(x0 + r * np.cos(a))) for r in RADII for a in angles]
-    rows, columns = (
-        np.linspace(BORDER, n - 1 - BORDER, count).round().astype(int).tolist()
-        for n, count in zip((ny, nx), GRID, strict=True)
-    )
-    everywhere = [(y, x) for y in rows for x in columns]
-    inside = [(y, x) for y, x in (*near, *everywhere) if 0 <= y < ny and 0 <= x < nx]
-    return Watched.of(list(dict.fromkeys(inside)), integration, ngroups)
+    star = (model.meta.wcsinfo.crpix1 or (nx + 1) / 2) - 1, (model.meta.wcsinfo.crpix2 or (ny + 1) / 2) - 1
+    return Watched.of(spread_pixels((ny, nx), star), before + min(1, nints - 1), ngroups)
 
 
 def samples_table(

@@ -22,6 +22,7 @@ from lyot.calibrate.background import (
     nanmean,
     subtract_background,
 )
+from lyot.calibrate.background_combine import calibration_factor, place
 from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.exposures.exposure import is_coronagraphic_type
@@ -33,7 +34,7 @@ from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join_segments
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array, pixel_scale_of
 from lyot.steps.stage1_common import first_integration_of
-from lyot.steps.stage3_templates import attach_background
+from lyot.steps.stage3_templates import ERROR_EXTENSION, NOISE_EXTENSION, attach_background, background_of
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,6 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         report = boolean(default=True)  # write <name>_background.json with the residual of the glow sticks
         """,
     )
-
-    result: BackgroundResult | None = None
-    noise: NDArray[np.float64] | None = None
-    """Largest VAR_RNOISE of each pixel over the integrations of the result; None if it has none."""
 
     def process(self, step_input: ModelInput, input_bkg_list: Any = None) -> DataModel:
         """Subtract the background.
@@ -97,7 +94,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         params = from_step(BackgroundParams, self)
         region = fit_region(model, science.shape[1:], params.exclusion_radius)
         strips = strips_of(model, science.shape[1:], params.exclusion_radius)
-        self.result = result = subtract_background(
+        result = subtract_background(
             science, exposures, params, fit_region=region, strips=strips,
             first_integration=first_integration_of(model), n_integrations=integrations_of_exposure(model),
         )  # fmt: skip
@@ -107,7 +104,7 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         if self.keep_background:
             error = np.sqrt(result.image_variance) if self.propagate_error else None
             attach_background(model, result.image, error)
-            self.noise = largest_read_variance(model)
+            note_read_noise(model)
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
         model.meta.cal_step.bkg_subtract = "COMPLETE"
@@ -219,17 +216,6 @@ def pixel_offset(background: DataModel, science: DataModel) -> tuple[int, int]:
     return x or 0, y or 0
 
 
-def place(data: NDArray[np.float64], shape: tuple[int, int], offset: tuple[int, int]) -> NDArray[np.float64]:
-    """Cut and pad (with NaN) images so that their first pixel comes to lie at `offset` (x, y) of frames of `shape`."""
-    out = np.full((len(data), *shape), np.nan)
-    x, y = offset
-    y0, y1 = max(y, 0), min(y + data.shape[1], shape[0])
-    x0, x1 = max(x, 0), min(x + data.shape[2], shape[1])
-    if y1 > y0 and x1 > x0:
-        out[:, y0:y1, x0:x1] = data[:, y0 - y : y1 - y, x0 - x : x1 - x]
-    return out
-
-
 def star_pixel(model: DataModel) -> tuple[float, float] | None:
     """0-based position (x, y) of the star: CRPIX - 1, else the aperture's reference point; None if unknown."""
     wcs = model.meta.wcsinfo
@@ -248,13 +234,33 @@ def fit_region(model: DataModel, shape: tuple[int, ...], radius: float) -> NDArr
     return np.asarray(geometry.radius_map((shape[0], shape[1]), star) * scale >= radius)
 
 
-def largest_read_variance(model: DataModel) -> NDArray[np.float64] | None:
+def note_read_noise(model: DataModel) -> None:
+    """Put the read noise that an exposure has into its file, for `calibrate_background`."""
+    noise = largest_read_variance(model)
+    if noise is not None:
+        model.instance["extra_fits"][NOISE_EXTENSION] = {"data": noise}
+
+
+def calibrate_background(model: DataModel) -> None:
+    """Bring the mean background in the file of an exposure to the unit that its data have by now.
+
+    Flat field and photometric scale of each pixel are found from its read noise, then and now.
+    """
+    background, noise = background_of(model), background_of(model, NOISE_EXTENSION)
+    if background is None or noise is None:
+        return
+    factor = calibration_factor(noise, largest_read_variance(model))
+    error = background_of(model, ERROR_EXTENSION)
+    attach_background(model, background * factor, None if error is None else error * factor)
+
+
+def largest_read_variance(model: DataModel) -> NDArray[np.float32] | None:
     """Largest VAR_RNOISE of each pixel over the integrations: (ny, nx), 0 where unknown; None without VAR_RNOISE."""
     variance = own_array(model, "var_rnoise")
     if variance is None:
         return None
     stack = variance if variance.ndim == 3 else variance[np.newaxis]
-    return np.asarray(np.nan_to_num(stack).max(axis=0), dtype=np.float64)
+    return np.asarray(np.nan_to_num(stack).max(axis=0), dtype=np.float32)
 
 
 def _or_flags(model: DataModel, backgrounds: Sequence[DataModel]) -> None:

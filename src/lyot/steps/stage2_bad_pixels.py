@@ -8,7 +8,7 @@ import numpy as np
 from jwst.stpipe import Step
 
 from lyot import dq
-from lyot.calibrate.bad_pixels import BadPixelParams, BadPixels, Repaired, find_bad_pixels, repair
+from lyot.calibrate.bad_pixels import BadPixelParams, BadPixels, Repaired, find_bad_pixels, repair, surrounded
 from lyot.params import from_step, spec_from
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
@@ -49,7 +49,7 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
         fixed = None
         if self.action == "repair":
             bad = found.mask | ((flags & dq.DO_NOT_USE) > 0)
-            fixed = repair(data, variance, bad & self._inside(data))
+            fixed = repair(data, variance, bad & surrounded(data))
         start = 0
         for model, frame in zip(models, frames, strict=True):
             mine = slice(start, start + len(frame.data))
@@ -80,11 +80,3 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
                 ("NBADSPAC", in_space, "Isolated pixels bad in all integrations"),
             ],
         )
-
-    @staticmethod
-    def _inside(data: np.ndarray) -> np.ndarray:
-        """Pixels with at least five good ones in the 3 x 3 about them: the field stop is not filled."""
-        good = np.pad(np.isfinite(data).any(axis=0), 1).astype(int)
-        ny, nx = data.shape[1:]
-        total = sum(good[i : i + ny, j : j + nx] for i in range(3) for j in range(3))
-        return np.broadcast_to(np.asarray(total) >= 5, data.shape)

@@ -25,7 +25,7 @@ from lyot.steps.stage3_star import star_cards, star_position, star_table
 from lyot.subtract import ReductionParams, ReductionResult
 from lyot.subtract.combine import fill_bad
 from lyot.subtract.compatibility import official_klip
-from lyot.subtract.sequence import mean_by_group
+from lyot.subtract.integrations import integrations_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     """Subtract the star from one science exposure, or from all rolls of a sequence together (``psfsub``).
 
-    ``planned`` and ``result`` hold the reduction after a run: all truncations, the rolls and the combined image.
+    ``result`` is the reduction after a run: all truncations, the rolls and the combined image, which the products at
+    one truncation do not hold. The pipeline gives it to the combination, so that the star is subtracted once.
     """
 
     class_alias = "klip"
@@ -48,7 +49,6 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     )
 
     truncate: Any
-    planned: PlannedReduction | None = None
     result: ReductionResult | None = None
 
     def process(self, target: ModelsInput, psfrefs: ModelInput | None) -> DataModel | list[DataModel]:
@@ -70,20 +70,19 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
             return self._official(target, psfrefs)
         targets = open_exposures(as_list(target))
         references = None if psfrefs is None else open_exposure(psfrefs)
-        self.planned = plan_exposures(
+        planned = plan_exposures(
             targets,
             references,
             self.parameters(),
             from_step(ChoiceParams, self),
             use_throughput=self.use_throughput,
         )
-        plan = self.planned.plan
-        log.info("%s", _about_template(self.planned.inputs, plan.params))
-        self.result = plan.reduce()
+        log.info("%s", _about_template(planned.inputs, planned.plan.params))
+        self.result = result = planned.plan.reduce()
         log.info("star subtracted with %s modes; main product: %d",
-                 ", ".join(map(str, self.result.truncations)), self.result.recommended)  # fmt: skip
+                 ", ".join(map(str, result.truncations)), result.recommended)  # fmt: skip
         star = star_position(targets, references)
-        products = [self._product(model, e, star.of(e)) for e, model in enumerate(targets)]
+        products = [_product(planned, result, model, e, star.of(e)) for e, model in enumerate(targets)]
         return products if several(target) is not None else products[0]
 
     def parameters(self) -> ReductionParams:
@@ -125,62 +124,36 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
         model.meta.cal_step.klip = "COMPLETE"
         return model
 
-    def _variance(self, exposure: int) -> NDArray[np.floating[Any]] | None:
-        """Variance of each integration of ``psfsub``: of its own pixels, and what the model of the star adds.
 
-        That addition, the noise of the references and of what the fit takes up, is the same in all integrations of an
-        exposure and does not average out over them.
-        """
-        assert self.planned is not None and self.result is not None
-        sequence, result = self.planned.inputs.sequence, self.result
-        if sequence.science_variance is None:
-            return None
-        own = np.asarray(sequence.science_variance[sequence.exposure == exposure])
-        if result.residual_variance is None:
-            return own
-        found = np.asarray(result.residual_variance[result.index()][result.exposure == exposure])
-        if len(found) == len(own):
-            return found
-        of_mean = self.planned.plan.frame_variance()
-        assert of_mean is not None
-        return np.asarray(np.maximum(own + (found[0] - of_mean[exposure]), 0.0))
-
-    def _product(self, target: DataModel, exposure: int, star: StarPosition) -> DataModel:
-        """``psfsub`` of one exposure: each integration minus the star's model."""
-        assert self.planned is not None and self.result is not None
-        planned, result = self.planned, self.result
-        sequence = planned.inputs.sequence
-        k = result.index()
-        mine = sequence.exposure == exposure
-        frames = sequence.science[mine]
-        residuals = result.residuals[k][result.exposure == exposure]
-        if len(residuals) != len(frames):  # the mean of the exposure was subtracted: its star model serves all
-            mean = mean_by_group(frames, np.zeros(len(frames), np.intp), 1)[0]
-            residuals = frames - (mean - residuals[0])
-        variance = self._variance(exposure)
-        window = planned.inputs.windows[exposure]
-        flags = science_flags(target)
-        product = detector_cube(
-            target, residuals, variance, flags=None if flags is None else flags[:, window[0], window[1]]
-        )
-        product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
-        product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
-        params = planned.plan.params
-        templated = params.use_templates and params.method != "nmf" and sequence.templates is not None
-        add_cards(
-            product,
-            [
-                ("KLMODES", result.recommended, "Number of modes subtracted"),
-                ("BKGTMPL", templated, "Pattern of the background fitted as a template"),
-            ],
-        )
-        if planned.ranking is not None and sequence.reference_exposure is not None:
-            add_table(product, "REFRANK", ranking_table(planned.ranking, sequence.reference_exposure))
-        add_cards(product, star_cards(star))
-        add_table(product, STAR_TABLE, star_table([target], star))
-        add_table(product, PARAMETERS_TABLE, parameters_table(planned))
-        product.meta.cal_step.klip = "COMPLETE"
-        return product
+def _product(
+    planned: PlannedReduction, result: ReductionResult, target: DataModel, exposure: int, star: StarPosition
+) -> DataModel:
+    """``psfsub`` of one exposure: each integration minus the star's model."""
+    sequence = planned.inputs.sequence
+    subtracted = integrations_of(planned.plan, result, exposure)
+    window = planned.inputs.windows[exposure]
+    flags = science_flags(target)
+    product = detector_cube(
+        target, subtracted.data, subtracted.variance, flags=None if flags is None else flags[:, window[0], window[1]]
+    )
+    product.meta.wcsinfo.crpix1 = float(sequence.star[exposure][0]) + 1
+    product.meta.wcsinfo.crpix2 = float(sequence.star[exposure][1]) + 1
+    params = planned.plan.params
+    templated = params.use_templates and params.method != "nmf" and sequence.templates is not None
+    add_cards(
+        product,
+        [
+            ("KLMODES", result.recommended, "Number of modes subtracted"),
+            ("BKGTMPL", templated, "Pattern of the background fitted as a template"),
+        ],
+    )
+    if planned.ranking is not None and sequence.reference_exposure is not None:
+        add_table(product, "REFRANK", ranking_table(planned.ranking, sequence.reference_exposure))
+    add_cards(product, star_cards(star))
+    add_table(product, STAR_TABLE, star_table([target], star))
+    add_table(product, PARAMETERS_TABLE, parameters_table(planned))
+    product.meta.cal_step.klip = "COMPLETE"
+    return product
 
 
 def filled_frames(model: DataModel) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

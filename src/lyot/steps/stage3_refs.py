@@ -28,7 +28,6 @@ from lyot.steps.sequence_io import (
     Frames,
     as_list,
     check_same_setting,
-    common_windows,
     frames_of,
     geometry_of,
     model_name,
@@ -36,6 +35,7 @@ from lyot.steps.sequence_io import (
 )
 from lyot.steps.stage3_products import detector_cube, reference_table
 from lyot.subtract.register import Registration, RegistrationParams, align, register
+from lyot.subtract.sequence import common_windows
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot.calibrate.background import nanmean
+from lyot.calibrate.background_combine import shared_variance
 from lyot.exposures.headers import BACKGROUND_IMAGE
 from lyot.steps.models import DataModel
 
@@ -23,12 +24,17 @@ log = logging.getLogger(__name__)
 ERROR_EXTENSION = "BACKGROUND_ERR"
 """Name of the image extension that holds its error, as far as it went into the errors of the exposure."""
 
+NOISE_EXTENSION = "BACKGROUND_RNOISE"
+"""Largest VAR_RNOISE of each pixel over the integrations of ``bsubints``, by which the unit of the background follows
+that of the data; ``calints`` do not have it any more."""
+
 
 def attach_background(model: DataModel, image: NDArray[np.floating], error: NDArray[np.floating] | None = None) -> None:
     """Put a mean background (ny, nx), NaN where unknown, and its error into the file of an exposure."""
     extensions = model.instance.setdefault("extra_fits", {})
     extensions[BACKGROUND_IMAGE] = {"data": np.asarray(image, dtype=np.float32)}
-    extensions.pop(ERROR_EXTENSION, None)
+    for name in (ERROR_EXTENSION, NOISE_EXTENSION):
+        extensions.pop(name, None)
     if error is not None:
         extensions[ERROR_EXTENSION] = {"data": np.asarray(error, dtype=np.float32)}
 
@@ -41,7 +47,7 @@ def background_of(model: DataModel, extension: str = BACKGROUND_IMAGE) -> NDArra
     model : CubeModel or ImageModel
         Calibrated exposure.
     extension : str, optional
-        `BACKGROUND_IMAGE` or `ERROR_EXTENSION`.
+        `BACKGROUND_IMAGE`, `ERROR_EXTENSION` or `NOISE_EXTENSION`.
 
     Returns
     -------
@@ -122,14 +128,5 @@ def template_variance(
         As for `background_template`.
     """
     found = [(background_of(m), background_of(m, ERROR_EXTENSION), w) for m, w in zip(models, windows, strict=True)]
-    parts = [(image[w], error[w]) for image, error, w in found if image is not None and error is not None]
-    if not parts:
-        return None
-    total, n = np.zeros(parts[0][0].shape), sum(image is not None for image, _, _ in found)
-    left = list(parts)
-    while left:
-        image, error = left[0]
-        same = [p for p in left if np.array_equal(p[0], image, equal_nan=True)]
-        total += (len(same) / n) ** 2 * error**2
-        left = [p for p in left if not np.array_equal(p[0], image, equal_nan=True)]
-    return total
+    known = [(image[w], None if error is None else error[w]) for image, error, w in found if image is not None]
+    return shared_variance([image for image, _ in known], [error for _, error in known])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,3 +263,46 @@ def mean_by_group(
         with np.errstate(invalid="ignore", divide="ignore"):
             out[g] = total / (count**2 if variance else count)
     return out
+
+
+def common_windows(
+    shapes: Sequence[tuple[int, ...]], stars: Sequence[tuple[float, float]]
+) -> list[tuple[slice, slice]]:
+    """Windows (y, x) of frames of any crop that show the same pixels about the star.
+
+    The crops must differ by whole pixels; star positions that differ by a fraction of a pixel are left as they are
+    (the frames are not shifted here).
+
+    Parameters
+    ----------
+    shapes : sequence of (ny, nx)
+        Shapes of the frames.
+    stars : sequence of (x, y)
+        Position of the star in each, 0-based pixels.
+
+    Returns
+    -------
+    list of (y slice, x slice)
+
+    Raises
+    ------
+    InputError
+        If they have no common pixels.
+    """
+    left = min(round(s[0]) for s in stars)
+    below = min(round(s[1]) for s in stars)
+    right = min(shape[1] - round(s[0]) for shape, s in zip(shapes, stars, strict=True))
+    above = min(shape[0] - round(s[1]) for shape, s in zip(shapes, stars, strict=True))
+    if min(left + right, below + above) < 8:
+        raise InputError(
+            f"the frames have no common pixels about the star (shapes {sorted(set(shapes))}, CRPIX - 1 at {stars[0]} "
+            "and others); check CRPIX in the files."
+        )
+    if len(set(shapes)) > 1:
+        log.warning("frames with different crops %s: cropped to the common %d x %d pixels",
+                    sorted(set(shapes)), below + above, left + right)  # fmt: skip
+    windows = []
+    for s in stars:
+        x, y = round(s[0]), round(s[1])
+        windows.append((slice(y - below, y + above), slice(x - left, x + right)))
+    return windows
