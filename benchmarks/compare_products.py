@@ -1,6 +1,6 @@
 """Compare the products of two reductions, value by value: what a change of the code changed.
 
-    python benchmarks/compare_products.py BEFORE AFTER [--tolerance 1e-6] [--json FILE]
+    python benchmarks/compare_products.py BEFORE AFTER [--tolerance 1e-6] [--ignore KEYWORD] [--json FILE]
 
 BEFORE and AFTER are output folders of ``lyot run`` or ``lyot demo``, or any folders with FITS, ECSV and JSON files.
 FITS files are compared extension by extension: images pixel by pixel (NaN equals NaN), tables column by column,
@@ -32,7 +32,7 @@ LEFT_OUT_FOLDERS = {"report", "log", "logs", "crds_cache"}
 LEFT_OUT_FILES = {".checksums.json"}
 VOLATILE = {
     "DATE", "CHECKSUM", "DATASUM", "LYOT_VER", "CAL_VER", "CAL_VCS", "CRDS_VER", "PRD_VER", "SDP_VER", "ASNTABLE",
-    "ASNPOOL", "HISTORY", "COMMENT", "", "TABLENAM", "POOLNAME",
+    "ASNPOOL", "REDUCTN", "HISTORY", "COMMENT", "", "TABLENAM", "POOLNAME",
 }  # fmt: skip
 """Keywords that hold times, versions and paths of the run."""
 VOLATILE_ENTRIES = {"version_id", "creation_time", "lyot_version", "reduction", "generator", "lyot"}
@@ -142,6 +142,8 @@ def compare_columns(before: Mapping[str, Any], after: Mapping[str, Any], file: s
     """Compare the columns of two tables."""
     for name in dict.fromkeys((*before, *after)):
         where = f"{label} {name}".strip()
+        if name in VOLATILE:  # HDRTAB has the keywords of the inputs
+            continue
         if name not in before or name not in after:
             yield Difference(file, where, "only before" if name in before else "only after")
         else:
@@ -242,6 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--tolerance", type=float, default=0.0, help="relative to the largest value of an array")
+    parser.add_argument("--ignore", action="append", default=[], help="keyword that does not count; may be repeated")
     parser.add_argument("--json", type=Path, help="also write the differences to this file")
     options = parser.parse_args(arguments)
     for folder in (options.before, options.after):
@@ -250,6 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         n_files, differences = compare_folders(options.before, options.after)
+    differences = [d for d in differences if d.where.rpartition(" ")[2] not in options.ignore]
     if not n_files:
         parser.error("the folders have no file in common")
     for difference in differences:

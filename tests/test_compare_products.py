@@ -76,7 +76,9 @@ def test_pixels_columns_and_keywords_are_seen(folders, capsys):
     assert differences[name + "PRIMARY SCALE"][2] == pytest.approx(0.01)  # of 0.11
     assert "F1550C" in differences[name + "PRIMARY FILTER"][0] and len(differences) == 5
     assert main([str(f) for f in folders]) == 1
-    assert "[SCI]: values, 2 of 12, largest inf" in capsys.readouterr().out
+    assert "5 differences, 5 above 0" in capsys.readouterr().out
+    assert main([*(str(f) for f in folders), "--ignore", "FILTER"]) == 1
+    assert "[SCI]: values, 2 of 12, largest inf" in (shown := capsys.readouterr().out) and "4 differences" in shown
 
 
 def test_what_is_missing_or_of_another_shape_is_seen(folders):

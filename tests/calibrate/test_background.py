@@ -13,7 +13,7 @@ from lyot.calibrate.background import (
     first_integration_difference,
     subtract_background,
 )
-from lyot.calibrate.background_combine import calibration_factor, place, shared_variance
+from lyot.calibrate.background_combine import calibration_factor, place, scatter_variance, shared_variance
 from lyot.calibrate.glow_sticks import glow_excess, glow_strips
 from lyot.errors import InputError, LyotWarning, ReductionError
 from lyot.geometry import radius_map
@@ -352,3 +352,11 @@ def test_backgrounds_that_are_the_same_share_their_noise():
     np.testing.assert_array_equal(shared_variance([same, other], [error, error]), np.full((2, 3), 2.0))
     np.testing.assert_array_equal(shared_variance([same, other], [error, None]), np.full((2, 3), 1.0))
     assert shared_variance([same], [None]) is None
+
+
+def test_the_scatter_of_integrations_is_about_the_mean_of_their_exposure():
+    first = np.array([1.0, 3.0, np.nan]).reshape(3, 1, 1)
+    second = np.array([10.0, 11.0, 12.0]).reshape(3, 1, 1)
+    # sums of squares 2 and 2, of which one and two degrees of freedom
+    assert scatter_variance([BackgroundExposure(first), BackgroundExposure(second)]) == pytest.approx(4 / 3)
+    assert np.isnan(scatter_variance([BackgroundExposure(first[:1])]))

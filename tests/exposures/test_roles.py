@@ -40,6 +40,30 @@ def test_a_background_without_a_telling_name_is_linked_by_its_position(exposures
     assert _backgrounds(assigned, Role.REFERENCE) == {"031"}
 
 
+def at(exposures, background, star, away):
+    """The background of one observation moved to `away` degrees north of the star of another, without a name."""
+    (there, *_) = (e.sky for e in exposures if e.observation == star)
+    return [replace(e, target="SKY", sky=(there[0], there[1] + away)) if e.observation == background else e
+            for e in exposures]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nearer", "farther"), [("008", "009"), ("009", "008")])
+def test_of_two_science_targets_that_are_far_the_nearer_has_the_background(exposures, nearer, farther):
+    stars = [e for e in exposures if e.observation in ("008", "009", "030") and not e.is_acquisition]
+    (there, *_) = (e.sky for e in stars if e.observation == nearer)
+    two = [replace(e, target="ELSEWHERE", sky=(there[0], there[1] + 10.0)) if e.observation == farther else e
+           for e in stars]  # fmt: skip
+    science = with_role(sort_roles(at(two, "030", nearer, 3.0)), Role.SCIENCE)
+    assert {a.exposure.observation: a.borrowed for a in science} == {nearer: False, farther: True}
+
+
+def test_the_name_of_a_background_outweighs_its_position(exposures):
+    name = next(e.target for e in exposures if e.observation == "030")
+    moved = [replace(e, target=name) if e.observation == "030" else e for e in at(exposures, "030", "007", 0.0)]
+    assigned = sort_roles(moved)
+    assert _backgrounds(assigned, Role.SCIENCE) == {"030"} and _backgrounds(assigned, Role.REFERENCE) == {"031"}
+
+
 def test_a_background_without_name_and_position_is_linked_by_its_ramps(exposures):
     blind = [replace(e, target="SKY", sky=None) if e.is_background else e for e in exposures]
     assigned = sort_roles(blind)

@@ -91,13 +91,11 @@ def _distance(a: tuple[float, float] | None, b: tuple[float, float] | None) -> f
 
 
 def _affinity(background: Exposure, star: Exposure) -> tuple[int, int, int, float]:
-    """How well a background fits a star; larger is better: name, position, exposure specification, program."""
-    named = plain_name(background.target) == plain_name(star.target)
+    """How well a background fits a star; larger is better: position, exposure specification, program."""
     separation = _distance(background.sky, star.sky)
     same_ramps = (background.n_groups == star.n_groups) + (background.n_integrations == star.n_integrations)
-    close = separation < NEARBY
     return (
-        4 * named + 2 * close,
+        int(separation < NEARBY),
         2 * same_ramps + (background.program == star.program),
         int(not star.is_psf),
         -separation,
