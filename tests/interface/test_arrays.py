@@ -178,3 +178,14 @@ def test_images_that_do_not_fit_are_named(images):
         lyot.subtract_star(science, references, wcs=flipped, modes=3)
     with pytest.raises(ConfigError, match="subtract_star"):
         lyot.subtract_star(*images, **GIVEN, outer_radios=3.0)
+
+
+def test_infinite_pixels_are_bad_pixels(images):
+    science, references = images
+    found = []
+    for bad in (np.nan, np.inf):
+        spoilt = [s.copy() for s in science]
+        spoilt[0][20, 40] = bad
+        found.append(lyot.subtract_star(spoilt, references, **GIVEN).image.data)
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).any()

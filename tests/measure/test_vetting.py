@@ -12,7 +12,7 @@ from lyot.measure import DetectionParams, detect_sources, snr_map
 from lyot.measure.detection import RollImages, detect_in_reduction
 from lyot.measure.extended import extended_light
 from lyot.measure.noise import aperture_sums
-from lyot.measure.significance import combined_significance, speckle_pattern
+from lyot.measure.significance import combined_noise, combined_significance, speckle_pattern
 from lyot.measure.vetting import RollFlux, in_one_roll, prominence, roll_difference, shape_of
 
 FWHM = 4.5
@@ -184,6 +184,18 @@ def test_significance_is_calibrated(radius):
     # 240 places, neighbors share their noise: the width is known to 6 %
     assert np.std(values) == pytest.approx(1.0, abs=0.18)
     assert abs(np.mean(values)) < 0.2
+
+
+def test_the_map_of_the_noise_counts_as_many_elements_as_a_source_is_compared_with():
+    """The map leaves out no source, and takes off the elements that one would cover."""
+    image = noise(4)
+    _, elements = combined_noise(image, None, CENTER, FWHM)
+    for radius in (0.75, 0.9, 2.5):
+        x, y = (round(v) for v in at(radius, 40.0))
+        of_source = combined_significance(image, None, 1.0, (x, y), CENTER, FWHM).elements
+        assert (of_source < 40) == (radius < 1)  # of more the map says 41
+        # a disk of pixels around the source against a square of its diameter
+        assert elements[y, x] == pytest.approx(min(of_source, 41.0), abs=4.0)
 
 
 def test_noise_follows_the_references():

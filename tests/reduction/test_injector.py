@@ -9,7 +9,7 @@ from scipy import ndimage
 from lyot import geometry
 from lyot.instrument import CORONAGRAPHS, coronagraph
 from lyot.measure import CompanionParams, ContrastParams, contrast_curve, detect_sources, fit_companions
-from lyot.reduction.injector import injector_of, off_axis_source, reference_residuals
+from lyot.reduction.injector import _brightness, injector_of, off_axis_source, reference_residuals
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 PA_Y = np.array([113.0, 122.4])
@@ -75,3 +75,10 @@ def test_residuals_of_the_references_have_the_pixels_of_the_image():
     found = reference_residuals(plan, 3)
     assert found is not None and found.shape == (6, *plan.exposure_weights.shape[1:])
     np.testing.assert_array_equal(np.isfinite(found[0]), np.isfinite(plan.reduce().combined[0]))
+
+
+@pytest.mark.parametrize("times", [0.25, 3.0])
+def test_a_reference_star_is_so_many_times_as_bright(times):
+    sequence = sequence_of("F1550C")
+    # the halos differ by their patterns
+    assert _brightness(times * sequence.references + 5.0, sequence.science) == pytest.approx(times, rel=0.15)

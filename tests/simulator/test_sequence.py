@@ -93,6 +93,7 @@ def test_truth_tells_what_is_in_the_files(made: SimulatedSequence) -> None:
     roles = [e["role"] for e in truth["exposures"]]
     assert roles == ["reference"] * 9 + ["science"] * 2 + ["science_background"] * 2 + ["reference_background"] * 2
     planet = truth["sky"]["companions"][0]
+    assert planet["contrast"] == pytest.approx(planet["flux_jy"] / truth["sky"]["star"]["flux_jy"])
     assert np.hypot(planet["east_arcsec"], planet["north_arcsec"]) == pytest.approx(0.8176)
     with fits.open(made.path / "truth_slopes.fits") as slopes, fits.open(made.path / "truth_cosmic_rays.fits") as hits:
         for record, path in zip(truth["exposures"], made.uncal, strict=True):

@@ -30,6 +30,16 @@ def test_a_spoilt_reference_is_ranked_last_and_rejected(make_sequence):
         select_references(sequence, np.zeros(9, dtype=bool))
 
 
+def test_the_scale_of_a_reference_is_its_brightness(make_sequence):
+    sequence = make_sequence(n_refs=4)
+    plain = rank_references(sequence).scale
+    times = np.array([1.0, 3.0, 0.25, 1.0])
+    brighter = rank_references(sequence.replace(references=sequence.references * times[:, None, None]))
+    np.testing.assert_allclose(brighter.scale, times * plain)
+    # the patterns of the frames differ by some tens of percent
+    assert 0.4 < plain.min() < plain.max() < 1.6
+
+
 @pytest.mark.filterwarnings("ignore:. reference frames allow")  # the library without one is smaller
 def test_worth_is_that_of_leaving_the_exposure_out(make_sequence):
     sequence = make_sequence(n_refs=5)

@@ -109,3 +109,11 @@ def test_variance_from_the_data(n):
     far = np.hypot(x - 50, y - 48) > 30
     # 81 pixels: 16 % scatter each (17 % more for a median), 1 % over the field; neighbors are correlated: 3 %
     assert np.nanmedian(found[:, far]) == pytest.approx(VARIANCE, rel=0.05)
+
+
+def test_brightness_is_relative_to_the_usual_integration():
+    cube = integrations(5)
+    cube[3] += star()
+    found = relative_brightness(cube[:, near()])
+    # the median of all pixels is taken off the frames, and is not that of the sky
+    np.testing.assert_allclose(found, [1, 1, 1, 2, 1], atol=0.06)
