@@ -18,6 +18,7 @@ from lyot.subtract.changes import ExpectedChanges, with_changes
 from lyot.subtract.library_noise import LibraryNoise
 from lyot.subtract.parameters import ReductionParams
 from lyot.subtract.sequence import FloatArray, IntArray
+from lyot.subtract.starlight import bright_pattern, share_of_noise, with_starlight_subtracted
 from lyot.subtract.zones import Zone
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def zone_models(
     library: FloatArray,
     truncations: tuple[int, ...],
     *,
+    shape: tuple[int, int],
     templates: FloatArray | None = None,
     template_variance: FloatArray | None = None,
     changes: ExpectedChanges | None = None,
@@ -67,6 +69,8 @@ def zone_models(
         Frames, bad pixels filled.
     truncations : tuple of int
         From `possible_truncations`.
+    shape : (ny, nx)
+        Of the frames.
     templates : (ntemplates, ny * nx) float64 ndarray, optional
         Patterns fitted at every truncation, without NaN; not used by nmf.
     template_variance : (ny * nx,) float64 ndarray, optional
@@ -74,7 +78,7 @@ def zone_models(
     changes : ExpectedChanges, optional
         Changes of the star's image that are fitted beside the modes with a prior; for klip and loci.
     noise : LibraryNoise, optional
-        Of the library, before frames are averaged; for the zones around the star.
+        Of the library, before frames are averaged.
     """
     damping = 0.0
     if params.strategy == "roll" or params.method == "classical":
@@ -84,25 +88,53 @@ def zone_models(
         truncations, damping = (len(library),), params.damping
     models: list[ZoneModel] = []
     for zone in zones:
-        fit = library[:, zone.fit]
-        rest = None if same_pixels(zone) is None else library[:, zone.subtract]
         if params.method == "nmf" and params.strategy != "roll":
-            models.append(nmf.nmf_model(fit, rest, truncations, subtract_mean=params.subtract_mean))
-        else:
-            patterns = None if templates is None else (templates[:, zone.fit], templates[:, zone.subtract])
-            linear = klip.klip_model(
-                fit,
-                rest,
-                truncations,
-                subtract_mean=params.subtract_mean,
-                damping=damping,
-                templates=patterns,
-                template_noise=None if template_variance is None else float(np.nansum(template_variance[zone.fit])),
-                # further out the star is smooth and fainter than the noise, which would grow
-                noise=noise.sum_over(zone.fit) if noise is not None and zone.around_star else None,
-            )
-            models.append(linear if changes is None else with_changes(linear, zone, changes))
+            rest = None if same_pixels(zone) is None else library[:, zone.subtract]
+            models.append(nmf.nmf_model(library[:, zone.fit], rest, truncations, subtract_mean=params.subtract_mean))
+            continue
+        linear = _linear_model(
+            zone, library, truncations, shape, params.subtract_mean, damping, templates, template_variance, noise
+        )
+        models.append(linear if changes is None else with_changes(linear, zone, changes))
     return tuple(models)
+
+
+def _linear_model(
+    zone: Zone,
+    library: FloatArray,
+    truncations: tuple[int, ...],
+    shape: tuple[int, int],
+    subtract_mean: bool,
+    damping: float,
+    templates: FloatArray | None,
+    template_variance: FloatArray | None,
+    noise: LibraryNoise | None,
+) -> klip.LinearModel:
+    """Model of one zone; without the starlight that noisy references would leave (`lyot.subtract.starlight`)."""
+    expected = None if noise is None else noise.sum_over(zone.fit)
+
+    def model(patterns: FloatArray | None) -> klip.LinearModel:
+        return klip.klip_model(
+            library[:, zone.fit],
+            None if same_pixels(zone) is None else library[:, zone.subtract],
+            truncations,
+            subtract_mean=subtract_mean,
+            damping=damping,
+            templates=None if patterns is None else (patterns[:, zone.fit], patterns[:, zone.subtract]),
+            template_noise=None if template_variance is None else float(np.nansum(template_variance[zone.fit])),
+            noise=expected if zone.around_star else None,
+        )
+
+    linear = model(templates)
+    if noise is None or expected is None or zone.around_star or not zone.in_starlight or damping > 0:
+        return linear
+    share = share_of_noise(linear, expected)
+    if share < klip.LARGEST_SHARE:
+        return with_starlight_subtracted(linear, zone, shape, share)
+    bright = bright_pattern(library.mean(axis=0), zone, shape, float(noise.of_mean().covariance[0, 0]))
+    if bright is None:
+        return linear
+    return model(bright[None] if templates is None else np.vstack([templates, bright]))
 
 
 def subtract(

@@ -69,8 +69,8 @@ class ReductionParams:
     )
     noise_correction: bool = param(
         True,
-        help="subtract all of the star's mean image around the star: divide the first coefficient by the part of its "
-        "power that is not noise",
+        help="subtract all of the star's mean image: around the star divide the first coefficient by the part of its "
+        "power that is not noise, farther out subtract its bright parts completely",
     )
     min_good_references: float = param(
         0.5, help="minimum fraction of references in which a pixel must be good", min=0.0, max=1.0

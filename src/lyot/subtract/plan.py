@@ -93,6 +93,7 @@ def plan_reduction(
             zones,
             library,
             truncations,
+            shape=sequence.shape,
             templates=_templates(sequence, params),
             template_variance=_template_variance(sequence, params),
             changes=expected,
@@ -433,7 +434,12 @@ class ReductionPlan:
         filled[:, ~usable] = 0.0
         library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
         return zone_models(
-            self.params, self.zones, library, self.truncations, templates=_templates(self.sequence, self.params)
+            self.params,
+            self.zones,
+            library,
+            self.truncations,
+            shape=self.sequence.shape,
+            templates=_templates(self.sequence, self.params),
         )
 
     def frame_variance(self) -> FloatArray | None:

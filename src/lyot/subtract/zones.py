@@ -23,6 +23,11 @@ SMALLEST_FIT = 50
 """A cell with fewer pixels than this to fit takes the fit of its whole annulus."""
 
 
+STARLIGHT = 5.0
+"""Separation inside of which the common light of the references is the star's, arcsec: the diffraction pattern of the
+segments reaches to 4.1 in F1550C. Further out it is as often structure of the background (HD 106906)."""
+
+
 @dataclass(frozen=True)
 class Zone:
     """One zone.
@@ -35,12 +40,15 @@ class Zone:
         Flat indices (into a (ny, nx) frame, C order) of the pixels of the fit, and of those that are subtracted.
     around_star : bool
         Whether it belongs to the innermost annulus.
+    in_starlight : bool
+        Whether it begins inside `STARLIGHT`.
     """
 
     name: str
     fit: IntArray
     subtract: IntArray
     around_star: bool = False
+    in_starlight: bool = False
 
 
 def field_mask(sequence: CoronagraphicSequence, params: ReductionParams) -> BoolArray:
@@ -137,7 +145,15 @@ def build_zones(
             if len(subtract) == 0 or len(fit) == 0:
                 continue
             suffix = "" if cells.max() == 0 else f", cell {cell}"
-            zones.append(Zone(f"annulus {low:.2f}-{high:.2f} arcsec{suffix}", fit, subtract, around_star=i == 0))
+            zones.append(
+                Zone(
+                    f"annulus {low:.2f}-{high:.2f} arcsec{suffix}",
+                    fit,
+                    subtract,
+                    around_star=i == 0,
+                    in_starlight=low < STARLIGHT,
+                )
+            )
     if not zones:
         raise ReductionError(
             "no pixels left to reduce: field stop, inner_radius, outer_radius and bad pixels mask the whole image."
