@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from lyot.calibrate.background import nanmean
 from lyot.errors import InputError
 from lyot.report.quality import quality_rows, read_quality
+from lyot.stacks import nanmean
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.quality import assess, usable_frames
 from lyot.steps.stage3_refs import StackRefsStep

@@ -171,7 +171,20 @@ def shape_model(reduction: bool) -> str:
 
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
-    """Sources and candidates of a table of detections; with `all_peaks` also what was rejected or is extended."""
+    """Read the sources and candidates of a table of detections.
+
+    Parameters
+    ----------
+    path : Path
+        ``measure/detections.ecsv`` of a run.
+    all_peaks : bool
+        Also the rejected peaks and the extended ones.
+
+    Returns
+    -------
+    Table
+        With units.
+    """
     table = read_ecsv(path)
     return table if all_peaks else table[is_source(table)]
 

@@ -20,6 +20,18 @@ from numpy.typing import NDArray
 from lyot import dq as dq_flags
 from lyot.geometry import detector_offset
 
+__all__ = [
+    "View",
+    "color_limits",
+    "draw_contrast",
+    "draw_dq",
+    "draw_image",
+    "draw_ramp",
+    "mark_source",
+    "mark_star",
+    "symmetric_limits",
+]
+
 INK = "#f4f1e8"
 """Color of marks on dark images."""
 
@@ -63,7 +75,20 @@ class View:
 
 
 def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
-    """Percentiles of the finite pixels; (0, 1) when there is none or all are equal."""
+    """Color limits from percentiles of the finite pixels.
+
+    Parameters
+    ----------
+    image : (ny, nx) float ndarray
+        Any unit.
+    low, high : float
+        Percentiles, %.
+
+    Returns
+    -------
+    (float, float)
+        (0, 1) if no pixel is finite; half a unit to both sides if all are equal.
+    """
     values = np.asarray(image)[np.isfinite(image)]
     if values.size == 0:
         return 0.0, 1.0
@@ -72,7 +97,19 @@ def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99
 
 
 def symmetric_limits(image: NDArray[np.floating], percentile: float = 99.5) -> tuple[float, float]:
-    """Limits symmetric about zero that hold `percentile` of the finite pixels."""
+    """Color limits symmetric about zero.
+
+    Parameters
+    ----------
+    image : (ny, nx) float ndarray
+        Any unit.
+    percentile : float
+        Fraction of the finite pixels that is within the limits, %.
+
+    Returns
+    -------
+    (float, float)
+    """
     values = np.abs(np.asarray(image)[np.isfinite(image)])
     top = float(np.percentile(values, percentile)) if values.size else 1.0
     return (-top, top) if top > 0 else (-1.0, 1.0)
@@ -103,7 +140,7 @@ def draw_image(
     ax : Axes
         Where to draw.
     image : (ny, nx) array of float
-        NaN is shown gray.
+        Any unit; NaN is shown gray.
     view : View, optional
         Star position, scale and orientation; then axes are in arcsec, with scale bar and compass. Data coordinates grow
         with the pixels; with north up, ticks show offsets to the east, which are their negatives.
@@ -236,7 +273,15 @@ def draw_scale_bar(ax: Axes, length: float | None = None, *, color: str = INK) -
 
 
 def mark_star(ax: Axes, *, color: str = INK) -> None:
-    """Mark the star at the origin of an Axes in arcsec."""
+    """Mark the star at the origin of an Axes in arcsec.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    color : str
+        Of the outline.
+    """
     ax.plot(0, 0, marker="*", ms=7, mfc="none", mec=color, mew=1.0)
 
 
@@ -266,7 +311,7 @@ def mark_source(
     pa_y : float
         Position angle of the image's +y, degrees.
     label : str
-        Written beside the circle.
+        Written next to the circle.
     radius : float
         Of the circle, arcsec.
     unsure : bool
@@ -293,6 +338,10 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
         Data-quality bits.
     flags : sequence of str
         Names from `lyot.dq.FLAGS`, least important first.
+
+    Returns
+    -------
+    AxesImage
     """
     shown = np.zeros(np.shape(dq), int)
     for k, name in enumerate(flags, start=1):

@@ -19,13 +19,13 @@ from lyot.calibrate.background import (
     BackgroundExposure,
     BackgroundParams,
     BackgroundResult,
-    nanmean,
     subtract_background,
 )
 from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.params import from_step, spec_from
+from lyot.stacks import nanmean
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
