@@ -189,14 +189,14 @@ def draw_image(
     return drawn
 
 
-def label_offsets(ax: Axes, view: View) -> None:
-    """Label axes that are in arcsec from the star: on the sky for an image with north up, else along the detector."""
-    if not view.is_north_up:
-        ax.set_xlabel("offset along detector x [arcsec]", fontsize=8)
-        ax.set_ylabel("offset along detector y [arcsec]", fontsize=8)
+def label_offsets(ax: Axes, view: View | None = None, unit: str = "arcsec") -> None:
+    """Label axes that are offsets: on the sky for an image with north up (and without a view), else on the detector."""
+    if view is not None and not view.is_north_up:
+        ax.set_xlabel(f"offset along detector x [{unit}]", fontsize=8)
+        ax.set_ylabel(f"offset along detector y [{unit}]", fontsize=8)
         return
-    ax.set_xlabel("offset east [arcsec]", fontsize=8)
-    ax.set_ylabel("offset north [arcsec]", fontsize=8)
+    ax.set_xlabel(f"offset east [{unit}]", fontsize=8)
+    ax.set_ylabel(f"offset north [{unit}]", fontsize=8)
     # +x of the image is west, and offsets in right ascension grow to the east
     ax.xaxis.set_major_formatter(lambda value, _: f"{-value + 0.0:g}".replace("-", "\N{MINUS SIGN}"))
 
@@ -360,7 +360,9 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
         ax.plot([], [], "s", color=colors[k], ms=6, label=f"{n} ({int((shown == k).sum())})")[0]
         for k, n in enumerate(flags, 1)
     ]
-    ax.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+    ax.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)
+    ax.set_xlabel("x [pixel]", fontsize=8)
+    ax.set_ylabel("y [pixel]", fontsize=8)
     ax.tick_params(labelsize=7)
     return drawn
 

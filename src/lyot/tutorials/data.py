@@ -52,7 +52,7 @@ class Inputs:
 
     def __str__(self) -> str:
         words = {
-            "earlier": "there already", "archive": "downloaded from MAST", "simulator": "simulated",
+            "earlier": "already present", "archive": "downloaded from MAST", "simulator": "simulated",
         }  # fmt: skip
         size = sum(f.stat().st_size for f in self.files) / 1e6
         return f"{len(self.files)} exposures, {size:.0f} MB, {words[self.origin]}"

@@ -19,6 +19,7 @@ from lyot.report.figures import (
     draw_dq,
     draw_image,
     draw_ramp,
+    label_offsets,
     mark_source,
     symmetric_limits,
 )
@@ -238,6 +239,9 @@ def image_grid(
         if circle is not None and view is not None:
             mark_source(ax, *circle, pa_y=view.pa_y)
         ax.set_title(title, fontsize=8)
+    fig.supxlabel(axes[0, 0].get_xlabel(), fontsize=8)  # once, not under every panel
+    fig.supylabel(axes[0, 0].get_ylabel(), fontsize=8)
+    for ax in axes.flat:
         ax.set_xlabel("")
         ax.set_ylabel("")
     for ax in axes.flat[len(images) :]:
@@ -297,8 +301,7 @@ def draw_position(
         h = 500 * pixel
         ax.plot([-h, h, h, -h, -h], [-h, -h, h, h, -h], color=BEFORE, lw=0.8, ls=":", label="one pixel")
     ax.set_aspect("equal")
-    ax.set_xlabel("offset to the west [mas]", fontsize=8)
-    ax.set_ylabel("offset along y (north) [mas]", fontsize=8)
+    label_offsets(ax, unit="mas")
     ax.tick_params(labelsize=7)
     ax.grid(alpha=0.3, lw=0.4)
     ax.legend(fontsize=7, frameon=False)

@@ -212,8 +212,11 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
 
 
 def use_style() -> None:
-    """Use the font sizes of `lyot.report` in all figures of a notebook."""
+    """Use the font sizes of `lyot.report` in all figures of a notebook, and show long texts in tables in full."""
     import matplotlib as mpl
+    import pandas as pd
+
+    pd.set_option("display.max_colwidth", None)
 
     mpl.rc("image", origin="lower")
     mpl.rc("font", size=8)
@@ -382,7 +385,8 @@ def parameter_table(step: Any, names: str = "") -> Styler:
 
 def _default_of(declaration: str) -> str:
     found = re.search(r"default\s*=\s*(list\([^)]*\)|'[^']*'|\"[^\"]*\"|[^,)]+)", declaration)
-    return found[1].strip("'\"") if found else ""
+    value = found[1].strip("'\"") if found else ""
+    return value.removeprefix("list(").removesuffix(")") if value.startswith("list(") else value
 
 
 def flag_table(*flags: NDArray[np.integer], labels: Sequence[str] = ("count",)) -> DataFrame:
