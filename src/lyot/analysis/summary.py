@@ -195,7 +195,7 @@ _ABOUT = re.compile(r"(?:\S*/)?([\w.+-]+\.fits|jw[\w-]+): (.+)", re.DOTALL)
 """A sentence about a file or an exposure."""
 
 _FIGURE = re.compile(r"(?<!integration )(?<!segment )(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
-"""A number whose value may differ between sentences that say the same; integrations and segments are no such numbers."""
+"""A number that may differ between sentences that say the same; that of an integration or a segment may not."""
 
 NAMED = 2
 """Files that are named of those for which a sentence holds."""
