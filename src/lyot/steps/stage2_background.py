@@ -147,10 +147,10 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
                 strip["name"], *strip["before"], facts["unit"], *strip["after"],
             )  # fmt: skip
             cards += [
-                (f"GLOWN{i}", strip["name"], "Strip of the glow sticks"),
-                (f"GLOWB{i}", strip["before"][0], "Its excess before background subtraction"),
-                (f"GLOWA{i}", strip["after"][0], "Its excess after background subtraction"),
-                (f"GLOWE{i}", strip["after"][1], "Error of the excess after"),
+                (f"GLOWN{i}", strip["name"], "arm of the glow sticks"),
+                (f"GLOWB{i}", strip["before"][0], f"[{facts['unit']}] excess before the subtraction"),
+                (f"GLOWA{i}", strip["after"][0], f"[{facts['unit']}] excess after the subtraction"),
+                (f"GLOWE{i}", strip["after"][1], f"[{facts['unit']}] error of the excess after"),
             ]
         add_cards(model, cards)
         if self.report and self._is_saving():
