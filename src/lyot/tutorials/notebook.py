@@ -321,7 +321,7 @@ def log_lines(path: str | Path, *words: str) -> str:
 def exposure_table(files: Sequence[str | Path]) -> DataFrame:
     """Exposures with their roles as determined from their headers: one row each.
 
-    The columns are the keywords OBSERVTN, TARGPROP, IS_PSF, BKGDTARG, FILTER, NINTS and NGROUPS; ``roll`` numbers the
+    The columns are the keywords TARGPROP, FILTER, NINTS, NGROUPS, OBSERVTN, IS_PSF and BKGDTARG; ``roll`` numbers the
     rolls of the science target, and ``angle`` is ROLL_REF, the position angle of the telescope.
 
     Parameters
@@ -343,10 +343,10 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
         e = assigned.exposure
         rows.append(
             {
-                "exposure": e.root, "role": str(assigned.role), "observation": e.observation, "target": e.target,
-                "PSF reference": e.is_psf, "background": e.is_background, "filter": e.filter,
+                "exposure": e.root, "role": str(assigned.role), "target": e.target, "filter": e.filter,
                 "integrations": e.n_integrations, "groups": e.n_groups, "roll": assigned.roll_number or "",
-                "angle [deg]": e.roll,
+                "angle [deg]": e.roll, "observation": e.observation, "PSF reference": e.is_psf,
+                "background": e.is_background,
             }
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("exposure").round({"angle [deg]": 2})
