@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.lyot-docs-installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: demo test setup check unit doctest docs tutorials changelog dist clean
+.PHONY: demo test setup check unit doctest smoke docs tutorials changelog dist clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,7 +43,14 @@ unit: $(STAMP)
 doctest: $(STAMP)
 	$(BIN)/python -m pytest -q -n 0 --doctest-modules src/lyot
 
-test: check doctest unit
+# Wheel and sdist as they would be published, the wheel built from the unpacked sdist, each used in an empty environment
+# that has the dependencies of $(VENV): half a minute, and no network. `make dist` takes them from the index.
+smoke: $(STAMP)
+	@rm -rf $(VENV)/dist
+	@$(BIN)/python -m build --no-isolation --outdir $(VENV)/dist . > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	.ci/smoke_test --with $(VENV) $(VENV)/dist/*
+
+test: check doctest smoke unit
 
 # The tests with other versions of the dependencies, each in an environment of its own; run weekly.
 unit-%:
@@ -70,12 +77,12 @@ tutorials: $(DOCS_STAMP)
 changelog: $(DOCS_STAMP)
 	@$(BIN)/python -m towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
-# Wheel and source distribution, and a smoke test of the wheel in an empty environment; takes a few minutes, so it is
-# not part of `make test`.
-dist: $(DOCS_STAMP)
-	rm -rf dist build
+# Wheel and sdist to publish, built in isolation, and the smoke test of both in empty environments with all dependencies
+# from the index, as a user installs them; takes several minutes, so `make test` has the short form (`make smoke`).
+dist: $(STAMP)
+	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
-	PYTHON=$(PYTHON) .ci/smoke_test dist/*.whl
+	PYTHON=$(PYTHON) .ci/smoke_test dist/*
 
 clean:
 	rm -rf $(VENV) $(DEMO) docs/_build docs/api docs/tutorials/notebooks dist build

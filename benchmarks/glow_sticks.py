@@ -21,7 +21,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot.calibrate.background import BackgroundExposure, BackgroundParams, nanmean, subtract_background
+from lyot.calibrate.background import BackgroundExposure, BackgroundParams, subtract_background
 from lyot.calibrate.glow_sticks import glow_excess, glow_strips
 from lyot.geometry import pa_of_detector_y, radius_map, sky_offset
 from lyot.instrument import V3_IDEAL_Y_ANGLE, coronagraph
@@ -30,6 +30,7 @@ from lyot.simulator.background import field_stop, thermal_background
 from lyot.simulator.light import LightMaker
 from lyot.simulator.plan import plan_sequence
 from lyot.simulator.scene import Companion, Scene
+from lyot.stacks import nanmean
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 FloatArray = NDArray[np.float64]

@@ -12,8 +12,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.calibrate.background import nanmean
 from lyot.instrument import coronagraph
+from lyot.stacks import nanmean
 from lyot.subtract import CoronagraphicSequence
 from lyot.subtract.sequence import mean_by_group
 

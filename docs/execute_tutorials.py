@@ -46,7 +46,8 @@ def main() -> None:
         nbclient.NotebookClient(
             content, timeout=3600, kernel_name="python3", resources={"metadata": {"path": str(WORK)}}
         ).execute()
-        nbformat.write(content, OUT / f"{name}.ipynb")
+        text = nbformat.writes(content).replace(str(WORK), DEMOS.name)  # not where it was executed
+        (OUT / f"{name}.ipynb").write_text(text, encoding="utf-8")
         log.info("%s: %.0f s", name, time.monotonic() - began)
     shutil.rmtree(WORK, ignore_errors=True)
 

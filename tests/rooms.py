@@ -11,6 +11,13 @@ ROOMS = sorted(m.name for m in pkgutil.walk_packages(lyot.__path__, "lyot.") if 
 """Full names of all packages below ``lyot``."""
 
 
+MODULES = (
+    "lyot.dq", "lyot.errors", "lyot.geometry", "lyot.instrument", "lyot.stacks", "lyot.report.figures",
+    "lyot.tutorials.figures",
+)  # fmt: skip
+"""Modules outside of the packages, or in one, whose names are public there."""
+
+
 def public_names() -> dict[str, list[str]]:
-    """``__all__`` of ``lyot`` and of each room."""
-    return {room: list(importlib.import_module(room).__all__) for room in ("lyot", *ROOMS)}
+    """``__all__`` of ``lyot``, of each room, and of the public modules."""
+    return {room: list(importlib.import_module(room).__all__) for room in ("lyot", *ROOMS, *MODULES)}

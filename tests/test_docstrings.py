@@ -30,7 +30,7 @@ UNIT = re.compile(
     r"arcsec|\bmas\b|degree|\bdeg\b|radian|pixel|Jy|\bDN|electron|\bmm?\b|\bum\b|nm\b|second|\bs\b|\bmag|steradian|year"
     r"|parsec|lambda/D|resolution element|unit|fraction|factor|ratio|relative|probability|S/N|sigma|contrast|count|%"
     r"|share|0 to 1|between 0 and 1|flux|mass|Quantity|Myr|\bMJD\b|\bpc\b|\bMB\b|\bgroups\b|date|FITS"
-    r"|exponent|asymmetry parameter|weight|chi squared",
+    r"|exponent|asymmetry parameter|weight|chi squared|\binch\b",
     re.I,
 )
 """Units, and the words for what has none: ratios, probabilities, exponents and images of any unit."""

@@ -6,12 +6,15 @@ They are run one after the other, each with what those before it left behind, as
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.rooms import public_names
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -82,6 +85,28 @@ def test_is_stripped_and_valid(path: Path) -> None:
         elif cell["cell_type"] == "markdown":  # text, not the comments of a script: every line would be a heading
             lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
             assert sum(line.startswith("#") for line in lines) <= 2, lines[:3]
+
+
+@pytest.mark.parametrize("path", sorted(DEMOS.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_uses_only_public_names(path: Path) -> None:
+    public = public_names()
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    nodes = list(ast.walk(ast.parse("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))))
+    used, modules = set(), {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "lyot":
+            for alias in node.names:
+                if (name := f"{node.module}.{alias.name}") in public:  # a module: what is taken from it counts
+                    modules[alias.asname or alias.name] = name
+                else:
+                    used.add((node.module, alias.name))
+        elif isinstance(node, ast.Import):
+            assert not [a.name for a in node.names if a.name.split(".")[0] == "lyot"]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            used.add((modules[node.value.id], node.attr))
+    assert used
+    assert not [f"{module}.{name}" for module, name in used if name not in public.get(module, ())]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Medians of stacks are those of numpy, to the bit."""
+"""Means and medians of stacks are those of numpy, to the bit, and warn of nothing."""
 
 import warnings
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lyot.stacks import nanmedian
+from lyot.stacks import nanmean, nanmedian
 
 VALUES = st.floats(width=32, allow_subnormal=False, min_value=-(2.0**99), max_value=2.0**99) | st.just(float("nan"))
 
@@ -39,3 +39,7 @@ def test_infinities_are_values(n):
 
 def test_no_image_at_all_is_nan():
     assert np.isnan(nanmedian(np.empty((0, 2, 3)))).all()
+
+
+def test_mean_leaves_nan_out():
+    assert np.array_equal(nanmean(np.array([[1.0, np.nan], [4.0, np.nan]])), [2.5, np.nan], equal_nan=True)

@@ -41,8 +41,8 @@ PACKAGES = (
 )  # fmt: skip
 """Public packages, in the order of the API pages."""
 
-MODULES = ("errors", "params", "dq", "geometry", "stacks", "instrument")
-"""Public modules outside of the packages; documented as they stand."""
+MODULES = ("errors", "params", "dq", "geometry", "stacks", "instrument", "report.figures", "tutorials.figures")
+"""Public modules: the names in their ``__all__``, or all of them where there is none."""
 
 
 def code(text: str) -> nodes.literal:
@@ -257,9 +257,10 @@ def package_page(package: str) -> str:
 
 
 def module_page(package: str) -> str:
-    """The page of a module: its docstring and everything public in it."""
+    """The page of a module: its docstring and what is public in it."""
     module = importlib.import_module(package)
-    names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == package and not n.startswith("_")]
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == package and not n.startswith("_")]
+    names = [n for n in own if n in getattr(module, "__all__", own)]
     lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
     lines += [
         f".. currentmodule:: {package}",

@@ -8,6 +8,44 @@ from __future__ import annotations
 
 from typing import Final
 
+__all__ = [
+    "ADJ_OPEN",
+    "AD_FLOOR",
+    "BAD_REF_PIXEL",
+    "CHARGELOSS",
+    "DEAD",
+    "DO_NOT_USE",
+    "DROPOUT",
+    "FLAGS",
+    "FLUX_ESTIMATED",
+    "GOOD",
+    "HOT",
+    "JUMP_DET",
+    "LOW_QE",
+    "MSA_FAILED_OPEN",
+    "NONLINEAR",
+    "NON_SCIENCE",
+    "NO_FLAT_FIELD",
+    "NO_GAIN_VALUE",
+    "NO_LIN_CORR",
+    "NO_SAT_CHECK",
+    "OPEN",
+    "OTHER_BAD_PIXEL",
+    "OUTLIER",
+    "PERSISTENCE",
+    "RC",
+    "REFERENCE_PIXEL",
+    "RESERVED",
+    "SATURATED",
+    "TELEGRAPH",
+    "UNRELIABLE_BIAS",
+    "UNRELIABLE_DARK",
+    "UNRELIABLE_FLAT",
+    "UNRELIABLE_SLOPE",
+    "WARM",
+    "names",
+]
+
 GOOD: Final = 0
 DO_NOT_USE: Final = 1
 SATURATED: Final = 2
@@ -49,6 +87,23 @@ FLAGS: Final[dict[str, int]] = {
 
 
 def names(value: int) -> tuple[str, ...]:
-    """Names of the flags set in `value`, lowest bit first; ``("GOOD",)`` when none is."""
+    """Names of the flags set in `value`, lowest bit first.
+
+    Parameters
+    ----------
+    value : int
+        Sum of flags.
+
+    Returns
+    -------
+    tuple of str
+        ``("GOOD",)`` when none is set.
+
+    Examples
+    --------
+    >>> from lyot import dq
+    >>> dq.names(5)
+    ('DO_NOT_USE', 'JUMP_DET')
+    """
     found = tuple(n for n, bit in sorted(FLAGS.items(), key=lambda kv: kv[1]) if bit and value & bit)
     return found or ("GOOD",)

@@ -16,6 +16,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+__all__ = [
+    "ArchiveError",
+    "ConfigError",
+    "InputError",
+    "LyotError",
+    "LyotWarning",
+    "MissingInputError",
+    "NotCoronagraphicError",
+    "OutputError",
+    "ReductionError",
+    "ReferenceFileError",
+    "UnknownNameError",
+]
+
 
 class LyotError(Exception):
     """Base class of all errors that Lyot raises deliberately."""

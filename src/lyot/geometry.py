@@ -16,6 +16,21 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "ARCSEC",
+    "ARCSEC_PER_RADIAN",
+    "angular_distance",
+    "detector_offset",
+    "offset_grid",
+    "pa_of_detector_y",
+    "position_angle",
+    "quadrant_map",
+    "radius_map",
+    "scale_of_matrix",
+    "separation_and_pa",
+    "sky_offset",
+]
+
 FloatArray = NDArray[np.float64]
 
 ARCSEC = np.pi / 648000.0
@@ -33,6 +48,11 @@ def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
         ``ROLL_REF``: V3 roll angle at the reference point, degrees east of north.
     v3i_yang : float
         ``V3I_YANG``: angle from V3 to the ideal y axis, degrees.
+
+    Returns
+    -------
+    float
+        Degrees.
     """
     return float((roll_ref + v3i_yang) % 360.0)
 
@@ -64,14 +84,14 @@ def position_angle(dx: ArrayLike, dy: ArrayLike, pa_y: float) -> FloatArray:
 
     Parameters
     ----------
-    dx, dy : array_like of float
+    dx, dy : (...) array_like of float
         Offset from the star along detector x and y, in pixels (equal scales) or arcsec.
     pa_y : float
         Position angle of the detector's +y axis, degrees; 0 for an image with north up and east left.
 
     Returns
     -------
-    ndarray of float64
+    (...) float64 ndarray
         Degrees east of north in [0, 360).
     """
     angle = np.degrees(np.arctan2(-np.asarray(dx, dtype=float), np.asarray(dy, dtype=float)))
@@ -83,12 +103,17 @@ def detector_offset(separation: ArrayLike, pa: ArrayLike, pa_y: float) -> tuple[
 
     Parameters
     ----------
-    separation : array_like of float
+    separation : (...) array_like of float
         Angular separation from the star, arcsec (or pixels; the result has the same unit).
-    pa : array_like of float
+    pa : (...) array_like of float
         Position angle on the sky, degrees east of north.
     pa_y : float
         Position angle of the detector's +y axis, degrees.
+
+    Returns
+    -------
+    dx, dy : (...) float64 ndarray
+        Offsets along detector x and y, in the unit of the separation.
     """
     t = np.radians(np.asarray(pa, dtype=float) - pa_y)
     r = np.asarray(separation, dtype=float)
@@ -96,20 +121,57 @@ def detector_offset(separation: ArrayLike, pa: ArrayLike, pa_y: float) -> tuple[
 
 
 def sky_offset(separation: ArrayLike, pa: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Offsets (east, north) of a separation and position angle, in the unit of the separation."""
+    """Offsets (east, north) of a separation and position angle.
+
+    Parameters
+    ----------
+    separation : (...) array_like of float
+        arcsec, or any other unit.
+    pa : (...) array_like of float
+        Position angle, degrees east of north.
+
+    Returns
+    -------
+    east, north : (...) float64 ndarray
+        In the unit of the separation.
+    """
     t = np.radians(np.asarray(pa, dtype=float))
     r = np.asarray(separation, dtype=float)
     return np.asarray(r * np.sin(t)), np.asarray(r * np.cos(t))
 
 
 def separation_and_pa(east: ArrayLike, north: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Separation and position angle (degrees in [0, 360)) of sky offsets (east, north)."""
+    """Separation and position angle of sky offsets; the inverse of `sky_offset`.
+
+    Parameters
+    ----------
+    east, north : (...) array_like of float
+        Offsets from the star, arcsec or any other unit.
+
+    Returns
+    -------
+    separation : (...) float64 ndarray
+        In the unit of the offsets.
+    position_angle : (...) float64 ndarray
+        Degrees east of north in [0, 360).
+    """
     e, n = np.asarray(east, dtype=float), np.asarray(north, dtype=float)
     return np.hypot(e, n), np.asarray(np.degrees(np.arctan2(e, n)) % 360.0)
 
 
 def angular_distance(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Angle between two sky positions (longitude, latitude), all in degrees."""
+    """Angle between two sky positions.
+
+    Parameters
+    ----------
+    a, b : (longitude, latitude)
+        Degrees.
+
+    Returns
+    -------
+    float
+        Degrees.
+    """
     ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
     half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
     # below 0 only for a latitude beyond a pole, as broken headers have
@@ -136,7 +198,20 @@ def offset_grid(shape: tuple[int, int], center: tuple[float, float]) -> tuple[Fl
 
 
 def radius_map(shape: tuple[int, int], center: tuple[float, float]) -> FloatArray:
-    """Distance of every pixel from `center` (x, y), in pixels: (ny, nx) float64."""
+    """Distance of every pixel from `center`.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+        Image shape.
+    center : (x, y)
+        0-based pixel position.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        Pixels.
+    """
     dx, dy = offset_grid(shape, center)
     return np.hypot(dx, dy)
 

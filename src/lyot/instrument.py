@@ -17,6 +17,18 @@ from lyot.geometry import ARCSEC_PER_RADIAN
 V3_IDEAL_Y_ANGLE: Final = 4.83544897
 """Angle from V3 to the ideal y axis of MIRI's coronagraphic apertures, degrees."""
 
+__all__ = [
+    "CORONAGRAPHS",
+    "FRAME_TIME",
+    "NIRCAM_DIAMETER",
+    "TELESCOPE_DIAMETER",
+    "Coronagraph",
+    "coronagraph",
+    "modeled_coronagraph",
+    "resolution",
+    "wavelength_of",
+]
+
 FRAME_TIME: Final = 0.23968
 """Read time of one frame of a 4QPM subarray in FASTR1, s (group time is 0.23968 s as nframes = 1)."""
 
@@ -175,7 +187,16 @@ CORONAGRAPHS: Final[dict[str, Coronagraph]] = {
 
 
 def coronagraph(filter_name: str) -> Coronagraph:
-    """Look up a coronagraph by its filter name (F1065C, F1140C, F1550C or F2300C; case does not matter).
+    """Look up a coronagraph by the name of its filter.
+
+    Parameters
+    ----------
+    filter_name : str
+        F1065C, F1140C, F1550C or F2300C, in upper or lower case.
+
+    Returns
+    -------
+    Coronagraph
 
     Raises
     ------
@@ -189,7 +210,20 @@ def coronagraph(filter_name: str) -> Coronagraph:
 
 
 def modeled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None:
-    """The coronagraph that this package has a model of; None for any other."""
+    """The coronagraph of a filter, if this package has a model of it.
+
+    Parameters
+    ----------
+    instrument : str
+        INSTRUME.
+    filter_name : str
+        FILTER.
+
+    Returns
+    -------
+    Coronagraph or None
+        None for NIRCam and for unknown filters.
+    """
     return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
 
 
@@ -232,7 +266,20 @@ def nircam_coronagraph(filter_name: str, mask: str, pixel_scale: tuple[float, fl
 
 
 def wavelength_of(instrument: str, filter_name: str) -> float | None:
-    """Mean wavelength of a coronagraphic filter, um: of MIRI's from the table, of NIRCam's from its name; else None."""
+    """Mean wavelength of a coronagraphic filter.
+
+    Parameters
+    ----------
+    instrument : str
+        INSTRUME.
+    filter_name : str
+        FILTER.
+
+    Returns
+    -------
+    float or None
+        um; for MIRI from the table, for NIRCam from the name of the filter, otherwise None.
+    """
     known = modeled_coronagraph(instrument, filter_name)
     if known is not None:
         return known.wavelength
@@ -249,6 +296,11 @@ def resolution(instrument: str, filter_name: str) -> float:
         INSTRUME.
     filter_name : str
         FILTER.
+
+    Returns
+    -------
+    float
+        arcsec.
 
     Raises
     ------

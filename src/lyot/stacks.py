@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["nanmean", "nanmedian"]
+
+
+def nanmean(stack: NDArray[np.floating], axis: int = 0) -> NDArray[np.float64]:
+    """Mean along an axis that leaves NaN out: as `numpy.nanmean`, without its warning where all are NaN.
+
+    Parameters
+    ----------
+    stack : (n, ...) float ndarray
+        Images, any unit; NaN where bad.
+    axis : int, optional
+        Axis that the mean is taken along.
+
+    Returns
+    -------
+    (...) float64 ndarray
+        NaN where all are NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.stacks import nanmean
+    >>> nanmean(np.array([[1.0, np.nan], [4.0, np.nan]]))
+    array([2.5, nan])
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(stack, axis=axis, dtype=np.float64))
 
 
 def nanmedian(stack: NDArray[np.floating]) -> NDArray[Any]:

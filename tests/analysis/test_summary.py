@@ -10,7 +10,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyot.analysis.summary import read_fitted, read_limits, with_error
+from lyot.analysis.summary import merged, read_fitted, read_limits, with_error
 from lyot.cli.results import companion_line
 from lyot.report.measured import fitted_text
 
@@ -74,3 +74,27 @@ def test_limits_between_the_separations_of_the_curve(tmp_path):
     np.testing.assert_allclose(flux, [np.nan, 1e-4, 1e-5, np.nan], rtol=1e-12)
     assert sigma == 3.0 and all(np.isnan(limit.contrast) for limit in limits)
     assert read_limits(tmp_path / "none")[0] == ()
+
+
+def test_sentences_that_differ_in_the_file_and_in_figures_are_one():
+    no_errors = "{}_calints.fits: ERR is 0 everywhere; errors are estimated from the scatter (median {} MJy/sr)."
+    texts = [no_errors.format(f"jw{k}", value) for k, value in ((1, 0.306), (2, 0.305), (3, "3.1e-1"))]
+    assert merged(["First.", *texts, "Last.", "First."]) == [
+        "First.",
+        "3 files (jw1_calints.fits, jw2_calints.fits and 1 more): ERR is 0 everywhere; errors are estimated from the "
+        "scatter (median 0.305 to 3.1e-1 MJy/sr).",
+        "Last.",
+    ]
+    assert merged(texts[:1]) == texts[:1]
+
+
+def test_sentences_about_different_integrations_stay_apart():
+    texts = [f"{name}.fits: integration {i} has {p} % of its pixels flagged." for name, i, p in
+             (("a", 1, 12), ("a", 2, 14), ("b", 2, 11))]  # fmt: skip
+    assert merged(texts) == [texts[0], "2 files (a.fits, b.fits): integration 2 has 11 to 14 % of its pixels flagged."]
+    assert merged(["jw1: segment 2 of 3 is missing.", "jw2: segment 2 of 3 is missing."]) == [
+        "2 exposures (jw1, jw2): segment 2 of 3 is missing."
+    ]
+    assert merged(["a.fits: the level is -2 DN.", "b.fits: the level is -2 DN."]) == [
+        "2 files (a.fits, b.fits): the level is -2 DN."
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lyot
-from tests.rooms import ROOMS, public_names
+from tests.rooms import MODULES, ROOMS, public_names
 
 NAMES = Path(__file__).with_name("public_names.txt")
 """The public names, one a line. To write it anew: ``python -m tests.interface.test_public_names``."""
@@ -36,10 +36,10 @@ def found_names() -> list[str]:
     return sorted(f"{room}.{name}" for room, names in public_names().items() for name in names)
 
 
-@pytest.mark.parametrize("room", ["lyot", *ROOMS])
+@pytest.mark.parametrize("room", ["lyot", *ROOMS, *MODULES])
 def test_every_room_names_what_is_public(room):
     module = importlib.import_module(room)
-    assert list(module.__all__) == sorted(set(module.__all__))
+    assert sorted(module.__all__) == sorted(set(module.__all__))  # once each; ruff holds the order
     assert all(getattr(module, name) is not None for name in module.__all__)
 
 

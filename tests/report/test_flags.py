@@ -160,7 +160,7 @@ def test_logs_notes_quality_and_limits(out):
     curve.write(out / "measure" / "contrast.ecsv", format="ascii.ecsv")
     found = texts(out)
     for text in (
-        "jw1_calints.fits and 1 more: VAR_POISSON and other arrays",
+        "2 files (jw1_calints.fits, jw2_calints.fits): VAR_POISSON and other arrays have shape (2 to 3, 224, 288)",
         "Input: 3 background exposures are not used",
         "integration 2 is left out",
         "jw4: up to 30 % of the pixels",

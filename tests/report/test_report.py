@@ -21,7 +21,7 @@ from lyot.records.manifest import Manifest, Record
 from lyot.report import figures, sections, write_report
 from lyot.report import page as page_module
 from lyot.report.measured import MAPS, fitted_text
-from lyot.report.products import nanmean, read_product, view_of
+from lyot.report.products import read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
 from lyot.report.tables import companions_table
 from lyot.report.viewer import make_viewer
@@ -330,10 +330,6 @@ def test_other_figures_draw():
 def test_limits_of_blank_images():
     assert figures.color_limits(np.full((3, 3), np.nan)) == (0.0, 1.0)
     assert figures.symmetric_limits(np.zeros((3, 3))) == (-1.0, 1.0)
-
-
-def test_nanmean_needs_no_warning():
-    assert np.isnan(nanmean(np.full((2, 2, 2), np.nan))).all()
 
 
 @pytest.mark.parametrize(("separation", "half_width"), [(2.0, 6.0), (7.1, 1.15 * 7.1)])

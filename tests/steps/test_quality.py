@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from lyot.calibrate.background import nanmean
 from lyot.errors import InputError
 from lyot.report.quality import quality_rows, read_quality
+from lyot.stacks import nanmean
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.quality import assess, usable_frames
 from lyot.steps.stage3_refs import StackRefsStep
@@ -150,12 +150,14 @@ def test_the_terminal_shows_the_warnings(tmp_path, capsys):
     from lyot.errors import ReductionError
 
     path = tmp_path / "x_quality.json"
-    path.write_text(json.dumps({"warnings": [{"text": "a.fits: integration 2 is left out."}], "exposures": []}))
+    texts = ["a.fits: integration 2 is left out.", "a.fits: ERR is 0 (median 0.31).", "b.fits: ERR is 0 (median 0.3)."]
+    path.write_text(json.dumps({"warnings": [{"text": text} for text in texts], "exposures": []}))
     plan = SimpleNamespace(notes=("jw1: segment 2 of 3 is missing.",))
     failed = (ReductionError("no detection limit could be measured."),)
     show_warnings(SimpleNamespace(products=lambda kind, suffix: [path], plan=plan, failed=failed))
     assert capsys.readouterr().err == (
         "Note: jw1: segment 2 of 3 is missing.\nWarning: a.fits: integration 2 is left out.\n"
+        "Warning: 2 files (a.fits, b.fits): ERR is 0 (median 0.3 to 0.31).\n"
         "Warning: not measured: no detection limit could be measured.\n"
     )
 

@@ -26,7 +26,7 @@ def test_what_is_there_is_taken(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(bytes(2_000_000))
     found = data.get_inputs("uncal", tmp_path)
     assert [p.name for p in found.files] == ["a_uncal.fits", "b_uncal.fits"]
-    assert str(found) == "2 exposures, 4 MB, there already"
+    assert str(found) == "2 exposures, 4 MB, already present"
 
 
 def test_a_sequence_of_another_size_or_filter_is_refused(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_many_images_in_rows() -> None:
     assert all(ax.images[0].get_clim()[0] == -ax.images[0].get_clim()[1] for ax in shown)
     hidden = [ax for ax in figure.axes if not ax.get_visible()]
     assert len(hidden) == 1  # of two rows of three
+    assert figure.get_supxlabel() == "offset along detector x [arcsec]"
     plain = panels(figures.image_grid(images[:1], ["a"], view=VIEW))
     assert len(shown[0].get_children()) > len(plain[0].get_children())  # the circle
 
@@ -101,7 +102,8 @@ def test_positions_are_drawn_where_they_were_measured() -> None:
         [0.0, 0.0], abs=1e-9
     )
     assert np.ptp(by_name["one pixel"].get_xdata()) == pytest.approx(110.0)
-    assert "west" in ax.get_xlabel()
+    assert ax.get_xlabel() == "offset east [mas]"
+    assert ax.xaxis.get_major_formatter()(20.0) == "\N{MINUS SIGN}20"  # as in all images: east is left
 
 
 def test_coordinates_are_named() -> None:

@@ -22,5 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ReportSection",
         ],
         "published": ["read_published"],
+        "measured_sequence": ["open_reduction"],
+        "combined_image": ["read_detections"],
     },
 )

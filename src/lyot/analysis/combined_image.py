@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,13 +149,22 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     return table
 
 
+IDENTITY = ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM")
+"""Keywords that say what was observed."""
+
+
+def copy_cards(source: Any, target: fits.Header, keywords: Iterable[str]) -> None:
+    """Copy those of the keywords that a header has, with their comments."""
+    for key in keywords:
+        if key in source:
+            target[key] = (source[key], getattr(source, "comments", {key: ""})[key])
+
+
 def write_snr_map(path: Path, image: CombinedImage, signal_to_noise: SignalToNoise) -> None:
     """Write the S/N map with the coordinates of the combined image; SIGNAL and NOISE follow as extensions."""
     coordinates = wcs_of(image.header).to_header()
     primary = fits.PrimaryHDU()
-    for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM", "KLMODES"):
-        if key in image.primary:
-            primary.header[key] = image.primary[key]
+    copy_cards(image.primary, primary.header, (*IDENTITY, "KLMODES"))
     layers = {"SCI": signal_to_noise.snr, "SIGNAL": signal_to_noise.signal, "NOISE": signal_to_noise.noise}
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
     hdus[0].header["BUNIT"] = ("", "signal to noise, small-sample statistics")
@@ -171,7 +180,20 @@ def shape_model(reduction: bool) -> str:
 
 
 def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
-    """Sources and candidates of a table of detections; with `all_peaks` also what was rejected or is extended."""
+    """Read the sources and candidates of a table of detections.
+
+    Parameters
+    ----------
+    path : Path
+        ``measure/detections.ecsv`` of a run.
+    all_peaks : bool
+        Also the rejected peaks and the extended ones.
+
+    Returns
+    -------
+    Table
+        With units.
+    """
     table = read_ecsv(path)
     return table if all_peaks else table[is_source(table)]
 

@@ -354,8 +354,8 @@ def ring_table(fit: RingFit) -> Table:
 def _write_model(model: DiskModel, path: Path) -> None:
     """Write a model on the sky, north up, in Jy per pixel; `read_disk` reads it."""
     hdu = fits.PrimaryHDU(model.image.astype(np.float32))
-    hdu.header["BUNIT"] = "Jy/pixel"
-    hdu.header["PIXELSCL"] = (model.pixel_scale, "[arcsec] north up, star central")
+    hdu.header["BUNIT"] = ("Jy/pixel", "unit of the image")
+    hdu.header["PIXELSCL"] = (model.pixel_scale, "[arcsec] pixel scale; north up, star centered")
     partial = path.with_name(path.name + ".part")
     try:
         hdu.writeto(partial, overwrite=True)

@@ -72,7 +72,7 @@ def measure_maps(
     units = {"SCI": "", "FLUX": "Jy", "FLUX_ERR": "Jy", "LIMIT": "Jy", "MODEL": "MJy/sr"}
     if completeness_flux is not None:
         layers["COMPLETE"], units["COMPLETE"] = maps.completeness(completeness_flux, sigma), ""
-    cards = {"SCI": {"LEVEL": (sigma, "Gaussian sigmas of LIMIT")}, "MODEL": _source_cards(maps, places)}
+    cards = {"SCI": {"LEVEL": (sigma, "[sigma] level of LIMIT, Gaussian")}, "MODEL": _source_cards(maps, places)}
     if completeness_flux is not None:
         cards["COMPLETE"] = {"CFLUX": (completeness_flux, "[Jy] flux whose completeness is mapped")}
     write_images(run, run.tables / MATCHED_FILTER, layers, units, cards)
@@ -85,10 +85,10 @@ def measure_maps(
 
 def _source_cards(maps: MatchedFilter, places: tuple[tuple[int, int], ...]) -> dict[str, tuple[float | int, str]]:
     """The sources that were taken out, for the header of MODEL: positions and fluxes between the pixels."""
-    cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources subtracted before the noise")}
+    cards: dict[str, tuple[float | int, str]] = {"NSOURCE": (len(places), "sources subtracted for the noise")}
     for i, (x, y) in enumerate(places[:99], start=1):
         px, py, flux = maps.peak(x, y)
-        cards |= {f"SRCX{i}": (px + 1, "[pixel] 1-based"), f"SRCY{i}": (py + 1, "[pixel] 1-based")}
+        cards |= {f"SRCX{i}": (px + 1, "[pixel] x, 1-based"), f"SRCY{i}": (py + 1, "[pixel] y, 1-based")}
         if np.isfinite(flux):  # not where the source leaves too few places of its ring; headers hold no NaN
             cards[f"SRCF{i}"] = (flux, "[Jy] flux at the maximum between pixels")
     return cards
@@ -142,6 +142,6 @@ def _turned(paths: list[Path], grid: NorthUpGrid) -> tuple[NDArray[np.float64], 
 
 def _write_stim(run: MeasuredRun, found: StimMap) -> None:
     cards = {"SCI": {"THRESH": (found.threshold, "maximum of INVERSE in the searched region"),
-                     "NFRAMES": (found.frames, "integrations")}}  # fmt: skip
+                     "NFRAMES": (found.frames, "number of integrations")}}  # fmt: skip
     write_images(run, run.tables / STIM_MAP, {"SCI": found.stim, "INVERSE": found.inverse},
                  {"SCI": "", "INVERSE": ""}, cards)  # fmt: skip

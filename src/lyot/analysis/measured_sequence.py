@@ -103,7 +103,12 @@ def open_reduction(
     modes : int, optional
         Truncation to measure; that of the main product by default.
     subtracted : sequence of Path, optional
-        The star-subtracted exposures: they tell the star's position where there are no references to do so.
+        The star-subtracted exposures, from which the star's position is taken where there are no references.
+
+    Returns
+    -------
+    MeasuredSequence
+        With the injector that measurements need.
 
     Raises
     ------

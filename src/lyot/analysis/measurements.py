@@ -165,7 +165,7 @@ def measure_contrast(
             "INJSEP": (separation, "[arcsec] separation of the injected planet"),
             "INJPA": (angle, "[deg] its position angle"),
             "INJFLUX": (flux, "[Jy] its flux before the mask: the limit"),
-            "INJSIGMA": (curve.sigma, "level of the limit, Gaussian sigmas"),
+            "INJSIGMA": (curve.sigma, "[sigma] level of the limit, Gaussian"),
         }
     write_images(run, run.tables / CONTRAST_MAP, layers, unit, cards)
     return table

@@ -43,9 +43,9 @@ class StarSection(AcquisitionParams):
     acquisition: str | None = param(None, help="target-acquisition image of the star (FITS)")
     bandpass: str | None = param(None, help="bandpass of the filter for the spectrum (file); default: a top hat")
     k_magnitude: float | None = param(
-        None, help="2MASS K magnitude of the star, converted to the filter with spectral_type"
+        None, help="2MASS K magnitude of the star, converted to the filter with the spectral type"
     )
-    spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for k_magnitude, e.g. F5V")
+    spectral_type: str | None = param(None, help="spectral type of the star, B5 to K7, for the K magnitude, e.g. F5V")
     simbad: str | None = param(
         None,
         help="name under which K magnitude and spectral type are queried from SIMBAD; TARGET: the name in the headers",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,54 @@ def _at(separation: Any, limit: Any, wanted: tuple[float, ...]) -> list[float]:
 def plural(count: int, noun: str) -> str:
     """A number with its noun: ``1 exposure``, ``2 exposures``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+_ABOUT = re.compile(r"(?:\S*/)?([\w.+-]+\.fits|jw[\w-]+): (.+)", re.DOTALL)
+"""A sentence about a file or an exposure."""
+
+_FIGURE = re.compile(r"(?<!integration )(?<!segment )(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
+"""A number that may differ between sentences that say the same; that of an integration or a segment may not."""
+
+NAMED = 2
+"""Files that are named of those for which a sentence holds."""
+
+
+def merged(texts: Iterable[str]) -> list[str]:
+    """Sentences that differ only in the file and in figures as one: number of files, the first names, range of figures.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Such as ``a.fits: integration 2 has 12 % of its pixels flagged``; others are kept as they are.
+
+    Returns
+    -------
+    list of str
+        In the order of the first of each kind, each once.
+    """
+    kinds: dict[tuple[bool, str], list[tuple[str, str]]] = {}
+    for text in dict.fromkeys(texts):
+        found = _ABOUT.fullmatch(text)
+        kind = (bool(found), _FIGURE.sub("#", found[2]) if found else text)
+        kinds.setdefault(kind, []).append((found[1], found[2]) if found else ("", text))
+    return [line for items in kinds.values() for line in _merged(items)]
+
+
+def _merged(items: list[tuple[str, str]]) -> list[str]:
+    names = list(dict.fromkeys(name for name, _ in items))
+    if len(names) == 1:
+        return [f"{name}: {text}" if name else text for name, text in items]
+    noun = "file" if all(name.endswith(".fits") for name in names) else "exposure"
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    figures = zip(*(_FIGURE.findall(text) for _, text in items), strict=True)
+    ranges = iter([_range(values) for values in figures])
+    text = _FIGURE.sub(lambda _: next(ranges), items[0][1])
+    return [f"{plural(len(names), noun)} ({', '.join(names[:NAMED])}{rest}): {text}"]
+
+
+def _range(values: Iterable[str]) -> str:
+    low, *_, high = sorted([*values] * 2, key=float)
+    return low if float(low) == float(high) else f"{low} to {high}"
 
 
 def with_error(value: float, error: float) -> str:

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from lyot.analysis.combined_image import wcs_of
+from lyot.analysis.combined_image import IDENTITY, copy_cards, wcs_of
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.errors import output_error
 from lyot.exposures.headers import star_pixel_cards
@@ -237,16 +237,14 @@ def write_images(
     """Write images with the coordinates of the combined image, one extension each, and further keywords of each."""
     coordinates = wcs_of(run.image.header).to_header()
     primary = fits.PrimaryHDU()
-    for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGPROP", "TARGNAME", "PROGRAM"):
-        if key in run.image.primary:
-            primary.header[key] = run.image.primary[key]
-    primary.header["KLMODES"] = run.sequence.modes
-    primary.header[KEYWORD] = (run.finished.key[:LENGTH], "key of the reduction in the manifest")
+    copy_cards(run.image.primary, primary.header, IDENTITY)
+    primary.header["KLMODES"] = (run.sequence.modes, "number of modes subtracted")
+    primary.header[KEYWORD] = (run.finished.key[:LENGTH], "key of the reduction in manifest.jsonl")
     for card, value, comment in star_pixel_cards(run.image.center):
         primary.header[card] = (value, comment)
     hdus = [fits.ImageHDU(data.astype(np.float32), coordinates, name=name) for name, data in layers.items()]
     for hdu in hdus:
-        hdu.header["BUNIT"] = units[hdu.name]
+        hdu.header["BUNIT"] = (units[hdu.name], "unit of the image")
         for key, value in (cards or {}).get(hdu.name, {}).items():
             hdu.header[key] = value
     try:

@@ -40,7 +40,6 @@ from lyot.calibrate.background_combine import (
     combine,
     divide,
     first_integration_difference,
-    nanmean,
     reject_sources,
     scatter_variance,
     single_variance,
@@ -48,6 +47,7 @@ from lyot.calibrate.background_combine import (
 from lyot.calibrate.background_fit import fit_components, fit_glow, fit_scale, principal_components
 from lyot.calibrate.glow_sticks import GlowStrip
 from lyot.errors import InputError, warn
+from lyot.stacks import nanmean
 
 __all__ = [
     "METHODS",
@@ -56,7 +56,6 @@ __all__ = [
     "BackgroundResult",
     "clipped_mean",
     "first_integration_difference",
-    "nanmean",
     "reject_sources",
     "subtract_background",
 ]

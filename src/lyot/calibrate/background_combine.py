@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter, median_filter, zoom
 
 from lyot.params import param
-from lyot.stacks import nanmedian
+from lyot.stacks import nanmean, nanmedian
 
 Float = NDArray[np.float64]
 
@@ -96,13 +96,6 @@ class BackgroundExposure:
         """
         variance = None if self.variance is None else self.variance[start:stop]
         return BackgroundExposure(self.data[start:stop], variance, self.integrations[start:stop])
-
-
-def nanmean(data: NDArray[np.floating], axis: int = 0) -> Float:
-    """Mean that leaves NaN out; NaN (and no warning) where all are NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmean(data, axis=axis, dtype=np.float64))
 
 
 def clipped_mean(

@@ -190,10 +190,12 @@ def show_notes(notes: Path, products: Sequence[Path], failed: Sequence[str]) -> 
 
 
 def _show_notes(notes: Sequence[str], quality: Sequence[Path], failed: Sequence[object]) -> None:
-    for note in notes:
+    from lyot.analysis.summary import merged
+
+    for note in merged(notes):
         typer.echo(f"Note: {note}", err=True)
-    for path in quality:
-        for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"]:
-            typer.echo(f"Warning: {warning['text']}", err=True)
+    found = [w["text"] for path in quality for w in json.loads(path.read_text(encoding="utf-8"))["warnings"]]
+    for warning in merged(found):
+        typer.echo(f"Warning: {warning}", err=True)
     for failure in failed:
         typer.echo(f"Warning: not measured: {failure}", err=True)

@@ -188,7 +188,7 @@ def run(
     """Reduce exposures, measure sources and limits, write a report.
 
     The exposures are calibrated, the star is subtracted, and the rolls are combined. Sources are fitted and the
-    contrast curve is measured unless --no-measure is given. A repeated run redoes only tasks that are unfinished, or
+    contrast curve is measured (not with --no-measure). A repeated run redoes only tasks that are unfinished, or
     whose inputs, parameters or software versions changed. Exit status 3: the image was written, but a measurement
     failed.
     """

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "exposure": ["Exposure"],
         "read": ["find_exposures", "read_exposure"],
-        "roles": ["Assigned", "Role", "advice", "sort_roles"],
+        "roles": ["Assigned", "Role", "advice", "sort_roles", "with_role"],
         "associations": ["level2", "level3"],
     },
 )

@@ -43,9 +43,9 @@ def star_offset_cards(source: str, offset: ArrayLike, error: ArrayLike, note: st
     """
     (dx, dy), (ex, ey) = ([float(v) for v in np.asarray(pair)] for pair in (offset, error))
     cards: list[Card] = [
-        ("STARFROM", source, "Star's place: mask's CRPIX, ACQUISITION, MODEL or GIVEN"),
-        (STAR_OFFSETS[0], round(dx, 3), "[mas] star from mask reference point, detector x"),
-        (STAR_OFFSETS[1], round(dy, 3), "[mas] star from mask reference point, detector y"),
+        ("STARFROM", source, "origin of the star position"),
+        (STAR_OFFSETS[0], round(dx, 3), "[mas] star from reference point, detector x"),
+        (STAR_OFFSETS[1], round(dy, 3), "[mas] star from reference point, detector y"),
         (STAR_ERRORS[0], round(ex, 3), "[mas] error of STARDX"),
         (STAR_ERRORS[1], round(ey, 3), "[mas] error of STARDY"),
     ]

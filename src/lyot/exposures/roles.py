@@ -206,7 +206,20 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
 
 
 def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
-    """Exposures with one of the given roles, in the given order."""
+    """Exposures with one of the given roles.
+
+    Parameters
+    ----------
+    assigned : sequence of Assigned
+        From `sort_roles`.
+    *roles : Role
+        Those wanted.
+
+    Returns
+    -------
+    list of Assigned
+        In the order of `assigned`.
+    """
     return [a for a in assigned if a.role in roles]
 
 

@@ -48,7 +48,7 @@ class MatchedFilterParams:
 
     outer_radius: float | None = param(
         None,
-        help=f"outer radius of the map; default {OUTER_RADIUS:g} arcsec, or 15 % beyond the outermost source",
+        help=f"outer radius of the map; default: {OUTER_RADIUS:g} arcsec, or 15 % beyond the outermost source",
         unit="arcsec",
         min=0.2,
     )

@@ -69,7 +69,7 @@ class RingParams:
     )
     light: str = param(
         "thermal",
-        help="thermal (isotropic emission) or scattered (scattered starlight)",
+        help="origin of the light: thermal (isotropic emission) or scattered (starlight)",
         choices=("thermal", "scattered"),
     )
     g: float = param(0.0, help="asymmetry parameter of the Henyey-Greenstein phase function", min=-0.99, max=0.99)

@@ -240,14 +240,14 @@ class Manifest:
     >>> from lyot.records import Manifest, Product, Record
     >>> folder = tempfile.TemporaryDirectory()
     >>> file = Path(folder.name) / "stage1.fits"
-    >>> _ = file.write_text("slopes")
+    >>> _ = file.write_text("slopes", encoding="utf-8")
     >>> product = Product(file.name, file.stat().st_size, file.stat().st_mtime_ns, file_checksum(file))
     >>> record = Record("stage1/a", "stage1", "a", "key", [], [product], {}, {}, "", "2026-01-01T00:00:00", 1.0, 100.0)
     >>> manifest = Manifest(Path(folder.name))
     >>> manifest.add(record)
     >>> manifest.is_current("stage1/a", "key"), manifest.is_current("stage1/a", "another key")
     (True, False)
-    >>> _ = file.write_text("SLOPES")
+    >>> _ = file.write_text("SLOPES", encoding="utf-8")
     >>> Manifest(Path(folder.name)).is_current("stage1/a", "key")
     False
     >>> folder.cleanup()

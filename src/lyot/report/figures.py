@@ -20,6 +20,18 @@ from numpy.typing import NDArray
 from lyot import dq as dq_flags
 from lyot.geometry import detector_offset
 
+__all__ = [
+    "View",
+    "color_limits",
+    "draw_contrast",
+    "draw_dq",
+    "draw_image",
+    "draw_ramp",
+    "mark_source",
+    "mark_star",
+    "symmetric_limits",
+]
+
 INK = "#f4f1e8"
 """Color of marks on dark images."""
 
@@ -63,7 +75,20 @@ class View:
 
 
 def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
-    """Percentiles of the finite pixels; (0, 1) when there is none or all are equal."""
+    """Color limits from percentiles of the finite pixels.
+
+    Parameters
+    ----------
+    image : (ny, nx) float ndarray
+        Any unit.
+    low, high : float
+        Percentiles, %.
+
+    Returns
+    -------
+    (float, float)
+        (0, 1) if no pixel is finite; half a unit to both sides if all are equal.
+    """
     values = np.asarray(image)[np.isfinite(image)]
     if values.size == 0:
         return 0.0, 1.0
@@ -72,7 +97,19 @@ def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99
 
 
 def symmetric_limits(image: NDArray[np.floating], percentile: float = 99.5) -> tuple[float, float]:
-    """Limits symmetric about zero that hold `percentile` of the finite pixels."""
+    """Color limits symmetric about zero.
+
+    Parameters
+    ----------
+    image : (ny, nx) float ndarray
+        Any unit.
+    percentile : float
+        Fraction of the finite pixels that is within the limits, %.
+
+    Returns
+    -------
+    (float, float)
+    """
     values = np.abs(np.asarray(image)[np.isfinite(image)])
     top = float(np.percentile(values, percentile)) if values.size else 1.0
     return (-top, top) if top > 0 else (-1.0, 1.0)
@@ -103,7 +140,7 @@ def draw_image(
     ax : Axes
         Where to draw.
     image : (ny, nx) array of float
-        NaN is shown gray.
+        Any unit; NaN is shown gray.
     view : View, optional
         Star position, scale and orientation; then axes are in arcsec, with scale bar and compass. Data coordinates grow
         with the pixels; with north up, ticks show offsets to the east, which are their negatives.
@@ -152,14 +189,14 @@ def draw_image(
     return drawn
 
 
-def label_offsets(ax: Axes, view: View) -> None:
-    """Label axes that are in arcsec from the star: on the sky for an image with north up, else along the detector."""
-    if not view.is_north_up:
-        ax.set_xlabel("offset along detector x [arcsec]", fontsize=8)
-        ax.set_ylabel("offset along detector y [arcsec]", fontsize=8)
+def label_offsets(ax: Axes, view: View | None = None, unit: str = "arcsec") -> None:
+    """Label axes that are offsets: on the sky for an image with north up (and without a view), else on the detector."""
+    if view is not None and not view.is_north_up:
+        ax.set_xlabel(f"offset along detector x [{unit}]", fontsize=8)
+        ax.set_ylabel(f"offset along detector y [{unit}]", fontsize=8)
         return
-    ax.set_xlabel("offset east [arcsec]", fontsize=8)
-    ax.set_ylabel("offset north [arcsec]", fontsize=8)
+    ax.set_xlabel(f"offset east [{unit}]", fontsize=8)
+    ax.set_ylabel(f"offset north [{unit}]", fontsize=8)
     # +x of the image is west, and offsets in right ascension grow to the east
     ax.xaxis.set_major_formatter(lambda value, _: f"{-value + 0.0:g}".replace("-", "\N{MINUS SIGN}"))
 
@@ -236,7 +273,15 @@ def draw_scale_bar(ax: Axes, length: float | None = None, *, color: str = INK) -
 
 
 def mark_star(ax: Axes, *, color: str = INK) -> None:
-    """Mark the star at the origin of an Axes in arcsec."""
+    """Mark the star at the origin of an Axes in arcsec.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    color : str
+        Of the outline.
+    """
     ax.plot(0, 0, marker="*", ms=7, mfc="none", mec=color, mew=1.0)
 
 
@@ -266,7 +311,7 @@ def mark_source(
     pa_y : float
         Position angle of the image's +y, degrees.
     label : str
-        Written beside the circle.
+        Written next to the circle.
     radius : float
         Of the circle, arcsec.
     unsure : bool
@@ -293,6 +338,10 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
         Data-quality bits.
     flags : sequence of str
         Names from `lyot.dq.FLAGS`, least important first.
+
+    Returns
+    -------
+    AxesImage
     """
     shown = np.zeros(np.shape(dq), int)
     for k, name in enumerate(flags, start=1):
@@ -311,7 +360,9 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
         ax.plot([], [], "s", color=colors[k], ms=6, label=f"{n} ({int((shown == k).sum())})")[0]
         for k, n in enumerate(flags, 1)
     ]
-    ax.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+    ax.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)
+    ax.set_xlabel("x [pixel]", fontsize=8)
+    ax.set_ylabel("y [pixel]", fontsize=8)
     ax.tick_params(labelsize=7)
     return drawn
 

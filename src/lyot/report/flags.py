@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT, plural, with_error
+from lyot.analysis.summary import LIMITS_AT, merged, plural, with_error
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import (
@@ -164,7 +164,8 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
     ]  # fmt: skip
-    found += _from_logs(out, [flag.text for flag in found])
+    said = [*(flag.text for flag in found), *read_notes(out), *(str(w["text"]) for w in read_quality(out)["warnings"])]
+    found += _from_logs(out, said)
     return list(dict.fromkeys(found))
 
 
@@ -341,7 +342,7 @@ _NOTES = (
 
 def _input_notes(out: Path) -> Iterable[Flag]:
     otherwise = ("Check that the exposures have the expected roles.", "exposures")
-    for note in read_notes(out):
+    for note in merged(read_notes(out)):
         meaning, anchor = next(((m, a) for pattern, m, a in _NOTES if pattern.search(note)), otherwise)
         yield Flag(f"Input: {note}", meaning, anchor)
 
@@ -377,9 +378,12 @@ def _references(out: Path) -> Iterable[Flag]:
 
 def _quality(out: Path) -> Iterable[Flag]:
     quality = read_quality(out)
+    codes: dict[str, list[str]] = {}
     for warning in quality["warnings"]:
-        meaning, anchor = _CODES.get(warning["code"], ("See the table of usable data.", "usable-data"))
-        yield Flag(str(warning["text"]), meaning, anchor)
+        codes.setdefault(warning["code"], []).append(str(warning["text"]))
+    for code, given in codes.items():
+        meaning, anchor = _CODES.get(code, ("See the table of usable data.", "usable-data"))
+        yield from (Flag(text, meaning, anchor) for text in merged(given))
     for item in quality["exposures"]:
         worst = max((f for f in item["flagged"] if f is not None), default=0.0)
         if worst > FLAGGED:
@@ -404,25 +408,21 @@ def _glow(out: Path) -> Iterable[Flag]:
 
 
 def _from_logs(out: Path, said: Sequence[str]) -> list[Flag]:
-    """Warnings of our own code that only the logs have, those that differ in the file alone as one."""
-    groups: dict[str, list[tuple[str, str]]] = {}
+    """Warnings of our own code that only the logs have, those that differ in the file or in figures as one."""
+    about: list[str] = []
+    groups: dict[str, list[str]] = {}
     for path in sorted((out / "logs").glob("*.log")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             found = _LOG.match(line)
             if not found or _ROUTINE.search(found[2]) or any(found[2] in text for text in said):
                 continue
-            file = _FILE.match(found[2])
-            text = found[2][file.end() :] if file else found[2]
-            groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", text), []).append((file[1] if file else "", text))
-    flags = []
-    for items in groups.values():
-        files = list(dict.fromkeys(name for name, _ in items if name))
-        text = items[0][1].rstrip(".")
-        about = "" if not files else f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: "
-        again = f" ({len(items)} times)" if not files and len(items) > 1 else ""
-        meaning, anchor = next(
-            ((m, a) for pattern, m, a in _SAID if pattern.search(text)),
-            ("From the log of a task, in the folder logs.", "exposures"),
-        )
-        flags.append(Flag(f"{about}{text[0].upper() if not about else text[0]}{text[1:]}{again}.", meaning, anchor))
-    return flags
+            if _FILE.match(found[2]):
+                about.append(f"{found[2].rstrip('.')}.")
+            else:
+                groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", found[2]), []).append(found[2].rstrip("."))
+    lines = merged(about)
+    for texts in groups.values():
+        again = f" ({len(texts)} times)" if len(texts) > 1 else ""
+        lines.append(f"{texts[0][0].upper()}{texts[0][1:]}{again}.")
+    otherwise = ("From the log of a task, in the folder logs.", "exposures")
+    return [Flag(text, *next(((m, a) for pattern, m, a in _SAID if pattern.search(text)), otherwise)) for text in lines]

@@ -17,6 +17,7 @@ from lyot.exposures.names import exposure_name, exposure_root, find_products, is
 from lyot.geometry import pa_of_detector_y
 from lyot.records.manifest import Manifest
 from lyot.report.figures import View
+from lyot.stacks import nanmean
 
 _KEPT = 64
 """Products whose mean images are kept, half a megabyte each."""
@@ -53,7 +54,21 @@ class Product:
 
 
 def view_of(header: dict[str, Any], shape: tuple[int, ...], *, north_up: bool) -> View:
-    """Star position, scale and orientation of an image from its keywords (CRPIX is 1-based)."""
+    """Star position, scale and orientation of an image from its keywords.
+
+    Parameters
+    ----------
+    header : dict
+        CRPIX1 and CRPIX2 (1-based, the center of the image if missing), scale, ROLL_REF and V3I_YANG.
+    shape : (..., ny, nx)
+        Of the image.
+    north_up : bool
+        Whether north is up; otherwise the orientation is that of the detector.
+
+    Returns
+    -------
+    View
+    """
     ny, nx = shape[-2:]
     center = (float(header.get("CRPIX1", (nx + 1) / 2)) - 1, float(header.get("CRPIX2", (ny + 1) / 2)) - 1)
     pa_y = 0.0 if north_up else pa_of_detector_y(header.get("ROLL_REF") or 0.0, header.get("V3I_YANG") or 0.0)
@@ -68,32 +83,48 @@ def usable(data: NDArray[np.floating], dq: NDArray[np.integer] | None) -> NDArra
     return values
 
 
-def nanmean(cube: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean over the first axis of the finite values; NaN where there is none."""
-    finite = np.isfinite(cube)
-    count = finite.sum(axis=0)
-    total = np.where(finite, cube, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def read_cube(path: str | Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Read the image or cube of a product with its keywords.
 
+    Parameters
+    ----------
+    path : path
+        FITS file with the extension SCI.
 
-def read_cube(path: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Read SCI of a product, NaN where DO_NOT_USE, with its keywords: (..., ny, nx) float64 and dict."""
+    Returns
+    -------
+    data : (..., ny, nx) float64 ndarray
+        Unit of the product; NaN where DQ is DO_NOT_USE.
+    header : dict
+        Keywords of the primary header and of SCI.
+    """
     with fits.open(path) as hdus:
         header = {**dict(hdus[0].header), **dict(hdus["SCI"].header)}
         dq = np.asarray(hdus["DQ"].data) if "DQ" in hdus else None
         return usable(hdus["SCI"].data, dq), header
 
 
-def read_product(path: Path) -> Product:
-    """Read an image or cube product as its mean image, which is read-only: several parts of a report show it."""
-    state = path.stat()
-    return _read_product(path, (state.st_mtime_ns, state.st_size))
+def read_product(path: str | Path) -> Product:
+    """Read an image or cube product as its mean image.
+
+    Parameters
+    ----------
+    path : path
+        FITS file with the extension SCI.
+
+    Returns
+    -------
+    Product
+        Its image is read-only, as several parts of a report show it.
+    """
+    state = Path(path).stat()
+    return _read_product(Path(path), (state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=_KEPT)
 def _read_product(path: Path, _state: tuple[int, int]) -> Product:
     data, header = read_cube(path)
-    image = data if data.ndim == 2 else nanmean(data.reshape(-1, *data.shape[-2:]))
+    image = data if data.ndim == 2 else nanmean(np.where(np.isfinite(data), data, np.nan).reshape(-1, *data.shape[-2:]))
     image.flags.writeable = False
     view = view_of(header, image.shape, north_up=is_north_up(path))
     return Product(path, image, str(header.get("BUNIT", "")), view, header)

@@ -15,5 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sequence": ["SimulatedSequence", "simulate_sequence"],
         "truth": ["read_truth"],
         "detector": ["DetectorModel"],
+        "crds_cache": ["write_empty_cache"],
     },
 )

@@ -89,6 +89,17 @@ def write_empty_cache(root: str | Path, instruments: Sequence[str] = ("miri", "n
 
     Steps that need no reference (or are given one by ``override_...``) run with it offline, where the reference system
     would otherwise end the process because it cannot name its context.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the cache.
+    instruments : sequence of str
+        In lower case.
+
+    Returns
+    -------
+    CrdsCache
     """
     return _write(Path(root), [], tuple(instruments))
 

@@ -88,8 +88,8 @@ def _observation(e: Exposure, start: Time) -> list[Card]:
 def _target(e: Exposure, scene: Scene) -> list[Card]:
     name, ra, dec = target_position(e, scene)
     return [
-        ("TARGPROP", name.upper(), "Proposer's name for the target"),
-        ("TARGNAME", name.replace("-", " ", 1), "Standard astronomical catalog name for target"),
+        ("TARGPROP", name.upper(), "Proposer's target name"),
+        ("TARGNAME", name.replace("-", " ", 1), "Catalog name of target"),
         ("TARGTYPE", "FIXED", "Type of target (fixed, moving, generic)"),
         ("TARGCAT", "Calibration" if e.is_background else "Star", "Target category from APT"),
         ("TARG_RA", ra, "[deg] Target RA at mid time of exposure"),
@@ -202,13 +202,13 @@ def _time_and_guiding(e: Exposure, a: Attitude) -> list[Card]:
         ("GSSTRTTM", Time(e.start - 0.01, format="mjd").iso, "UTC guide star activity start"),
         ("GSENDTIM", Time(e.start - 0.005, format="mjd").iso, "UTC guide star activity end"),
         ("GDSTARID", f"SIM{e.observation:07d}", "guide star identifier"),
-        ("GS_RA", guide_ra, "guide star right ascension"),
-        ("GS_DEC", guide_dec, "guide star declination"),
-        ("GS_URA", 0.01, "guide star right ascension uncertainty"),
-        ("GS_UDEC", 0.01, "guide star declination uncertainty"),
-        ("GS_MAG", 13.0, "guide star magnitude in FGS detector"),
-        ("GS_UMAG", 0.02, "guide star magnitude uncertainty"),
-        ("GS_V3_PA", a.pa_v3, "V3 Position Angle of guide star for science"),
+        ("GS_RA", guide_ra, "[deg] guide star right ascension"),
+        ("GS_DEC", guide_dec, "[deg] guide star declination"),
+        ("GS_URA", 0.01, "[deg] guide star right ascension uncertainty"),
+        ("GS_UDEC", 0.01, "[deg] guide star declination uncertainty"),
+        ("GS_MAG", 13.0, "[mag] guide star magnitude in FGS detector"),
+        ("GS_UMAG", 0.02, "[mag] guide star magnitude uncertainty"),
+        ("GS_V3_PA", a.pa_v3, "[deg] V3 position angle of guide star"),
         ("PCS_MODE", "FINEGUIDE", "Pointing Control System mode"),
         ("VISITEND", Time(end - delay + 0.001, format="mjd").iso, "UTC time when the visit ended"),
     ]
@@ -222,7 +222,7 @@ def primary_header(e: Exposure, scene: Scene, *, seed: int) -> fits.Header:
     header["SIMPLE"] = (True, "conforms to FITS standard")
     header["BITPIX"] = (8, "array data type")
     header["NAXIS"] = (0, "number of array dimensions")
-    header["EXTEND"] = True
+    header["EXTEND"] = (True, "file may contain extensions")
     cards: list[Card] = [
         ("DATE", Time(e.start + 1.0, format="mjd").isot, "UTC date file created"),
         ("ORIGIN", "STSCI", "Organization responsible for creating file"),
@@ -273,16 +273,16 @@ def science_cards(e: Exposure, scene: Scene) -> list[Card]:
         ("DEC_V1", a.dec_v1, "[deg] Dec of telescope V1 axis"),
         ("PA_V3", a.pa_v3, "[deg] Position angle of telescope V3 axis"),
         ("WCSAXES", 2, "number of World Coordinate System axes"),
-        ("CRPIX1", round(c.reference_point[0] + 1.0, 6), "Axis 1 coordinate of the reference pixel"),
-        ("CRPIX2", round(c.reference_point[1] + 1.0, 6), "Axis 2 coordinate of the reference pixel"),
-        ("CRVAL1", a.ra_ref, "Axis 1 value at the reference pixel"),
-        ("CRVAL2", a.dec_ref, "Axis 2 value at the reference pixel"),
+        ("CRPIX1", round(c.reference_point[0] + 1.0, 6), "[pixel] axis 1 coordinate of reference point"),
+        ("CRPIX2", round(c.reference_point[1] + 1.0, 6), "[pixel] axis 2 coordinate of reference point"),
+        ("CRVAL1", a.ra_ref, "[deg] RA at the reference point"),
+        ("CRVAL2", a.dec_ref, "[deg] Dec at the reference point"),
         ("CTYPE1", "RA---TAN", "Axis 1 type"),
         ("CTYPE2", "DEC--TAN", "Axis 2 type"),
         ("CUNIT1", "deg", "Axis 1 units"),
         ("CUNIT2", "deg", "Axis 2 units"),
-        ("CDELT1", c.pixel_scale[0] / 3600.0, "Axis 1 coordinate increment at reference point"),
-        ("CDELT2", c.pixel_scale[1] / 3600.0, "Axis 2 coordinate increment at reference point"),
+        ("CDELT1", c.pixel_scale[0] / 3600.0, "[deg/pixel] axis 1 increment at reference point"),
+        ("CDELT2", c.pixel_scale[1] / 3600.0, "[deg/pixel] axis 2 increment at reference point"),
         ("PC1_1", float(pc[0, 0]), "linear transformation matrix element"),
         ("PC1_2", float(pc[0, 1]), "linear transformation matrix element"),
         ("PC2_1", float(pc[1, 0]), "linear transformation matrix element"),

@@ -35,11 +35,11 @@ def _image_header(name: str, shape: tuple[int, ...]) -> fits.Header:
     header["BITPIX"] = (16, "array data type")
     header["NAXIS"] = (len(shape), "number of array dimensions")
     for axis, n in enumerate(reversed(shape), 1):
-        header[f"NAXIS{axis}"] = n
+        header[f"NAXIS{axis}"] = (n, f"length of data axis {axis}")
     header["PCOUNT"] = (0, "number of parameters")
     header["GCOUNT"] = (1, "number of groups")
-    header["BSCALE"] = 1
-    header["BZERO"] = 32768
+    header["BSCALE"] = (1, "default scaling factor")
+    header["BZERO"] = (32768, "offset of unsigned 16-bit integers")
     header["EXTNAME"] = (name, "extension name")
     return header
 

@@ -161,7 +161,7 @@ def write_truth(
     for t in truths:
         name = t.exposure.rootname.upper()
         image = fits.ImageHDU(t.slope, name=name)
-        image.header["BUNIT"] = "DN/s"
+        image.header["BUNIT"] = ("DN/s", "unit of the image")
         slopes.append(image)
         tables.append(fits.BinTableHDU(t.hits, name=name))
     text = "Signal of the light alone after linearity and dark correction, before flat fielding"

@@ -16,5 +16,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "stage3_klip": ["KlipStep"],
         "stage3_combine": ["CombineStep"],
         "stage3_refine": ["RefineStep"],
+        "stage1_corrections": [
+            "DQInitStep",
+            "DarkCurrentStep",
+            "FirstFrameStep",
+            "GainScaleStep",
+            "LastFrameStep",
+            "LinearityStep",
+            "RefPixStep",
+            "ResetStep",
+            "RscdStep",
+            "SaturationStep",
+        ],
+        "stage3_plan": ["reduction_plan"],
     },
 )

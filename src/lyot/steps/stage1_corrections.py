@@ -54,7 +54,18 @@ class DQInitStep(LyotMixin, OfficialDQInitStep):  # type: ignore[misc]
     """Put the bad-pixel mask into the flags."""
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Add the mask reference to PIXELDQ, and its DO_NOT_USE to GROUPDQ."""
+        """Add the mask reference to PIXELDQ, and its DO_NOT_USE to GROUPDQ.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With the flags of the bad-pixel mask.
+        """
         model = self.prepare_output(step_input, open_as_ramp=True)
         if not is_plain_miri(model):
             return super().process(model)
@@ -75,7 +86,18 @@ class SaturationStep(LyotMixin, OfficialSaturationStep):  # type: ignore[misc]
     spec = spec_from(SaturationParams)
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Flag GROUPDQ with SATURATED, AD_FLOOR and DO_NOT_USE."""
+        """Flag GROUPDQ with SATURATED, AD_FLOOR and DO_NOT_USE.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With flagged groups.
+        """
         model = self.prepare_output(step_input, open_as_ramp=True)
         if not is_plain_miri(model):
             return super().process(model)
@@ -101,7 +123,18 @@ class FirstFrameStep(LyotMixin, OfficialFirstFrameStep):  # type: ignore[misc]
     spec = spec_from(FirstFrameParams)
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Set DO_NOT_USE in the first group of each ramp."""
+        """Set DO_NOT_USE in the first group of each ramp.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With flagged groups; the step is skipped for ramps of too few groups.
+        """
         message = (
             "'FirstFrameStep' has been deprecated since 2.0.0 and will be removed in a future release. "
             "Flagging the first group has been added to the RSCD step."
@@ -123,7 +156,18 @@ class LastFrameStep(LyotMixin, OfficialLastFrameStep):  # type: ignore[misc]
     """Flag the last group."""
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Set DO_NOT_USE in the last group of each ramp."""
+        """Set DO_NOT_USE in the last group of each ramp.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With flagged groups; the step is skipped for ramps of too few groups.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not model.meta.instrument.detector.upper().startswith("MIR"):
             return skip(model, "lastframe", "Last frame", "Last Frame Correction is only for MIRI data")
@@ -139,7 +183,18 @@ class ResetStep(LyotMixin, OfficialResetStep):  # type: ignore[misc]
     """Subtract the reset anomaly."""
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Subtract the reset reference from the first groups."""
+        """Subtract the reset reference from the first groups.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            Without the reset anomaly.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
             return super().process(model)
@@ -159,7 +214,18 @@ class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
     """Correct the non-linear response."""
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Apply each pixel's polynomial to its unsaturated groups."""
+        """Apply each pixel's polynomial to its unsaturated groups.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            Linear ramps.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
             return super().process(model)
@@ -176,12 +242,23 @@ class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
 
 
 class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
-    """Give up the first groups of an integration, which the reset switch disturbs."""
+    """Flag the first groups of an integration, which are affected by the reset, DO_NOT_USE."""
 
     spec = spec_from(RscdOptions)
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Set DO_NOT_USE in the first groups, fewer where a pixel saturates early."""
+        """Set DO_NOT_USE in the first groups, fewer where a pixel saturates early.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            With flagged groups.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if not is_plain_miri(model):
             return super().process(model)
@@ -200,7 +277,7 @@ class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
 
 
 def rscd_plan(model: DataModel, step: Any, file: str | Path, n_integrations: int, first: int | None = None) -> Any:
-    """Groups to give up in each integration, or None, with the step marked skipped and the reason logged.
+    """Groups to flag in each integration, or None, with the step marked skipped and the reason logged.
 
     `first`: number of the first integration, if it is not that of the model's file.
     """
@@ -245,7 +322,18 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
     spec = spec_from(DarkOptions)
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Subtract the dark, matched to the exposure's groups; save it if `dark_output` names a file."""
+        """Subtract the dark, matched to the exposure's groups; save it if `dark_output` names a file.
+
+        Parameters
+        ----------
+        step_input : str or RampModel
+            Ramps (nints, ngroups, ny, nx), DN.
+
+        Returns
+        -------
+        RampModel
+            Without the dark.
+        """
         model = self.prepare_output(step_input, open_as_type=datamodels.RampModel)
         if str(model.meta.instrument.name).upper() != "MIRI":
             return super().process(model)
@@ -267,7 +355,22 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         return model
 
     def matched_dark(self, model: DataModel, dark_model: DataModel, n_groups: int) -> DarkReference | None:
-        """Dark for the exposure's groups, or None, with the step marked skipped."""
+        """Match the dark to the groups of an exposure.
+
+        Parameters
+        ----------
+        model : RampModel
+            The exposure.
+        dark_model : DarkMIRIModel
+            The reference.
+        n_groups : int
+            Of the exposure.
+
+        Returns
+        -------
+        DarkReference or None
+            None if the groups do not match; the step is then marked as skipped.
+        """
         timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
         matched = match_dark(references.dark_of(model, dark_model), n_groups, timing, extrapolation=self.extrapolation)
         if matched is None:
@@ -276,7 +379,15 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
         return matched
 
     def save_dark(self, dark: DarkReference, dark_model: DataModel) -> None:
-        """Write the dark that is subtracted to the file that `dark_output` names."""
+        """Write the subtracted dark to the file given by `dark_output`.
+
+        Parameters
+        ----------
+        dark : DarkReference
+            As subtracted.
+        dark_model : DarkMIRIModel
+            The reference, for its keywords.
+        """
         out = datamodels.DarkMIRIModel(data=dark.data.astype(np.float32))
         out.update(dark_model)
         out.dq = np.broadcast_to(dark.dq, (dark.data.shape[0], 1, *dark.dq.shape)).copy()
@@ -313,7 +424,18 @@ class GainScaleStep(LyotMixin, OfficialGainScaleStep):  # type: ignore[misc]
     """Scale slopes taken with a non-standard gain setting."""
 
     def process(self, step_input: ModelInput) -> DataModel:
-        """Multiply slopes and errors by the gain factor, if there is one."""
+        """Multiply slopes and errors by the gain factor, if there is one.
+
+        Parameters
+        ----------
+        step_input : str, ImageModel or CubeModel
+            Slopes (ny, nx) or (nints, ny, nx), DN/s.
+
+        Returns
+        -------
+        ImageModel or CubeModel
+            Rescaled; the step is skipped where there is no factor.
+        """
         model = self.prepare_output(step_input)
         factor = model.meta.exposure.gain_factor
         if factor is None:

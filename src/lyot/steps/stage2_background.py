@@ -19,7 +19,6 @@ from lyot.calibrate.background import (
     BackgroundExposure,
     BackgroundParams,
     BackgroundResult,
-    nanmean,
     subtract_background,
 )
 from lyot.calibrate.background_combine import calibration_factor, place
@@ -27,6 +26,7 @@ from lyot.calibrate.glow_sticks import GlowStrip, glow_excess, glow_strips
 from lyot.errors import InputError
 from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.params import from_step, spec_from
+from lyot.stacks import nanmean
 from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
@@ -144,10 +144,10 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
                 strip["name"], *strip["before"], facts["unit"], *strip["after"],
             )  # fmt: skip
             cards += [
-                (f"GLOWN{i}", strip["name"], "Strip of the glow sticks"),
-                (f"GLOWB{i}", strip["before"][0], "Its excess before background subtraction"),
-                (f"GLOWA{i}", strip["after"][0], "Its excess after background subtraction"),
-                (f"GLOWE{i}", strip["after"][1], "Error of the excess after"),
+                (f"GLOWN{i}", strip["name"], "arm of the glow sticks"),
+                (f"GLOWB{i}", strip["before"][0], f"[{facts['unit']}] excess before the subtraction"),
+                (f"GLOWA{i}", strip["after"][0], f"[{facts['unit']}] excess after the subtraction"),
+                (f"GLOWE{i}", strip["after"][1], f"[{facts['unit']}] error of the excess after"),
             ]
         add_cards(model, cards)
         if self.report and self._is_saving():

@@ -42,7 +42,7 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
     spec = spec_from(ReductionParams) + spec_from(
         ChoiceParams,
         extra="""
-        truncate = force_list(default=None)  # official name: one number of modes, or several; overrides truncations
+        truncate = force_list(default=None)  # official step: one number of modes, or several; overrides truncations
         use_throughput = boolean(default=True)  # off-axis throughput: field stop, roll weights, uniform background
         mode = option('lyot', 'official', default='lyot')  # algorithm of Lyot, or the official one
         """,

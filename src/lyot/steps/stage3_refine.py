@@ -101,8 +101,8 @@ def refined_image(
         image,
         [
             ("NPROTECT", len(rows), "Sources masked in the fit of the star"),
-            ("PROTRAD", params.protect_radius, "[lambda/D] radius left out around each"),
-            ("WFDRIFT", params.wavefront_drift, "[nm] expected drift whose changes were fitted"),
+            ("PROTRAD", params.protect_radius, "[lambda/D] radius masked around each source"),
+            ("WFDRIFT", params.wavefront_drift, "[nm] expected rms wavefront drift, fitted"),
         ],
     )
     return image

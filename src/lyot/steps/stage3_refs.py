@@ -13,9 +13,9 @@ from jwst.coron.stack_refs_step import StackRefsStep as OfficialStackRefsStep
 from numpy.typing import NDArray
 
 from lyot import geometry
-from lyot.calibrate.background import nanmean
 from lyot.errors import InputError
 from lyot.params import from_step, param, spec_from
+from lyot.stacks import nanmean
 from lyot.steps.coronagraphs import boundary_tilt
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.mixin import LyotMixin

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lyot.calibrate.background import nanmean
 from lyot.calibrate.background_combine import shared_variance
 from lyot.exposures.headers import BACKGROUND_IMAGE
+from lyot.stacks import nanmean
 from lyot.steps.models import DataModel
 
 log = logging.getLogger(__name__)

@@ -189,7 +189,9 @@ def fill_bad(image: NDArray[np.floating[Any]], good: BoolArray | None = None) ->
     Parameters
     ----------
     image : (ny, nx) float ndarray
-        NaN where bad.
+        Any unit; NaN where bad.
+    good : (ny, nx) bool ndarray, optional
+        Pixels to keep; the finite ones by default.
 
     Returns
     -------

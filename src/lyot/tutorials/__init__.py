@@ -5,7 +5,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "notebook": ["Demo", "open_demo"],
-        "data": ["get_inputs"],
+        "notebook": [
+            "Demo",
+            "difference_table",
+            "exposure_table",
+            "flag_table",
+            "log_lines",
+            "log_to",
+            "open_demo",
+            "parameter_table",
+            "reference_table",
+            "show_progress",
+            "use_style",
+        ],
+        "data": ["get_inputs", "has_network"],
     },
 )

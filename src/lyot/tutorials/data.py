@@ -52,7 +52,7 @@ class Inputs:
 
     def __str__(self) -> str:
         words = {
-            "earlier": "there already", "archive": "downloaded from MAST", "simulator": "simulated",
+            "earlier": "already present", "archive": "downloaded from MAST", "simulator": "simulated",
         }  # fmt: skip
         size = sum(f.stat().st_size for f in self.files) / 1e6
         return f"{len(self.files)} exposures, {size:.0f} MB, {words[self.origin]}"
@@ -64,7 +64,19 @@ def find_exposures(folder: str | Path, level: Level) -> tuple[Path, ...]:
 
 
 def has_network(host: tuple[str, int] = ARCHIVE_HOST, timeout: float = 3.0) -> bool:
-    """Whether the archive can be reached at all."""
+    """Whether the archive can be reached.
+
+    Parameters
+    ----------
+    host : (name, port)
+        Of the server.
+    timeout : float
+        Seconds.
+
+    Returns
+    -------
+    bool
+    """
     try:
         with socket.create_connection(host, timeout=timeout):
             return True

@@ -19,9 +19,23 @@ from lyot.report.figures import (
     draw_dq,
     draw_image,
     draw_ramp,
+    label_offsets,
     mark_source,
     symmetric_limits,
 )
+
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "OTHER",
+    "draw_position",
+    "draw_profile",
+    "draw_sky_grid",
+    "flag_row",
+    "image_grid",
+    "image_row",
+    "ramp_grid",
+]
 
 BEFORE, AFTER, OTHER = "#7a8288", "#0b6e99", "#d1495b"
 """Colors of what was, of what is, and of what is compared with."""
@@ -44,7 +58,7 @@ def image_row(
     Parameters
     ----------
     images : mapping of str to (ny, nx) array of float
-        Title and image; NaN is shown gray.
+        Title and image, any unit; NaN is shown gray.
     unit : str
         Of the color bars.
     limits : (low, high), optional
@@ -57,8 +71,14 @@ def image_row(
         How they lie on the sky.
     width : float
         Of a panel, inch.
-    cmap, asinh
-        See `lyot.report.figures.draw_image`.
+    cmap : str
+        Color map.
+    asinh : float, optional
+        Linear width of an inverse hyperbolic sine stretch, in the unit of the images; linear when None.
+
+    Returns
+    -------
+    Figure
     """
     pairs = list(images.items())
     count = len(pairs) + (difference is not None)
@@ -76,7 +96,21 @@ def image_row(
 
 
 def flag_row(maps: Mapping[str, NDArray[np.integer]], flags: Sequence[str], *, width: float = 4.0) -> Figure:
-    """Flag maps side by side with one legend each; see `lyot.report.figures.draw_dq`."""
+    """Flag maps side by side with one legend each; see `lyot.report.figures.draw_dq`.
+
+    Parameters
+    ----------
+    maps : mapping of str to (ny, nx) integer array
+        Title and data-quality bits.
+    flags : sequence of str
+        Names from `lyot.dq.FLAGS`, least important first.
+    width : float
+        Of a panel, inch.
+
+    Returns
+    -------
+    Figure
+    """
     fig, axes = plt.subplots(1, len(maps), figsize=(width * len(maps), width), squeeze=False, layout="constrained")
     for ax, (title, flagged) in zip(axes[0], maps.items(), strict=True):
         draw_dq(ax, flagged, flags)
@@ -112,6 +146,10 @@ def ramp_grid(
         Panels in a row.
     labels : sequence of str
         Titles of the panels; the pixels by default.
+
+    Returns
+    -------
+    Figure
     """
     rows = -(-len(pixels) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 2.5 * rows), squeeze=False, layout="constrained")
@@ -128,7 +166,17 @@ def ramp_grid(
 
 
 def draw_profile(ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, xlabel: str, ylabel: str) -> None:
-    """Lines with dots, e.g. flagged pixels against group, with a legend."""
+    """Lines with dots, e.g. flagged pixels against group, with a legend.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    curves : mapping of str to (x, y)
+        One line each; arrays (n,) of any unit.
+    xlabel, ylabel : str
+        Quantity and unit.
+    """
     for (name, (x, y)), color in zip(curves.items(), (AFTER, OTHER, BEFORE, MARK, "#edae49"), strict=False):
         ax.plot(x, y, ".-", lw=1, ms=4, color=color, label=name)
     ax.set_xlabel(xlabel, fontsize=8)
@@ -157,7 +205,7 @@ def image_grid(
     Parameters
     ----------
     images : sequence of (ny, nx) array of float
-        What to show.
+        What to show, any unit.
     titles : sequence of str
         One each.
     columns : int
@@ -176,6 +224,10 @@ def image_grid(
         Color map.
     circle : (separation [arcsec], position angle [deg]), optional
         Circled in all; needs `view`.
+
+    Returns
+    -------
+    Figure
     """
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
@@ -187,6 +239,9 @@ def image_grid(
         if circle is not None and view is not None:
             mark_source(ax, *circle, pa_y=view.pa_y)
         ax.set_title(title, fontsize=8)
+    fig.supxlabel(axes[0, 0].get_xlabel(), fontsize=8)  # once, not under every panel
+    fig.supylabel(axes[0, 0].get_ylabel(), fontsize=8)
+    for ax in axes.flat:
         ax.set_xlabel("")
         ax.set_ylabel("")
     for ax in axes.flat[len(images) :]:
@@ -195,7 +250,15 @@ def image_grid(
 
 
 def draw_sky_grid(ax: Any, *, color: str = "#8fd0e8") -> None:
-    """Right ascension and declination over an image; `ax` must be made with ``projection=WCS(...)``."""
+    """Draw a grid of right ascension and declination over an image.
+
+    Parameters
+    ----------
+    ax : WCSAxes
+        Made with ``projection=WCS(...)``.
+    color : str
+        Of the lines.
+    """
     ax.coords.grid(color=color, alpha=0.6, ls=":", lw=0.7)
     for axis, name in zip(ax.coords, ("right ascension", "declination"), strict=False):
         axis.set_axislabel(name, fontsize=8)
@@ -209,7 +272,7 @@ def draw_position(
     *,
     pixel: float | None = None,
 ) -> None:
-    """Measured positions with error bars beside the true one, in mas east and north of the truth (or of the first).
+    """Measured positions with error bars and the true one, in mas east and north of the truth (or of the first).
 
     Parameters
     ----------
@@ -238,8 +301,7 @@ def draw_position(
         h = 500 * pixel
         ax.plot([-h, h, h, -h, -h], [-h, -h, h, h, -h], color=BEFORE, lw=0.8, ls=":", label="one pixel")
     ax.set_aspect("equal")
-    ax.set_xlabel("offset to the west [mas]", fontsize=8)
-    ax.set_ylabel("offset along y (north) [mas]", fontsize=8)
+    label_offsets(ax, unit="mas")
     ax.tick_params(labelsize=7)
     ax.grid(alpha=0.3, lw=0.4)
     ax.legend(fontsize=7, frameon=False)

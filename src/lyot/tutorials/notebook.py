@@ -212,8 +212,11 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
 
 
 def use_style() -> None:
-    """Use the font sizes of `lyot.report` in all figures of a notebook."""
+    """Use the font sizes of `lyot.report` in all figures of a notebook, and show long texts in tables in full."""
     import matplotlib as mpl
+    import pandas as pd
+
+    pd.set_option("display.max_colwidth", None)
 
     mpl.rc("image", origin="lower")
     mpl.rc("font", size=8)
@@ -230,7 +233,12 @@ def log_to(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path : path
-        The file; what it held is lost.
+        The file; an existing one is overwritten.
+
+    Yields
+    ------
+    Path
+        The file.
     """
     import crds.core.log  # noqa: F401 - adds its own handler on import
 
@@ -256,7 +264,13 @@ def log_to(path: str | Path) -> Iterator[Path]:
 
 
 def show_progress() -> Callable[[Event], None]:
-    """Make a line of progress for ``run(..., on_event=show_progress())``, which is overwritten as tasks finish."""
+    """Make a line of progress for ``run(..., on_event=show_progress())``, which is overwritten as tasks finish.
+
+    Returns
+    -------
+    callable
+        Takes an `lyot.run.Event`.
+    """
     from IPython.display import display
 
     class Line(str):
@@ -285,7 +299,19 @@ def show_progress() -> Callable[[Event], None]:
 def log_lines(path: str | Path, *words: str) -> str:
     """Messages of a log file that contain one of the words.
 
-    Time stamps and the folders of files are left out, and a message that comes again is told once.
+    Time stamps and the folders of files are omitted, and a repeated message is given once.
+
+    Parameters
+    ----------
+    path : path
+        The log file.
+    *words : str
+        In upper or lower case; all messages if there is none.
+
+    Returns
+    -------
+    str
+        One message a line.
     """
     lines = [line.split(": ", 1)[-1] for line in Path(path).read_text(encoding="utf-8").splitlines()]
     wanted = [line for line in lines if not words or any(w.lower() in line.lower() for w in words)]
@@ -293,10 +319,19 @@ def log_lines(path: str | Path, *words: str) -> str:
 
 
 def exposure_table(files: Sequence[str | Path]) -> DataFrame:
-    """Exposures with their roles as told from their headers: one row each.
+    """Exposures with their roles as determined from their headers: one row each.
 
-    The columns are the keywords OBSERVTN, TARGPROP, IS_PSF, BKGDTARG, FILTER, NINTS and NGROUPS; ``roll`` numbers the
+    The columns are the keywords TARGPROP, FILTER, NINTS, NGROUPS, OBSERVTN, IS_PSF and BKGDTARG; ``roll`` numbers the
     rolls of the science target, and ``angle`` is ROLL_REF, the position angle of the telescope.
+
+    Parameters
+    ----------
+    files : sequence of path
+        Exposures of any level.
+
+    Returns
+    -------
+    pandas.DataFrame
     """
     import pandas as pd
 
@@ -308,10 +343,10 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
         e = assigned.exposure
         rows.append(
             {
-                "exposure": e.root, "role": str(assigned.role), "observation": e.observation, "target": e.target,
-                "PSF reference": e.is_psf, "background": e.is_background, "filter": e.filter,
+                "exposure": e.root, "role": str(assigned.role), "target": e.target, "filter": e.filter,
                 "integrations": e.n_integrations, "groups": e.n_groups, "roll": assigned.roll_number or "",
-                "angle [deg]": e.roll,
+                "angle [deg]": e.roll, "observation": e.observation, "PSF reference": e.is_psf,
+                "background": e.is_background,
             }
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("exposure").round({"angle [deg]": 2})
@@ -323,9 +358,13 @@ def parameter_table(step: Any, names: str = "") -> Styler:
     Parameters
     ----------
     step : type
-        An stpipe step, official or ours.
+        An stpipe step, of Lyot or of `jwst`.
     names : str
-        Those wanted, in this order, with blanks between them; all that are the step's own by default.
+        Names separated by blanks, in the order of the table; by default all that are not common to every step.
+
+    Returns
+    -------
+    pandas Styler
     """
     import pandas as pd
     from jwst.stpipe import Step
@@ -346,11 +385,24 @@ def parameter_table(step: Any, names: str = "") -> Styler:
 
 def _default_of(declaration: str) -> str:
     found = re.search(r"default\s*=\s*(list\([^)]*\)|'[^']*'|\"[^\"]*\"|[^,)]+)", declaration)
-    return found[1].strip("'\"") if found else ""
+    value = found[1].strip("'\"") if found else ""
+    return value.removeprefix("list(").removesuffix(")") if value.startswith("list(") else value
 
 
 def flag_table(*flags: NDArray[np.integer], labels: Sequence[str] = ("count",)) -> DataFrame:
-    """How many elements of DQ arrays hold each flag: one row per flag that occurs, one column per array."""
+    """Number of elements of DQ arrays with each flag: one row per flag that occurs, one column per array.
+
+    Parameters
+    ----------
+    *flags : (...) integer ndarray
+        Data-quality bits.
+    labels : sequence of str
+        Names of the columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
     import pandas as pd
 
     rows = {}
@@ -372,8 +424,12 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
 
     Parameters
     ----------
-    ours, official : mapping of str to array
-        NaN equals NaN.
+    ours, official : mapping of str to (...) array
+        Arrays by name, of the same shape; NaN equals NaN.
+
+    Returns
+    -------
+    pandas.DataFrame
     """
     import pandas as pd
 
@@ -391,7 +447,17 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
 
 
 def reference_table(model: DataModel) -> DataFrame:
-    """Calibration reference files that a product was made with, and the context they were chosen by."""
+    """Calibration reference files that a product was made with, and the CRDS context that selected them.
+
+    Parameters
+    ----------
+    model : DataModel
+        The product.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
     import pandas as pd
 
     tree = model.meta.ref_file.instance if hasattr(model.meta.ref_file, "instance") else dict(model.meta.ref_file)
