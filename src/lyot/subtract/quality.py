@@ -18,8 +18,9 @@ from lyot.subtract.sequence import BoolArray, FloatArray
 LOST = 0.5
 """An integration with less than this of the star's light, relative to the others of its exposure, has lost it."""
 
-SEEN = 0.3
-"""Correlation of an integration with the others above which they are said to show the star."""
+SEEN = 10.0
+"""Least correlation of an integration with the others for which it is compared, standard deviations: its brightness is
+then known to a tenth, and `LOST` is five standard deviations off."""
 
 UNEVEN = 0.2
 """An integration with this much more of its pixels flagged than is usual in its exposure is reported."""
@@ -115,7 +116,7 @@ def relative_brightness(pixels: NDArray[np.floating], variance: NDArray[np.float
         if n == 2:
             return _of_two(cube, variance)
         others = [nanmedian(np.delete(cube, i, axis=0)) for i in range(n)]
-        seen = [_correlation(frame, template) for frame, template in zip(cube, others, strict=True)]
+        seen = [_significance(frame, template) for frame, template in zip(cube, others, strict=True)]
         if not np.nanmedian(seen) > SEEN:
             return unknown
     found = np.array([_projection(frame, template) for frame, template in zip(cube, others, strict=True)])
@@ -134,11 +135,12 @@ def _of_two(cube: FloatArray, variance: NDArray[np.floating] | None) -> FloatArr
     return np.sqrt(np.maximum(power, 0.0) / power.max())
 
 
-def _correlation(a: FloatArray, b: FloatArray) -> float:
+def _significance(a: FloatArray, b: FloatArray) -> float:
+    """Correlation of two images over that of independent noise: standard deviations."""
     good = np.isfinite(a) & np.isfinite(b)
     if good.sum() < 20 or a[good].std() == 0 or b[good].std() == 0:
         return float("nan")
-    return float(np.corrcoef(a[good], b[good])[0, 1])
+    return float(np.corrcoef(a[good], b[good])[0, 1] * np.sqrt(good.sum()))
 
 
 def _projection(frame: FloatArray, template: FloatArray) -> float:
