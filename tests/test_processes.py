@@ -76,7 +76,8 @@ cli.main()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_command_says_so_in_one_sentence(number):
     """Also while its modules are imported, where no command is there yet to catch Ctrl-C."""
-    script = INTERRUPTED.format(wait=20)
+    # also where the tests themselves run under nohup
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)" + INTERRUPTED.format(wait=20)
     done = subprocess.run(
         [sys.executable, "-c", script, "run", str(int(number))], capture_output=True, text=True, check=False
     )

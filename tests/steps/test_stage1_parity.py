@@ -192,9 +192,9 @@ def test_sample_ramps_are_those_that_the_official_pipeline_fits(tmp_path: Path, 
     """The ramps kept for the report equal the official ``ramp`` product, and no product changes by it."""
     from astropy.io import fits
 
-    from lyot.steps import stage1_samples
+    from lyot.ramps import watch
 
-    monkeypatch.setattr(stage1_samples, "BORDER", 1)  # the exposure is small
+    monkeypatch.setattr(watch, "BORDER", 1)  # the exposure is small
     scenario = Scenario(nints=2, ngroups=14, seed=16, rays=0.05)
     steps = write_references(tmp_path, scenario)
     file = write_exposure(tmp_path / NAME, scenario)
