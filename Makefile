@@ -66,6 +66,7 @@ $(DOCS_STAMP): $(STAMP) requirements-docs.lock
 
 # The documentation, warnings as errors. Needs no network once its packages are installed.
 docs: $(DOCS_STAMP)
+	@rm -rf docs/api  # pages of names that are gone would be left over
 	@MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Documentation: $(CURDIR)/docs/_build/html/index.html"
 
