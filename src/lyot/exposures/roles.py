@@ -16,10 +16,7 @@ from lyot.exposures.exposure import Exposure
 from lyot.exposures.names import plain_name
 from lyot.exposures.proposals import NEARBY, proposed_backgrounds, sentence
 from lyot.exposures.segments import missing_segments
-from lyot.geometry import angular_distance
-
-ROLL_TOLERANCE = 0.5
-"""Exposures whose rolls differ by less than this belong to one roll, degrees."""
+from lyot.geometry import angular_distance, number_rolls
 
 
 class Role(enum.StrEnum):
@@ -119,17 +116,12 @@ def _first_role(exposure: Exposure, proposed: bool) -> Role:
 def _roll_numbers(science: Sequence[Exposure]) -> dict[str, int]:
     """Number the rolls of each target and configuration in the order of observation."""
     numbers: dict[str, int] = {}
-    rolls: dict[tuple[object, ...], list[float]] = {}
+    together: dict[tuple[object, ...], list[Exposure]] = {}
     for exposure in sorted(science, key=lambda e: (e.observation, e.root)):
-        known = rolls.setdefault((exposure.target, exposure.configuration), [])
-        roll = exposure.roll if exposure.roll is not None else 0.0
-        for index, other in enumerate(known):
-            if abs((roll - other + 180) % 360 - 180) < ROLL_TOLERANCE:
-                numbers[exposure.root] = index + 1
-                break
-        else:
-            known.append(roll)
-            numbers[exposure.root] = len(known)
+        together.setdefault((exposure.target, exposure.configuration), []).append(exposure)
+    for group in together.values():
+        rolls = number_rolls(e.roll if e.roll is not None else 0.0 for e in group)
+        numbers |= {e.root: number + 1 for e, number in zip(group, rolls, strict=True)}
     return numbers
 
 
