@@ -19,6 +19,10 @@ from lyot.exposures.segments import missing_segments
 from lyot.geometry import angular_distance, number_rolls
 
 
+EPOCH = 60.0
+"""Exposures of a target within this time are one epoch, days."""
+
+
 class Role(enum.StrEnum):
     """Role of an exposure in a reduction.
 
@@ -313,9 +317,24 @@ def _configuration_advice(group: list[Assigned], prefix: str) -> list[str]:
     return lines
 
 
+def _epochs(science: Sequence[Assigned]) -> list[str]:
+    """A sentence about each target whose exposures are of several epochs."""
+    lines = []
+    for target in sorted({a.exposure.target for a in science}):
+        times = [a.exposure.time for a in science if a.exposure.target == target and a.exposure.time is not None]
+        if times and max(times) - min(times) > EPOCH:
+            lines.append(
+                f"the science exposures of {target} were taken over {max(times) - min(times):.0f} days and are combined "
+                "into one image, in which companions that move meanwhile are smeared; to reduce each epoch by itself, "
+                "exclude the others with --role 'FILE=ignore'."
+            )
+    return lines
+
+
 def group_notes(group: Sequence[Assigned]) -> list[str]:
-    """What is to be said of exposures however they are reduced: doubtful roles, missing segments and backgrounds."""
+    """What is to be said of exposures however they are reduced: roles, epochs, missing segments and backgrounds."""
     lines = [*role_lines(group), *missing_segments([a.exposure for a in group])]
+    lines += _epochs(with_role(group, Role.SCIENCE))
     lines += _background_advice(with_role(group, Role.SCIENCE), "science target")
     lines += _background_advice(with_role(group, Role.REFERENCE), "reference star")
     stages = sorted({a.exposure.stage for a in group})
