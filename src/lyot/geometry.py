@@ -12,6 +12,7 @@ Conventions used throughout Lyot:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +39,9 @@ ARCSEC = np.pi / 648000.0
 
 ARCSEC_PER_RADIAN = 648000.0 / np.pi
 
+ROLL_TOLERANCE = 0.5
+"""Exposures whose rolls differ by less than this belong to one roll, degrees."""
+
 
 def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
     """Position angle of the detector's +y axis, degrees east of north in [0, 360).
@@ -55,6 +59,29 @@ def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
         Degrees.
     """
     return float((roll_ref + v3i_yang) % 360.0)
+
+
+def number_rolls(angles: Iterable[float]) -> list[int]:
+    """Number the rolls of exposures from 0, in their order; those within `ROLL_TOLERANCE` are one roll.
+
+    Parameters
+    ----------
+    angles : iterable of float
+        Roll angle of each exposure, degrees.
+
+    Examples
+    --------
+    >>> number_rolls([359.9, 10.0, 0.1])
+    [0, 1, 0]
+    """
+    known: list[float] = []
+    numbers = []
+    for angle in angles:
+        same = [i for i, other in enumerate(known) if abs((angle - other + 180) % 360 - 180) < ROLL_TOLERANCE]
+        if not same:
+            known.append(angle)
+        numbers.append(same[0] if same else len(known) - 1)
+    return numbers
 
 
 def scale_of_matrix(matrix: ArrayLike) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import gzip
 import shutil
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -82,7 +83,7 @@ def test_averaged_files_are_named(tmp_path):
     path = write_exposure(tmp_path / "jw1_mirimage_cal.fits", "calints")
     with pytest.raises(MissingInputError, match=r"jw1_mirimage_cal\.fits: is the mean of all integrations"):
         expand_paths([tmp_path])
-    write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints")
+    write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints", seed=1)
     (line,) = read_inputs([tmp_path]).left_out
     assert line.startswith(f"ignored: {path}: is the mean")
     shutil.copy(path, tmp_path / "jw1_mirimage_calints.fits")  # with the integrations there it is no loss
@@ -151,3 +152,75 @@ def test_metadata_are_rebuilt_where_there_is_no_asdf_extension(tmp_path):
     for key, value in meta.items():
         if key.startswith("meta.") and not key.startswith(ignored):
             assert rebuilt[key] == value, key
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_download_that_was_broken_off_is_left_out(tmp_path, packed):
+    """Short, or of its full length with zeros for what did not come: the extensions that are missing are not missed."""
+    data = write_sequence(tmp_path / "data", "calints")
+    path = next(data.glob("jw01386009*"))
+    for name in ("ERR", "DQ"):
+        fits.append(path, np.ones((2, 80, 90), np.float32), fits.Header({"EXTNAME": name}))
+    whole = path.read_bytes()
+    if packed:
+        path.unlink()
+        path = path.with_name(f"{path.name}.gz")
+        path.write_bytes(gzip.compress(whole))
+        assert len(read_inputs([data]).exposures) == 7
+        path.write_bytes(gzip.compress(whole, 0)[: len(whole) // 2])
+        expected = "the file is truncated"
+    else:
+        assert len(read_inputs([data]).exposures) == 7
+        path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+        expected = "no extension can be read after ERR"
+    (line,) = read_inputs([data]).left_out
+    assert line.startswith(f"not used: {path}: ") and expected in line
+
+
+def test_means_of_slopes_are_named_too(tmp_path):
+    path = write_exposure(tmp_path / "jw1_mirimage_rate.fits", "rateints")
+    write_exposure(tmp_path / "jw2_mirimage_calints.fits", "calints")
+    (line,) = read_inputs([tmp_path]).left_out
+    assert line.startswith(f"ignored: {path}: is the mean") and "*_rateints.fits" in line
+
+
+def test_capitals_at_the_end_of_a_name(tmp_path):
+    path = write_exposure(tmp_path / "JW1_MIRIMAGE_CALINTS.FITS", "calints")
+    (exposure,) = read_inputs([tmp_path]).exposures
+    assert exposure.path == path and exposure.root == "JW1_MIRIMAGE"
+
+
+def test_letters_that_a_header_cannot_hold(tmp_path):
+    data = write_sequence(tmp_path / "Größe", "calints")  # in the name of a folder they do no harm
+    path = write_exposure(data / "β Pic_calints.fits", "calints", seed=5)
+    (line,) = read_inputs([data]).left_out
+    assert line.startswith(f"not used: {path}: the file name contains 'β'")
+
+
+def test_an_exposure_under_two_names_counts_once(tmp_path):
+    data = write_sequence(tmp_path, "calints")
+    path = next(data.glob("jw01386007*_00001_*"))
+    shutil.copy(path, data / "old_calints.fits")
+    found = read_inputs([data])
+    assert len(found.exposures) == 7
+    assert found.left_out == (f"not used: {data / 'old_calints.fits'}: is a copy of {path}, which is used.",)
+
+
+def test_two_spellings_of_a_target_are_one(tmp_path):
+    data = write_sequence(tmp_path, "calints")
+    path = next(data.glob("jw01386009*"))
+    fits.setval(path, "TARGPROP", value="Hip 65426")
+    found = read_inputs([data])
+    assert found.left_out == ("Hip 65426 is taken for HIP-65426, as their names and positions agree.",)
+    plan = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}}))
+    assert {a.roll_number for a in plan.exposures if a.exposure.target == "HIP-65426"} == {0, 1, 2}
+    fits.setval(path, "TARG_DEC", value=-41.5)  # ten degrees away it is another star
+    assert {"HIP-65426", "Hip 65426"} <= {e.target for e in read_inputs([data]).exposures}
+
+
+def test_exposures_of_several_epochs_are_said_to_be(tmp_path):
+    data = write_sequence(tmp_path, "calints")
+    for path in data.glob("*.fits"):
+        fits.setval(path, "EXPSTART", value=60508.0 if "jw01386009" in path.name else 59778.0)
+    lines = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}})).notes
+    assert any(line.startswith("the science exposures of HIP-65426 were taken over 730 days") for line in lines)

@@ -77,6 +77,22 @@ def test_a_single_roll(make_sequence):
         plan_reduction(one, ReductionParams(strategy="adi"))
 
 
+@pytest.mark.parametrize("strategy", ["adi", "roll"])
+def test_repeats_at_one_angle_are_not_references_of_each_other(make_sequence, strategy):
+    """A planet is at the same place in all exposures of a roll, which would subtract it from each other."""
+    two = make_sequence(references=None, flux=3000.0, noise=0.1)
+    pairs = two.replace(
+        science=np.repeat(two.science, 2, axis=0), exposure=[0, 1, 2, 3], pa_y=np.repeat(two.pa_y, 2) + [0, 0.02, 0, 0],
+        star=np.repeat(two.star, 2, axis=0), science_variance=None,
+    )  # fmt: skip
+    params = ReductionParams(strategy=strategy, method="classical")
+    whole, repeated = (plan_reduction(s.replace(science_variance=None), params).reduce() for s in (two, pairs))
+    np.testing.assert_allclose(repeated.residuals[0][::2], whole.residuals[0], atol=1e-9)
+    same = pairs.replace(science=pairs.science[:2], exposure=[0, 1], pa_y=pairs.pa_y[:2], star=pairs.star[:2])
+    with pytest.raises(ReductionError, match="there are 2 exposures of the same roll"):
+        plan_reduction(same, params)
+
+
 def test_no_references(make_sequence):
     sequence = make_sequence(references=None)
     with pytest.raises(ReductionError, match="there are none"):

@@ -200,7 +200,8 @@ def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Pa
         number = len({b for a, _ in mine for b in needy[a.exposure.root]})
         about = f"the calints of the {word} still contain their background (level {level:.1f} MJy/sr)"
         if number:
-            lines.append(f"{about}: {number} background calints are subtracted.")
+            borrowed = " of the other star" if all(a.borrowed for a, _ in mine) else ""
+            lines.append(f"{about}: {number} background calints{borrowed} are subtracted.")
         else:
             lines.append(
                 f"{about} and there are no background calints to subtract: the glow sticks will remain in its images."

@@ -10,7 +10,15 @@ from pathlib import Path
 from lyot.errors import InputError, NotCoronagraphicError
 from lyot.exposures.exposure import STAGES, Exposure, Stage
 from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_role_of
-from lyot.exposures.read import averaged_files, expand_paths, one_per_exposure, read_exposure, second_files
+from lyot.exposures.read import (
+    averaged_files,
+    expand_paths,
+    one_per_exposure,
+    one_spelling,
+    read_exposure,
+    second_files,
+    without_copies,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Inputs:
     exposures : tuple of Exposure
         One file per exposure.
     left_out : tuple of str
-        One sentence for each file that was passed over.
+        One sentence for each file that was passed over, and for each target with two names.
     roles : mapping of str to str
         Roles that associations and the user gave, by name or pattern; the user's last.
     failures : mapping of Path to InputError
@@ -64,14 +72,15 @@ def look_at(
         raise InputError(f"no usable exposure; {passed_over[0]}")
     members = _members(given)
     exposures = [with_role_of(e, members[e.path]) if e.path in members else e for e in exposures]
-    chosen = one_per_exposure(exposures, preference=preference)
+    chosen, copies = without_copies(one_per_exposure(exposures, preference=preference))
     if chosen:
         chosen = with_given_roles(chosen, roles or {})
+    chosen, names = one_spelling(chosen)
     told = {e.root: members[e.path] for e in chosen if e.path in members}
     fatal = {path: failure for path, failure in failures.items() if path in named or not chosen}
     left_out = [f"not used: {failure}" for path, failure in failures.items() if path not in fatal]
-    left_out += [f"not used: {line}" for line in second_files(exposures)]
-    return Inputs(tuple(chosen), (*passed_over, *left_out), {**told, **(roles or {})}, fatal)
+    left_out += [f"not used: {line}" for line in (*second_files(exposures), *copies)]
+    return Inputs(tuple(chosen), (*passed_over, *left_out, *names), {**told, **(roles or {})}, fatal)
 
 
 def read_inputs(

@@ -14,6 +14,11 @@ _BACKGROUND_WORD = re.compile(r"[-_ ]*(BACKGROUND|BCKGRND|BCKG|BKGD|BKG|BGND|SKY
 _OFFSET_WORD = re.compile(r"(^|[-_ ]+)(OFFSET|BACK)[-_ ]*\d*$", re.IGNORECASE)
 
 
+def plain_letters(name: str) -> str:
+    """A target's name without blanks, hyphens and case: ``HIP 65426`` and ``HIP-65426`` are one star."""
+    return "".join(c for c in name.upper() if c.isalnum())
+
+
 def plain_name(name: str) -> str:
     """A target's name in capitals, without blanks, signs and a trailing word for background."""
     return re.sub(r"[^A-Z0-9]", "", _OFFSET_WORD.sub("", _BACKGROUND_WORD.sub("", name.strip())).upper())
@@ -31,8 +36,11 @@ def names_background(name: str) -> bool:
 
 
 _SUFFIX = re.compile(
-    r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints|samples|klcube|refined)$"
+    r"_(uncal|rateints|calints|ramp|rate|cal|crfints|i2d|psfsub|psfalign|psfstack|bsubints|samples|klcube|refined)$",
+    re.IGNORECASE,
 )
+
+_FITS = re.compile(r"(\.fits)?(\.gz)?$", re.IGNORECASE)
 
 SAMPLES = "samples"
 """Suffix of the ramps of a few pixels that stage 1 keeps for the report."""
@@ -68,7 +76,7 @@ INJECTED = "INJECTED"
 
 def exposure_root(path: str | Path) -> str:
     """File name without ``.fits`` and without the product suffix (``_uncal``, ``_rateints``, ...)."""
-    return _SUFFIX.sub("", Path(path).name.removesuffix(".gz").removesuffix(".fits"))
+    return _SUFFIX.sub("", _FITS.sub("", Path(path).name))
 
 
 def is_product(path: str | Path, suffix: str) -> bool:

@@ -6,6 +6,8 @@ a list with one file per exposure. What role each plays is decided in `lyot.expo
 
 from __future__ import annotations
 
+import filecmp
+import gzip
 import json
 import logging
 import math
@@ -13,14 +15,17 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lyot.errors import InputError, LyotError, MissingInputError, NotCoronagraphicError
 from lyot.exposures.exposure import STAGES, Exposure, Stage, is_acquisition_type, is_coronagraphic_type
-from lyot.exposures.names import exposure_root, names_background, segment_number
+from lyot.exposures.names import exposure_root, names_background, plain_letters, segment_number
 from lyot.exposures.segments import whole_or_segments
+from lyot.geometry import angular_distance
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +34,18 @@ REQUIRED = ("INSTRUME", "EXP_TYPE", "FILTER", "TARGPROP")
 
 _BLOCK = 2880
 
+PADDING = 10 * _BLOCK
+"""More bytes than this after the last extension are no padding."""
+
 _LATER = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CDELT1", "CDELT2", "V3I_YANG",
           "VPARITY", "ROLL_REF", "RA_REF", "DEC_REF", "PIXAR_A2", "BUNIT", "FILENAME")  # fmt: skip
 """Keywords that are not needed to place an exposure, but later."""
+
+AVERAGED = ("cal", "rate")
+"""Products with the mean of all integrations; with ``ints`` after it, it is the name of those with each."""
+
+SAME_PLACE = 1 / 60
+"""Targets whose names differ in signs only are one if they are within this angle, degrees."""
 
 _ASDF_SOURCE = re.compile(rb"source:\s*['\"]?fits:([A-Za-z0-9_]+),(\d+)")
 """How the metadata in the extension ASDF name the extensions that hold their arrays."""
@@ -43,18 +57,45 @@ def _check_headers(hdus: Any, path: Path) -> None:
         raise InputError(f"{path}: the header of an extension is damaged; download or copy the file again.")
 
 
-def _check_complete(hdus: Any, path: Path) -> None:
-    """Raise if the file ends before its last array does."""
-    size = path.stat().st_size
+def _check_complete(hdus: Any, path: Path, *, compressed: bool) -> None:
+    """Raise if the file ends before its last array does, or goes on with what is no extension.
+
+    A download that was broken off is short, or of its full length with zeros for what did not come: the extensions end
+    early, and the rest would be missing without a word.
+    """
+    end, name = 0, ""
     for hdu in hdus:
         info = hdu.fileinfo()
-        end = info["datLoc"] + info["datSpan"]
-        if end > size:
-            name = hdu.name or "primary"
-            raise InputError(
-                f"{path}: the file is truncated (it ends at byte {size}, extension {name} should end at byte {end}); "
-                "download or copy it again."
-            )
+        end, name = info["datLoc"] + info["datSpan"], hdu.name or "primary"
+        if not compressed and end > path.stat().st_size:
+            break
+    size = _unpacked_size(path, end) if compressed else path.stat().st_size
+    if end > size:
+        raise InputError(
+            f"{path}: the file is truncated (it ends at byte {size}, extension {name} should end at byte {end}); "
+            "download or copy it again."
+        )
+    if size - end > PADDING:
+        raise InputError(
+            f"{path}: the file is incomplete (no extension can be read after {name}, which ends at byte {end} of "
+            f"{size}); download or copy it again."
+        )
+
+
+def _unpacked_size(path: Path, expected: int) -> int:
+    """Size of what is packed in a gzip file, bytes; all of it is read only if the size at its end is unexpected."""
+    with path.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        if int.from_bytes(stream.read(4), "little") == expected % 2**32:
+            return expected
+    size = 0
+    with gzip.open(path) as unpacked:
+        try:
+            while chunk := unpacked.read(1 << 22):
+                size += len(chunk)
+        except EOFError:
+            return min(size, expected - 1)  # whatever the extensions say, something is missing
+    return size
 
 
 def _stage_of(path: Path, header: Any, science: Any) -> Stage:
@@ -156,6 +197,7 @@ def _placed_exposure(path: Path, header: Any, science: Any) -> Exposure:
         n_segments=n_segments,
         integrations=integrations,
         background_keyword=str(header.get("S_BKDSUB") or "").strip(),
+        time=_number(header, "EXPSTART") or None,
     )
 
 
@@ -199,6 +241,12 @@ def read_exposure(path: str | Path) -> Exposure:
     path = Path(path).absolute()
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; check the path.")
+    foreign = "".join(dict.fromkeys(c for c in path.name if not " " <= c <= "~"))
+    if foreign:
+        raise InputError(
+            f"{path}: the file name contains {foreign!r}, which FITS headers cannot hold, where the names of products "
+            "are; rename the file."
+        )
     try:
         with path.open("rb") as stream:
             start = stream.read(30)
@@ -210,8 +258,7 @@ def read_exposure(path: str | Path) -> Exposure:
             warnings.simplefilter("ignore", AstropyUserWarning)  # truncation, which is checked here
             header = hdus[0].header
             _check_headers(hdus, path)
-            if not start.startswith(b"\x1f\x8b"):
-                _check_complete(hdus, path)
+            _check_complete(hdus, path, compressed=start.startswith(b"\x1f\x8b"))
             science = hdus["SCI"].header if "SCI" in hdus else None
             _check_extensions(hdus, path)
     except PermissionError:
@@ -278,26 +325,32 @@ def _files_below(folder: Path, kinds: Sequence[str]) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "crds_cache")
-        found += [Path(place) / f for f in files if f.endswith(ends) and not f.startswith(".")]
+        found += [Path(place) / f for f in files if f.lower().endswith(ends) and not f.startswith(".")]
     return found
 
 
 def averaged_files(folder: Path) -> list[str]:
-    """A sentence about the ``_cal`` files below a folder whose ``_calints`` are not there; empty if there are none."""
+    """Sentences about ``_cal`` and ``_rate`` files below a folder of which no file has all integrations.
+
+    One about all those of a kind; empty if there are none.
+    """
     whole = {exposure_root(path) for path in _in_folder(folder)}
-    lonely = sorted(path for path in _files_below(folder, ("cal",)) if exposure_root(path) not in whole)
-    if not lonely:
-        return []
-    return [
-        f"{lonely[0]}: is the mean of all integrations{_and_more(len(lonely) - 1)}; give the *_calints.fits, which "
-        "has one image per integration."
-    ]
+    lines = []
+    for kind in AVERAGED:
+        lonely = sorted(path for path in _files_below(folder, (kind,)) if exposure_root(path) not in whole)
+        whole |= {exposure_root(path) for path in lonely}  # said once of an exposure
+        if lonely:
+            lines.append(
+                f"{lonely[0]}: is the mean of all integrations{_and_more(len(lonely) - 1, kind)}; give the "
+                f"*_{kind}ints.fits, which has one image per integration."
+            )
+    return lines
 
 
-def _and_more(count: int) -> str:
+def _and_more(count: int, kind: str) -> str:
     if not count:
         return ""
-    return f", and so {'are' if count > 1 else 'is'} {count} other *_cal.fits file{'s' if count > 1 else ''}"
+    return f", and so {'are' if count > 1 else 'is'} {count} other *_{kind}.fits file{'s' if count > 1 else ''}"
 
 
 def expand_paths(inputs: Iterable[str | Path]) -> list[Path]:
@@ -362,6 +415,52 @@ def second_files(exposures: Sequence[Exposure]) -> list[str]:
                 "is a different exposure."
             )
     return lines
+
+
+def without_copies(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[str]]:
+    """Exposures without those whose file is a copy of another's, bit for bit, and one sentence for each copy.
+
+    An exposure that is there twice, under two names, would count twice.
+    """
+    kept: list[Exposure] = []
+    alike: dict[tuple[int, bytes], list[Exposure]] = {}
+    lines = []
+    for exposure in exposures:
+        with exposure.path.open("rb") as stream:  # the primary header: exposures differ there
+            others = alike.setdefault((exposure.size, stream.read(10 * _BLOCK)), [])
+        twin = next((e for e in others if filecmp.cmp(e.path, exposure.path, shallow=False)), None)
+        if twin is not None:
+            lines.append(f"{exposure.path}: is a copy of {twin.path}, which is used.")
+            continue
+        others.append(exposure)
+        kept.append(exposure)
+    return kept, lines
+
+
+def one_spelling(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[str]]:
+    """Exposures in which a target has one name, and a sentence for each name that is replaced.
+
+    ``HIP 65426`` and ``HIP-65426`` are one star: names that differ only in case, blanks and signs, at one place on the
+    sky. The most frequent is kept.
+    """
+    count = Counter(e.target for e in exposures)
+    names = sorted(count, key=lambda name: (-count[name], name))
+    places = {e.target: e.sky for e in reversed(exposures)}
+    instead: dict[str, str] = {}
+    for i, name in enumerate(names):
+        other = next((n for n in names[:i] if n not in instead and _is_same(n, name, places)), None)
+        if other is not None:
+            instead[name] = other
+    lines = [f"{name} is taken for {other}, as their names and positions agree." for name, other in instead.items()]
+    return [replace(e, target=instead.get(e.target, e.target)) for e in exposures], lines
+
+
+def _is_same(a: str, b: str, places: Mapping[str, tuple[float, float] | None]) -> bool:
+    """Whether two names of targets are one: no letter or digit differs, and the positions do not contradict it."""
+    if not plain_letters(a) or plain_letters(a) != plain_letters(b):
+        return False
+    one, other = places[a], places[b]
+    return one is None or other is None or angular_distance(one, other) < SAME_PLACE
 
 
 def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] = STAGES) -> list[Exposure]:

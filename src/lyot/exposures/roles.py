@@ -16,10 +16,11 @@ from lyot.exposures.exposure import Exposure
 from lyot.exposures.names import plain_name
 from lyot.exposures.proposals import NEARBY, proposed_backgrounds, sentence
 from lyot.exposures.segments import missing_segments
-from lyot.geometry import angular_distance
+from lyot.geometry import angular_distance, number_rolls
 
-ROLL_TOLERANCE = 0.5
-"""Exposures whose rolls differ by less than this belong to one roll, degrees."""
+
+EPOCH = 60.0
+"""Exposures of a target within this time are one epoch, days."""
 
 
 class Role(enum.StrEnum):
@@ -117,17 +118,12 @@ def _first_role(exposure: Exposure, proposed: bool) -> Role:
 def _roll_numbers(science: Sequence[Exposure]) -> dict[str, int]:
     """Number the rolls of each target and configuration in the order of observation."""
     numbers: dict[str, int] = {}
-    rolls: dict[tuple[object, ...], list[float]] = {}
+    together: dict[tuple[object, ...], list[Exposure]] = {}
     for exposure in sorted(science, key=lambda e: (e.observation, e.root)):
-        known = rolls.setdefault((exposure.target, exposure.configuration), [])
-        roll = exposure.roll if exposure.roll is not None else 0.0
-        for index, other in enumerate(known):
-            if abs((roll - other + 180) % 360 - 180) < ROLL_TOLERANCE:
-                numbers[exposure.root] = index + 1
-                break
-        else:
-            known.append(roll)
-            numbers[exposure.root] = len(known)
+        together.setdefault((exposure.target, exposure.configuration), []).append(exposure)
+    for group in together.values():
+        rolls = number_rolls(e.roll if e.roll is not None else 0.0 for e in group)
+        numbers |= {e.root: number + 1 for e, number in zip(group, rolls, strict=True)}
     return numbers
 
 
@@ -332,9 +328,24 @@ def _configuration_advice(group: list[Assigned], prefix: str) -> list[str]:
     return lines
 
 
+def _epochs(science: Sequence[Assigned]) -> list[str]:
+    """A sentence about each target whose exposures are of several epochs."""
+    lines = []
+    for target in sorted({a.exposure.target for a in science}):
+        times = [a.exposure.time for a in science if a.exposure.target == target and a.exposure.time is not None]
+        if times and max(times) - min(times) > EPOCH:
+            lines.append(
+                f"the science exposures of {target} were taken over {max(times) - min(times):.0f} days and are combined "
+                "into one image, in which companions that move meanwhile are smeared; to reduce each epoch by itself, "
+                "exclude the others with --role 'FILE=ignore'."
+            )
+    return lines
+
+
 def group_notes(group: Sequence[Assigned]) -> list[str]:
-    """What is to be said of exposures however they are reduced: doubtful roles, missing segments and backgrounds."""
+    """What is to be said of exposures however they are reduced: roles, epochs, missing segments and backgrounds."""
     lines = [*role_lines(group), *missing_segments([a.exposure for a in group])]
+    lines += _epochs(with_role(group, Role.SCIENCE))
     lines += _background_advice(with_role(group, Role.SCIENCE), "science target")
     lines += _background_advice(with_role(group, Role.REFERENCE), "reference star")
     stages = sorted({a.exposure.stage for a in group})

@@ -432,7 +432,7 @@ def _check_one_configuration(stars: Sequence[Assigned]) -> None:
             one, other = (" ".join(x.exposure.configuration) for x in (stars[0], a))
             raise InputError(
                 f"{a.exposure.path}: taken with {other}, but {stars[0].exposure.path.name} with {one}; reduce one "
-                "mask and subarray at a time."
+                f"mask and subarray at a time: exclude the others, e.g. with --role '{a.exposure.root}=ignore'."
             )
 
 

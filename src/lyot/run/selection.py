@@ -8,6 +8,7 @@ from typing import Any
 
 from lyot.errors import InputError, unknown_name
 from lyot.exposures.exposure import Exposure
+from lyot.exposures.names import plain_letters
 from lyot.exposures.roles import NOT_REDUCED, Assigned, Role, choose_filter, single_reference, with_role
 from lyot.geometry import angular_distance
 from lyot.run.config import Config
@@ -85,16 +86,11 @@ def select(
     return group, reductions if 3 in stages else []
 
 
-def _letters(name: str) -> str:
-    """A target's name without blanks, hyphens and case: ``HIP 65426`` and ``HIP-65426`` are one star."""
-    return "".join(c for c in name.upper() if c.isalnum())
-
-
 def _named(names: Sequence[str], known: Sequence[str], kind: str, option: str) -> list[str]:
     """Those of the known names that are asked for."""
     found = []
     for name in names:
-        match = [k for k in known if _letters(k) == _letters(name)]
+        match = [k for k in known if plain_letters(k) == plain_letters(name)]
         if not match:
             raise unknown_name(kind, name, known, where=option)
         found += match
@@ -135,7 +131,7 @@ def _targets(group: Sequence[Assigned], wanted: Sequence[str], references: Seque
     if wanted:
         return _named(wanted, targets, "science target", "--target")
     if not _is_all(references):  # a star that was named as a reference need not be reduced itself
-        targets = [t for t in targets if not any(_letters(t) == _letters(name) for name in references)]
+        targets = [t for t in targets if not any(plain_letters(t) == plain_letters(name) for name in references)]
     if len(targets) > 1:
         raise InputError(
             f"several science targets, {', '.join(targets)}; choose one with --target, or reduce each with --target "
@@ -146,7 +142,7 @@ def _targets(group: Sequence[Assigned], wanted: Sequence[str], references: Seque
 
 def same_star(a: Exposure, b: Exposure) -> bool:
     """Whether two exposures are of one star, from its name or its place."""
-    if _letters(a.target) == _letters(b.target):
+    if plain_letters(a.target) == plain_letters(b.target):
         return True
     return a.sky is not None and b.sky is not None and 3600 * angular_distance(a.sky, b.sky) < SAME_STAR
 

@@ -22,9 +22,9 @@ from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel
 from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
-from lyot.steps.quality import Finding, as_json, assess, without_one_group
+from lyot.steps.quality import Finding, as_json, assess, is_empty, without_empty, without_one_group
 from lyot.steps.segments import join_segments
-from lyot.steps.sequence_io import geometry_of
+from lyot.steps.sequence_io import geometry_of, model_name
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_outliers import FlagOutliersStep
@@ -144,6 +144,12 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
             _forget(models, references)
         references[:] = join_segments(references)
         targets = join_segments(members["science"])
+        for target in targets:
+            if is_empty(target):
+                raise InputError(
+                    f"{model_name(target)}: all pixels of this science exposure are flagged, NaN or 0; exclude it with "
+                    f"--role '{model_name(target)}=ignore'."
+                )
         rows, findings = assess(targets, "science")
         self._quality = (rows, findings)
         self._assess_references(references)
@@ -156,6 +162,10 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
 
     def _assess_references(self, references: list[DataModel]) -> None:
         """Look at the references, leave out those that hold no slopes, and say what was found."""
+        empty = without_empty(references)
+        if empty and not references:
+            raise InputError(f"{empty[0].text} There is no other reference.")
+        self._quality[1].extend(empty)
         rows, findings = assess(references, "psf")
         self._quality[0].extend(rows)
         self._quality[1].extend(findings)

@@ -29,7 +29,7 @@ class Finding:
     Attributes
     ----------
     code : str
-        Kind: ``starless``, ``masked``, ``uneven``, ``no errors``, ``one group``, ``far reference``.
+        Kind: ``starless``, ``masked``, ``uneven``, ``no errors``, ``one group``, ``far reference``, ``empty``.
     file : str
         File it is about.
     text : str
@@ -127,6 +127,22 @@ def without_one_group(references: Sequence[DataModel]) -> list[DataModel]:
     """Reference exposures without those of one group, as long as others remain."""
     kept = [m for m in references if m.meta.exposure.ngroups != 1]
     return kept or list(references)
+
+
+def is_empty(model: DataModel) -> bool:
+    """Whether an exposure has no data: no pixel is good and other than 0."""
+    data = frames_of(model, dtype=np.float32).data
+    return not bool((np.isfinite(data) & (data != 0)).any())
+
+
+def without_empty(references: list[DataModel]) -> list[Finding]:
+    """Take exposures without data out of a list of references; returns what is to be said of them."""
+    empty = [m for m in references if is_empty(m)]
+    references[:] = [m for m in references if not any(m is e for e in empty)]
+    return [
+        Finding("empty", model_name(m), f"{model_name(m)}: all pixels are flagged, NaN or 0; it is rejected.", 1.0)
+        for m in empty
+    ]
 
 
 def assess(models: Sequence[DataModel], role: str) -> tuple[list[dict[str, Any]], list[Finding]]:

@@ -85,7 +85,7 @@ def plan_reduction(
     library, library_variance, usable = _library(sequence, params)
     usable = usable & np.isfinite(frames).any(axis=0)
     zones = build_zones(sequence, params, usable=usable, exclude=exclude)
-    truncations = possible_truncations(params, _library_size(params, len(library), frame_exposure))
+    truncations = possible_truncations(params, _library_size(params, len(library), sequence.roll[frame_exposure]))
     expected = None if changes is None else expected_changes(sequence, params, changes, frames)
     models = (
         zone_models(
@@ -421,15 +421,16 @@ class ReductionPlan:
         if self.models is not None:
             return [(np.arange(len(flat)), self.models, self.library_variance)]
         jobs: list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]] = []
-        for e in range(len(self.resamplers)):
-            mine = np.flatnonzero(self.frame_exposure == e)
-            others = flat[self.frame_exposure != e]
+        roll = self.sequence.roll[self.frame_exposure]
+        for r in np.unique(roll):  # a planet is at the same place in all exposures of a roll
+            mine = np.flatnonzero(roll == r)
+            others = flat[roll != r]
             if len(mine):
                 jobs.append((mine, self._roll_models(others), None))
         return jobs
 
     def _roll_models(self, others: FloatArray) -> tuple[ZoneModel, ...]:
-        """Models of one exposure from the frames of the others, and from the references for ADI+RDI."""
+        """Models of one roll from the frames of the others, and from the references for ADI+RDI."""
         filled, usable = klip.fill_library(others, min_good=0.0)
         filled[:, ~usable] = 0.0
         library = np.vstack([self.library, filled]) if self.params.strategy == "adi+rdi" else filled
@@ -459,10 +460,11 @@ def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) ->
             f"strategy {params.strategy!r} requires reference frames, and there are none; with two or more rolls, use "
             "'adi' or 'roll'."
         )
-    if params.strategy != "rdi" and sequence.n_exposures < 2:
+    if params.strategy != "rdi" and len(np.unique(sequence.roll)) < 2:
+        count = "one exposure" if sequence.n_exposures == 1 else f"{sequence.n_exposures} exposures of the same roll"
         raise ReductionError(
-            f"strategy {params.strategy!r} requires two or more rolls, and there is one exposure; use 'rdi' with "
-            "references."
+            f"strategy {params.strategy!r} requires two or more rolls, and there {'is' if count[:3] == 'one' else 'are'} "
+            f"{count}; use 'rdi' with references."
         )
 
 
@@ -536,9 +538,9 @@ def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams)
     return SHARE * np.asarray(sequence.template_variance, dtype=np.float64).ravel()
 
 
-def _library_size(params: ReductionParams, n_references: int, frame_exposure: IntArray) -> int:
+def _library_size(params: ReductionParams, n_references: int, frame_roll: IntArray) -> int:
     if params.strategy == "rdi":
         return n_references
-    counts = np.bincount(frame_exposure)
-    others = int(len(frame_exposure) - counts.max())
+    counts = np.bincount(frame_roll)
+    others = int(len(frame_roll) - counts.max())
     return others + (n_references if params.strategy == "adi+rdi" else 0)

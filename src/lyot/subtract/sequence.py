@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot.errors import InputError
+from lyot.geometry import number_rolls
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,11 @@ class CoronagraphicSequence:
     def n_exposures(self) -> int:
         """Number of science exposures (rolls)."""
         return len(self.pa_y)
+
+    @property
+    def roll(self) -> IntArray:
+        """Number of the roll of each science exposure, from 0: repeats and dithers at one angle are one roll."""
+        return np.array(number_rolls(self.pa_y), dtype=np.intp)
 
     @property
     def n_references(self) -> int:
