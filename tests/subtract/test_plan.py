@@ -82,7 +82,8 @@ def test_repeats_at_one_angle_are_not_references_of_each_other(make_sequence, st
     """A planet is at the same place in all exposures of a roll, which would subtract it from each other."""
     two = make_sequence(references=None, flux=3000.0, noise=0.1)
     pairs = two.replace(
-        science=np.repeat(two.science, 2, axis=0), exposure=[0, 1, 2, 3], pa_y=np.repeat(two.pa_y, 2) + [0, 0.02, 0, 0],
+        science=np.repeat(two.science, 2, axis=0), exposure=[0, 1, 2, 3],
+        pa_y=np.repeat(two.pa_y, 2) + np.array([0, 0.02, 0, 0]),
         star=np.repeat(two.star, 2, axis=0), science_variance=None,
     )  # fmt: skip
     params = ReductionParams(strategy=strategy, method="classical")
