@@ -18,7 +18,6 @@ from lyot.exposures.proposals import NEARBY, proposed_backgrounds, sentence
 from lyot.exposures.segments import missing_segments
 from lyot.geometry import angular_distance, number_rolls
 
-
 EPOCH = 60.0
 """Exposures of a target within this time are one epoch, days."""
 
@@ -324,9 +323,9 @@ def _epochs(science: Sequence[Assigned]) -> list[str]:
         times = [a.exposure.time for a in science if a.exposure.target == target and a.exposure.time is not None]
         if times and max(times) - min(times) > EPOCH:
             lines.append(
-                f"the science exposures of {target} were taken over {max(times) - min(times):.0f} days and are combined "
-                "into one image, in which companions that move meanwhile are smeared; to reduce each epoch by itself, "
-                "exclude the others with --role 'FILE=ignore'."
+                f"the science exposures of {target} were taken over {max(times) - min(times):.0f} days and are "
+                "combined into one image, in which companions that move meanwhile are smeared; to reduce each epoch by "
+                "itself, exclude the others with --role 'FILE=ignore'."
             )
     return lines
 

@@ -128,7 +128,7 @@ class CoronagraphicSequence:
 
     @property
     def roll(self) -> IntArray:
-        """Number of the roll of each science exposure, from 0: repeats and dithers at one angle are one roll."""
+        """Number of the roll of each science exposure, from 0, (nexposures,): repeats at one angle are one roll."""
         return np.array(number_rolls(self.pa_y), dtype=np.intp)
 
     @property
