@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from lyot.analysis import finished_run as measured
-from lyot.analysis.combined_image import CombinedImage, detection_table, read_detections
+from lyot.analysis.combined_image import CAP, CombinedImage, detection_table, read_detections
 from lyot.cli.results import show_detections
 from lyot.errors import MissingInputError
 from lyot.measure.detected import Detection
@@ -53,6 +53,15 @@ def test_all_sources_are_printed(table_file, capsys):
     assert "6.0 sigma, false-alarm probability 1.0e-06" in lines[0]
     assert sum(line.startswith("not a point source:") for line in lines) == 2
     assert "in one roll only (rejected)" in lines[5]
+
+
+def test_the_end_of_the_search_is_announced(table_file, capsys):
+    table = read_detections(table_file, all_peaks=True)
+    table.meta[CAP] = 5
+    table.write(table_file, format="ascii.ecsv", overwrite=True)
+    show_detections(table_file.parent)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "the search ended at 5 sources, and there may be more: increase measure.max_sources"
 
 
 def test_measurements_read_the_exposures_whose_outliers_are_flagged(tmp_path):

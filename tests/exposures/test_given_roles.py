@@ -2,10 +2,12 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from lyot.errors import ConfigError, InputError, UnknownNameError
+from lyot.exposures.background_state import state_advice
 from lyot.exposures.given_roles import parse_role
 from lyot.exposures.inputs import read_inputs
 from lyot.exposures.roles import Role, advice, sort_roles, with_role
@@ -148,3 +150,6 @@ def test_a_background_without_a_star_s_name_is_still_lent(tmp_path):
     assigned = _assigned(tmp_path, roles={"HIP-68245-BACKGROUND": "ignore"})
     references = with_role(assigned, Role.REFERENCE)
     assert all(a.borrowed for a in references)
+    calibrated = [replace(a, exposure=replace(a.exposure, background_keyword="SKIPPED")) for a in assigned]
+    lines = state_advice(calibrated)
+    assert any(line.endswith("1 background calints of the other star are subtracted.") for line in lines), lines

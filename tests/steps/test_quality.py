@@ -98,6 +98,19 @@ def test_science_of_one_group_is_refused(tmp_path):
         reduce(tmp_path / "one", science, references)
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_an_exposure_without_data(tmp_path, value):
+    """A reference is left out; of a science exposure it is said which, and how to do without it."""
+    science, references = sequence(np.random.default_rng(61), n_references=4)
+    references[2].data[:] = value
+    out, quality = reduce(tmp_path / "reference", science, references)
+    assert [(w["code"], w["file"]) for w in quality["warnings"]] == [("empty", "jw01002001001_00003_calints.fits")]
+    assert np.isfinite(fits.getdata(out / "target_i2d.fits", "SCI")).any()
+    science[1].data[:] = value
+    with pytest.raises(InputError, match=r"jw01001002001_calints\.fits: all pixels .*=ignore'"):
+        reduce(tmp_path / "science", science, references)
+
+
 def test_an_exposure_without_errors(tmp_path):
     science, references = sequence(np.random.default_rng(53), nints=4)
     plain, _ = reduce(tmp_path / "plain", science, references)

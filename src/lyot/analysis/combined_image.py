@@ -98,6 +98,10 @@ def star_error(image: CombinedImage) -> float | None:
     return 1e-3 * float(np.sqrt(np.mean(np.square(found)))) if found else None
 
 
+CAP = "max_sources"
+"""Metadata of a table of detections: the number of sources at which the search ended; absent if it found all."""
+
+
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
     """Detections as a table with units and what the measurement was: sources, highest S/N first, then what is none.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.analysis.combined_image import (
+    CAP,
     detection_table,
     read_detections,
     shape_model,
@@ -473,6 +474,9 @@ def search_sources(
         )  # fmt: skip
     _log_detections(detections, run)
     table = detection_table(detections, image)
+    limit = (DetectionParams() if params is None else params).max_sources
+    if sum(d.accepted for d in detections) >= limit:
+        table.meta[CAP] = limit
     table.meta["shape_model"] = shape_model(run.reduction is not None)
     table.meta.update(provenance(run))
     return FoundSources(detections, table, whole)

@@ -91,7 +91,7 @@ def _unpacked_size(path: Path, expected: int) -> int:
     size = 0
     with gzip.open(path) as unpacked:
         try:
-            while chunk := unpacked.read(1 << 22):
+            while chunk := unpacked.read(1 << 16):
                 size += len(chunk)
         except EOFError:
             return min(size, expected - 1)  # whatever the extensions say, something is missing
@@ -247,6 +247,8 @@ def read_exposure(path: str | Path) -> Exposure:
             f"{path}: the file name contains {foreign!r}, which FITS headers cannot hold, where the names of products "
             "are; rename the file."
         )
+    if not path.name.endswith((".fits", ".fits.gz")):
+        raise InputError(f"{path}: the name of an exposure file must end in .fits or .fits.gz; rename the file.")
     try:
         with path.open("rb") as stream:
             start = stream.read(30)
@@ -420,12 +422,12 @@ def second_files(exposures: Sequence[Exposure]) -> list[str]:
 def without_copies(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[str]]:
     """Exposures without those whose file is a copy of another's, bit for bit, and one sentence for each copy.
 
-    An exposure that is there twice, under two names, would count twice.
+    An exposure that is there twice, under two names, would count twice. The name of the archive is preferred.
     """
     kept: list[Exposure] = []
     alike: dict[tuple[int, bytes], list[Exposure]] = {}
     lines = []
-    for exposure in exposures:
+    for exposure in sorted(exposures, key=lambda e: not e.root.startswith("jw")):
         with exposure.path.open("rb") as stream:  # the primary header: exposures differ there
             others = alike.setdefault((exposure.size, stream.read(10 * _BLOCK)), [])
         twin = next((e for e in others if filecmp.cmp(e.path, exposure.path, shallow=False)), None)
@@ -434,7 +436,7 @@ def without_copies(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[
             continue
         others.append(exposure)
         kept.append(exposure)
-    return kept, lines
+    return [e for e in exposures if e in kept], lines
 
 
 def one_spelling(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[str]]:
