@@ -9,9 +9,11 @@ import pytest
 from astropy.io import fits
 
 from lyot.errors import InputError
+from lyot.exposures.headers import dark_beyond_card
 from lyot.report.quality import quality_rows, read_quality
 from lyot.stacks import nanmean
 from lyot.steps.coron3 import Coron3Pipeline
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.quality import assess, usable_frames
 from lyot.steps.stage3_refs import StackRefsStep
 from lyot.subtract.quality import UNEVEN
@@ -181,3 +183,14 @@ def test_flagged_fraction_of_single_integrations():
     rows, findings = assess(science, "science")
     assert [r["flagged"] for r in rows] == [[0.0], [0.1]]
     assert findings == []
+
+
+def test_a_dark_that_was_too_short_is_named_with_its_figure():
+    science, _ = sequence(np.random.default_rng(53))
+    model = science[0]
+    model.meta.exposure.ngroups = 20
+    assert usable_frames(model).findings == ()
+    add_cards(model, [dark_beyond_card(8)])
+    (finding,) = usable_frames(model).findings
+    assert finding.code == "short dark" and finding.figure == 8
+    assert "the dark reference covers 12 of the 20 frames of the ramps" in finding.text

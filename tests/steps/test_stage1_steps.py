@@ -10,6 +10,7 @@ from typing import Any
 import jwst.step
 import numpy as np
 import pytest
+from astropy.io import fits
 from jwst.pipeline import Detector1Pipeline as OfficialDetector1Pipeline
 from stdatamodels.jwst import datamodels
 from stpipe.utilities import import_class, resolve_step_class_alias
@@ -24,7 +25,7 @@ from lyot.steps.stage1_level1b import inspect_level1b
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 
 from ..ramps.cubes import Scenario, ramps
-from .stage1_synthetic import offline, write_exposure, write_references
+from .stage1_synthetic import offline, run, write_exposure, write_references
 
 # the official steps warn of all-NaN slices and of deprecations; that is not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -263,3 +264,18 @@ def test_frames_of_other_instruments_are_left_alone(name: str) -> None:
     scenario = Scenario(nints=2, ngroups=6, seed=22)
     model = Detector1Pipeline.step_defs[name]().run(ramp_model(scenario, name="NIRCAM", detector="NRCALONG"))
     assert getattr(model.meta.cal_step, name) == "SKIPPED" and not model.groupdq.any()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(("dark_groups", "beyond"), [(12, 8), (20, None)])
+def test_slopes_say_that_the_dark_was_too_short(
+    tmp_path: Path, streamed: bool, dark_groups: int, beyond: int | None
+) -> None:
+    """So that stage 3, which names the faults of its input, knows it."""
+    scenario = Scenario(nints=2, ngroups=20, seed=7, dark_groups=dark_groups)
+    with offline(tmp_path / "crds"):
+        steps = write_references(tmp_path, scenario)
+        file = write_exposure(tmp_path / "jw01386008001_04101_00001_mirimage_uncal.fits", scenario, ramps(scenario))
+        run(Detector1Pipeline, file, steps, tmp_path / "out", fuse=streamed)
+    (rateints,) = (tmp_path / "out").glob("*_rateints.fits")
+    assert fits.getheader(rateints).get("DARKBEYD") == beyond

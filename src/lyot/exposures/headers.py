@@ -25,6 +25,9 @@ STAR_ERRORS = ("STARERRX", "STARERRY")
 PARAMETERS_TABLE = "KLIPPARS"
 """Extension of ``psfsub`` with the parameters of the subtraction: name and value (JSON)."""
 
+DARK_BEYOND = "DARKBEYD"
+"""Keyword of the number of frames of an exposure's ramps that the dark reference does not cover."""
+
 BACKGROUND_IMAGE = "BACKGROUND"
 """Extension of an exposure with the mean background that stage 2 subtracted."""
 
@@ -59,6 +62,11 @@ def star_pixel_cards(center: tuple[float, float]) -> list[Card]:
         ("STARX", center[0] + 1, "[pixel] position of the star, 1-based"),
         ("STARY", center[1] + 1, "[pixel] position of the star, 1-based"),
     ]
+
+
+def dark_beyond_card(frames: int) -> Card:
+    """Card of the number of frames of an exposure's ramps that the dark reference does not cover."""
+    return DARK_BEYOND, frames, "[frame] of the ramps not covered by the dark"
 
 
 def star_pixel(primary: Mapping[str, Any], science: Mapping[str, Any]) -> tuple[float, float]:

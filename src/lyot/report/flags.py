@@ -86,6 +86,12 @@ _CODES = {
         "The star may have moved off the mask, or the exposure may have ended early; the other integrations are used.",
         "usable-data",
     ),
+    "empty": ("An exposure without data is not used; the other references are.", "usable-data"),
+    "short dark": (
+        "The dark current of the last groups is a guess: slopes may have an offset and bands that repeat in all "
+        "integrations.",
+        "usable-data",
+    ),
     "masked": ("A mostly flagged integration would only add noise; the other integrations are used.", "usable-data"),
     "uneven": ("Check whether a cosmic-ray shower or saturation hit this integration near the star.", "usable-data"),
 }

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from lyot import dq, geometry
+from lyot.exposures.headers import DARK_BEYOND
 from lyot.exposures.names import exposure_name
+from lyot.steps.extra_fits import read_card
 from lyot.steps.models import DataModel
 from lyot.steps.sequence_io import Frames, frames_of, geometry_of, model_name
 from lyot.subtract.quality import IntegrationQuality, estimate_variance, judge_integrations
@@ -29,7 +31,8 @@ class Finding:
     Attributes
     ----------
     code : str
-        Kind: ``starless``, ``masked``, ``uneven``, ``no errors``, ``one group``, ``far reference``, ``empty``.
+        Kind: ``starless``, ``masked``, ``uneven``, ``no errors``, ``one group``, ``far reference``, ``empty``,
+        ``short dark``.
     file : str
         File it is about.
     text : str
@@ -83,6 +86,9 @@ def usable_frames(model: DataModel, *, dtype: type[np.floating[Any]] = np.float3
         )
     if model.meta.exposure.ngroups == 1:
         findings.append(_one_group(frames))
+    beyond = read_card(model, DARK_BEYOND)
+    if beyond:
+        findings.append(_short_dark(frames.name, int(beyond), model))
     return Usable(frames, quality, tuple(findings))
 
 
@@ -93,6 +99,16 @@ def _no_errors(frames: Frames) -> Finding:
         f"{frames.name}: ERR is 0 or NaN everywhere; errors are estimated from {source} (median {typical:.3g} MJy/sr)."
     )
     return Finding("no errors", frames.name, text, typical)
+
+
+def _short_dark(name: str, beyond: int, model: DataModel) -> Finding:
+    e = model.meta.exposure
+    total = (e.ngroups or 1) * ((e.nframes or 1) + (e.groupgap or 0)) - (e.groupgap or 0)
+    text = (
+        f"{name}: the dark reference covers {total - beyond} of the {total} frames of the ramps; the rest is "
+        "extrapolated, which can leave bands (fewer with stage1.dark_current.extrapolation = 'fit')."
+    )
+    return Finding("short dark", name, text, float(beyond))
 
 
 def _one_group(frames: Frames) -> Finding:

@@ -25,6 +25,7 @@ from jwst.saturation.saturation_step import SaturationStep as OfficialSaturation
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
+from lyot.exposures.headers import dark_beyond_card
 from lyot.params import from_step, spec_from
 from lyot.ramps.dark import DarkReference, GroupTiming, match_dark, subtract_dark
 from lyot.ramps.dq_init import Flags, initialize_flags
@@ -36,6 +37,7 @@ from lyot.ramps.reset import subtract_reset
 from lyot.ramps.rscd import MIN_GROUPS, RscdTally, flag_rscd, integration_skips, rscd_skips
 from lyot.ramps.saturation import SaturationParams, flag_saturation
 from lyot.steps import stage1_reference_files as references
+from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.stage1_common import (
@@ -372,7 +374,11 @@ class DarkCurrentStep(LyotMixin, OfficialDarkCurrentStep):  # type: ignore[misc]
             None if the groups do not match; the step is then marked as skipped.
         """
         timing = GroupTiming(model.meta.exposure.nframes or 1, model.meta.exposure.groupgap or 0)
-        matched = match_dark(references.dark_of(model, dark_model), n_groups, timing, extrapolation=self.extrapolation)
+        dark = references.dark_of(model, dark_model)
+        matched = match_dark(dark, n_groups, timing, extrapolation=self.extrapolation)
+        beyond = timing.frames(n_groups) - dark.timing.frames(dark.data.shape[1])
+        if beyond > 0 and matched is not None:
+            add_cards(model, [dark_beyond_card(beyond)])
         if matched is None:
             reason = "The dark's groups hold more frames (NFRAMES, GROUPGAP) than the exposure's."
             skip(model, "dark_sub", "Dark current", reason)

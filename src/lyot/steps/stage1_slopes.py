@@ -13,6 +13,7 @@ from stdatamodels.jwst import datamodels
 
 from lyot import dq
 from lyot.errors import ConfigError, ReferenceFileError
+from lyot.exposures.headers import DARK_BEYOND, dark_beyond_card
 from lyot.params import from_step, spec_from
 from lyot.ramps.depth_matching import depth_of_slopes, truncate_to_depth
 from lyot.ramps.jump import all_do_not_use, detect_jumps
@@ -22,6 +23,7 @@ from lyot.ramps.ramp_fit import LIKELY_MIN_GROUPS, RampFitParams, fit_ramps
 from lyot.ramps.slopes import GroupTimes, RampFitResult, SlopeImage
 from lyot.ramps.threads import usable_threads
 from lyot.steps import stage1_reference_files as references
+from lyot.steps.extra_fits import add_cards, read_card
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
 from lyot.steps.stage1_common import first_integration_of, group_flags_of, pixel_flags_of, ramps_of, skip
@@ -244,6 +246,9 @@ def slope_models(model: DataModel, slopes: RampFitResult) -> tuple[DataModel, Da
         product.update(model)
         for name, values in slope_info(image).items():
             setattr(product, "data" if name == "slope" else name, values)
+        beyond = read_card(model, DARK_BEYOND)
+        if beyond:  # `update` takes over only what the schema names
+            add_cards(product, [dark_beyond_card(beyond)])
         products.append(product)
     rate, rateints = products
     rateints.int_times = model.int_times

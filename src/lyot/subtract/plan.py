@@ -461,10 +461,10 @@ def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) ->
             "'adi' or 'roll'."
         )
     if params.strategy != "rdi" and len(np.unique(sequence.roll)) < 2:
-        count = "one exposure" if sequence.n_exposures == 1 else f"{sequence.n_exposures} exposures of the same roll"
+        n = sequence.n_exposures
+        there = "is one exposure" if n == 1 else f"are {n} exposures of the same roll"
         raise ReductionError(
-            f"strategy {params.strategy!r} requires two or more rolls, and there "
-            f"{'is' if count[:3] == 'one' else 'are'} {count}; use 'rdi' with references."
+            f"strategy {params.strategy!r} requires two or more rolls, and there {there}; use 'rdi' with references."
         )
 
 
