@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from lyot.errors import ConfigError
@@ -20,6 +22,9 @@ from tests.steps.stage23_synthetic import NOISE, exposure, speckles
 
 SHAPE, STAR, SIDE = (101, 101), (50.0, 49.0), 0.0629
 ROLLS = (63.757, 73.766)
+PEAK = 60.0
+"""Of a remnant of a cosmic ray, MJy/sr."""
+
 PLANETS = ((1.9, 100.0, 4e-5), (0.8, 230.0, 1.5e-4))
 """Separation (arcsec), position angle (deg), flux (Jy): beside the mask, and where it takes a third of the light."""
 
@@ -86,6 +91,23 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_without_stpsf_a_peak_in_one_roll_is_rejected(data: Path, tmp_path: Path) -> None:
+    """Remnants of a cosmic ray in all integrations of the first roll, as wide as a point source."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    y, x = np.indices(SHAPE)
+    first = next(folder.glob("jw01184001001*"))
+    with fits.open(first, mode="update") as hdus:
+        hdus["SCI"].data += (PEAK * np.exp(-0.5 * ((x - 85) ** 2 + (y - 40) ** 2) / 1.3**2)).astype(np.float32)
+    run([folder], tmp_path / "out", build_config({"run": {"stages": "3"}}), inline=True)
+    found = Table.read(tmp_path / "out" / "measure" / DETECTIONS, format="ascii.ecsv")
+    at_ray = found[np.abs(found["separation"] - np.hypot(35, 9) * SIDE) < 0.1]
+    assert [(row["status"], row["reason"], row["rolls"]) for row in at_ray] == [("rejected", "in one roll only", 2)]
+    planet = min(found, key=lambda row: abs(row["separation"] - PLANETS[0][0]))
+    assert planet["status"] == "source" and planet["rolls"] == 2
+
+
 # of the official association reader, and of data models without a type, in the process that runs the tests
 @pytest.mark.filterwarnings("ignore")
 def test_companions_and_contrast_with_stpsf(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +116,9 @@ def test_companions_and_contrast_with_stpsf(data: Path, tmp_path: Path, monkeypa
     assert not result.failed and not any("not measured" in note for note in result.plan.notes)
     folder = tmp_path / "out" / "measure"
     assert len(Table.read(folder / DETECTIONS, format="ascii.ecsv")) >= 2
-    fits = Table.read(folder / COMPANIONS, format="ascii.ecsv")
+    fitted = Table.read(folder / COMPANIONS, format="ascii.ecsv")
     for separation, angle, flux in PLANETS:
-        row = min(fits, key=lambda r: abs(r["separation"] - separation))
+        row = min(fitted, key=lambda r: abs(r["separation"] - separation))
         # the transmission between the radii at which images are made is linear: 2.5 %, and three statistical errors
         assert abs(row["flux"] - flux) < 0.025 * flux + 3 * row["flux_err_stat"]
         assert abs(row["separation"] - separation) < 0.004 + 3 * row["separation_err_stat"]  # half a sample: 8 mas

@@ -10,8 +10,10 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyot.analysis.summary import merged, read_fitted, read_limits, with_error
-from lyot.cli.results import companion_line
+from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources, with_error
+from lyot.cli.results import companion_line, show_detections
+from lyot.measure.detected import NOT_COMPARED
+from lyot.report.flags import _unchecked
 from lyot.report.measured import fitted_text
 
 
@@ -40,6 +42,22 @@ def test_the_error_keeps_two_digits_and_the_value_its_place(value, relative):
     shown, error = (float(part) * power for part in text.partition(")")[0].strip("(").split(" ± "))
     assert error == pytest.approx(relative * value, rel=0.051)  # half of the second digit of 10
     assert abs(shown - value) <= 0.051 * error + 1e-12 * value
+
+
+def test_a_source_that_was_not_compared_between_rolls_is_said(tmp_path, capsys):
+    folder = tmp_path / "measure"
+    folder.mkdir()
+    assert unchecked_sources(folder) == []
+    sources = Table({"separation": [0.79, 4.0], "position_angle": [150.0, 20.0], "snr": [15.0, 6.0],
+                     "significance": [7.7, 5.1], "false_alarm": [1e-10, 0.1], "kl_modes": [3, 3],
+                     "status": ["source", "source"], "reason": ["", NOT_COMPARED]})  # fmt: skip
+    sources.write(folder / "detections.ecsv")
+    (sentence,) = unchecked_sources(folder)
+    assert sentence.startswith('the source at 4.000", PA 20.00 deg was not compared between rolls, because')
+    show_detections(folder, "STAR: ")
+    assert f"Warning: STAR: {sentence}" in capsys.readouterr().err
+    (flag,) = _unchecked(tmp_path)
+    assert flag.text == f"T{sentence[1:]}"
 
 
 def test_companions_carry_the_significance_of_their_detection(tmp_path):

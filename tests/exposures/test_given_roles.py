@@ -145,11 +145,14 @@ def test_a_background_of_another_subarray_is_named_and_not_used(tmp_path):
     ) in advice(assigned)
 
 
-def test_a_background_without_a_star_s_name_is_still_lent(tmp_path):
+def test_a_background_that_was_given_as_one_is_lent_whatever_its_name(tmp_path):
     write_sequence(tmp_path, "calints")
-    assigned = _assigned(tmp_path, roles={"HIP-68245-BACKGROUND": "ignore"})
+    alone = _assigned(tmp_path, roles={"HIP-68245-BACKGROUND": "ignore"})
+    assert not any(a.backgrounds for a in with_role(alone, Role.REFERENCE))
+    assigned = _assigned(tmp_path, roles={"HIP-68245-BACKGROUND": "ignore", "HIP-65426-BACKGROUND": "background"})
     references = with_role(assigned, Role.REFERENCE)
-    assert all(a.borrowed for a in references)
+    assert references and all(a.borrowed for a in references)
+    assert all(not a.borrowed and a.backgrounds for a in with_role(assigned, Role.SCIENCE))
     calibrated = [replace(a, exposure=replace(a.exposure, background_keyword="SKIPPED")) for a in assigned]
     lines = state_advice(calibrated)
     assert any(line.endswith("1 background calints of the other star are subtracted.") for line in lines), lines

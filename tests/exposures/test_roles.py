@@ -71,8 +71,21 @@ def test_a_background_without_name_and_position_is_linked_by_its_ramps(exposures
     assert _backgrounds(assigned, Role.REFERENCE) == {"031"}
 
 
-def test_a_star_without_background_borrows_and_says_so(exposures):
+def test_a_background_that_carries_a_star_s_name_is_not_lent_to_another(exposures):
     assigned = sort_roles([e for e in exposures if e.observation != "031"])
+    assert not any(a.borrowed or a.backgrounds for a in with_role(assigned, Role.REFERENCE))
+    assert _backgrounds(assigned, Role.SCIENCE) == {"030"}
+    name = next(e.target for e in exposures if e.observation == "030")
+    assert advice(assigned) == [
+        "no background for the reference star: the glow sticks will remain in its images. "
+        f"{name}, which carries the name of another star, is used for it only with --role '{name}=background'."
+    ]
+
+
+def test_a_star_without_background_borrows_one_without_a_name_and_says_so(exposures):
+    assigned = sort_roles(
+        [replace(e, target="SKY") if e.observation == "030" else e for e in exposures if e.observation != "031"]
+    )
     references = with_role(assigned, Role.REFERENCE)
     assert all(a.borrowed for a in references)
     assert _backgrounds(assigned, Role.REFERENCE) == {"030"}

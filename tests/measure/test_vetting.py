@@ -9,6 +9,7 @@ import pytest
 
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, snr_map
+from lyot.measure.detected import NOT_COMPARED
 from lyot.measure.detection import RollImages, detect_in_reduction
 from lyot.measure.extended import extended_light
 from lyot.measure.noise import aperture_sums
@@ -90,6 +91,14 @@ def test_a_peak_in_one_roll_only_is_rejected():
         assert found[0].rolls == 2
     assert found[0].reason == "in one roll only"
     assert found[0].roll_difference > 4
+
+
+def test_a_source_that_the_mask_hides_in_one_roll_is_not_compared_and_it_is_said():
+    light = source(*at(2.5, 200.0))
+    images = [noise(2) + 24 * light, noise(3)]
+    hidden = RollImages(np.stack(images), lambda x, y: np.stack([source(x, y), 0.1 * source(x, y)]))
+    (found,) = detect_sources(np.mean(images, axis=0), CENTER, FWHM, SCALE, template=source, rolls=hidden)
+    assert (found.status, found.rolls, found.reason) == ("source", 1, NOT_COMPARED)
 
 
 def test_rolls_that_differ_by_noise_are_alike():

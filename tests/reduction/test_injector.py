@@ -9,6 +9,8 @@ from scipy import ndimage
 from lyot import geometry
 from lyot.instrument import CORONAGRAPHS, coronagraph
 from lyot.measure import CompanionParams, ContrastParams, contrast_curve, detect_sources, fit_companions
+from lyot.measure.detection import detect_in_reduction
+from lyot.measure.forward import source_image
 from lyot.reduction.injector import _brightness, injector_of, off_axis_source, reference_residuals
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
@@ -82,3 +84,39 @@ def test_a_reference_star_is_so_many_times_as_bright(times):
     sequence = sequence_of("F1550C")
     # the halos differ by their patterns
     assert _brightness(times * sequence.references + 5.0, sequence.science) == pytest.approx(times, rel=0.15)
+
+
+def test_forward_models_of_the_rolls_make_that_of_the_image():
+    sequence = sequence_of("F1550C")
+    plan = plan_reduction(sequence, ReductionParams(truncations=(3,), recommended=3))
+    injector = injector_of(plan, off_axis_source(sequence, "F1550C", coronagraph("F1550C").pixel_area))
+    weights = plan.reduce().weights
+    rolls, whole = injector.forward_rolls(1.0, 1.2), injector.forward(1.0, 1.2)
+    both = np.isfinite(rolls).all(axis=0)
+    mean = np.sum(weights * np.nan_to_num(rolls), axis=0)
+    # differences of two reductions of frames of up to 100 MJy/sr, where the image of 1 Jy is brighter
+    np.testing.assert_allclose(mean[both], whole[both], atol=1e-9 * np.nanmax(whole))
+
+
+@pytest.mark.parametrize(("strategy", "modes"), [("adi+rdi", 3), ("adi", 1)])
+def test_a_planet_is_a_source_where_the_other_roll_is_in_the_library(strategy, modes):
+    """The forward model is made at the planet's own flux: at 1 Jy it takes itself out, as no planet does."""
+    c, empty = coronagraph("F1550C"), sequence_of("F1550C")
+    psf = off_axis_source(empty, "F1550C", c.pixel_area)
+    separation, angle, flux = 2.2, float(PA_Y.mean()) + 45.0 + c.boundary_tilt, 2e-4
+    east, north = (float(v) for v in geometry.sky_offset(separation, angle))
+    planet = np.stack([flux * psf(e, east, north) for e in (0, 1)])
+    params = ReductionParams(strategy=strategy, truncations=(modes,), recommended=modes)
+    injector = injector_of(plan_reduction(empty.replace(science=empty.science + planet), params), psf)
+    fwhm = c.lambda_over_d / injector.pixel_scale
+    at = injector.pixel(east, north)
+    without = injector_of(plan_reduction(empty, params), psf)
+    true = (injector.image - without.image) / flux  # the other star's frames are the same
+    near = np.isfinite(true) & (np.hypot(*geometry.offset_grid(true.shape, at)) < fwhm)
+    model, bright = source_image(injector, fwhm, at), injector.forward(east, north)
+    error, blind = (np.std((m - true)[near]) / np.std(true[near]) for m in (model, bright))
+    assert error < 0.15  # at 1 to 2 times the flux, as the planet itself is in the image: to first order the same
+    assert error < 0.5 * blind
+    found = detect_in_reduction(injector, fwhm)
+    assert found[0].status == "source" and found[0].rolls == 2
+    assert found[0].separation == pytest.approx(separation, abs=0.1)

@@ -169,6 +169,17 @@ def test_rolls_without_references(tmp_path):
         run(tmp_path, write_association(tmp_path, science, []))
 
 
+def test_exposures_of_one_roll_are_one_image(tmp_path):
+    """Two exposures at each of two angles: the images are numbered by roll."""
+    science, references = sequence(np.random.default_rng(3), rolls=(108.171, 108.19, 117.55, 117.55))
+    run(tmp_path, write_association(tmp_path, science, references))
+    assert sorted(p.name[7:13] for p in tmp_path.glob("target_roll*_i2d.fits")) == ["roll01", "roll02"]
+    combined, *rolls = (fits.getdata(tmp_path / f"target_{name}i2d.fits", "SCI") for name in ("", "roll01_", "roll02_"))
+    middle = np.isfinite(combined) & np.isfinite(rolls[0]) & np.isfinite(rolls[1])
+    mean = np.mean(rolls, axis=0)  # equal exposures: half of the weight each, but for their noise
+    assert np.std((combined - mean)[middle]) < 0.2 * np.std(combined[middle])
+
+
 def test_one_roll_one_reference_one_integration(tmp_path):
     science, references = sequence(np.random.default_rng(4), rolls=(108.171,), n_references=1, nints=1)
     run(tmp_path, write_association(tmp_path, science, references))

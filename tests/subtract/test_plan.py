@@ -240,14 +240,34 @@ def test_all_masked_references_are_refused(make_sequence):
         make_sequence(references=np.full((3, 61, 65), np.nan))
 
 
-def test_rolls_of_a_signal_make_its_combined_image(make_sequence):
-    sequence = make_sequence(flux=500.0)
-    plan = plan_reduction(sequence, ReductionParams(truncations=(1, 5), recommended=5))
-    result = plan.reduce(with_variance=False)
-    rolls = plan.reduce_rolls(sequence.science[np.newaxis])[0]
-    # the reduction is linear: the same sums in another order
-    np.testing.assert_allclose(rolls, result.rolls, atol=1e-9 * np.nanmax(sequence.science))
-    signal = planet_frames(1.2, 40.0)[np.newaxis]
-    parts, whole = plan.reduce_rolls(signal)[0, 1], plan.reduce_many(signal)[0, 1]
-    both = np.isfinite(parts).all(axis=0)
-    np.testing.assert_allclose(np.sum(result.weights * np.nan_to_num(parts), axis=0)[both], whole[both], atol=1e-12)
+def repeated(sequence, times=2):
+    """The same exposures, each several times: repeats at one roll angle."""
+    return sequence.replace(
+        science=np.repeat(sequence.science, times, axis=0), exposure=np.arange(times * len(sequence.science)),
+        pa_y=np.repeat(sequence.pa_y, times), star=np.repeat(sequence.star, times, axis=0), science_variance=None,
+    )  # fmt: skip
+
+
+def test_repeats_at_one_angle_are_one_roll(make_sequence):
+    two = make_sequence(flux=500.0).replace(science_variance=None)
+    four = repeated(two)
+    params = ReductionParams(truncations=(1, 5), recommended=5)
+    once, twice = plan_reduction(two, params), plan_reduction(four, params)
+    single, result = once.reduce(), twice.reduce()
+    rolls = twice.by_roll(result.rolls)
+    assert rolls.shape == single.rolls.shape and np.array_equal(
+        once.by_roll(single.rolls), single.rolls, equal_nan=True
+    )
+    np.testing.assert_allclose(rolls, single.rolls, atol=1e-9 * np.nanmax(two.science))  # rounding
+    for roll in range(2):
+        image, variance = result.roll_image([2 * roll, 2 * roll + 1])
+        np.testing.assert_allclose(image, single.rolls[1, roll], atol=1e-9 * np.nanmax(two.science))
+        assert variance is None
+        assert np.array_equal(result.roll_image([2 * roll])[0], result.rolls[1, 2 * roll], equal_nan=True)
+
+
+def test_the_variance_of_a_roll_is_that_of_its_weighted_mean(make_sequence):
+    result = plan_reduction(make_sequence(), ReductionParams(truncations=(5,), recommended=5)).reduce()
+    image, variance = result.roll_image([0, 1])  # of all exposures: the combined image
+    np.testing.assert_allclose(image, result.image, rtol=1e-12)
+    np.testing.assert_allclose(variance, result.combined_variance[0], rtol=1e-12)

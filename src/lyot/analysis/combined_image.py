@@ -143,7 +143,8 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
         "kl_modes": "KL modes subtracted; -1: unknown", "images": "number of searched truncations with this detection",
         "false_alarm": "probability of such a peak by chance anywhere in the searched area, for Gaussian noise",
         "status": "source; candidate: may be noise; rejected: not a point source; extended: part of extended emission",
-        "reason": "reason why it is not a source", "shape": "deviation from the image of a point source, sigmas",
+        "reason": "reason why it is not a source, or what could not be checked of a source",
+        "shape": "deviation from the image of a point source, sigmas",
         "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
     }.items():  # fmt: skip
         table[name].description = text

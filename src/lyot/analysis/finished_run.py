@@ -18,6 +18,7 @@ from lyot.errors import InputError, MissingInputError
 from lyot.exposures.associations import target_slug
 from lyot.exposures.names import ROLL_IMAGE, exposure_name, exposure_root, is_product
 from lyot.measure.detection import Template
+from lyot.measure.forward import source_image
 from lyot.records.manifest import FILE_NAME, Manifest, Record
 
 
@@ -306,8 +307,8 @@ def template_of(run: MeasuredRun) -> Template | None:
     """Image of a source at a pixel of the combined image, through the reduction; None where it cannot be repeated."""
     if run.reduction is None:
         return None
-    injector = run.reduction.injector
-    return lambda x, y: injector.forward(*injector.sky(x, y))
+    injector, fwhm = run.reduction.injector, run.reduction.fwhm
+    return lambda x, y: source_image(injector, fwhm, (x, y))
 
 
 def read_truncations(klcube: Path) -> tuple[NDArray[np.float64], list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -44,11 +45,13 @@ from lyot.exposures.names import (
     INJECTED,
     SNR_MAP,
 )
-from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa, sky_offset
+from lyot.geometry import ARCSEC_PER_RADIAN, offset_grid, radius_map, separation_and_pa, sky_offset
+from lyot.instrument import nircam_coronagraph
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detected import Detection
-from lyot.measure.detection import DetectionParams, detect_in_reduction, detect_sources
+from lyot.measure.detection import DetectionParams, RollImages, detect_in_reduction, detect_sources
+from lyot.measure.forward import source_image
 from lyot.measure.masking import model_mask
 from lyot.measure.mass import AgedModels
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
@@ -96,7 +99,7 @@ def known_sources(run: MeasuredRun) -> tuple[list[tuple[float, float, float]], s
 def _aperture_flux(run: MeasuredRun, x: float, y: float) -> float:
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
     where = np.array([[x, y]])
-    unit = aperture_signal(injector.forward(*injector.sky(x, y)), injector.center, fwhm, where)[0]
+    unit = aperture_signal(source_image(injector, fwhm, (x, y)), injector.center, fwhm, where)[0]
     return float(aperture_signal(injector.image, injector.center, fwhm, where)[0] / unit)
 
 
@@ -226,7 +229,7 @@ def _known_model(
     if not sources:
         return None, None
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
-    model = np.sum([f * np.nan_to_num(injector.forward(e, n)) for e, n, f in sources], axis=0)
+    model = np.sum([f * np.nan_to_num(injector.forward(e, n, flux=f or 1.0)) for e, n, f in sources], axis=0)
     noise = snr_map(injector.image - model, injector.center, fwhm).noise
     return model, model_mask(model, noise, fwhm, uncertainty=0.1)
 
@@ -465,7 +468,7 @@ def search_sources(
     elif run.reduction is None:
         detections = detect_sources(
             pixels, image.center, image.fwhm, image.pixel_scale, params=params, truncations=modes, maps=(whole,),
-            coverage=image.coverage,
+            coverage=image.coverage, rolls=_rolls_without_model(run),
         )  # fmt: skip
     else:
         detections = detect_in_reduction(
@@ -480,6 +483,28 @@ def search_sources(
     table.meta["shape_model"] = shape_model(run.reduction is not None)
     table.meta.update(provenance(run))
     return FoundSources(detections, table, whole)
+
+
+def _rolls_without_model(run: MeasuredRun) -> RollImages | None:
+    """Images of the rolls where there is no model of a source's image; None if a source need not be alike in them.
+
+    Behind a round mask a source keeps its light when the sky turns, so that a Gaussian stands for it in each roll.
+    """
+    image = run.image
+    name, mask = (str(image.primary.get(key, "")) for key in ("FILTER", "CORONMSK"))
+    is_round = nircam_coronagraph(name, mask, (image.pixel_scale, image.pixel_scale)) is not None
+    if len(run.finished.rolls) < 2 or not is_round:
+        return None
+    rolls = np.stack([np.asarray(fits.getdata(path, "SCI"), dtype=float) for path in run.finished.rolls])
+    if rolls.shape[1:] != image.data.shape:
+        return None
+
+    def template(x: float, y: float) -> NDArray[np.float64]:
+        dx, dy = offset_grid((image.data.shape[0], image.data.shape[1]), (x, y))
+        core = np.exp(-4 * np.log(2) * (dx**2 + dy**2) / image.fwhm**2)
+        return np.broadcast_to(core, rolls.shape)
+
+    return RollImages(rolls, template)
 
 
 def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:

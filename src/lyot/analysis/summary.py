@@ -16,6 +16,7 @@ from lyot.analysis.combined_image import is_candidate, read_detections
 from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
+from lyot.measure.detected import NOT_COMPARED
 from lyot.records.tables import read_ecsv
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,20 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
         candidate = best is not None and bool(unsure[best.index])
         found.append(Fitted(**values, upper_limit=limit if limit > 0 else float("nan"), candidate=candidate))
     return tuple(found)
+
+
+def unchecked_sources(folder: Path) -> list[str]:
+    """A sentence about each source of a folder of measurements that could not be compared between rolls."""
+    table = _detections(folder / DETECTIONS)
+    if "reason" not in table.colnames:
+        return []
+    return [
+        f'the source at {float(row["separation"]):.3f}", PA {float(row["position_angle"]):.2f} deg was not compared '
+        "between rolls, because it is behind a mask boundary or outside of the data in all rolls but one; a defect in "
+        "this roll would look the same."
+        for row in table
+        if row["reason"] == NOT_COMPARED
+    ]
 
 
 def _detections(path: Path) -> Table:

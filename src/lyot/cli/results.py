@@ -84,7 +84,7 @@ def show_tables(tables: Sequence[Path]) -> None:
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
     from lyot.analysis.combined_image import CAP, is_candidate, is_source, read_detections
-    from lyot.analysis.summary import plural
+    from lyot.analysis.summary import plural, unchecked_sources
     from lyot.exposures.names import DETECTIONS
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
@@ -104,6 +104,8 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
             f'{star}not a point source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
             f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
         )
+    for sentence in unchecked_sources(folder):
+        typer.echo(f"Warning: {star}{sentence}", err=True)
     if CAP in table.meta:
         limit = plural(table.meta[CAP], "source")
         typer.echo(f"{star}the search ended at {limit}, and there may be more: increase measure.max_sources")

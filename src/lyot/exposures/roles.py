@@ -144,13 +144,19 @@ def _own_backgrounds(stars: Sequence[Exposure], backgrounds: Sequence[Exposure])
     return owned
 
 
+def _may_be_lent(background: Exposure, stars: Sequence[Exposure]) -> bool:
+    """Whether a background may serve a star without one: it carries no star's name, or was given as one by hand."""
+    return bool(background.given_role) or all(plain_name(background.target) != plain_name(s.target) for s in stars)
+
+
 def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
     """Assign a role to each exposure, and backgrounds to each star.
 
     A background belongs to the star whose target name it carries (``HD-106906-BACKGROUND``), else to the one within a
     degree, else to the one with the same number of groups and integrations, else of the same program. One that carries
     the name of a star in another configuration belongs to nobody. A star without backgrounds of its own borrows those
-    of another star in the same configuration.
+    of another star in the same configuration, except those that carry its name: only one that was given the role of a
+    background by hand (or by an association) is lent to a star of another name.
 
     Parameters
     ----------
@@ -180,6 +186,7 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
     owned = _own_backgrounds(stars, backgrounds)
     owners = {b: s for s in stars for b in owned.get(s.root, ())}
     rolls = _roll_numbers([e for e in stars if first[e.root] is Role.SCIENCE])
+    lent = [b for b in backgrounds if b.root in owners and _may_be_lent(b, stars)]
     result = []
     for exposure in exposures:
         role = first[exposure.root]
@@ -189,9 +196,7 @@ def sort_roles(exposures: Sequence[Exposure]) -> list[Assigned]:
         own = tuple(owned.get(exposure.root, ()))
         borrowed: tuple[str, ...] = ()
         if role in (Role.SCIENCE, Role.REFERENCE) and not own:
-            borrowed = tuple(
-                b.root for b in backgrounds if b.configuration == exposure.configuration and b.root in owners
-            )
+            borrowed = tuple(b.root for b in lent if b.configuration == exposure.configuration)
         proposal = ""
         if exposure.root in reasons:
             proposal = sentence(exposure, owners.get(exposure.root), reasons[exposure.root])
@@ -279,14 +284,24 @@ def _reference_advice(science: list[Assigned], references: list[Assigned], prefi
     return [f"{prefix}no reference star and only one roll: neither reference nor roll subtraction is possible."]
 
 
-def _background_advice(stars: list[Assigned], word: str) -> list[str]:
+def _not_lent(stars: list[Assigned], others: Sequence[Assigned]) -> str:
+    """How a background that carries another star's name can be used for this one; empty where there is none."""
+    configurations = {a.exposure.configuration for a in stars}
+    names = sorted({a.exposure.target for a in others if a.exposure.configuration in configurations})
+    if not names:
+        return ""
+    option = f"--role '{names[0]}=background'" if len(names) == 1 else "--role 'TARGET=background'"
+    return f" {_list(names)}, which carries the name of another star, is used for it only with {option}."
+
+
+def _background_advice(stars: list[Assigned], word: str, others: Sequence[Assigned]) -> list[str]:
     calibrated = [a for a in stars if a.exposure.stage == "calints"]
     if calibrated and len(calibrated) == len(stars):
         return []
     if any(a.borrowed for a in stars):
         return [f"no background for the {word}: the background of the other star is used."]
     if stars and not any(a.backgrounds for a in stars) and stars[0].exposure.instrument == "MIRI":
-        return [f"no background for the {word}: the glow sticks will remain in its images."]
+        return [f"no background for the {word}: the glow sticks will remain in its images.{_not_lent(stars, others)}"]
     return []
 
 
@@ -345,8 +360,11 @@ def group_notes(group: Sequence[Assigned]) -> list[str]:
     """What is to be said of exposures however they are reduced: roles, epochs, missing segments and backgrounds."""
     lines = [*role_lines(group), *missing_segments([a.exposure for a in group])]
     lines += _epochs(with_role(group, Role.SCIENCE))
-    lines += _background_advice(with_role(group, Role.SCIENCE), "science target")
-    lines += _background_advice(with_role(group, Role.REFERENCE), "reference star")
+    for star, back, word in (
+        (Role.SCIENCE, Role.REFERENCE_BACKGROUND, "science target"),
+        (Role.REFERENCE, Role.SCIENCE_BACKGROUND, "reference star"),
+    ):
+        lines += _background_advice(with_role(group, star), word, with_role(group, back))
     stages = sorted({a.exposure.stage for a in group})
     if len(stages) > 1:
         lines.append(f"the exposures are at different stages ({_list(stages)}); each is processed from its stage.")

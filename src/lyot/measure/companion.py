@@ -31,7 +31,7 @@ from lyot.measure.covariance import (
     stamp_covariance,
     template_scale,
 )
-from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice
+from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice, rough_flux
 from lyot.measure.injection import FloatArray, Injector
 from lyot.measure.local_noise import local_noise, speckle_shape
 from lyot.measure.noise import aperture_sums, upper_limit
@@ -178,19 +178,19 @@ def fit_companion(
     middle = injector.pixel(east, north)
     radius = max(p.search_radius * fwhm, LEAST_RADIUS)
     start = _peak_near(image, middle, fwhm, radius, guess)
-    reference = _rough_flux(image, injector, fwhm, start)
+    reference = rough_flux(injector, fwhm, start, image=image)
     lattice = forward_lattice(
-        injector, middle, radius=radius, reach=p.fit_radius * fwhm, fwhm=fwhm, flux=reference
+        injector, middle, radius=radius, reach=p.fit_radius * fwhm, fwhm=fwhm, flux=-reference
     )  # fmt: skip
     theta = np.array([reference, start[0] - middle[0], start[1] - middle[1]])
-    model = _model(injector, lattice, theta, reference)
+    model = _model(injector, lattice, theta, -reference)
     speckles = injector.speckles
     shape = None if speckles is None else speckle_shape(speckles, injector.center, fwhm)
     setting = _Setting(injector, fwhm, lattice, shape, p)
     for _ in range(p.iterations):
         fit = _alternate(image, model, theta, setting)
         theta = fit.modes[0].mean
-        model = _model(injector, lattice, theta, reference)
+        model = _model(injector, lattice, theta, -reference)
     return _described(injector, fit, model, p)
 
 
@@ -205,15 +205,6 @@ def _peak_near(
     sums = np.where(near, aperture_sums(image, fwhm), -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(np.nan_to_num(sums, nan=-np.inf))), sums.shape)
     return float(ix), float(iy)
-
-
-def _rough_flux(image: FloatArray, injector: Injector, fwhm: float, at: tuple[float, float]) -> float:
-    """Flux of the source from its aperture, taking the image of an unmasked unit source for its response."""
-    model = injector.signal(*injector.sky(*at))[0]
-    unit = float(np.nanmax(aperture_sums(model, fwhm)))
-    value = float(aperture_sums(image, fwhm)[round(at[1]), round(at[0])])
-    noise = float(np.nanstd(image)) * fwhm
-    return max(value if np.isfinite(value) else 0.0, noise) / unit
 
 
 def _model(injector: Injector, lattice: ForwardLattice, theta: FloatArray, flux: float) -> FloatArray:

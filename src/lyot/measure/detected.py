@@ -10,6 +10,9 @@ from scipy import stats
 SOURCE, CANDIDATE, REJECTED, EXTENDED = "source", "candidate", "rejected", "extended"
 """What a peak can be: `Detection.status`."""
 
+NOT_COMPARED = "not compared between rolls"
+"""`Detection.reason` of a source that only one of several rolls could show."""
+
 POINT_SOURCES = (SOURCE, CANDIDATE)
 """What is measured and taken out of the noise as a point source."""
 
@@ -45,7 +48,8 @@ class Detection:
         ``source``; ``candidate``: a source that may be noise, by `DetectionParams.max_false_alarm`; ``rejected``: not a
         point source, for the given reason; ``extended``: part of extended emission such as a disk.
     reason : str
-        Reason why it is not a source; empty for sources.
+        Reason why it is not a source; of a source `NOT_COMPARED`, where the other rolls have no data or the mask hides
+        it in them, and empty otherwise.
     shape : float
         Deviation from the image of a point source, sigmas (`lyot.measure.vetting`); NaN where it is not known.
     roll_difference : float

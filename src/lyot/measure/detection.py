@@ -16,12 +16,14 @@ from lyot.geometry import offset_grid, position_angle
 from lyot.measure.detected import (
     CANDIDATE,
     EXTENDED,
+    NOT_COMPARED,
     REJECTED,
     SOURCE,
     Detection,
     false_alarm_probability,
 )
 from lyot.measure.extended import ExtendedLight, extended_light
+from lyot.measure.forward import rough_flux, source_image
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
 from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, gaussian_significance, snr_map
@@ -291,6 +293,11 @@ def detect_in_reduction(
         See `detect_sources`.
     """
     rolls = injector.rolls
+
+    def in_rolls(x: float, y: float) -> FloatArray:
+        flux = 1.0 if injector.reduce_many is not None else -rough_flux(injector, fwhm, (x, y))
+        return injector.forward_rolls(*injector.sky(x, y), flux=flux)
+
     return detect_sources(
         injector.image if image is None else image,
         injector.center,
@@ -299,9 +306,9 @@ def detect_in_reduction(
         params=params,
         truncations=(truncation,),
         maps=None if maps is None else (maps,),
-        template=lambda x, y: injector.forward(*injector.sky(x, y)),
+        template=lambda x, y: source_image(injector, fwhm, (x, y)),
         coverage=coverage,
-        rolls=None if rolls is None else RollImages(rolls, lambda x, y: injector.forward_rolls(*injector.sky(x, y))),
+        rolls=None if rolls is None else RollImages(rolls, in_rolls),
         speckles=injector.speckles,
     )
 
@@ -509,7 +516,7 @@ def _judged(found: _Peak, shape: Shape, stands_out: bool, inside: bool, state: _
     found = replace(found, roll_difference=roll_difference(fluxes), rolls=len(fluxes))
     if in_one_roll(fluxes, p.roll_threshold):
         return replace(found, status=REJECTED, reason="in one roll only")
-    return found
+    return replace(found, reason=NOT_COMPARED) if len(fluxes) < 2 else found
 
 
 def _describe(peak: _Peak, center: tuple[float, float], pixel_scale: float, pa_y: float, label: int) -> Detection:

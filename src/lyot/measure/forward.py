@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
 from lyot.measure.injection import FloatArray, Injector, Window, in_threads
+from lyot.measure.noise import aperture_sums
 
 SPACING = 0.25
 """Distance of the nodes, resolution elements: half of what the aperture's cut-off asks for. Behind the mask of F1550C
@@ -27,6 +28,54 @@ MARGIN = 2
 """Nodes outside the radius on each side: a spline is less exact near its ends."""
 
 _ORDER = 5
+
+
+def rough_flux(injector: Injector, fwhm: float, at: tuple[float, float], *, image: FloatArray | None = None) -> float:
+    """Flux of a source from its aperture, with the image of an unmasked unit source for its response.
+
+    Forward models of reductions that are not linear depend on the flux at which they are made: in ADI a bright source
+    would take itself out.
+
+    Parameters
+    ----------
+    injector : Injector
+    fwhm : float
+        Resolution element, pixels.
+    at : (x, y)
+        Position in the combined image, 0-based pixels.
+    image : (Ny, Nx) float64 ndarray, optional
+        Combined image; by default that of the injector.
+
+    Returns
+    -------
+    float
+        Unit of the injector's `psf`; where the aperture holds less than the noise of the image, that of the noise.
+    """
+    pixels = injector.image if image is None else image
+    unit = float(np.nanmax(aperture_sums(injector.signal(*injector.sky(*at))[0], fwhm)))
+    value = float(aperture_sums(pixels, fwhm)[round(at[1]), round(at[0])])
+    noise = float(np.nanstd(pixels)) * fwhm
+    return max(value if np.isfinite(value) else 0.0, noise) / unit
+
+
+def source_image(injector: Injector, fwhm: float, at: tuple[float, float]) -> FloatArray:
+    """Forward model of unit flux at a position of the combined image, made by taking what is there out.
+
+    A source in the library of a reduction (ADI) changes the library by more the brighter it is; at the flux of the
+    source that is there, what its removal changes is its own image.
+
+    Parameters
+    ----------
+    injector, fwhm, at
+        As for `rough_flux`.
+
+    Returns
+    -------
+    (Ny, Nx) float64 ndarray
+        NaN where the combined image is.
+    """
+    flux = 1.0 if injector.reduce_many is not None else -rough_flux(injector, fwhm, at)
+    return injector.forward(*injector.sky(*at), flux=flux)
 
 
 @dataclass(frozen=True)

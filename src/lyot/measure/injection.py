@@ -34,7 +34,7 @@ ReduceMany = Callable[[FloatArray], FloatArray]
 in the combined images; only for reductions that are linear in the science frames."""
 
 ReduceRolls = Callable[[FloatArray], FloatArray]
-"""``reduce_rolls(signals)``: as `ReduceMany`, to the traces in each roll, north up: (n, nK, nexposures, Ny, Nx)."""
+"""``reduce_rolls(science)``: as `Reduce`, to the image of each roll, north up: (nK, nrolls, Ny, Nx)."""
 
 Residuals = Callable[[], FloatArray | None]
 """``residuals()``: references reduced as if each were the science star, (n, Ny, Nx); None where that cannot be done."""
@@ -130,22 +130,25 @@ class Injector:
 
     @cached_property
     def rolls(self) -> FloatArray | None:
-        """Images of the single rolls at the measured truncation: (nexposures, Ny, Nx); None with one roll."""
+        """Images of the single rolls at the measured truncation: (nrolls, Ny, Nx); None with one roll."""
         if self.reduce_rolls is None or len(np.unique(self.exposure)) < 2:
             return None
-        return np.asarray(self.reduce_rolls(np.nan_to_num(self.science)[np.newaxis])[0, self.index])
+        images = np.asarray(self.reduce_rolls(self.science)[self.index])
+        return images if len(images) > 1 else None
 
-    def forward_rolls(self, east: float, north: float) -> FloatArray:
+    def forward_rolls(self, east: float, north: float, *, flux: float = 1.0) -> FloatArray:
         """Forward model of a source of unit flux in each roll.
 
         Parameters
         ----------
         east, north : float
             Offsets from the star, arcsec.
+        flux : float, optional
+            Flux at which it is made where the reduction is not linear in the science frames.
 
         Returns
         -------
-        (nexposures, Ny, Nx) float64 ndarray
+        (nrolls, Ny, Nx) float64 ndarray
             NaN where a roll has no data.
 
         Raises
@@ -153,9 +156,10 @@ class Injector:
         InputError
             If the reduction has no images of single rolls.
         """
-        if self.reduce_rolls is None:
+        if self.reduce_rolls is None or self.rolls is None:
             raise InputError("forward_rolls: the reduction has no images of single rolls.")
-        return np.asarray(self.reduce_rolls(self.signal(east, north)[np.newaxis])[0, self.index])
+        signal = flux * self.signal(east, north)
+        return np.asarray((self.reduce_rolls(self.science + signal)[self.index] - self.rolls) / flux)
 
     def pixel(self, east: float, north: float) -> tuple[float, float]:
         """Position in the combined images of an offset on the sky.

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT, merged, plural, with_error
+from lyot.analysis.summary import LIMITS_AT, merged, plural, unchecked_sources, with_error
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import (
@@ -166,7 +166,7 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     science = list(products(out, "stage3", "psfsub"))
     found = [
         *_not_measured(out), *_damaged(out), *_outdated(out), *_candidates(out, sources),
-        *_on_boundaries(out, sources, science), *_rejected(out, sources), *_limits(out),
+        *_unchecked(out), *_on_boundaries(out, sources, science), *_rejected(out, sources), *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
     ]  # fmt: skip
@@ -238,6 +238,16 @@ def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
                 "Noise alone may produce such a peak somewhere in the image; check that it is present in each roll.",
                 "detections",
             )
+
+
+def _unchecked(out: Path) -> Iterable[Flag]:
+    """Sources that only one of several rolls can show."""
+    for sentence in unchecked_sources(out / "measure"):
+        yield Flag(
+            f"{sentence[0].upper()}{sentence[1:]}",
+            "Look at the image of this roll alone: a remnant of a cosmic ray is sharper than a point source.",
+            "image",
+        )
 
 
 def _on_boundaries(out: Path, sources: QTable | None, science: Sequence[Product]) -> Iterable[Flag]:

@@ -11,6 +11,7 @@ from jwst.stpipe import Step
 
 from lyot.exposures.headers import star_pixel_cards
 from lyot.exposures.names import roll_suffix
+from lyot.geometry import number_rolls
 from lyot.params import param, spec_from
 from lyot.steps.extra_fits import add_cards, add_table, read_card
 from lyot.steps.mixin import LyotMixin
@@ -80,19 +81,20 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
         Returns
         -------
         list of (str, DataModel)
-            Suffix and product: ``klcube``, and ``rollNN`` with ``_i2d`` of each of several exposures.
+            Suffix and product: ``klcube``, and ``rollNN`` with ``_i2d`` of each of several rolls.
         """
         where = geometry_of(models[0])
         products: list[tuple[str, DataModel]] = []
         if self.save_truncations:
             products.append(("klcube", truncation_cube(models, result, where)))
-        if self.save_rolls and len(models) > 1:
-            k = result.index()
-            for e, model in enumerate(models):
-                variance = None if result.roll_variance is None else result.roll_variance[k, e]
-                image = sky_image(model, sky_grid(result, where), result.rolls[k, e], variance)
-                finish(image, [model], result)
-                products.append((roll_suffix(e), image))
+        numbers = number_rolls(geometry_of(model).pa_y for model in models)
+        if self.save_rolls and max(numbers) > 0:
+            for roll in range(max(numbers) + 1):
+                of_roll = [e for e, number in enumerate(numbers) if number == roll]
+                mine = [models[e] for e in of_roll]
+                image = sky_image(mine[0], sky_grid(result, where), *result.roll_image(of_roll))
+                finish(image, mine, result)
+                products.append((roll_suffix(roll), image))
         return products
 
 

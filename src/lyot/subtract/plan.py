@@ -279,26 +279,24 @@ class ReductionPlan:
         combined = self.combine(self._traces(signals), window=window)[1]
         return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
 
-    def reduce_rolls(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
-        """The image of each roll for many signals at once; see `reduce_many`.
+    def by_roll(self, exposures: FloatArray) -> FloatArray:
+        """Mean of the exposures of each roll.
 
         Parameters
         ----------
-        signals : (nsignals, nframes, ny, nx) or (nsignals, nexposures, ny, nx) float ndarray
-            As for `reduce_many`, in the unit of the science frames.
+        exposures : (n, nexposures, Ny, Nx) float64 ndarray
+            Image of each exposure, north up; NaN where it has no data.
 
         Returns
         -------
-        (nsignals, nK, nexposures, Ny, Nx) float64 ndarray
-            North up and east to the left; NaN where the roll has no data.
-
-        Raises
-        ------
-        ReductionError, InputError
-            As for `reduce_many`.
+        (n, nrolls, Ny, Nx) float64 ndarray
+            NaN where the roll has no data.
         """
-        rolls = self.combine(self._traces(signals))[0]
-        return rolls.reshape(len(signals), len(self.truncations), *rolls.shape[1:])
+        numbers = self.sequence.roll
+        n_rolls = int(numbers.max()) + 1
+        if n_rolls == len(numbers):
+            return exposures
+        return np.stack([mean_by_group(images, numbers, n_rolls) for images in exposures])
 
     def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
         """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lyot.errors import ReductionError
 from lyot.subtract.sequence import FloatArray, IntArray
@@ -87,6 +90,37 @@ class ReductionResult:
         if wanted not in self.truncations:
             raise ReductionError(f"no truncation at {wanted} modes; there are {', '.join(map(str, self.truncations))}.")
         return self.truncations.index(wanted)
+
+    def roll_image(self, exposures: Sequence[int]) -> tuple[FloatArray, FloatArray | None]:
+        """Weighted mean of some exposures, such as those of one roll, at the recommended truncation.
+
+        Parameters
+        ----------
+        exposures : sequence of int
+            Their numbers, from 0.
+
+        Returns
+        -------
+        image : (Ny, Nx) float64 ndarray
+            Unit of the science; NaN where none of the exposures has data.
+        variance : (Ny, Nx) float64 ndarray or None
+            Its variance; None where `roll_variance` is.
+        """
+        k, chosen = self.index(), list(exposures)
+        if len(chosen) == 1:
+            variance = None if self.roll_variance is None else self.roll_variance[k, chosen[0]]
+            return self.rolls[k, chosen[0]], variance
+        weights = self.weights[chosen]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weights = weights / weights.sum(axis=0)
+        used = weights > 0
+        image = np.sum(np.where(used, weights * self.rolls[k, chosen], 0.0), axis=0)
+        image[~used.any(axis=0)] = np.nan
+        if self.roll_variance is None:
+            return image, None
+        variance = np.sum(np.where(used, weights**2 * self.roll_variance[k, chosen], 0.0), axis=0)
+        variance[~used.any(axis=0)] = np.nan
+        return image, variance
 
     @property
     def image(self) -> FloatArray:
