@@ -65,6 +65,15 @@ def test_every_state_with_and_without_keyword(tmp_path, science, references, exp
     assert all(line.endswith("1 background calints are subtracted.") for line in lines)
 
 
+def test_an_exposure_without_any_good_pixel_is_named(tmp_path):
+    assigned = sequence(tmp_path, 0.1, 2.8)
+    path = next(tmp_path.glob("jw01386009*"))
+    with fits.open(path, mode="update") as hdus:
+        hdus["SCI"].data[:] = np.nan
+    (line,) = state_advice(assigned)
+    assert line == f"{path.name} has no good pixel beyond 5 arcsec (all NaN or flagged)."
+
+
 @pytest.mark.parametrize("states", [(0.1, BACKGROUND), (BACKGROUND, 2.8)])
 def test_without_subtraction_unlike_states_are_refused(tmp_path, states):
     with pytest.raises(InputError, match="still contains its background"):

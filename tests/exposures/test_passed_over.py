@@ -208,6 +208,40 @@ def test_an_exposure_under_two_names_counts_once(tmp_path):
     assert found.left_out == (f"not used: {data / 'copy_of_it_calints.fits'}: is a copy of {path}, which is used.",)
 
 
+def test_a_copy_that_was_calibrated_again_counts_once(tmp_path):
+    data = write_sequence(tmp_path, "calints")
+    for number, path in enumerate(sorted(data.glob("*.fits"))):
+        fits.setval(path, "EXPSTART", value=59778.0 + 0.01 * number)
+    path = next(data.glob("jw01386007*_00001_*"))
+    again = data / "my_own_calints.fits"
+    shutil.copy(path, again)
+    fits.setval(again, "CAL_VER", value="9.9.9")
+    with fits.open(again, mode="update") as hdus:
+        hdus["SCI"].data += 1
+    found = read_inputs([data])
+    assert len(found.exposures) == 7 and again not in {e.path for e in found.exposures}
+    (line,) = found.left_out
+    assert line.startswith(f"not used: {again}: is the same exposure as {path}, which is used (the same EXPSTART")
+    fits.setval(again, "EXPSTART", value=59778.5)  # another exposure, or a time that is not known
+    assert len(read_inputs([data]).exposures) == 8
+    fits.delval(again, "EXPSTART")
+    assert len(read_inputs([data]).exposures) == 8
+    for path in data.glob("*.fits"):  # simulated, all at the same time
+        fits.setval(path, "EXPSTART", value=59778.0)
+    assert len(read_inputs([data]).exposures) == 8
+
+
+@pytest.mark.parametrize("keyword", ["ROLL_REF", "V3I_YANG", "CRPIX1"])
+def test_a_keyword_of_the_pointing_that_is_missing_is_said_at_once(tmp_path, keyword):
+    data = write_sequence(tmp_path, "calints")
+    path = next(data.glob("jw01386009*"))
+    fits.delval(path, keyword, ext=1)
+    found = read_inputs([data])
+    assert len(found.exposures) == 6
+    (line,) = found.left_out
+    assert line.startswith(f"not used: {path}: header keyword {keyword} missing in the extension SCI, and no ASDF")
+
+
 def test_two_spellings_of_a_target_are_one(tmp_path):
     data = write_sequence(tmp_path, "calints")
     path = next(data.glob("jw01386009*"))
@@ -222,7 +256,7 @@ def test_two_spellings_of_a_target_are_one(tmp_path):
 
 def test_exposures_of_several_epochs_are_said_to_be(tmp_path):
     data = write_sequence(tmp_path, "calints")
-    for path in data.glob("*.fits"):
-        fits.setval(path, "EXPSTART", value=60508.0 if "jw01386009" in path.name else 59778.0)
+    for number, path in enumerate(sorted(data.glob("*.fits"))):
+        fits.setval(path, "EXPSTART", value=60508.0 if "jw01386009" in path.name else 59778.0 + 0.01 * number)
     lines = make_plan([data], tmp_path / "out", build_config({"run": {"stages": "3"}})).notes
     assert any(line.startswith("the science exposures of HIP-65426 were taken over 730 days") for line in lines)

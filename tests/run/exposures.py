@@ -28,7 +28,7 @@ def write_exposure(path: Path, stage: str = "uncal", *, roll: float = 108.171, s
     data = np.random.default_rng(seed).normal(size=SHAPES[stage]).astype(np.float32)
     science = fits.ImageHDU(data, name="SCI")
     science.header["BUNIT"] = UNITS[stage]
-    science.header["ROLL_REF"] = roll
+    science.header.update({"ROLL_REF": roll, "V3I_YANG": 4.835, "CRPIX1": 5.0, "CRPIX2": 5.0})
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.HDUList([primary, science]).writeto(path)
     return path

@@ -121,7 +121,8 @@ def background_states(assigned: Sequence[Assigned], *, given: str = "auto", subt
     if not subtract:
         needy = dict.fromkeys(needy, ())
     _check_alike(stars, states, needy, _subtracted_slopes(assigned) if subtract else None)
-    return BackgroundStates({root: paths for root, paths in needy.items() if paths}, tuple(_lines(holding, needy)))
+    lines = [*_empty(stars, states), *_lines(holding, needy)]
+    return BackgroundStates({root: paths for root, paths in needy.items() if paths}, tuple(lines))
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ class _State:
 def _state(exposure: Exposure, background: float | None, given: str) -> _State:
     """State of one exposure; `background` is the level of its background exposures, None if there are none."""
     level = background_level(exposure.path)
+    if not np.isfinite(level):
+        return _State(False, level)  # there is nothing to subtract from
     if given != "auto":
         return _State(given == "present", level)
     typical = TYPICAL.get(exposure.filter)
@@ -188,6 +191,16 @@ def _check_alike(
             f"{clean[0].path.name}, and there are no background calints; add them, start from rateints with their "
             f"backgrounds, or, if the background was subtracted, {CURE}."
         )
+
+
+def _empty(stars: Sequence[Assigned], states: Sequence[_State]) -> list[str]:
+    """A sentence about exposures without any good pixel far from the star."""
+    names = [a.exposure.path.name for a, s in zip(stars, states, strict=True) if not np.isfinite(s.level)]
+    if not names:
+        return []
+    more = f" and {len(names) - 1} other{'s' if len(names) > 2 else ''}" if len(names) > 1 else ""
+    verb = "have" if len(names) > 1 else "has"
+    return [f"{names[0]}{more} {verb} no good pixel beyond {FAR:g} arcsec (all NaN or flagged)."]
 
 
 def _lines(holding: Sequence[tuple[Assigned, _State]], needy: dict[str, tuple[Path, ...]]) -> list[str]:

@@ -13,6 +13,7 @@ from lyot.exposures.given_roles import roles_of_members, with_given_roles, with_
 from lyot.exposures.read import (
     averaged_files,
     expand_paths,
+    once_each,
     one_per_exposure,
     one_spelling,
     read_exposure,
@@ -73,13 +74,14 @@ def look_at(
     members = _members(given)
     exposures = [with_role_of(e, members[e.path]) if e.path in members else e for e in exposures]
     chosen, copies = without_copies(one_per_exposure(exposures, preference=preference))
+    chosen, again = once_each(chosen, preference)
     if chosen:
         chosen = with_given_roles(chosen, roles or {})
     chosen, names = one_spelling(chosen)
     told = {e.root: members[e.path] for e in chosen if e.path in members}
     fatal = {path: failure for path, failure in failures.items() if path in named or not chosen}
     left_out = [f"not used: {failure}" for path, failure in failures.items() if path not in fatal]
-    left_out += [f"not used: {line}" for line in (*second_files(exposures), *copies)]
+    left_out += [f"not used: {line}" for line in (*second_files(exposures), *copies, *again)]
     return Inputs(tuple(chosen), (*passed_over, *left_out, *names), {**told, **(roles or {})}, fatal)
 
 

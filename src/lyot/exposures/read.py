@@ -37,12 +37,18 @@ _BLOCK = 2880
 PADDING = 10 * _BLOCK
 """More bytes than this after the last extension are no padding."""
 
+_POINTING = ("CRPIX1", "CRPIX2", "ROLL_REF", "V3I_YANG")
+"""Keywords without which stage 3 cannot say where the star and the north are."""
+
 _LATER = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CDELT1", "CDELT2", "V3I_YANG",
           "VPARITY", "ROLL_REF", "RA_REF", "DEC_REF", "PIXAR_A2", "BUNIT", "FILENAME")  # fmt: skip
 """Keywords that are not needed to place an exposure, but later."""
 
 AVERAGED = ("cal", "rate")
 """Products with the mean of all integrations; with ``ints`` after it, it is the name of those with each."""
+
+SAME_MOMENT = 0.1
+"""Exposures that begin within this time are one, seconds: less than a frame takes, more than the header's rounding."""
 
 SAME_PLACE = 1 / 60
 """Targets whose names differ in signs only are one if they are within this angle, degrees."""
@@ -263,6 +269,7 @@ def read_exposure(path: str | Path) -> Exposure:
             _check_complete(hdus, path, compressed=start.startswith(b"\x1f\x8b"))
             science = hdus["SCI"].header if "SCI" in hdus else None
             _check_extensions(hdus, path)
+            rebuilt = "ASDF" not in hdus
     except PermissionError:
         raise InputError(f"{path}: no permission to read this file; change its permissions.") from None
     except LyotError:
@@ -272,7 +279,10 @@ def read_exposure(path: str | Path) -> Exposure:
     if science is None:
         raise InputError(f"{path}: no SCI extension; expected a JWST exposure.")
     try:
-        return _exposure(path, header, science)
+        exposure = _exposure(path, header, science)
+        if not rebuilt:
+            return exposure
+        return _with_pointing(exposure, header, science)
     except fits.VerifyError as error:
         found = re.search(r"\((\S+)\)", str(error))
         keyword = f"keyword {found[1]}" if found else "a keyword"
@@ -280,6 +290,20 @@ def read_exposure(path: str | Path) -> Exposure:
             f"{path}: {keyword} in the header cannot be read: invalid FITS value; rewrite it as a number or as a "
             "quoted string."
         ) from error
+
+
+def _with_pointing(exposure: Exposure, header: Any, science: Any) -> Exposure:
+    """The exposure, if its headers alone (there is no ASDF extension) say how its image lies on the sky."""
+    if exposure.stage == "uncal" or exposure.is_background or not exposure.is_coronagraphic:
+        return exposure
+    missing = [key for key in _POINTING if not _is_number(science.get(key, header.get(key)))]
+    if missing:
+        raise InputError(
+            f"{exposure.path}: header keyword{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing in the "
+            "extension SCI, and no ASDF extension; the image cannot be turned to north without them: copy them from "
+            "the file of the archive."
+        )
+    return exposure
 
 
 def _check_extensions(hdus: Any, path: Path) -> None:
@@ -437,6 +461,44 @@ def without_copies(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[
         others.append(exposure)
         kept.append(exposure)
     return [e for e in exposures if e in kept], lines
+
+
+def once_each(exposures: Sequence[Exposure], preference: Sequence[Stage]) -> tuple[list[Exposure], list[str]]:
+    """Exposures without those that another file holds too, under another name, and one sentence for each of them.
+
+    A detector takes one exposure at a time: files that begin at the same moment, with the same integration and the same
+    settings, are products of one exposure, such as a copy that was calibrated again. The product that comes first in
+    `preference` is kept; of the same product, the one with the name of the archive. Where exposures of unlike settings
+    begin at the same moment (made by a simulator), the time tells nothing, and all are kept.
+    """
+    kept: list[Exposure] = []
+    lines = []
+    for exposure in sorted(exposures, key=lambda e: (preference.index(e.stage), not e.root.startswith("jw"))):
+        together = [e for e in kept if _at_the_same_time(e, exposure)]
+        if any(_settings(e) != _settings(exposure) for e in together):
+            return list(exposures), []
+        twin = next((e for e in together if e.integrations[0] == exposure.integrations[0]), None)
+        if twin is None:
+            kept.append(exposure)
+            continue
+        lines.append(
+            f"{exposure.path}: is the same exposure as {twin.path}, which is used (the same EXPSTART and settings); to "
+            "use this file, leave the other out of the input."
+        )
+    return [e for e in exposures if e in kept], lines
+
+
+def _at_the_same_time(a: Exposure, b: Exposure) -> bool:
+    """Whether two exposures begin at the same moment; False where the time of one is not known."""
+    return a.time is not None and b.time is not None and 86400 * abs(a.time - b.time) < SAME_MOMENT
+
+
+def _settings(e: Exposure) -> tuple[object, ...]:
+    """What all products of an exposure have in common."""
+    return (
+        e.instrument, e.exposure_type, e.configuration, plain_letters(e.target), e.observation, e.roll, e.dither,
+        e.n_groups, e.n_integrations,
+    )  # fmt: skip
 
 
 def one_spelling(exposures: Sequence[Exposure]) -> tuple[list[Exposure], list[str]]:
