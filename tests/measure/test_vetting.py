@@ -145,6 +145,18 @@ def test_faint_disk_is_found_as_extended():
         assert found and all(d.status == "extended" for d in found)
 
 
+@pytest.mark.parametrize("peak", [2.5, 4.0])
+def test_a_disk_below_the_level_of_structures_is_found_as_a_line(peak):
+    """Its clumps have S/N 5 to 8 and would be sources; a source beside it stays one."""
+    x, y = at(3.0, 200.0)
+    for seed in range(4):
+        image = noise(30 + seed) + edge_on_disk(peak) + 8 * source(x, y)
+        found = detect_sources(image, CENTER, FWHM, SCALE, template=source)
+        (planet,) = (d for d in found if d.status == "source")
+        assert np.hypot(planet.x - x, planet.y - y) < 1.0
+        assert extended_light(image, CENTER, FWHM).axis is not None
+
+
 def test_noise_and_bright_sources_are_not_extended():
     for seed in range(20):
         assert extended_light(noise(seed), CENTER, FWHM).count == 0
