@@ -18,6 +18,7 @@ from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.off_axis import SourceImager
 from lyot.optics.stpsf_adaptor import StpsfImager
 from lyot.subtract import CoronagraphicSequence, ReductionPlan, plan_reduction
+from lyot.subtract.plan import plan_prepared
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import subtracted_pixels
 
@@ -47,7 +48,7 @@ def collapsed(plan: ReductionPlan) -> ReductionPlan:
         exposure=np.arange(s.n_exposures),
         science_variance=None,
     )
-    return dataclasses.replace(plan, sequence=small)
+    return dataclasses.replace(plan, sequence=small, prepared=None)
 
 
 def source_imager(c: Coronagraph, *, optics: OpticsParams | None = None, module: str = "A") -> Imager:
@@ -258,6 +259,8 @@ def _truncation(plan: ReductionPlan, modes: int | None) -> int:
 def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
     """The plan for one truncation alone, so that nothing is computed in vain."""
     wanted = _truncation(plan, modes)
+    if plan.prepared is not None:
+        return plan_prepared(plan.prepared.with_truncations((wanted,), wanted))
     params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
     return plan_reduction(plan.sequence, params, changes=plan.changes)
 

@@ -7,6 +7,7 @@ tell apart from their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,6 +41,12 @@ class LibraryNoise:
     variance: FloatArray | None
     region: BoolArray
 
+    @cached_property
+    def _typical_there(self) -> FloatArray:
+        """Typical variance of each frame where the covariance was measured, for all zones."""
+        assert self.variance is not None
+        return np.array([_typical(v[self.region]) for v in self.variance])
+
     def sum_over(self, pixels: IntArray) -> FloatArray:
         """Expected Gram matrix of the noise on some pixels: (nlibrary, nlibrary).
 
@@ -47,7 +54,8 @@ class LibraryNoise:
         """
         total = self.covariance * len(pixels)
         if self.variance is not None:
-            ratio = np.array([_typical(v[pixels]) / _typical(v[self.region]) for v in self.variance])
+            here = np.array([_typical(v[pixels]) for v in self.variance])
+            ratio = here / self._typical_there
             grown = np.where(np.isfinite(ratio), ratio - 1.0, 0.0)
             total = total + np.diag(np.diag(total) * grown)
         return np.asarray(total)
