@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lyot.subtract.sequence import BoolArray, FloatArray, IntArray
 
@@ -38,7 +40,7 @@ class LibraryNoise:
     """
 
     covariance: FloatArray
-    variance: FloatArray | None
+    variance: NDArray[np.floating[Any]] | None
     region: BoolArray
 
     @cached_property
@@ -62,12 +64,12 @@ class LibraryNoise:
 
     def of_mean(self) -> LibraryNoise:
         """Of the mean of the frames, as a library of one."""
-        variance = None if self.variance is None else self.variance.mean(axis=0, keepdims=True)
+        variance = None if self.variance is None else self.variance.mean(axis=0, dtype=np.float64, keepdims=True)
         return LibraryNoise(self.covariance.mean(keepdims=True), variance, self.region)
 
 
 def library_noise(
-    library: FloatArray, variance: FloatArray | None, usable: BoolArray, radius: FloatArray
+    library: FloatArray, variance: NDArray[np.floating[Any]] | None, usable: BoolArray, radius: FloatArray
 ) -> LibraryNoise | None:
     """Measure the noise of reference frames on the outer half of their pixels.
 
@@ -112,9 +114,9 @@ def _second_differences(image: FloatArray) -> FloatArray:
     return out
 
 
-def _typical(variance: FloatArray) -> float:
+def _typical(variance: NDArray[np.floating[Any]]) -> float:
     """Mean of variances, without those of bad pixels."""
-    known = variance[np.isfinite(variance) & (variance > 0)]
+    known = np.asarray(variance[np.isfinite(variance) & (variance > 0)], dtype=np.float64)
     if not len(known):
         return np.nan  # not stated, as where ERR is 0
     return float(known[known <= LARGEST_VARIANCE * np.median(known)].mean())

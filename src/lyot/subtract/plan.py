@@ -7,7 +7,8 @@ injected source of zero flux give the same bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ class ReductionPlan:
     zones : tuple of Zone
     library : (nlibrary, ny * nx) float64 ndarray
         Reference frames as used, bad pixels filled.
-    library_variance : (nlibrary, ny * nx) float64 ndarray or None
+    library_variance : (nlibrary, ny * nx) float ndarray or None
     truncations : tuple of int
     frame_exposure : (nframes,) int ndarray
         Exposure of each frame that is subtracted.
@@ -187,7 +188,7 @@ class ReductionPlan:
     params: ReductionParams
     zones: tuple[Zone, ...]
     library: FloatArray
-    library_variance: FloatArray | None
+    library_variance: NDArray[np.floating[Any]] | None
     truncations: tuple[int, ...]
     frame_exposure: IntArray
     models: tuple[ZoneModel, ...] | None
@@ -290,7 +291,7 @@ class ReductionPlan:
         InputError
             If the signals have another shape.
         """
-        combined = self.combine(self._traces(signals), window=window)[1]
+        combined = self.combine(self._traces(signals, window), window=window)[1]
         return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
 
     def reduce_rolls(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
@@ -314,21 +315,34 @@ class ReductionPlan:
         rolls = self.combine(self._traces(signals))[0]
         return rolls.reshape(len(signals), len(self.truncations), *rolls.shape[1:])
 
-    def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
-        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""
+    def _traces(self, signals: NDArray[np.floating[Any]], window: tuple[slice, slice] | None = None) -> FloatArray:
+        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx); NaN where `window` needs no pixels."""
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many requires strategy 'rdi' with a linear method; use reduce otherwise.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
-        residuals, _ = self._residuals(frames, with_variance=False, signal=True)
+        seen = None if window is None else self._seen_in(window)
+        residuals, _ = self._residuals(frames, with_variance=False, signal=True, seen=seen)
         n_frames = len(self.frame_exposure)
         shape = (len(self.truncations), len(signals), n_frames, *self.sequence.shape)
         return np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
+
+    def _seen_in(self, window: tuple[slice, slice]) -> BoolArray:
+        """Pixels of the detector from which a part of the combined image is interpolated: (ny, nx)."""
+        seen = np.zeros(self.sequence.shape, dtype=bool)
+        for whole in self.resamplers:
+            seen[whole.window(*window)[1:]] = True
+        return seen
+
+    @cached_property
+    def _good_science(self) -> BoolArray:
+        """Good pixels of the science frames, as signals are masked: (nframes, ny, nx)."""
+        return np.isfinite(self.sequence.science)
 
     def _signal_frames(self, signals: FloatArray) -> FloatArray:
         """Signals as frames are subtracted, with the bad pixels of the science: (nsignals * nframes, ny, nx)."""
         science = self.sequence.science
         if signals.ndim == 4 and signals.shape[1:] == science.shape:
-            masked = np.where(np.isfinite(science), signals, np.nan)
+            masked = np.where(self._good_science, signals, np.nan)
             return np.concatenate([frames_of(self.sequence, self.params, m) for m in masked])
         if signals.ndim == 4 and signals.shape[1:] == (len(self.resamplers), *self.sequence.shape):
             good = np.isfinite(self.frames())
@@ -389,10 +403,10 @@ class ReductionPlan:
         window = (slice(None), slice(None)) if window is None else window
         wanted = self.exposure_weights[:, *window]
         rolls = np.empty((len(residuals), *wanted.shape))
-        means = [mean_by_group(r, self.frame_exposure, len(self.resamplers)) for r in residuals]
         for e, whole in enumerate(self.resamplers):
             turn, rows, columns = whole.window(*window)
-            rolls[:, e] = turn.images(np.stack([m[e, rows, columns] for m in means]))
+            mine = np.where(self.frame_exposure == e, 0, -1)
+            rolls[:, e] = turn.images(np.concatenate([mean_by_group(r[:, rows, columns], mine, 1) for r in residuals]))
         good = np.isfinite(rolls)
         weight = np.where(good, wanted, 0.0)
         total = weight.sum(axis=1)
@@ -402,8 +416,9 @@ class ReductionPlan:
         return rolls, combined, weights
 
     def _residuals(
-        self, frames: FloatArray, *, with_variance: bool, signal: bool = False
+        self, frames: FloatArray, *, with_variance: bool, signal: bool = False, seen: BoolArray | None = None
     ) -> tuple[FloatArray, FloatArray | None]:
+        """Frames without the star, and their variances; on the pixels that are `seen` alone, where given."""
         flat = frames.reshape(len(frames), -1)
         out = np.full((len(self.truncations), *flat.shape), np.nan)
         found = self.frame_variance() if with_variance else None
@@ -411,6 +426,15 @@ class ReductionPlan:
         out_variance = None if variance is None else np.full_like(out, np.nan)
         for rows, models, library_variance in self._jobs(flat):
             for zone, model in zip(self.zones, models, strict=True):
+                if seen is not None and isinstance(model, klip.LinearModel):
+                    keep = seen.ravel()[zone.subtract]
+                    if keep.any():
+                        pixels = zone.subtract[keep]
+                        part = replace(model, subtract_modes=model.subtract_modes[:, keep])
+                        fit = flat[np.ix_(rows, zone.fit)]
+                        there = flat[np.ix_(rows, pixels)]
+                        out[:, rows[:, None], pixels] = subtract(part, fit, there, signal=signal)
+                    continue
                 fit = flat[np.ix_(rows, zone.fit)]
                 same = same_pixels(zone)
                 wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
@@ -430,11 +454,11 @@ class ReductionPlan:
             out_variance = out_variance.reshape(shape)
         return out.reshape(shape), out_variance
 
-    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]]:
+    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[ZoneModel, ...], NDArray[np.floating[Any]] | None]]:
         """Frames that share models, with the models and the variances of their library."""
         if self.models is not None:
             return [(np.arange(len(flat)), self.models, self.library_variance)]
-        jobs: list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]] = []
+        jobs: list[tuple[IntArray, tuple[ZoneModel, ...], NDArray[np.floating[Any]] | None]] = []
         roll = self.sequence.roll[self.frame_exposure]
         for r in np.unique(roll):  # a planet is at the same place in all exposures of a roll
             mine = np.flatnonzero(roll == r)

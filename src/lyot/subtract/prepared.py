@@ -48,7 +48,7 @@ class Prepared:
         Exposure of each frame that is subtracted.
     library : (nlibrary, ny * nx) float64 ndarray
         Reference frames as used, bad pixels filled.
-    library_variance : (nlibrary, ny * nx) float64 ndarray or None
+    library_variance : (nlibrary, ny * nx) float ndarray or None
     usable : (ny, nx) bool ndarray
         Pixels good enough in science and references to be used at all.
     templates : (ntemplates, ny * nx) float64 ndarray or None
@@ -67,7 +67,7 @@ class Prepared:
     params: ReductionParams
     frame_exposure: IntArray
     library: FloatArray
-    library_variance: FloatArray | None
+    library_variance: NDArray[np.floating[Any]] | None
     usable: BoolArray
     templates: FloatArray | None
     template_variance: FloatArray | None
@@ -89,7 +89,11 @@ class Prepared:
 
 
 def prepare_reduction(
-    sequence: CoronagraphicSequence, params: ReductionParams, *, changes: FloatArray | None = None
+    sequence: CoronagraphicSequence,
+    params: ReductionParams,
+    *,
+    changes: FloatArray | None = None,
+    like: Prepared | None = None,
 ) -> Prepared:
     """Prepare plans of the reduction of a sequence.
 
@@ -99,6 +103,9 @@ def prepare_reduction(
     params : ReductionParams
     changes : (n, ny, nx) float ndarray, optional
         As for `lyot.subtract.plan_reduction`.
+    like : Prepared, optional
+        Of a sequence that differs in its science and reference frames only, not in exposures, templates and variances
+        of the science, with the same parameters but for the truncations: templates and weights are taken from there.
 
     Returns
     -------
@@ -115,6 +122,25 @@ def prepare_reduction(
     usable = usable & np.isfinite(frames).any(axis=0)
     expected = _expected(sequence, params, changes, frames)
     linear = params.strategy == "rdi"
+    templates = templates_of(sequence, params) if linear and like is None else None
+    return Prepared(
+        sequence=sequence,
+        params=params,
+        frame_exposure=np.arange(sequence.n_exposures) if params.science_frames == "exposure" else sequence.exposure,
+        library=library,
+        library_variance=library_variance,
+        usable=usable,
+        templates=templates if like is None else like.templates,
+        template_variance=_template_variance(sequence, params) if linear else None,
+        noise=_library_noise(sequence, params, library, library_variance, usable) if linear else None,
+        changes=changes,
+        expected=expected,
+        on_grid=_resampling(sequence, params) if like is None else like.on_grid,
+    )
+
+
+def _resampling(sequence: CoronagraphicSequence, params: ReductionParams) -> Callable[[NorthUpGrid], OnGrid]:
+    """Resamplers and weights on a grid."""
     by_exposure = exposure_weights(sequence, params)
 
     @lru_cache(maxsize=1)  # plans of one sequence share it, unless they reduce other pixels
@@ -125,20 +151,7 @@ def prepare_reduction(
         )
         return OnGrid(resamplers, *roll_weights(sequence, params, resamplers, by_exposure))
 
-    return Prepared(
-        sequence=sequence,
-        params=params,
-        frame_exposure=np.arange(sequence.n_exposures) if params.science_frames == "exposure" else sequence.exposure,
-        library=library,
-        library_variance=library_variance,
-        usable=usable,
-        templates=templates_of(sequence, params) if linear else None,
-        template_variance=_template_variance(sequence, params) if linear else None,
-        noise=_library_noise(sequence, params, library, library_variance, usable) if linear else None,
-        changes=changes,
-        expected=expected,
-        on_grid=on_grid,
-    )
+    return on_grid
 
 
 def _expected(
@@ -181,7 +194,7 @@ def frames_of(
 
 def _library(
     sequence: CoronagraphicSequence, params: ReductionParams
-) -> tuple[FloatArray, FloatArray | None, BoolArray]:
+) -> tuple[FloatArray, NDArray[np.floating[Any]] | None, BoolArray]:
     """Reference frames as used (flat, filled), their variances, and which pixels are usable (ny, nx)."""
     if params.strategy in ("adi", "roll"):
         return np.empty((0, np.prod(sequence.shape))), None, np.ones(sequence.shape, dtype=bool)
@@ -202,9 +215,11 @@ def _library(
         warn(f"{int((~whole).sum())} of {len(whole)} reference frames are mostly masked and not used")
         flat, variance = flat[whole], None if variance is None else variance[whole]
     filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
-    flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)
+    # in single precision where the files have it, as it is as large as the frames: sums of it are in double precision
+    flat_variance = None if variance is None else np.asarray(variance).reshape(len(variance), -1)
     if flat_variance is not None and params.method == "classical":
-        flat_variance = np.nansum(flat_variance, axis=0, keepdims=True) / len(flat_variance) ** 2
+        total = np.asarray(np.nansum(flat_variance, axis=0, dtype=np.float64))
+        flat_variance = total[np.newaxis] / len(flat_variance) ** 2
     return filled, flat_variance, usable.reshape(sequence.shape)
 
 
@@ -222,7 +237,7 @@ def _library_noise(
     sequence: CoronagraphicSequence,
     params: ReductionParams,
     library: FloatArray,
-    variance: FloatArray | None,
+    variance: NDArray[np.floating[Any]] | None,
     usable: BoolArray,
 ) -> LibraryNoise | None:
     if not params.noise_correction:
