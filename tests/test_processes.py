@@ -102,3 +102,9 @@ def test_what_is_printed_to_a_full_disk_is_one_sentence():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "Error: cannot write the standard output or a file: No space left on device.\n"
+
+
+def test_free_memory_is_given_back():
+    from lyot.processes import release_memory
+
+    release_memory()  # where the C library cannot, nothing happens

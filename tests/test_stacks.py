@@ -31,6 +31,20 @@ def test_median_is_that_of_numpy(stack):
     assert np.array_equal(stack, before, equal_nan=True)
 
 
+@pytest.mark.parametrize("kind", ["f4", ">f4", "f8", "f2"])
+@pytest.mark.parametrize("shape", [(7,), (7, 1), (500, 3), (9, 1, 2), (20, 30, 40), (1, 4, 4)])
+def test_mean_adds_the_frames_up_as_numpy_does(kind, shape):
+    rng = np.random.default_rng(1)
+    stack = (rng.normal(size=shape) * 10 ** rng.uniform(-3, 3, shape)).astype(kind)
+    stack[rng.random(shape) < 0.2] = np.nan
+    stack.flat[0] = np.inf
+    for view in (stack, stack[::2], stack[..., ::-1], np.moveaxis(stack, 0, -1).copy().transpose()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            expected = np.nanmean(view, axis=0, dtype=np.float64)
+        np.testing.assert_array_equal(nanmean(view), expected)
+
+
 @pytest.mark.parametrize("n", [3, 4])
 def test_infinities_are_values(n):
     stack = np.array([-np.inf, np.inf, 1.0, 2.0])[:n]

@@ -35,6 +35,15 @@ def test_differences_of_reductions_give_the_same_forward_model(bench):
     np.testing.assert_allclose(fast.forward(*PLACE), slow.forward(*PLACE, flux=100.0), atol=1e-11)
 
 
+@pytest.mark.parametrize("linear", [True, False])
+def test_several_models_at_once_are_those_made_one_by_one(bench, linear):
+    injector = bench.injector(bench.sequence(2, nan=True), linear=linear)
+    places, window = [PLACE, (0.7, 1.2), (1.1, 0.8)], (slice(20, 50), slice(10, 40))
+    together = injector.forward_windows(places, window, flux=100.0)
+    alone = [injector.forward_window(*place, window, flux=100.0) for place in places]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-12 * np.nanmax(np.abs(alone)))
+
+
 def test_a_negative_source_takes_the_planet_out(bench):
     planet = (1.42, 39.3, 80.0)
     east, north = planet[0] * np.sin(np.radians(planet[1])), planet[0] * np.cos(np.radians(planet[1]))

@@ -10,6 +10,8 @@ import pytest
 from lyot import geometry
 from lyot.errors import InputError, LyotWarning, ReductionError
 from lyot.subtract import ReductionParams, plan_reduction
+from lyot.subtract.plan import plan_prepared
+from lyot.subtract.prepared import prepare_reduction
 from tests.subtract.conftest import planet_frames
 
 
@@ -271,3 +273,27 @@ def test_the_variance_of_a_roll_is_that_of_its_weighted_mean(make_sequence):
     image, variance = result.roll_image([0, 1])  # of all exposures: the combined image
     np.testing.assert_allclose(image, result.image, rtol=1e-12)
     np.testing.assert_allclose(variance, result.combined_variance[0], rtol=1e-12)
+
+
+def test_plans_of_one_preparation_are_those_made_alone(make_sequence):
+    """Excluded pixels, truncations, expected changes, and other frames of the same exposures."""
+    sequence = make_sequence(flux=500.0, throughput=np.full((61, 65), 0.8))
+    params = ReductionParams(truncations=(1, 5), recommended=5)
+    y, x = np.indices(sequence.shape)
+    exclude, changes = np.hypot(x - 40, y - 30) < 4, np.exp(-np.hypot(x - 30, y - 30) / 5)[None]
+    prepared = prepare_reduction(sequence, params)
+
+    def alike(plan, alone):
+        found, expected = plan.reduce(), alone.reduce()
+        for name in ("combined", "combined_variance", "weights", "throughput"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+    alike(plan_prepared(prepared), plan_reduction(sequence, params))
+    alike(plan_prepared(prepared, exclude=exclude), plan_reduction(sequence, params, exclude=exclude))
+    few = ReductionParams(truncations=(3,), recommended=3)
+    alike(plan_prepared(prepared.with_truncations((3,), 3)), plan_reduction(sequence, few))
+    alike(plan_prepared(prepared.with_changes(changes)), plan_reduction(sequence, params, changes=changes))
+    other = sequence.replace(
+        science=sequence.science[::-1], references=sequence.references[2:], reference_exposure=None
+    )
+    alike(plan_prepared(prepare_reduction(other, params, like=prepared)), plan_reduction(other, params))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyot.subtract.quality import estimate_variance, judge_integrations, relative_brightness
+from lyot.stacks import nanmedian
+from lyot.subtract.quality import _medians_of_others, estimate_variance, judge_integrations, relative_brightness
 
 SHAPE = (60, 66)
 NOISE = 3.0
@@ -127,3 +128,14 @@ def test_a_lost_integration_is_found_where_the_star_is_fainter_than_the_noise_of
     assert found.starless.tolist() == [False, False, True, False, False]
     faint = integrations(5, peak=0.5)
     assert np.isnan(judge_integrations(faint, near(), np.full(faint.shape, VARIANCE)).brightness).all()
+
+
+@pytest.mark.parametrize("n", [3, 4, 7, 20])
+def test_medians_of_the_others_are_those_of_the_stack_without_a_frame(n):
+    rng = np.random.default_rng(n)
+    cube = rng.integers(0, 6, (n, 300)).astype(float)  # many alike
+    cube[rng.random(cube.shape) < 0.3] = np.nan
+    cube[:, 0] = np.nan
+    cube[1:, 1], cube[0, 1] = np.nan, 1.0
+    expected = [nanmedian(np.delete(cube, i, axis=0)) for i in range(n)]
+    np.testing.assert_array_equal(_medians_of_others(cube), expected)

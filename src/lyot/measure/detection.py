@@ -380,6 +380,20 @@ class _Image:
     refused: NDArray[np.bool_]
     tries: dict[int, int] = field(default_factory=dict)
     named: set[int] = field(default_factory=set)
+    _sums: tuple[FloatArray, FloatArray] | None = None
+    _significance: tuple[SignalToNoise, FloatArray] | None = None
+
+    def sums(self, fwhm: float) -> FloatArray:
+        """Sums in apertures of what is searched; made again only when something was taken out of it."""
+        if self._sums is None or self._sums[0] is not self.work:
+            self._sums = (self.work, aperture_sums(self.work, fwhm))
+        return self._sums[1]
+
+    def significance(self) -> FloatArray:
+        """Significance at every pixel, in the same way."""
+        if self._significance is None or self._significance[0] is not self.current:
+            self._significance = (self.current, self.current.significance())
+        return self._significance[1]
 
     @property
     def not_noise(self) -> NDArray[np.bool_]:
@@ -392,7 +406,7 @@ def _search_image(image: FloatArray, first: SignalToNoise | None, search: _Searc
     state = _start(image, first, search)
     peaks: list[_Peak] = []
     while sum(q.status == SOURCE for q in peaks) < p.max_sources and np.count_nonzero(state.refused) < MAX_REFUSED:
-        sums = aperture_sums(state.work, search.fwhm)
+        sums = state.sums(search.fwhm)
         peak = _candidate(state, sums, search)
         if peak is None:
             break
@@ -420,7 +434,7 @@ def _start(image: FloatArray, first: SignalToNoise | None, search: _Search) -> _
 def _candidate(state: _Image, sums: FloatArray, search: _Search) -> tuple[int, int] | None:
     p = search.params
     lower = 1.0 if search.template is None else LOOK_AGAIN
-    significance = np.nan_to_num(state.current.significance(), nan=-np.inf)
+    significance = np.nan_to_num(state.significance(), nan=-np.inf)
     high = np.nan_to_num(state.current.snr, nan=-np.inf) >= lower * p.threshold
     high &= significance >= lower * p.min_significance
     candidates = search.allowed & high & ~state.excluded & ~state.refused

@@ -24,6 +24,9 @@ the interpolated models are then within 3e-4 of the peak of those made there."""
 COARSE_SPACING = 0.35
 """The same for reductions that are not linear, where each model takes a whole reduction."""
 
+BATCH = 8
+"""Models that are reduced at once: more do not save time, and each takes the memory of the science frames."""
+
 MARGIN = 2
 """Nodes outside the radius on each side: a spline is less exact near its ends."""
 
@@ -147,12 +150,13 @@ def forward_lattice(
     )
     positions = [injector.sky(middle[0] + dx, middle[1] + dy) for dy in steps for dx in steps]
 
-    def model(position: tuple[float, float]) -> FloatArray:
-        return np.nan_to_num(injector.forward_window(*position, (window[0], window[1]), flux=flux))
+    def several(some: list[tuple[float, float]]) -> FloatArray:
+        return np.nan_to_num(injector.forward_windows(some, (window[0], window[1]), flux=flux))
 
-    models = in_threads(model, positions) if injector.reduce_many is not None else [model(p) for p in positions]
-    shape = (len(steps), len(steps), *models[0].shape)
-    return ForwardLattice(middle, spacing, radius, (window[0], window[1]), np.stack(models).reshape(shape))
+    batches = [positions[k : k + BATCH] for k in range(0, len(positions), BATCH)]
+    models = in_threads(several, batches) if injector.reduce_many is not None else [several(b) for b in batches]
+    shape = (len(steps), len(steps), *models[0].shape[1:])
+    return ForwardLattice(middle, spacing, radius, (window[0], window[1]), np.concatenate(models).reshape(shape))
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,8 @@ def ring_statistics(
     step = max(1, int(_RING_ROOM / (longest * nx)))
     for first in range(0, ny, step):
         rows = slice(first, min(first + step, ny))
-        begins, places = _rings((first, rows.stop), shape, x0, y0, float(spacing), guard)
+        # one and the same resolution element may come from two computations, with another last digit
+        begins, places = _rings((first, rows.stop), shape, x0, y0, round(float(spacing), 9), guard)
         _ring_statistics(
             values[rows].ravel(), usable, begins, places, mean[rows].ravel(), scatter[rows].ravel(), count[rows].ravel()
         )

@@ -18,6 +18,8 @@ from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.off_axis import SourceImager
 from lyot.optics.stpsf_adaptor import StpsfImager
 from lyot.subtract import CoronagraphicSequence, ReductionPlan, plan_reduction
+from lyot.subtract.plan import plan_prepared
+from lyot.subtract.prepared import Prepared, prepare_reduction
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import subtracted_pixels
 
@@ -47,7 +49,7 @@ def collapsed(plan: ReductionPlan) -> ReductionPlan:
         exposure=np.arange(s.n_exposures),
         science_variance=None,
     )
-    return dataclasses.replace(plan, sequence=small)
+    return dataclasses.replace(plan, sequence=small, prepared=None)
 
 
 def source_imager(c: Coronagraph, *, optics: OpticsParams | None = None, module: str = "A") -> Imager:
@@ -214,6 +216,7 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     out = np.full((len(groups), *plan.exposure_weights.shape[1:]), np.nan)
     changes = None if plan.changes is None else plan.changes * _brightness(frames, plan.frames())
     seen = subtracted_pixels(plan.zones, s.shape)  # the filled library has no NaN, but the same are to be reduced
+    like: Prepared | None = None
     for image, group in zip(out, groups, strict=True):
         others = frames[exposure != group]
         params = dataclasses.replace(plan.params, truncations=(min(modes, len(others)),), recommended=None)
@@ -228,7 +231,8 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
             reference_exposure=np.arange(len(others)),
         )
         try:
-            found = plan_reduction(sequence, params, changes=changes).reduce(with_variance=False).combined[0]
+            like = prepare_reduction(sequence, params, changes=changes, like=like)
+            found = plan_prepared(like).reduce(with_variance=False).combined[0]
         except ReductionError as error:
             log.info("the local noise cannot be determined from the references: %s", error)
             return None
@@ -258,6 +262,8 @@ def _truncation(plan: ReductionPlan, modes: int | None) -> int:
 def narrowed(plan: ReductionPlan, modes: int | None) -> ReductionPlan:
     """The plan for one truncation alone, so that nothing is computed in vain."""
     wanted = _truncation(plan, modes)
+    if plan.prepared is not None:
+        return plan_prepared(plan.prepared.with_truncations((wanted,), wanted))
     params = dataclasses.replace(plan.params, truncations=(wanted,), recommended=wanted)
     return plan_reduction(plan.sequence, params, changes=plan.changes)
 

@@ -23,7 +23,9 @@ from lyot.measure.noise import aperture_sums
 from lyot.optics.drift import drift_images
 from lyot.params import param
 from lyot.reduction.injector import injector_of, narrowed, off_axis_source, placed
-from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, ReductionResult, plan_reduction
+from lyot.subtract import CoronagraphicSequence, ReductionParams, ReductionPlan, ReductionResult
+from lyot.subtract.plan import plan_prepared
+from lyot.subtract.prepared import prepare_reduction
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import radius_arcsec, subtracted_pixels, zone_edges
 
@@ -174,7 +176,8 @@ def refine(
     if not places:
         return None
     changes = star_changes(plan.sequence, coronagraph, params.wavefront_drift)
-    second = plan_reduction(one.sequence, one.params, exclude=around(one.sequence, places, radius), changes=changes)
+    prepared = one.prepared or prepare_reduction(one.sequence, one.params)
+    second = plan_prepared(prepared.with_changes(changes), exclude=around(one.sequence, places, radius))
     result = second.reduce()
     own = [_against_alike(second, coronagraph, places, k, radius, changes) for k in range(len(places))]
     for s in own:
@@ -287,11 +290,15 @@ def _against_alike(
         outer_radius=min(outer, plan.params.outer_radius or np.inf) if np.isfinite(outer) else plan.params.outer_radius,
     )
     fwhm = coronagraph.lambda_over_d / plan.grid.pixel_scale
+    try:
+        prepared = prepare_reduction(plan.sequence, zone, changes=changes)  # only the pixels left out differ
+    except ReductionError:  # no reference has data there
+        return Protected(separation, angle, float("nan"), float("nan"), 0)
 
     def value(place: Place) -> float:
         left_out = around(plan.sequence, [*places, place], radius)
         try:
-            trial = plan_reduction(plan.sequence, zone, exclude=left_out, changes=changes)
+            trial = plan_prepared(prepared, exclude=left_out)
         except ReductionError:
             return float("nan")  # nothing is left to fit
         image = trial.reduce(with_variance=False).combined[0]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lyot.errors import LyotError, ReductionError, ReferenceFileError, logged_warnings, output_error
-from lyot.processes import serve_parent
+from lyot.processes import release_memory, serve_parent
 from lyot.records.manifest import Product, product_of
 from lyot.run.task import Task, TaskResult
 
@@ -94,7 +94,7 @@ def set_environment(values: Mapping[str, str | None]) -> None:
 
 
 class _StepEvents(logging.Handler):
-    """Tells the parent process which step is running."""
+    """Tells the parent process which step is running, and frees what the step before it left."""
 
     def __init__(self, task: str) -> None:
         super().__init__(logging.INFO)
@@ -104,6 +104,7 @@ class _StepEvents(logging.Handler):
         found = _STEP_STARTS.match(record.getMessage())
         if found and _events is not None:
             _events.put((self._task, found.group(1)))
+            release_memory()
 
 
 @contextlib.contextmanager
@@ -271,5 +272,7 @@ def run_task(task: Task, out: str) -> TaskResult:
         raise _explained(error, task, root) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if _events is not None:  # in a process of ours, which may wait long for its next task
+            release_memory()
     wall = time.perf_counter() - clock
     return TaskResult(task.id, products, started.isoformat(timespec="seconds"), wall, _peak_memory())

@@ -137,6 +137,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         members = defaultdict(list)
         for model in models:
             members[str(model.meta.asn.exptype).lower()].append(model)
+        del model  # else the last reference stays in memory to the end
         if not members["science"]:
             raise InputError("no science member in the association; expected at least one member with exptype science.")
         references = members.pop("psf", [])

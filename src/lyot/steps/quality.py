@@ -176,7 +176,8 @@ def assess(models: Sequence[DataModel], role: str) -> tuple[list[dict[str, Any]]
     for model in models:
         usable = usable_frames(model)
         quality = usable.quality
-        flagged = 1.0 - np.isfinite(frames_of(model, dtype=np.float32).data).mean(axis=(1, 2))
+        frames = usable.frames if quality.use.all() else frames_of(model, dtype=np.float32)
+        flagged = 1.0 - np.isfinite(frames.data).mean(axis=(1, 2))
         rows.append(
             {
                 "file": model_name(model),

@@ -425,7 +425,8 @@ def star_offsets(targets: Sequence[DataModel], references: Sequence[DataModel]) 
 
 
 def _stack(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]], name: str) -> NDArray[np.floating[Any]]:
-    return np.concatenate([getattr(f, name)[:, w[0], w[1]] for f, w in zip(frames, windows, strict=True)])
+    parts = [getattr(f, name)[:, w[0], w[1]] for f, w in zip(frames, windows, strict=True)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # a stack of references is not copied again
 
 
 def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) -> NDArray[np.floating[Any]] | None:

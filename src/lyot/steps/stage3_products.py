@@ -41,7 +41,7 @@ def detector_cube(
         Flags to keep.
     """
     err = np.full(data.shape, np.nan) if variance is None else np.sqrt(variance)
-    bad = np.where(np.isfinite(data), 0, dq.DO_NOT_USE).astype(np.uint32)
+    bad = np.where(np.isfinite(data), np.uint32(0), np.uint32(dq.DO_NOT_USE))
     if flags is not None:
         bad |= flags
     model = datamodels.CubeModel(data=data.astype(np.float32), err=err.astype(np.float32), dq=bad)

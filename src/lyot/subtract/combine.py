@@ -26,6 +26,9 @@ TAPS = 6
 EDGE = 1e-6
 """Positions this far (pixels) beyond the centers of the outermost pixels count as on them: rounding."""
 
+MASKS = 8
+"""Masks of bad pixels for which an interpolation is kept prepared."""
+
 
 @dataclass(frozen=True)
 class NorthUpGrid:
@@ -135,21 +138,31 @@ class Resampler:
         (n, Ny, Nx) float64 ndarray
         """
         out = np.empty((len(images), *self.x.shape))
-        masks: dict[bytes, tuple[BoolArray, BoolArray]] = {}
         splines = np.empty((len(images), *self.shape))
         covered = []
         for i, image in enumerate(images):
-            good = np.isfinite(image)
-            key = good.tobytes()
-            if key not in masks:
-                masks[key] = (good, self.coverage(good) >= min_coverage)
-            covered.append(masks[key][1])
-            filled = fill_bad(image, good)
-            splines[i] = ndimage.spline_filter(filled, order=5, mode="mirror")
+            fill, cover = self._masked(np.isfinite(image))
+            covered.append(cover >= min_coverage)
+            splines[i] = ndimage.spline_filter(fill(image), order=5, mode="mirror")
         _interpolate(splines, self.x, self.y, out)
         for i, keep in enumerate(covered):
             out[i][~keep] = np.nan
         return out
+
+    def _masked(self, good: BoolArray) -> tuple[Filling, FloatArray]:
+        """How bad pixels are filled, and the coverage; kept for the last masks, as most images have the same one."""
+        key = good.tobytes()
+        known = self._masks.get(key)
+        if known is None:
+            known = Filling(good), self.coverage(good)
+            if len(self._masks) >= MASKS:
+                self._masks.clear()
+            self._masks[key] = known
+        return known
+
+    @cached_property
+    def _masks(self) -> dict[bytes, tuple[Filling, FloatArray]]:
+        return {}
 
     def variance(self, variance: NDArray[np.floating[Any]], *, min_coverage: float = 0.5) -> FloatArray:
         """Interpolate variances, (n, ny, nx) to (n, Ny, Nx).
@@ -198,22 +211,45 @@ def fill_bad(image: NDArray[np.floating[Any]], good: BoolArray | None = None) ->
     (ny, nx) float64 ndarray
         A copy without NaN; 0 if no pixel is good.
     """
-    out = np.array(image, dtype=np.float64)
-    good = np.isfinite(out) if good is None else good
-    if good.all():
+    return Filling(np.isfinite(image) if good is None else good)(image)
+
+
+class Filling:
+    """What `fill_bad` does with a mask of bad pixels, prepared once for many images.
+
+    Parameters
+    ----------
+    good : (ny, nx) bool ndarray
+        Pixels to keep.
+    """
+
+    def __init__(self, good: BoolArray) -> None:
+        self._good = good
+        self._whole, self._empty = bool(good.all()), not good.any()
+        if self._whole or self._empty:
+            return
+        weight = ndimage.gaussian_filter(good.astype(float), 1.0, truncate=3.0)
+        self._close = ~good & (weight > 0.05)
+        self._weight = weight[self._close]
+        far = ~good & ~self._close
+        self._far = far if far.any() else None
+        if self._far is not None:
+            index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
+            self._nearest = index[0][far], index[1][far]
+
+    def __call__(self, image: NDArray[np.floating[Any]]) -> FloatArray:
+        """A copy of an image without NaN: (ny, nx) float64."""
+        out = np.array(image, dtype=np.float64)
+        if self._whole:
+            return out
+        if self._empty:
+            return np.zeros_like(out)
+        out[~self._good] = 0.0
+        near = ndimage.gaussian_filter(out, 1.0, truncate=3.0)
+        if self._far is not None:
+            out[self._far] = out[self._nearest]
+        out[self._close] = near[self._close] / self._weight
         return out
-    if not good.any():
-        return np.zeros_like(out)
-    out[~good] = 0.0
-    weight = ndimage.gaussian_filter(good.astype(float), 1.0, truncate=3.0)
-    near = ndimage.gaussian_filter(out, 1.0, truncate=3.0)
-    close = ~good & (weight > 0.05)
-    far = ~good & ~close
-    if far.any():
-        index = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
-        out[far] = out[index[0][far], index[1][far]]
-    out[close] = near[close] / weight[close]
-    return out
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]

@@ -409,7 +409,7 @@ def residual_variance(
     variance_fit: FloatArray,
     variance: FloatArray,
     same_pixels: IntArray | None,
-    library_variance: FloatArray | None,
+    library_variance: NDArray[np.floating[Any]] | None,
 ) -> FloatArray:
     """Variance of the residuals of one frame, from the variances of its pixels and of the library's.
 
@@ -425,7 +425,7 @@ def residual_variance(
         Variances of the frame on the pixels of the fit (NaN: not fitted) and of subtraction.
     same_pixels : (nsubtract,) int ndarray or None
         Position of each subtracted pixel among those of the fit, -1 where it is not; None if they are the same.
-    library_variance : (nlibrary, nsubtract) float64 ndarray or None
+    library_variance : (nlibrary, nsubtract) float ndarray or None
         Variances of the library frames; NaN counts as 0.
 
     Returns

@@ -7,8 +7,11 @@ tell apart from their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lyot.subtract.sequence import BoolArray, FloatArray, IntArray
 
@@ -37,8 +40,14 @@ class LibraryNoise:
     """
 
     covariance: FloatArray
-    variance: FloatArray | None
+    variance: NDArray[np.floating[Any]] | None
     region: BoolArray
+
+    @cached_property
+    def _typical_there(self) -> FloatArray:
+        """Typical variance of each frame where the covariance was measured, for all zones."""
+        assert self.variance is not None
+        return np.array([_typical(v[self.region]) for v in self.variance])
 
     def sum_over(self, pixels: IntArray) -> FloatArray:
         """Expected Gram matrix of the noise on some pixels: (nlibrary, nlibrary).
@@ -47,19 +56,20 @@ class LibraryNoise:
         """
         total = self.covariance * len(pixels)
         if self.variance is not None:
-            ratio = np.array([_typical(v[pixels]) / _typical(v[self.region]) for v in self.variance])
+            here = np.array([_typical(v[pixels]) for v in self.variance])
+            ratio = here / self._typical_there
             grown = np.where(np.isfinite(ratio), ratio - 1.0, 0.0)
             total = total + np.diag(np.diag(total) * grown)
         return np.asarray(total)
 
     def of_mean(self) -> LibraryNoise:
         """Of the mean of the frames, as a library of one."""
-        variance = None if self.variance is None else self.variance.mean(axis=0, keepdims=True)
+        variance = None if self.variance is None else self.variance.mean(axis=0, dtype=np.float64, keepdims=True)
         return LibraryNoise(self.covariance.mean(keepdims=True), variance, self.region)
 
 
 def library_noise(
-    library: FloatArray, variance: FloatArray | None, usable: BoolArray, radius: FloatArray
+    library: FloatArray, variance: NDArray[np.floating[Any]] | None, usable: BoolArray, radius: FloatArray
 ) -> LibraryNoise | None:
     """Measure the noise of reference frames on the outer half of their pixels.
 
@@ -104,9 +114,9 @@ def _second_differences(image: FloatArray) -> FloatArray:
     return out
 
 
-def _typical(variance: FloatArray) -> float:
+def _typical(variance: NDArray[np.floating[Any]]) -> float:
     """Mean of variances, without those of bad pixels."""
-    known = variance[np.isfinite(variance) & (variance > 0)]
+    known = np.asarray(variance[np.isfinite(variance) & (variance > 0)], dtype=np.float64)
     if not len(known):
         return np.nan  # not stated, as where ERR is 0
     return float(known[known <= LARGEST_VARIANCE * np.median(known)].mean())

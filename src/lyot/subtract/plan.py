@@ -7,25 +7,23 @@ injected source of zero flux give the same bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lyot.errors import InputError, ReductionError, warn
+from lyot.errors import InputError, ReductionError
 from lyot.subtract import klip
-from lyot.subtract.changes import expected_changes
-from lyot.subtract.combine import NorthUpGrid, Resampler, fill_bad, grid_for, resampler
-from lyot.subtract.library_noise import LibraryNoise, library_noise
+from lyot.subtract.combine import NorthUpGrid, Resampler, grid_for
 from lyot.subtract.methods import ZoneModel, possible_truncations, same_pixels, subtract, zone_models
 from lyot.subtract.parameters import ReductionParams
+from lyot.subtract.prepared import Prepared, frames_of, prepare_reduction, templates_of
 from lyot.subtract.result import ReductionResult
 from lyot.subtract.sequence import BoolArray, CoronagraphicSequence, FloatArray, IntArray, mean_by_group
-from lyot.subtract.templates import SHARE, smoothed
 from lyot.subtract.variance import combined_variance, frame_variance, roll_variance
-from lyot.subtract.weights import roll_weights
-from lyot.subtract.zones import Zone, build_zones, field_mask, radius_arcsec, subtracted_pixels
+from lyot.subtract.zones import Zone, build_zones, subtracted_pixels
 
 
 def plan_reduction(
@@ -79,49 +77,63 @@ def plan_reduction(
     ((2, 61, 61), True)
     """
     params = ReductionParams() if params is None else params
-    _check_strategy(sequence, params)
-    frame_exposure = np.arange(sequence.n_exposures) if params.science_frames == "exposure" else sequence.exposure
-    frames = _frames(sequence, params, sequence.science)
-    library, library_variance, usable = _library(sequence, params)
-    usable = usable & np.isfinite(frames).any(axis=0)
-    zones = build_zones(sequence, params, usable=usable, exclude=exclude)
-    truncations = possible_truncations(params, _library_size(params, len(library), sequence.roll[frame_exposure]))
-    expected = None if changes is None else expected_changes(sequence, params, changes, frames)
+    return plan_prepared(prepare_reduction(sequence, params, changes=changes), exclude=exclude)
+
+
+def plan_prepared(prepared: Prepared, *, exclude: BoolArray | None = None) -> ReductionPlan:
+    """One of several plans of a sequence that was prepared; see `plan_reduction`.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        From `lyot.subtract.prepared.prepare_reduction`.
+    exclude : (ny, nx) bool ndarray, optional
+        True for pixels to leave out of the fit.
+
+    Returns
+    -------
+    ReductionPlan
+
+    Raises
+    ------
+    ReductionError
+        If no pixel is left.
+    """
+    p, sequence, params = prepared, prepared.sequence, prepared.params
+    zones = build_zones(sequence, params, usable=p.usable, exclude=exclude)
+    truncations = possible_truncations(params, _library_size(params, len(p.library), sequence.roll[p.frame_exposure]))
     models = (
         zone_models(
             params,
             zones,
-            library,
+            p.library,
             truncations,
             shape=sequence.shape,
-            templates=_templates(sequence, params),
-            template_variance=_template_variance(sequence, params),
-            changes=expected,
-            noise=_library_noise(sequence, params, library, library_variance, usable),
+            templates=p.templates,
+            template_variance=p.template_variance,
+            changes=p.expected,
+            noise=p.noise,
         )
         if params.strategy == "rdi"
         else None
     )
     grid = grid_for(subtracted_pixels(zones, sequence.shape), sequence.star, sequence.pixel_scale)
-    resamplers = tuple(
-        resampler(grid, star, float(pa), sequence.pixel_scale, sequence.shape)
-        for star, pa in zip(sequence.star, sequence.pa_y, strict=True)
-    )
-    weights, throughput = roll_weights(sequence, params, resamplers)
+    there = p.on_grid(grid)
     return ReductionPlan(
         sequence=sequence,
         params=params,
         zones=zones,
-        library=library,
-        library_variance=library_variance,
+        library=p.library,
+        library_variance=p.library_variance,
         truncations=truncations,
-        frame_exposure=frame_exposure,
+        frame_exposure=p.frame_exposure,
         models=models,
         grid=grid,
-        resamplers=resamplers,
-        exposure_weights=weights,
-        exposure_throughput=throughput,
-        changes=changes,
+        resamplers=there.resamplers,
+        exposure_weights=there.weights,
+        exposure_throughput=there.throughput,
+        changes=p.changes,
+        prepared=p,
     )
 
 
@@ -136,7 +148,7 @@ class ReductionPlan:
     zones : tuple of Zone
     library : (nlibrary, ny * nx) float64 ndarray
         Reference frames as used, bad pixels filled.
-    library_variance : (nlibrary, ny * nx) float64 ndarray or None
+    library_variance : (nlibrary, ny * nx) float ndarray or None
     truncations : tuple of int
     frame_exposure : (nframes,) int ndarray
         Exposure of each frame that is subtracted.
@@ -150,6 +162,8 @@ class ReductionPlan:
         Unnormalized weights, and throughput maps, on the grid.
     changes : (n, ny, nx) float64 ndarray or None
         Expected changes of the star's image, as given.
+    prepared : Prepared or None
+        What it shares with other plans of the sequence; see `plan_prepared`.
 
     Examples
     --------
@@ -174,7 +188,7 @@ class ReductionPlan:
     params: ReductionParams
     zones: tuple[Zone, ...]
     library: FloatArray
-    library_variance: FloatArray | None
+    library_variance: NDArray[np.floating[Any]] | None
     truncations: tuple[int, ...]
     frame_exposure: IntArray
     models: tuple[ZoneModel, ...] | None
@@ -183,6 +197,7 @@ class ReductionPlan:
     exposure_weights: FloatArray
     exposure_throughput: FloatArray | None
     changes: FloatArray | None = None
+    prepared: Prepared | None = None
 
     def reduce(
         self, science: NDArray[np.floating[Any]] | None = None, *, with_variance: bool = True
@@ -276,7 +291,7 @@ class ReductionPlan:
         InputError
             If the signals have another shape.
         """
-        combined = self.combine(self._traces(signals), window=window)[1]
+        combined = self.combine(self._traces(signals, window), window=window)[1]
         return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
 
     def by_roll(self, exposures: FloatArray) -> FloatArray:
@@ -298,22 +313,35 @@ class ReductionPlan:
             return exposures
         return np.stack([mean_by_group(images, numbers, n_rolls) for images in exposures])
 
-    def _traces(self, signals: NDArray[np.floating[Any]]) -> FloatArray:
-        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx)."""
+    def _traces(self, signals: NDArray[np.floating[Any]], window: tuple[slice, slice] | None = None) -> FloatArray:
+        """Signals through the subtraction: (nsignals * nK, nframes, ny, nx); NaN where `window` needs no pixels."""
         if self.models is None or self.params.method == "nmf":
             raise ReductionError("reduce_many requires strategy 'rdi' with a linear method; use reduce otherwise.")
         frames = self._signal_frames(np.asarray(signals, dtype=np.float64))
-        residuals, _ = self._residuals(frames, with_variance=False, signal=True)
+        seen = None if window is None else self._seen_in(window)
+        residuals, _ = self._residuals(frames, with_variance=False, signal=True, seen=seen)
         n_frames = len(self.frame_exposure)
         shape = (len(self.truncations), len(signals), n_frames, *self.sequence.shape)
         return np.swapaxes(residuals.reshape(shape), 0, 1).reshape(-1, n_frames, *self.sequence.shape)
+
+    def _seen_in(self, window: tuple[slice, slice]) -> BoolArray:
+        """Pixels of the detector from which a part of the combined image is interpolated: (ny, nx)."""
+        seen = np.zeros(self.sequence.shape, dtype=bool)
+        for whole in self.resamplers:
+            seen[whole.window(*window)[1:]] = True
+        return seen
+
+    @cached_property
+    def _good_science(self) -> BoolArray:
+        """Good pixels of the science frames, as signals are masked: (nframes, ny, nx)."""
+        return np.isfinite(self.sequence.science)
 
     def _signal_frames(self, signals: FloatArray) -> FloatArray:
         """Signals as frames are subtracted, with the bad pixels of the science: (nsignals * nframes, ny, nx)."""
         science = self.sequence.science
         if signals.ndim == 4 and signals.shape[1:] == science.shape:
-            masked = np.where(np.isfinite(science), signals, np.nan)
-            return np.concatenate([_frames(self.sequence, self.params, m) for m in masked])
+            masked = np.where(self._good_science, signals, np.nan)
+            return np.concatenate([frames_of(self.sequence, self.params, m) for m in masked])
         if signals.ndim == 4 and signals.shape[1:] == (len(self.resamplers), *self.sequence.shape):
             good = np.isfinite(self.frames())
             return np.where(good, signals[:, self.frame_exposure], np.nan).reshape(-1, *self.sequence.shape)
@@ -349,7 +377,7 @@ class ReductionPlan:
         data = self.sequence.science if science is None else np.asarray(science)
         if data.shape != self.sequence.science.shape:
             raise InputError(f"science has shape {data.shape}; the plan is for {self.sequence.science.shape}.")
-        return _frames(self.sequence, self.params, data)
+        return frames_of(self.sequence, self.params, data)
 
     def combine(
         self, residuals: FloatArray, *, window: tuple[slice, slice] | None = None
@@ -373,10 +401,10 @@ class ReductionPlan:
         window = (slice(None), slice(None)) if window is None else window
         wanted = self.exposure_weights[:, *window]
         rolls = np.empty((len(residuals), *wanted.shape))
-        means = [mean_by_group(r, self.frame_exposure, len(self.resamplers)) for r in residuals]
         for e, whole in enumerate(self.resamplers):
             turn, rows, columns = whole.window(*window)
-            rolls[:, e] = turn.images(np.stack([m[e, rows, columns] for m in means]))
+            mine = np.where(self.frame_exposure == e, 0, -1)
+            rolls[:, e] = turn.images(np.concatenate([mean_by_group(r[:, rows, columns], mine, 1) for r in residuals]))
         good = np.isfinite(rolls)
         weight = np.where(good, wanted, 0.0)
         total = weight.sum(axis=1)
@@ -386,8 +414,9 @@ class ReductionPlan:
         return rolls, combined, weights
 
     def _residuals(
-        self, frames: FloatArray, *, with_variance: bool, signal: bool = False
+        self, frames: FloatArray, *, with_variance: bool, signal: bool = False, seen: BoolArray | None = None
     ) -> tuple[FloatArray, FloatArray | None]:
+        """Frames without the star, and their variances; on the pixels that are `seen` alone, where given."""
         flat = frames.reshape(len(frames), -1)
         out = np.full((len(self.truncations), *flat.shape), np.nan)
         found = self.frame_variance() if with_variance else None
@@ -395,6 +424,15 @@ class ReductionPlan:
         out_variance = None if variance is None else np.full_like(out, np.nan)
         for rows, models, library_variance in self._jobs(flat):
             for zone, model in zip(self.zones, models, strict=True):
+                if seen is not None and isinstance(model, klip.LinearModel):
+                    keep = seen.ravel()[zone.subtract]
+                    if keep.any():
+                        pixels = zone.subtract[keep]
+                        part = replace(model, subtract_modes=model.subtract_modes[:, keep])
+                        fit = flat[np.ix_(rows, zone.fit)]
+                        there = flat[np.ix_(rows, pixels)]
+                        out[:, rows[:, None], pixels] = subtract(part, fit, there, signal=signal)
+                    continue
                 fit = flat[np.ix_(rows, zone.fit)]
                 same = same_pixels(zone)
                 wanted = None if same is None else flat[np.ix_(rows, zone.subtract)]
@@ -414,11 +452,11 @@ class ReductionPlan:
             out_variance = out_variance.reshape(shape)
         return out.reshape(shape), out_variance
 
-    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]]:
+    def _jobs(self, flat: FloatArray) -> list[tuple[IntArray, tuple[ZoneModel, ...], NDArray[np.floating[Any]] | None]]:
         """Frames that share models, with the models and the variances of their library."""
         if self.models is not None:
             return [(np.arange(len(flat)), self.models, self.library_variance)]
-        jobs: list[tuple[IntArray, tuple[ZoneModel, ...], FloatArray | None]] = []
+        jobs: list[tuple[IntArray, tuple[ZoneModel, ...], NDArray[np.floating[Any]] | None]] = []
         roll = self.sequence.roll[self.frame_exposure]
         for r in np.unique(roll):  # a planet is at the same place in all exposures of a roll
             mine = np.flatnonzero(roll == r)
@@ -438,7 +476,7 @@ class ReductionPlan:
             library,
             self.truncations,
             shape=self.sequence.shape,
-            templates=_templates(self.sequence, self.params),
+            templates=templates_of(self.sequence, self.params),
         )
 
     def frame_variance(self) -> FloatArray | None:
@@ -450,90 +488,6 @@ class ReductionPlan:
             Unit of the sequence squared; None if the sequence has no variances.
         """
         return frame_variance(self.sequence, means=self.params.science_frames == "exposure")
-
-
-def _check_strategy(sequence: CoronagraphicSequence, params: ReductionParams) -> None:
-    if params.strategy in ("rdi", "adi+rdi") and sequence.n_references == 0:
-        raise ReductionError(
-            f"strategy {params.strategy!r} requires reference frames, and there are none; with two or more rolls, use "
-            "'adi' or 'roll'."
-        )
-    if params.strategy != "rdi" and len(np.unique(sequence.roll)) < 2:
-        n = sequence.n_exposures
-        there = "is one exposure" if n == 1 else f"are {n} exposures of the same roll"
-        raise ReductionError(
-            f"strategy {params.strategy!r} requires two or more rolls, and there {there}; use 'rdi' with references."
-        )
-
-
-def _frames(
-    sequence: CoronagraphicSequence,
-    params: ReductionParams,
-    data: NDArray[np.floating[Any]],
-) -> FloatArray:
-    if params.science_frames == "integration":
-        return np.asarray(data, dtype=np.float64)
-    return mean_by_group(data, sequence.exposure, sequence.n_exposures)
-
-
-def _library(
-    sequence: CoronagraphicSequence, params: ReductionParams
-) -> tuple[FloatArray, FloatArray | None, BoolArray]:
-    """Reference frames as used (flat, filled), their variances, and which pixels are usable (ny, nx)."""
-    if params.strategy in ("adi", "roll"):
-        return np.empty((0, np.prod(sequence.shape))), None, np.ones(sequence.shape, dtype=bool)
-    frames, variance = sequence.references, sequence.reference_variance
-    assert frames is not None and sequence.reference_exposure is not None
-    if params.reference_frames == "exposure":
-        _, group = np.unique(sequence.reference_exposure, return_inverse=True)
-        n = int(group.max()) + 1
-        if variance is not None:
-            variance = mean_by_group(np.where(np.isfinite(frames), variance, np.nan), group, n, variance=True)
-        frames = mean_by_group(frames, group, n)
-    field = field_mask(sequence, params).ravel()
-    flat = np.where(field, frames.reshape(len(frames), -1), np.nan)
-    whole = np.isfinite(flat).sum(axis=1) > 0.5 * np.count_nonzero(np.isfinite(flat).any(axis=0))
-    if not whole.any():
-        raise ReductionError("no reference frame has good pixels in more than half of the field.")
-    if not whole.all():
-        warn(f"{int((~whole).sum())} of {len(whole)} reference frames are mostly masked and not used")
-        flat, variance = flat[whole], None if variance is None else variance[whole]
-    filled, usable = klip.fill_library(flat, min_good=params.min_good_references)
-    flat_variance = None if variance is None else np.asarray(variance, dtype=np.float64).reshape(len(variance), -1)
-    if flat_variance is not None and params.method == "classical":
-        flat_variance = np.nansum(flat_variance, axis=0, keepdims=True) / len(flat_variance) ** 2
-    return filled, flat_variance, usable.reshape(sequence.shape)
-
-
-def _templates(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
-    if sequence.templates is None or not params.use_templates:
-        return None
-    ready = [fill_bad(t) for t in sequence.templates]
-    if sequence.template_variance is not None:  # its noise is in the science, with the opposite sign
-        ready[0] = smoothed(sequence.templates[0])
-    return np.stack([t.ravel() for t in ready])
-
-
-def _library_noise(
-    sequence: CoronagraphicSequence,
-    params: ReductionParams,
-    library: FloatArray,
-    variance: FloatArray | None,
-    usable: BoolArray,
-) -> LibraryNoise | None:
-    if not params.noise_correction:
-        return None
-    return library_noise(library, variance, usable, radius_arcsec(sequence))
-
-
-def _template_variance(sequence: CoronagraphicSequence, params: ReductionParams) -> FloatArray | None:
-    """What the smoothed template has in common with the noise in the science, flat; see `lyot.subtract.klip`.
-
-    Other rolls as references hold the same noise, which they take off.
-    """
-    if sequence.template_variance is None or not params.use_templates or params.strategy != "rdi":
-        return None
-    return SHARE * np.asarray(sequence.template_variance, dtype=np.float64).ravel()
 
 
 def _library_size(params: ReductionParams, n_references: int, frame_roll: IntArray) -> int:

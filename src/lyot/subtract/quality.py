@@ -115,12 +115,30 @@ def relative_brightness(pixels: NDArray[np.floating], variance: NDArray[np.float
         cube = cube - nanmedian(cube.T)[:, None]
         if n == 2:
             return _of_two(cube, variance)
-        others = [nanmedian(np.delete(cube, i, axis=0)) for i in range(n)]
+        others = list(_medians_of_others(cube))
         seen = [_significance(frame, template) for frame, template in zip(cube, others, strict=True)]
         if not np.nanmedian(seen) > SEEN:
             return unknown
     found = np.array([_projection(frame, template) for frame, template in zip(cube, others, strict=True)])
     return found / np.nanmedian(found) if np.isfinite(found).any() else unknown
+
+
+def _medians_of_others(cube: FloatArray) -> FloatArray:
+    """Median of all frames but one, for each of them: (n, npixels), from one sorting; NaN where no other is good.
+
+    The values of the others are all that are sorted but the frame's own, so that those from its place on move up.
+    """
+    frames = np.moveaxis(cube, 0, -1)
+    order = np.argsort(frames, axis=-1)
+    values = np.take_along_axis(frames, order, axis=-1)  # NaN last
+    place = np.argsort(order, axis=-1)
+    count = np.count_nonzero(values == values, axis=-1, keepdims=True) - (frames == frames)
+    last = frames.shape[-1] - 1
+    halves = []
+    for index in (np.maximum(count - 1, 0) // 2, count // 2):
+        halves.append(np.take_along_axis(values, np.minimum(index + (index >= place), last), axis=-1))
+    middle = np.where(count > 0, (halves[0] + halves[1]) / 2, np.nan)
+    return np.moveaxis(middle, -1, 0)
 
 
 def _of_two(cube: FloatArray, variance: NDArray[np.floating] | None) -> FloatArray:
