@@ -300,7 +300,7 @@ class ReductionPlan:
         Parameters
         ----------
         exposures : (n, nexposures, Ny, Nx) float64 ndarray
-            Image of each exposure, north up; NaN where it has no data.
+            Image of each exposure, north up, in any unit; NaN where it has no data.
 
         Returns
         -------
