@@ -10,6 +10,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lyot.analysis.combined_image import UNCOMPARED
 from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources, with_error
 from lyot.cli.results import companion_line, show_detections
 from lyot.measure.detected import NOT_COMPARED
@@ -58,6 +59,10 @@ def test_a_source_that_was_not_compared_between_rolls_is_said(tmp_path, capsys):
     assert f"Warning: STAR: {sentence}" in capsys.readouterr().err
     (flag,) = _unchecked(tmp_path)
     assert flag.text == f"T{sentence[1:]}"
+    sources.meta[UNCOMPARED] = 2
+    sources.write(folder / "detections.ecsv", overwrite=True)
+    (sentence,) = unchecked_sources(folder)
+    assert sentence.startswith("no source was compared between the 2 rolls, because")
 
 
 def test_companions_carry_the_significance_of_their_detection(tmp_path):

@@ -102,6 +102,10 @@ CAP = "max_sources"
 """Metadata of a table of detections: the number of sources at which the search ended; absent if it found all."""
 
 
+UNCOMPARED = "rolls_not_compared"
+"""Metadata of a table of detections: the number of rolls, where no source was compared between them."""
+
+
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:
     """Detections as a table with units and what the measurement was: sources, highest S/N first, then what is none.
 

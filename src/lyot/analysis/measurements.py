@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from lyot.analysis.combined_image import (
     CAP,
+    UNCOMPARED,
     detection_table,
     read_detections,
     shape_model,
@@ -481,6 +482,8 @@ def search_sources(
     if sum(d.accepted for d in detections) >= limit:
         table.meta[CAP] = limit
     table.meta["shape_model"] = shape_model(run.reduction is not None)
+    if len(run.finished.rolls) > 1 and any(d.accepted for d in detections) and not any(d.rolls for d in detections):
+        table.meta[UNCOMPARED] = len(run.finished.rolls)
     table.meta.update(provenance(run))
     return FoundSources(detections, table, whole)
 

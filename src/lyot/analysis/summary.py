@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from lyot.analysis.combined_image import is_candidate, read_detections
+from lyot.analysis.combined_image import UNCOMPARED, is_candidate, read_detections
 from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
@@ -115,8 +115,13 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
 
 
 def unchecked_sources(folder: Path) -> list[str]:
-    """A sentence about each source of a folder of measurements that could not be compared between rolls."""
+    """A sentence about each source of a folder of measurements that was not compared between rolls, or one about all."""
     table = _detections(folder / DETECTIONS)
+    if UNCOMPARED in table.meta:
+        return [
+            f"no source was compared between the {table.meta[UNCOMPARED]} rolls, because the image of a source is not "
+            "known in this reduction; look at the images of the single rolls."
+        ]
     if "reason" not in table.colnames:
         return []
     return [
