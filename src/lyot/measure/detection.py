@@ -59,7 +59,17 @@ MODEL_ERROR = 0.2
 
 @dataclass(frozen=True)
 class DetectionParams:
-    """Parameters of the search for sources."""
+    """Parameters of the search for sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import DetectionParams, detect_sources
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> image = np.random.default_rng(1).normal(size=x.shape) + 20 * np.exp(-((x - 20) ** 2 + y**2) / 4)
+    >>> len(detect_sources(image, (40, 40), 4.0, 0.11, params=DetectionParams(threshold=100.0)))
+    0
+    """
 
     threshold: float = param(5.0, help="minimum S/N of a detection (with small-sample statistics)", min=0.0)
     min_significance: float = param(

@@ -200,6 +200,14 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
         For a section, step or parameter that does not exist; offers the nearest names.
     ConfigError
         For a value of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> config = build_config({"run": {"stages": "3"}, "stage3": {"klip": {"truncate": 5}}})
+    >>> config.run.stages
+    '3'
+    >>> config.stages["stage3"]["steps"]["klip"]["truncate"]
+    5
     """
     for name, value in table.items():
         if name not in SECTIONS:
@@ -317,6 +325,12 @@ def load_config(
     Returns
     -------
     Config
+
+    Examples
+    --------
+    >>> config = load_config(settings=["stage3.klip.truncate=5"], stages="3")
+    >>> config.run.stages
+    '3'
     """
     table = read_toml(path) if path is not None else {}
     table = apply_settings(table, settings)
