@@ -286,12 +286,13 @@ def detect_in_reduction(
         The reduction: forward models, rolls, and residuals of the references.
     fwhm : float
         Resolution element, pixels.
-    params, coverage
+    params : DetectionParams, optional
+    coverage : (ny, nx) integer ndarray, optional
         As for `detect_sources`.
     truncation : int, optional
-        Of the image; reported.
+        Number of KL modes of the image; reported.
     image : (ny, nx) float64 ndarray, optional
-        The image as it was written; by default that of the injector.
+        The image as it was written, MJy/sr; by default that of the injector.
     maps : SignalToNoise, optional
         Its S/N map if it is there already.
 
