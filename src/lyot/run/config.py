@@ -379,7 +379,7 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
     said = {name: getattr(kept, name) for name in FLUX_SOURCES if getattr(kept, name) is not None}
     told = " and ".join(f"{name} = {value}" for name, value in said.items())
     distance = kept.distance if config.star.distance is None else config.star.distance
-    return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}"
+    return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}."
 
 
 def with_kept_report(config: Config, out: str | Path) -> Config:
