@@ -29,8 +29,8 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "kl_modes": ("", "number of KL modes of the image in which the peak is most significant; -1: unknown"),
         "images": ("", "number of searched truncations in which it is found"),
         "false_alarm": ("", "probability of such a peak by chance anywhere in the searched area, for Gaussian noise"),
-        "status": ("", "source; candidate: may be noise; rejected: not a point source; extended: part of extended "
-                       "emission"),
+        "status": ("", "classification: source, candidate (may be noise), rejected (not a point source) or extended "
+                       "(part of extended emission)"),
         "reason": ("", "why it is not a source; empty for sources"),
         "shape": ("", "deviation from the image of a point source, sigmas"),
         "roll_difference": ("", "difference between the fluxes in single rolls, Gaussian sigmas"),
@@ -135,7 +135,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "value": ("", "its value, as text"),
         "error": ("", "its error (one sigma), including correlated residuals; NaN if not fitted"),
         "unit": ("", "unit of value and error"),
-        "status": ("", "fitted, fixed or at its limit"),
+        "status": ("", "whether it was fitted, fixed, or ended at its limit"),
         "meaning": ("", "what the parameter is"),
     },
 }  # fmt: skip
