@@ -53,9 +53,8 @@ OTHERS = (
     "stage1.jump.median_over=integration", "stage1.saturation.n_pix_grow_sat=0", "stage1.fuse=false",
 )  # fmt: skip
 CHANGES = [
-    *(("demo", change) for change in ("", *STAGE_3)),
+    *(("demo", change) for change in ("", *STAGE_3, *OTHERS)),
     *(("hd106906", change) for change in ("", *STAGE_3)),
-    *(("demo", change) for change in OTHERS),
 ]
 """Data and change; stage 3 first, which is quick."""
 
