@@ -57,11 +57,12 @@ def archival(folder: Path) -> dict[str, Any]:
         "HD 106906, dither 2": next(folder.glob("jw01277022001_02101_00002_*")),
         "reference": next(folder.glob("jw01194019001_*")),
     }
-    images, strips, away = {}, (), np.ones((1, 1), bool)
+    images, errors, strips, away = {}, [], (), np.ones((1, 1), bool)
     for name, path in paths.items():
         with fits.open(path) as hdus:
             image = np.where(hdus["DQ"].data[0] & 1, np.nan, hdus["SCI"].data[0].astype(float))
             header = hdus["SCI"].header
+            errors.append(hdus["ERR"].data[0].astype(float))
         center = (header["CRPIX1"] - 1.0, header["CRPIX2"] - 1.0)
         shape = (image.shape[0], image.shape[1])
         strips = glow_strips(c, shape, center)
@@ -79,7 +80,18 @@ def archival(folder: Path) -> dict[str, Any]:
             params = BackgroundParams(method=method, first_integration="same")
             result = subtract_background(science[None], exposures, params, fit_region=away, strips=strips)
             found[f"{name}, {method}"] = excess_text(result.data[0], strips)
+    found["scale of one dither in the other"] = {
+        "noise of the background subtracted": _scale(first, second, errors[1], away),
+        "ordinary least squares": _scale(first, second, np.zeros_like(errors[1]), away),
+    }
     return found
+
+
+def _scale(science: FloatArray, background: FloatArray, error: FloatArray, away: NDArray[np.bool_]) -> float:
+    """Fitted scale of a single coadded background with a stated error."""
+    exposure = BackgroundExposure(background[None], error[None] ** 2)
+    params = BackgroundParams(method="scaled", first_integration="same")
+    return round(float(subtract_background(science[None], [exposure], params, fit_region=away).scale[0]), 3)
 
 
 def simulated(seed: int) -> tuple[CoronagraphicSequence, FloatArray]:

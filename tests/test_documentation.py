@@ -175,20 +175,18 @@ def written_tables() -> dict[str, Table]:
 
 
 def test_every_column_is_described() -> None:
+    from lyot.analysis.columns import COLUMNS
     from lyot.exposures import names
 
     page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^### `(\w+\.ecsv)`\n(.*?)(?=^##)", page, re.M | re.S))
+    shown = re.findall(r"^### `(\w+\.ecsv)`\n(?:(?!##).*\n)*?```\{lyot-columns\} (\S+)", page, re.M)
     tables = {value for value in vars(names).values() if isinstance(value, str) and value.endswith(".ecsv")}
     written = written_tables()
-    assert set(sections) == set(written) == tables
+    assert set(shown) == {(name, name) for name in tables} and set(COLUMNS) == set(written) == tables
     for file, table in written.items():
-        described: dict[str, str] = {}
-        for columns, units in re.findall(r"^\| (`.*?) \|(.*?)\|", sections[file], re.M):
-            found = re.findall(r"`(\w+)`", columns)
-            given = [unit.strip() for unit in units.split(",")]
-            described |= dict(zip(found, given * len(found) if len(given) == 1 else given, strict=False))
-        assert described == {name: str(table[name].unit or "") for name in table.colnames}, file
+        described = {name: (str(table[name].unit or ""), table[name].description) for name in table.colnames}
+        assert described == COLUMNS[file], file
+        assert all(text for _, text in described.values()), file
 
 
 def test_every_image_of_the_measurements_is_described() -> None:

@@ -4,6 +4,8 @@
     Arguments and options of a command, from the typer application.
 ``{lyot-parameters} MODULE:CLASS``
     The parameters of a dataclass that were declared with `lyot.params.param`; ``:only:`` takes some of them.
+``{lyot-columns} FILE``
+    The columns of a table of the measurements, as the table itself describes them.
 ``{lyot-stage} STAGE``
     The parameters of every step of a pipeline, from its stpipe specification.
 ``{lyot-modules}``
@@ -125,6 +127,25 @@ class Parameters(SphinxDirective):
             raise self.error(f"{self.arguments[0]} has no {', '.join(sorted(unknown))}")
         rows = parameter_rows(i for i in infos if not only or i.name in only)
         return [table(("parameter", "default", "unit", "meaning"), rows, (22, 20, 10, 48))]
+
+
+class Columns(SphinxDirective):
+    """Table of the columns of a table that the measurements write."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        from lyot.analysis.columns import COLUMNS
+
+        columns = COLUMNS[self.arguments[0]].items()
+        return [
+            table(
+                ("column", "unit", "meaning"),
+                ([code(name), unit or "–", sentence(text)] for name, (unit, text) in columns),
+                (26, 14, 60),
+            )
+        ]
 
 
 def step_rows(parameters: Iterable[Any]) -> list[list[nodes.Node | str]]:
@@ -323,6 +344,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("lyot-command", Command)
     app.add_directive("lyot-parameters", Parameters)
+    app.add_directive("lyot-columns", Columns)
     app.add_directive("lyot-stage", Stage)
     app.add_directive("lyot-modules", Packages)
     app.connect("config-inited", write_pages)  # before Sphinx looks for its pages

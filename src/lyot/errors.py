@@ -32,7 +32,17 @@ __all__ = [
 
 
 class LyotError(Exception):
-    """Base class of all errors that Lyot raises deliberately."""
+    """Base class of all errors that Lyot raises deliberately.
+
+    Examples
+    --------
+    >>> import lyot
+    >>> try:
+    ...     lyot.open("no such folder")
+    ... except lyot.LyotError as error:
+    ...     print(type(error).__name__)
+    MissingInputError
+    """
 
 
 class InputError(LyotError, ValueError):

@@ -57,6 +57,11 @@ def pa_of_detector_y(roll_ref: float, v3i_yang: float) -> float:
     -------
     float
         Degrees.
+
+    Examples
+    --------
+    >>> round(pa_of_detector_y(108.171, 4.835), 3)  # ROLL_REF and V3I_YANG of the header
+    113.006
     """
     return float((roll_ref + v3i_yang) % 360.0)
 
@@ -120,6 +125,11 @@ def position_angle(dx: ArrayLike, dy: ArrayLike, pa_y: float) -> FloatArray:
     -------
     (...) float64 ndarray
         Degrees east of north in [0, 360).
+
+    Examples
+    --------
+    >>> float(position_angle(-1.0, 0.0, pa_y=0.0))  # to the left in a north-up image is east
+    90.0
     """
     angle = np.degrees(np.arctan2(-np.asarray(dx, dtype=float), np.asarray(dy, dtype=float)))
     return np.asarray((pa_y + angle) % 360.0)
@@ -141,6 +151,12 @@ def detector_offset(separation: ArrayLike, pa: ArrayLike, pa_y: float) -> tuple[
     -------
     dx, dy : (...) float64 ndarray
         Offsets along detector x and y, in the unit of the separation.
+
+    Examples
+    --------
+    >>> dx, dy = detector_offset(0.82, 149.4, pa_y=113.0)
+    >>> round(float(dx), 3), round(float(dy), 3)
+    (-0.487, 0.66)
     """
     t = np.radians(np.asarray(pa, dtype=float) - pa_y)
     r = np.asarray(separation, dtype=float)
@@ -161,6 +177,12 @@ def sky_offset(separation: ArrayLike, pa: ArrayLike) -> tuple[FloatArray, FloatA
     -------
     east, north : (...) float64 ndarray
         In the unit of the separation.
+
+    Examples
+    --------
+    >>> east, north = sky_offset(0.82, 149.4)
+    >>> round(float(east), 3), round(float(north), 3)
+    (0.417, -0.706)
     """
     t = np.radians(np.asarray(pa, dtype=float))
     r = np.asarray(separation, dtype=float)
@@ -181,6 +203,12 @@ def separation_and_pa(east: ArrayLike, north: ArrayLike) -> tuple[FloatArray, Fl
         In the unit of the offsets.
     position_angle : (...) float64 ndarray
         Degrees east of north in [0, 360).
+
+    Examples
+    --------
+    >>> separation, angle = separation_and_pa(0.417, -0.706)
+    >>> round(float(separation), 2), round(float(angle), 1)
+    (0.82, 149.4)
     """
     e, n = np.asarray(east, dtype=float), np.asarray(north, dtype=float)
     return np.hypot(e, n), np.asarray(np.degrees(np.arctan2(e, n)) % 360.0)
@@ -198,6 +226,11 @@ def angular_distance(a: tuple[float, float], b: tuple[float, float]) -> float:
     -------
     float
         Degrees.
+
+    Examples
+    --------
+    >>> round(3600 * angular_distance((201.15, -51.5), (201.15, -51.501)), 1)  # arcsec
+    3.6
     """
     ra1, dec1, ra2, dec2 = (math.radians(v) for v in (*a, *b))
     half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
@@ -219,6 +252,12 @@ def offset_grid(shape: tuple[int, int], center: tuple[float, float]) -> tuple[Fl
     -------
     dx, dy : (ny, nx) ndarray of float64
         Offsets in pixels.
+
+    Examples
+    --------
+    >>> dx, dy = offset_grid((2, 2), (0.5, 0.0))
+    >>> dx[0].tolist()
+    [-0.5, 0.5]
     """
     y, x = np.indices(shape, dtype=float)
     return x - center[0], y - center[1]
@@ -238,6 +277,11 @@ def radius_map(shape: tuple[int, int], center: tuple[float, float]) -> FloatArra
     -------
     (ny, nx) float64 ndarray
         Pixels.
+
+    Examples
+    --------
+    >>> radius_map((1, 4), (1.0, 0.0)).tolist()
+    [[1.0, 0.0, 1.0, 2.0]]
     """
     dx, dy = offset_grid(shape, center)
     return np.hypot(dx, dy)

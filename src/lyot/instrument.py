@@ -80,6 +80,13 @@ class Coronagraph:
         MIRI or NIRCAM.
     diameter : float
         Of the telescope behind the Lyot stop, for lambda/D, m.
+
+    Examples
+    --------
+    >>> from lyot.instrument import coronagraph
+    >>> c = coronagraph("F1140C")
+    >>> round(c.lambda_over_d, 3), c.vega_zero_point  # arcsec, Jy
+    (0.355, 29.66)
     """
 
     filter: str
@@ -202,6 +209,12 @@ def coronagraph(filter_name: str) -> Coronagraph:
     ------
     UnknownNameError
         If there is no such coronagraphic filter; names the nearest.
+
+    Examples
+    --------
+    >>> c = coronagraph("F1550C")
+    >>> c.mask, c.shape, round(c.lambda_over_d, 3)
+    ('4QPM_1550', (224, 288), 0.487)
     """
     try:
         return CORONAGRAPHS[filter_name.upper()]

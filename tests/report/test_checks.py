@@ -26,5 +26,7 @@ def test_glow_sticks_before_and_after(tmp_path: Path) -> None:
     bars = {c.get_label(): c.lines[2][0].get_segments() for c in ax.containers}
     np.testing.assert_allclose([np.ptp(s[:, 1]) for s in bars["left, after"]], [0.4, 0.4])
     np.testing.assert_array_equal(picture.table["after"], [0.25, 1.25])
+    assert all(picture.table[c].description for c in picture.table.colnames)
+    assert str(picture.table["after"].unit) == "DN / s"
     assert glow_picture(tmp_path / "nothing") is None
     plt.close("all")

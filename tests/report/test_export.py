@@ -13,6 +13,7 @@ from lyot.cli import build_app
 from lyot.errors import InputError, OutputError, ReductionError
 from lyot.report import export
 from lyot.report.content import Layer, Picture, grid
+from lyot.report.page import reports_of
 from lyot.run.config import build_config, config_of_run
 from lyot.run.plan import make_plan
 from tests.browser import program
@@ -153,3 +154,11 @@ def test_a_wrong_curve_is_refused_while_planning_and_unused_backgrounds_are_said
     config = build_config({"run": {"stages": "3"}, "report": {"compare_contrast": [str(tmp_path / "curve.csv")]}})
     with pytest.raises(InputError, match="its columns are a, b"):
         make_plan([data], tmp_path / "out", config)
+
+
+def test_every_column_of_the_numbers_of_a_figure_is_described(finished):
+    tables = {p.name: p.table for _, report in reports_of(finished) for p in report.pictures if p.table is not None}
+    assert {"registration", "residual_noise", "flagged_fraction"} <= set(tables)
+    for name, table in tables.items():
+        assert [c for c in table.colnames if not table[c].description] == [], name
+    assert str(tables["residual_noise"]["roll_1_scatter"].unit) == "MJy / sr"

@@ -54,6 +54,7 @@ def test_science_and_reference_are_drawn_and_backgrounds_are_not(tmp_path):
     write(tmp_path / "stage1", "jw3_psf", is_psf=True, jumps=(0, 0, 0, 0))
     picture = ramps_picture(tmp_path)
     assert [set(np.unique(picture.table["exposure"]))] == [{"jw2_star", "jw3_psf"}]
+    assert all(picture.table[c].description for c in picture.table.colnames)
     titles = [ax.get_title() for ax in picture.figure.axes]
     assert titles[0] == "A STAR, pixel 11, 21\n50.00 ± 0.50 DN/s"
     assert titles[1] == "A STAR, pixel 12, 22\n4.00 ± 0.50 DN/s, 2 groups flagged as jump"

@@ -431,7 +431,7 @@ def test_separations_without_a_limit_are_said():
     from lyot.report.measured import limits_text
 
     limits = (Limit(0.5, np.nan, np.nan), Limit(1.0, 2e-5, np.nan))
-    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; none at 0.5".'
+    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; not measurable at 0.5".'
     assert limits_text(limits[:1], 5.0) == ""
 
 

@@ -396,7 +396,7 @@ def test_the_star_is_kept_with_the_run(fakes, data, tmp_path):
     run([data], tmp_path / "out", build_config({"star": {"magnitude": 6.6}}), inline=True)
     again = run([data], tmp_path / "out", inline=True)
     assert again.done == 0 and again.plan.config.star.magnitude == 6.6
-    assert "using the stellar flux of the earlier run: magnitude = 6.6" in again.plan.notes
+    assert "using the stellar flux of the earlier run: magnitude = 6.6." in again.plan.notes
     other = run([data], tmp_path / "out", build_config({"star": {"flux": 0.03}}), inline=True)
     assert (other.done, other.plan.config.star.magnitude) == (2, None)
     assert "using the stellar flux" not in " ".join(other.plan.notes)

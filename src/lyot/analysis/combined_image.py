@@ -15,8 +15,10 @@ from astropy.table import Table
 from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
+from lyot.analysis.columns import APERTURE, describe
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS, star_pixel, star_pixel_cards
+from lyot.exposures.names import DETECTIONS
 from lyot.geometry import scale_of_matrix
 from lyot.instrument import resolution
 from lyot.measure.detected import CANDIDATE, POINT_SOURCES, Detection
@@ -129,29 +131,15 @@ def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Ta
     table["y"] = column("y") * u.pix
     sky = wcs_of(image.header).pixel_to_world_values(column("x"), column("y"))
     table["ra"], table["dec"] = np.asarray(sky[0]) * u.deg, np.asarray(sky[1]) * u.deg
-    table["signal"], table["noise"] = column("signal"), column("noise")
+    unit = u.Unit(APERTURE)
+    table["signal"], table["noise"] = column("signal") * unit, column("noise") * unit
     table["kl_modes"] = column("truncation", int)
     table["images"] = column("images", int)
     table["false_alarm"] = column("false_alarm")
     table["status"], table["reason"] = column("status", str), column("reason", str)
     table["shape"], table["roll_difference"] = column("shape"), column("roll_difference")
     table["rolls"] = column("rolls", int)
-    for name, text in {
-        "separation": "from the star", "position_angle": "east of north",
-        "snr": "flux in an aperture of one lambda/D over the scatter of the others at this separation, small-sample "
-            "statistics",
-        "significance": "Gaussian sigmas, noise from neighboring rings and the references' residuals",
-        "ring_significance": "Gaussian sigmas of snr, from the apertures of the ring alone",
-        "x": "0-based, combined image", "y": "0-based, combined image",
-        "signal": f"aperture sum, {image.header.get('BUNIT', '')} pixel", "noise": "of the signal",
-        "kl_modes": "KL modes subtracted; -1: unknown", "images": "number of searched truncations with this detection",
-        "false_alarm": "probability of such a peak by chance anywhere in the searched area, for Gaussian noise",
-        "status": "source; candidate: may be noise; rejected: not a point source; extended: part of extended emission",
-        "reason": "reason why it is not a source, or what could not be checked of a source",
-        "shape": "deviation from the image of a point source, sigmas",
-        "roll_difference": "between the fluxes in single rolls, Gaussian sigmas", "rolls": "number of rolls compared",
-    }.items():  # fmt: skip
-        table[name].description = text
+    describe(table, DETECTIONS)
     table.meta["fwhm_arcsec"] = round(image.fwhm * image.pixel_scale, 5)
     table.meta["target"] = str(image.primary.get("TARGPROP", ""))
     table.meta["filter"] = str(image.primary.get("FILTER", ""))

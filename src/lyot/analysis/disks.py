@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from lyot.analysis import columns
 from lyot.analysis.combined_image import wcs_of
 from lyot.analysis.finished_run import FinishedRun, MeasuredRun
 from lyot.analysis.parameters import DiskOptions, DiskSection
@@ -248,15 +249,7 @@ def _disk_table(
     table["background"] = [f.background for f in fits] * u.MJy / u.sr
     table["pixels"] = [int(f.region.sum()) for f in fits]
     table["correlation"] = [f.correlation for f in fits]
-    for name, text in {
-        "model": "file of the model image; ring: the parametric ring",
-        "scale": "scale factor of the model flux; statistical error including correlated residuals",
-        "flux": "total flux of the scaled model, before the mask",
-        "chi2": "over all fitted pixels; pixels and noise are the same for all models",
-        "delta_bic": "Bayesian information criterion relative to the best model, for independent pixels",
-        "correlation": "ratio of the variance of the scale to that for independent pixels",
-    }.items():
-        table[name].description = text
+    columns.describe(table, DISK)
     return table
 
 
@@ -345,7 +338,7 @@ def ring_table(fit: RingFit) -> Table:
         status = "at its limit" if name in fit.at_limit else "fitted" if name in fit.names else "fixed"
         rows.append((name, text, float(errors.get(name, np.nan)), info.unit, status, info.help))
     table = Table(rows=rows, names=("parameter", "value", "error", "unit", "status", "meaning"))
-    table["error"].description = "one sigma, including pixel correlations of the noise; NaN if not fitted"
+    columns.describe(table, DISK_RING)
     table.meta["covariance_of"] = list(fit.names)
     table.meta["covariance"] = [[float(v) for v in row] for row in fit.covariance]
     return table

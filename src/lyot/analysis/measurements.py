@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lyot.analysis.columns import describe
 from lyot.analysis.combined_image import (
     CAP,
     UNCOMPARED,
@@ -360,8 +362,9 @@ def measure_companions(
 
 def write_no_companion(run: MeasuredRun) -> Table:
     """Write an empty table `COMPANIONS`: nothing was detected and no position was given."""
-    names = ("separation", "position_angle", "flux", "flux_err", "snr")
-    table = Table({name: [0.0] for name in names})[:0]
+    units = {"separation": u.arcsec, "position_angle": u.deg, "flux": u.Jy, "flux_err": u.Jy, "snr": None}
+    table = Table({name: [0.0] for name in units}, units=units)[:0]
+    describe(table, COMPANIONS)
     table.meta["note"] = "no source was detected"
     table.meta.update(provenance(run))
     write_table(table, run.tables / COMPANIONS)

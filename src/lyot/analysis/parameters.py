@@ -22,7 +22,15 @@ from lyot.params import param
 
 @dataclass(frozen=True)
 class ContrastSection(ContrastParams):
-    """Section ``[contrast]``: detection limits by injection and recovery."""
+    """Section ``[contrast]``: detection limits by injection and recovery.
+
+    Examples
+    --------
+    >>> from lyot.run import build_config
+    >>> section = build_config({"contrast": {"angles": 16}}).contrast
+    >>> section.angles, section.measure
+    (16, True)
+    """
 
     measure: bool = param(True, help="measure the contrast curve and the map of limits in lyot run")
     modes: int | None = param(
@@ -102,7 +110,13 @@ class ContrastSection(ContrastParams):
 
 @dataclass(frozen=True)
 class CompanionSection(CompanionParams):
-    """Section ``[companion]``: flux and position of companions."""
+    """Section ``[companion]``: flux and position of companions.
+
+    Examples
+    --------
+    >>> CompanionSection(positions=("0.82,149",)).guesses()
+    [(0.82, 149.0)]
+    """
 
     measure: bool = param(True, help="fit the detected sources in lyot run")
     positions: tuple[str, ...] = param((), help='fit companions near "SEPARATION,PA" (arcsec, degrees) in lyot run')
@@ -133,7 +147,13 @@ class CompanionSection(CompanionParams):
 
 @dataclass(frozen=True)
 class MapsSection(MatchedFilterParams):
-    """Section ``[maps]``: matched filter, STIM, limits and completeness in two dimensions."""
+    """Section ``[maps]``: matched filter, STIM, limits and completeness in two dimensions.
+
+    Examples
+    --------
+    >>> MapsSection(completeness_flux=1e-4).max_sources
+    10
+    """
 
     measure: bool = param(False, help="compute the maps in lyot run")
     modes: int | None = param(

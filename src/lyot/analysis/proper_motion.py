@@ -15,6 +15,7 @@ from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
 
 from lyot.analysis.astrometry import AstrometrySection, Epoch, parse_date, parse_epoch
+from lyot.analysis.columns import describe
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.analysis.tables import provenance, write_table
 from lyot.errors import InputError
@@ -177,8 +178,7 @@ def motion_table(companion: int, test: MotionTest, positions: Positions) -> Tabl
     for name, offsets in (("background", test.background), ("common", test.common)):
         separation, angle = separation_and_pa(offsets[:, 0], offsets[:, 1])
         table[f"{name}_separation"], table[f"{name}_position_angle"] = separation * u.arcsec, angle * u.deg
-    table["background_separation"].description = "for a stationary background object, best fit"
-    table["common_separation"].description = "for an object comoving with the star, best fit"
+    describe(table, PROPER_MOTION)
     return table
 
 

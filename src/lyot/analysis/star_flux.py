@@ -35,7 +35,13 @@ HEADER_TARGET = "TARGET"
 
 @dataclass(frozen=True)
 class StarSection(AcquisitionParams):
-    """Section ``[star]``: source of the stellar flux; at most one of `FLUX_SOURCES`."""
+    """Section ``[star]``: source of the stellar flux; at most one of `FLUX_SOURCES`.
+
+    Examples
+    --------
+    >>> StarSection(magnitude=6.67, distance=107.5).distance
+    107.5
+    """
 
     flux: float | None = param(None, help="flux of the star in the filter", unit="Jy", min=0.0)
     magnitude: float | None = param(None, help="Vega magnitude of the star in the filter")

@@ -13,10 +13,12 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from lyot.analysis.columns import APERTURE, describe
 from lyot.analysis.combined_image import IDENTITY, copy_cards, wcs_of
 from lyot.analysis.finished_run import MeasuredRun
 from lyot.errors import output_error
 from lyot.exposures.headers import star_pixel_cards
+from lyot.exposures.names import COMPANIONS, CONTRAST, ERROR_BUDGET
 from lyot.measure.companion import Companion
 from lyot.measure.contrast import ContrastCurve
 from lyot.measure.mass import AgedModels
@@ -73,13 +75,13 @@ def contrast_table(
     table["contrast_5sigma"] = contrast_of(curve.flux_limit, star)
     table["contrast_5sigma_low"] = contrast_of(curve.flux_low, star)
     table["contrast_5sigma_high"] = contrast_of(curve.flux_high, star)
-    table["delta_mag"] = -2.5 * np.log10(contrast_of(curve.flux_limit, star))
+    table["delta_mag"] = -2.5 * np.log10(contrast_of(curve.flux_limit, star)) * u.mag
     table["flux_5sigma"] = curve.flux_limit * u.Jy
     table["flux_5sigma_low"] = curve.flux_low * u.Jy
     table["flux_5sigma_high"] = curve.flux_high * u.Jy
     table["magnitude_5sigma"] = magnitude_of(curve.flux_limit, zero) * u.mag
     table["throughput"] = curve.throughput
-    table["noise"] = curve.noise
+    table["noise"] = curve.noise * u.Unit(APERTURE)
     table["elements"] = curve.elements
     table["threshold"] = curve.threshold
     if masses is not None and distance is not None:
@@ -89,20 +91,7 @@ def contrast_table(
         if masses.error > 0:
             low, high = masses.range(absolute)
             table["mass_5sigma_low"], table["mass_5sigma_high"] = low * u.Mjup, high * u.Mjup
-    for name, text in {
-        "separation_lod": "in lambda/D",
-        "contrast_raw": "sigma x noise over the stellar flux, without throughput losses and small-sample correction",
-        "contrast_5sigma": "by injection and recovery, with small-sample statistics; 50 percent completeness",
-        "contrast_5sigma_low": "limit at 16 percent completeness over all position angles",
-        "contrast_5sigma_high": "limit at 84 percent completeness over all position angles",
-        "flux_5sigma": "before the mask",
-        "magnitude_5sigma": "Vega",
-        "throughput": "fraction of flux in the aperture after mask and reduction",
-        "noise": "of an aperture of one lambda/D, MJy/sr pixel",
-        "elements": "number of resolution elements from which the noise is measured",
-        "threshold": "S/N with the false-alarm probability of sigma Gaussian sigmas",
-    }.items():
-        table[name].description = text
+    describe(table, CONTRAST)
     return table
 
 
@@ -145,17 +134,7 @@ def companion_table(
     table["noise_scale"] = np.array([c.noise_scale for c in companions])
     table["reduced_chi2"] = np.array([c.reduced_chi2 for c in companions])
     table["ambiguous"] = np.array([c.ambiguous for c in companions], dtype=bool)
-    for name, text in {
-        "separation": "from the star", "position_angle": "east of north", "flux": "before the mask",
-        "flux_err": "statistical and systematic errors; see the error budget", "magnitude": "Vega",
-        "snr": "flux divided by its statistical error",
-        "significance": "the same in Gaussian sigmas, small-sample statistics",
-        "flux_upper_limit": "95 % upper limit, given for undetected sources",
-        "delta_ra": "on the sky, east positive",
-        "noise_scale": "factor applied to the predicted errors, from the same template at other position angles",
-        "ambiguous": "another position fits nearly as well (e.g. near a mask boundary); the errors cover both",
-    }.items():  # fmt: skip
-        table[name].description = text
+    describe(table, COMPANIONS)
     return table
 
 
@@ -171,8 +150,7 @@ def add_masses(table: Table, masses: AgedModels, distance: float) -> None:
     found = masses.with_error(absolute, np.asarray(table["magnitude_err"], dtype=float))
     table["mass"], table["mass_err"] = found.mass * u.Mjup, found.error * u.Mjup
     table["mass_err_flux"], table["mass_err_age"] = found.from_flux * u.Mjup, found.from_age * u.Mjup
-    table["mass"].description = f"from {masses.models.name}; the distance is assumed to be exact"
-    table["mass_err"].description = "from the total error of the flux and the error of the age"
+    describe(table, COMPANIONS)
     table.meta.update(models_meta(masses))
 
 
@@ -183,7 +161,7 @@ def budget_table(budgets: Sequence[Sequence[ErrorTerm]]) -> Table:
     names = ("companion", "term", "flux", "contrast", "separation", "position_angle")
     table = Table(rows=rows, names=names)
     table["separation"].unit, table["position_angle"].unit = u.arcsec, u.deg
-    table["flux"].description = table["contrast"].description = "relative error, one sigma"
+    describe(table, ERROR_BUDGET)
     return table
 
 

@@ -21,7 +21,13 @@ METHODS = ("clipped_mean", "mean", "median", "scaled", "scaled_glow", "pca", "in
 
 @dataclass(frozen=True)
 class BackgroundParams:
-    """Parameters of `subtract_background`."""
+    """Parameters of `subtract_background`.
+
+    Examples
+    --------
+    >>> BackgroundParams(method="scaled_glow").exclusion_radius > 0
+    True
+    """
 
     method: str = param("clipped_mean", help="method of the background estimate", choices=METHODS)
     sigma: float = param(3.0, help="threshold of sigma clipping of integrations and fits", unit="sigma", min=0.5)

@@ -148,7 +148,7 @@ def show_limits(folder: Path, star: str = "") -> None:
     limits, sigma = read_limits(folder)
     parts = []
     for limit in limits:
-        flux = in_ascii(flux_text(limit.flux)) if isfinite(limit.flux) else "none"
+        flux = in_ascii(flux_text(limit.flux)) if isfinite(limit.flux) else "not measurable"
         contrast = f" (contrast {contrast_text(limit.contrast)})" if isfinite(limit.contrast) else ""
         parts.append(f'{limit.separation:g}" {flux}{contrast}')
     if parts:

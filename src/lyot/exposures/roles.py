@@ -219,6 +219,13 @@ def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
     -------
     list of Assigned
         In the order of `assigned`.
+
+    Examples
+    --------
+    >>> from lyot.exposures import find_exposures, sort_roles
+    >>> from lyot.exposures import Role, with_role
+    >>> with_role(sort_roles(find_exposures([])), Role.SCIENCE)
+    []
     """
     return [a for a in assigned if a.role in roles]
 

@@ -3,7 +3,7 @@
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import ContrastCurve, ContrastParams, contrast_curve, limit_map
 from lyot.measure.detected import Detection
-from lyot.measure.detection import DetectionParams, detect_sources
+from lyot.measure.detection import DetectionParams, detect_in_reduction, detect_sources
 from lyot.measure.disks import DiskModel, fit_disk, same_pixels
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
@@ -35,6 +35,7 @@ __all__ = [
     "background_track",
     "compare_motion",
     "contrast_curve",
+    "detect_in_reduction",
     "detect_sources",
     "error_budget",
     "fit_companions",

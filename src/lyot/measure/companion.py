@@ -45,7 +45,13 @@ __all__ = ["Alternative", "Companion", "CompanionParams", "fit_companion", "fit_
 
 @dataclass(frozen=True)
 class CompanionParams:
-    """How companions are fitted."""
+    """How companions are fitted.
+
+    Examples
+    --------
+    >>> CompanionParams(posterior=False).search_radius  # lambda/D around the guess
+    1.0
+    """
 
     fit_radius: float = param(1.5, help="radius of the fitted region, resolution elements", min=0.5)
     search_radius: float = param(

@@ -34,7 +34,14 @@ OUTER_RADIUS = 5.0
 
 @dataclass(frozen=True)
 class ContrastParams:
-    """Where and how detection limits are measured."""
+    """Where and how detection limits are measured.
+
+    Examples
+    --------
+    >>> params = ContrastParams(separations=10, angles=16, outer_radius=3.0)
+    >>> params.sigma, params.noise
+    (5.0, 'combined')
+    """
 
     separations: int = param(20, help="number of separations", min=2)
     angles: int = param(8, help="number of position angles at which sources are injected at each separation", min=1)

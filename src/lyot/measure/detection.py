@@ -61,7 +61,17 @@ MODEL_ERROR = 0.2
 
 @dataclass(frozen=True)
 class DetectionParams:
-    """Parameters of the search for sources."""
+    """Parameters of the search for sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import DetectionParams, detect_sources
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> image = np.random.default_rng(1).normal(size=x.shape) + 20 * np.exp(-((x - 20) ** 2 + y**2) / 4)
+    >>> len(detect_sources(image, (40, 40), 4.0, 0.11, params=DetectionParams(threshold=100.0)))
+    0
+    """
 
     threshold: float = param(5.0, help="minimum S/N of a detection (with small-sample statistics)", min=0.0)
     min_significance: float = param(
@@ -278,12 +288,13 @@ def detect_in_reduction(
         The reduction: forward models, rolls, and residuals of the references.
     fwhm : float
         Resolution element, pixels.
-    params, coverage
+    params : DetectionParams, optional
+    coverage : (ny, nx) integer ndarray, optional
         As for `detect_sources`.
     truncation : int, optional
-        Of the image; reported.
+        Number of KL modes of the image; reported.
     image : (ny, nx) float64 ndarray, optional
-        The image as it was written; by default that of the injector.
+        The image as it was written, MJy/sr; by default that of the injector.
     maps : SignalToNoise, optional
         Its S/N map if it is there already.
 

@@ -60,7 +60,7 @@ class MatchedFilterParams:
     )
     stamp_radius: float = param(3.0, help="half width of the source images", unit="lambda/D", min=1.0)
     threshold: float = param(5.0, help="S/N above which sources are subtracted before the noise is measured", min=0.0)
-    most: int = param(10, help="maximum number of subtracted sources", min=0)
+    max_sources: int = param(10, help="maximum number of sources subtracted before the noise is measured", min=0)
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ def matched_filter_of_sources(
     image, center, fwhm, sources
         As for `matched_filter`.
     params : MatchedFilterParams, optional
-        `threshold` and `most`.
+        `threshold` and `max_sources`.
 
     Returns
     -------
@@ -346,7 +346,7 @@ def matched_filter_of_sources(
     model, excluded = np.zeros(data.shape), np.zeros(data.shape, bool)
     places: list[tuple[int, int]] = []
     maps = matched_filter(data, center, fwhm, sources)
-    while len(places) < p.most:
+    while len(places) < p.max_sources:
         rest = matched_filter(data - model, center, fwhm, sources, exclude=excluded) if places else maps
         peak = _highest(rest, p.threshold, excluded, fwhm)
         if peak is None:

@@ -246,6 +246,14 @@ class SignalToNoise:
         Number n of other elements.
     fwhm : float
         Aperture diameter, pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import snr_map
+    >>> maps = snr_map(np.random.default_rng(1).normal(size=(61, 61)), (30, 30), 4.0)
+    >>> round(float(np.nanstd(maps.snr)), 1)
+    1.1
     """
 
     snr: FloatArray

@@ -10,7 +10,15 @@ from lyot.params import param
 
 @dataclass(frozen=True)
 class OpticsParams:
-    """Parameters of the coronagraph model; see `lyot.optics.CoronagraphModel`."""
+    """Parameters of the coronagraph model; see `lyot.optics.CoronagraphModel`.
+
+    Examples
+    --------
+    >>> from lyot.optics import CoronagraphModel, OpticsParams
+    >>> model = CoronagraphModel.build("F1550C", OpticsParams(n_wavelengths=1, pupil_pixels=64))
+    >>> model.off_axis_psf((1.5, 1.5), size=21).shape
+    (21, 21)
+    """
 
     pupil_pixels: int = param(256, help="number of samples across the pupil array", min=64, max=2048)
     n_wavelengths: int = param(7, help="number of wavelengths across the band", min=1, max=51)

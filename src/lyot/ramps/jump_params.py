@@ -9,7 +9,13 @@ from lyot.params import param
 
 @dataclasses.dataclass(frozen=True)
 class JumpParams:
-    """Parameters of the jump detection: names, defaults and meaning of the official step (jwst 3.0), our own last."""
+    """Parameters of the jump detection: names, defaults and meaning of the official step (jwst 3.0), our own last.
+
+    Examples
+    --------
+    >>> JumpParams(rejection_threshold=3.5).flag_4_neighbors
+    True
+    """
 
     rejection_threshold: float = param(4.0, min=0, help="Threshold with more than 4 usable groups", unit="sigma")
     three_group_rejection_threshold: float = param(6.0, min=0, help="Threshold with 3 usable groups", unit="sigma")

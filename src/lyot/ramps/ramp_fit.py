@@ -38,7 +38,13 @@ LIKELY_MIN_GROUPS = 4
 
 @dataclasses.dataclass(frozen=True)
 class RampFitParams:
-    """Parameters of the slope fit: names, defaults and meaning of the official step (jwst 3.0), and our own last."""
+    """Parameters of the slope fit: names, defaults and meaning of the official step (jwst 3.0), and our own last.
+
+    Examples
+    --------
+    >>> RampFitParams(algorithm="LIKELY").algorithm
+    'LIKELY'
+    """
 
     algorithm: str = param("OLS_C", choices=("OLS_C", "LIKELY"), help="Algorithm")
     int_name: str = param("", help="Name of the per-integration product")

@@ -29,7 +29,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChoiceParams:
-    """Parameters of data-driven choices and of wavefront drifts, in addition to `lyot.subtract.ReductionParams`."""
+    """Parameters of data-driven choices and of wavefront drifts, in addition to `lyot.subtract.ReductionParams`.
+
+    Examples
+    --------
+    >>> ChoiceParams(choose="auto").choose_separation > 0
+    True
+    """
 
     reject_references: bool = param(
         True,

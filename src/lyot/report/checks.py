@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from lyot.exposures.names import exposure_root, find_products, product_beside, roll_images
 from lyot.report import figures
-from lyot.report.content import Layer, Picture, grid
+from lyot.report.content import Layer, Picture, data_table, grid
 from lyot.report.flags import FLAGGED
 from lyot.report.glow import glow_sticks
 from lyot.report.products import Product, combined_image, products, read_product
@@ -58,8 +57,12 @@ def flagged_picture(out: Path) -> Picture | None:
     ax.set_xlabel("flagged pixels [%]", fontsize=8)
     ax.tick_params(axis="x", labelsize=7)
     ax.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
-    table = Table({"exposure": names, "role": roles, "flagged_min": [r[0] for r in ranges],
-                   "flagged_max": [r[1] for r in ranges]})  # fmt: skip
+    table = data_table({
+        "exposure": (names, "", "name of the exposure"),
+        "role": (roles, "", "science or reference"),
+        "flagged_min": ([r[0] for r in ranges], "%", "flagged pixels of the best integration"),
+        "flagged_max": ([r[1] for r in ranges], "%", "flagged pixels of the worst integration"),
+    })  # fmt: skip
     caption = "Fraction of flagged pixels in each exposure, from the best (dark) to the worst integration (light)."
     return Picture("flagged_fraction", figure, caption, f"Bar chart of flagged pixels of {len(items)} exposures",
                    table=table)  # fmt: skip
@@ -126,7 +129,15 @@ def glow_picture(out: Path) -> Picture | None:
     ax.set_ylabel(f"strip above surroundings [{strips[0].unit}]", fontsize=8)
     ax.tick_params(axis="y", labelsize=7)
     ax.legend(fontsize=7, frameon=False, ncols=2)
-    table = Table(rows=[vars(s) for s in strips])
+    unit, excess = strips[0].unit, "mean brightness of the strip minus that of its surroundings"
+    table = data_table({
+        "exposure": ([s.exposure for s in strips], "", "name of the exposure"),
+        "name": ([s.name for s in strips], "", "strip of glow"),
+        "before": ([s.before for s in strips], unit, f"{excess}, before the background subtraction"),
+        "before_error": ([s.before_error for s in strips], unit, "error of before"),
+        "after": ([s.after for s in strips], unit, f"{excess}, after the background subtraction"),
+        "after_error": ([s.after_error for s in strips], unit, "error of after"),
+    })  # fmt: skip
     caption = (
         "Brightness of each glow stick before and after the background subtraction; after it, the values should be "
         "consistent with zero."
@@ -157,8 +168,12 @@ def registration_picture(out: Path) -> Picture | None:
     ax.tick_params(labelsize=7)
     ax.legend(fontsize=7, frameon=False)
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in planes["FILENAME"]]
-    table = Table({"exposure": [_plain_name(n) for n in names], "dx": planes["DX"], "dy": planes["DY"],
-                   "brightness": planes["SCALE"]})  # fmt: skip
+    table = data_table({
+        "exposure": ([_plain_name(n) for n in names], "", "name of the reference exposure; one row per frame"),
+        "dx": (planes["DX"], "pix", "measured offset from the science star along the x axis of the detector"),
+        "dy": (planes["DY"], "pix", "measured offset from the science star along the y axis of the detector"),
+        "brightness": (planes["SCALE"], "", "brightness relative to the science star"),
+    })  # fmt: skip
     caption = (
         "Measured offsets of the reference star from the science star; numbers are the rows of the table. The "
         "pattern of a small-grid dither should be visible."
@@ -216,12 +231,19 @@ def noise_picture(out: Path) -> Picture | None:
         return None
     figure, (ax,) = grid(1)
     figure.set_size_inches(7.4, 3.8)
-    columns: dict[str, NDArray[np.float64]] = {"separation": curves[0][1][0]}
+    columns = {"separation": (curves[0][1][0], "arcsec", "middle of the ring, distance from the star")}
     for number, (label, (separation, measured, expected)) in enumerate(curves):
         color = ("#1d2327", "#b36b00", "#1178a8", "#777777", "#8a4ba3")[number % 5]
         ax.plot(separation, measured, color=color, lw=1.4, label=f"{label}: scatter")
         ax.plot(separation, expected, color=color, lw=1.0, ls="--", label=f"{label}: expected")
-        columns |= {f"{label} scatter": measured, f"{label} expected": expected}
+        if len(separation) == len(curves[0][1][0]):
+            stem = label.replace(" ", "_")
+            columns[f"{stem}_scatter"] = (measured, "MJy/sr", f"{label}: robust scatter of the pixels in the ring")
+            columns[f"{stem}_expected"] = (
+                expected,
+                "MJy/sr",
+                f"{label}: median of ERR in the ring",
+            )
     ax.set_yscale("log")
     ax.set_xlabel("separation [arcsec]", fontsize=8)
     ax.set_ylabel("noise of a pixel [MJy/sr]", fontsize=8)
@@ -234,10 +256,10 @@ def noise_picture(out: Path) -> Picture | None:
         "and photon noise. Where the curves agree, the subtraction is limited by this noise; an excess is due to "
         "residual starlight, sources, or underestimated errors."
     )
-    table = Table({name: values for name, values in columns.items() if len(values) == len(columns["separation"])})
     return Picture(
-        "residual_noise", figure, caption, "Scatter and expected noise as a function of separation", table=table
-    )
+        "residual_noise", figure, caption, "Scatter and expected noise as a function of separation",
+        table=data_table(columns),
+    )  # fmt: skip
 
 
 def _noise_curve(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 DPI = 110
@@ -84,6 +84,22 @@ class Layer:
     unit: str = ""
     header: Mapping[str, Any] = field(default_factory=dict)
     north_up: bool = False
+
+
+def data_table(columns: Mapping[str, tuple[ArrayLike, str, str]]) -> AstroTable:
+    """The numbers of a picture as a table.
+
+    Parameters
+    ----------
+    columns : mapping of str to (array_like, str, str)
+        Values, unit (empty: dimensionless, or text) and description, by the name of the column.
+    """
+    table = AstroTable({name: np.asarray(values) for name, (values, _, _) in columns.items()})
+    for name, (_, unit, text) in columns.items():
+        table[name].description = text
+        if unit:
+            table[name].unit = unit
+    return table
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class View:
         Position angle of +y, degrees east of north.
     radius : float or None
         Half width of what is shown, arcsec; None for all.
+
+    Examples
+    --------
+    >>> View(center=(155.0, 155.0), pixel_scale=(0.11, 0.11), pa_y=0.0, radius=2.0).is_north_up
+    True
     """
 
     center: tuple[float, float]
@@ -88,6 +93,12 @@ def color_limits(image: NDArray[np.floating], low: float = 1.0, high: float = 99
     -------
     (float, float)
         (0, 1) if no pixel is finite; half a unit to both sides if all are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> color_limits(np.array([[0.0, 1.0], [2.0, np.nan]]), 0, 100)
+    (0.0, 2.0)
     """
     values = np.asarray(image)[np.isfinite(image)]
     if values.size == 0:
@@ -109,6 +120,12 @@ def symmetric_limits(image: NDArray[np.floating], percentile: float = 99.5) -> t
     Returns
     -------
     (float, float)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> symmetric_limits(np.array([[-3.0, 1.0], [2.0, np.nan]]), 100)
+    (-3.0, 3.0)
     """
     values = np.abs(np.asarray(image)[np.isfinite(image)])
     top = float(np.percentile(values, percentile)) if values.size else 1.0
@@ -158,6 +175,18 @@ def draw_image(
     Returns
     -------
     AxesImage
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> view = View(center=(40.0, 40.0), pixel_scale=(0.11, 0.11), pa_y=0.0, radius=2.0)
+    >>> image = draw_image(ax, np.zeros((81, 81)), view=view, label="MJy/sr", limits=(-1, 1), cmap="RdBu_r")
+    >>> mark_star(ax)
+    >>> mark_source(ax, 0.82, 149.4, label="b")
+    >>> ax.get_xlabel()
+    'offset east [arcsec]'
     """
     data = np.asarray(image, dtype=float)
     low, high = limits or color_limits(data)
@@ -390,6 +419,15 @@ def draw_ramp(
         Group flags.
     label, color : str
         Of the line.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> draw_ramp(ax, np.array([0.0, 10.0, 60.0, 70.0]), 0.24, groupdq=np.array([0, 0, 4, 0]))  # a jump in group 2
+    >>> len(ax.lines)
+    2
     """
     t = (np.arange(len(ramp)) + 1) * group_time
     ax.plot(t, ramp, ".-", ms=3, lw=0.8, color=color, label=label or None)
@@ -431,6 +469,14 @@ def draw_contrast(
         arcsec; adds an axis in this unit.
     distance : float, optional
         pc; adds an axis in au.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> draw_contrast(ax, {"5 sigma": ([0.5, 1.0, 2.0], [1e-2, 3e-3, 1e-3])}, companions=[(0.82, 8e-3, "b")])
+    >>> ax.get_yscale()
+    'log'
     """
     for (name, (separation, contrast)), style in zip(curves.items(), ("-", "--", ":", "-.") * 3, strict=False):
         ax.plot(separation, contrast, style, label=name, lw=1.5)

@@ -71,7 +71,7 @@ def limits_text(limits: Sequence[Limit], sigma: float) -> str:
         contrast = f" (contrast {contrast_text(limit.contrast)})" if np.isfinite(limit.contrast) else ""
         parts.append(f'{flux_text(limit.flux)} at {limit.separation:g}"{contrast}')
     missing = ", ".join(f'{limit.separation:g}"' for limit in limits if not np.isfinite(limit.flux))
-    none = f"; none at {missing}" if missing else ""
+    none = f"; not measurable at {missing}" if missing else ""
     return f"Limits at {sigma:g} sigma: {', '.join(parts)}{none}." if parts else ""
 
 

@@ -160,7 +160,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     if fitted:
         brightest = max(fitted, key=lambda c: (not c.candidate, c.flux))
         left = max(len(fitted), 0 if table is None else len(table)) - 1
-        return fitted_text(brightest), [*([f"{left} more below."] if left else []), *more]
+        return fitted_text(brightest), [*([f"{plural(left, 'further source')} below."] if left else []), *more]
     assert table is not None
     if not len(table):
         return "No source detected above the threshold.", more
@@ -170,7 +170,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     sep = values_of(table, "separation", "arcsec")[brightest_row]
     pa = values_of(table, "position_angle", "deg")[brightest_row]
     snr = values_of(table, "snr")[brightest_row]
-    more = [*([f"{len(table) - 1} more below."] if len(table) > 1 else []), *more]
+    more = [*([f"{plural(len(table) - 1, 'further source')} below."] if len(table) > 1 else []), *more]
     what = "Brightest source" if not unsure[brightest_row] else "Candidate, which may be noise"
     return f'{what}: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lyot import dq
 from lyot.analysis.summary import plural, with_error
 from lyot.exposures.names import SAMPLES, exposure_root, find_products, product_beside
-from lyot.report.content import Picture, grid
+from lyot.report.content import Picture, data_table, grid
 
 SHOWN = 3
 """Pixels of each exposure."""
@@ -130,9 +130,13 @@ def _as_table(picked: list[tuple[Path, fits.Header, Table, int]]) -> Table:
     for path, _, table, k in picked:
         time, residual, flags = _residual(table, k)
         n = len(time)
-        parts.append(Table({
-            "exposure": [exposure_root(path)] * n, "x": [int(table["X"][k])] * n,
-            "y": [int(table["Y"][k])] * n, "time": time, "ramp": np.asarray(table["RAMP"][k]), "residual": residual,
-            "flags": flags,
+        parts.append(data_table({
+            "exposure": ([exposure_root(path)] * n, "", "name of the exposure"),
+            "x": ([int(table["X"][k])] * n, "pix", "column of the pixel, 0-based"),
+            "y": ([int(table["Y"][k])] * n, "pix", "row of the pixel, 0-based"),
+            "time": (time, "s", "end of the group, from the start of the integration"),
+            "ramp": (table["RAMP"][k], "DN", "corrected ramp"),
+            "residual": (residual, "DN", "ramp minus slope x time, 0 in the mean of the used groups"),
+            "flags": (flags, "", "data-quality flags of the group, the sum of JWST bits"),
         }))  # fmt: skip
     return vstack(parts)

@@ -200,6 +200,14 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
         For a section, step or parameter that does not exist; offers the nearest names.
     ConfigError
         For a value of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> config = build_config({"run": {"stages": "3"}, "stage3": {"klip": {"truncate": 5}}})
+    >>> config.run.stages
+    '3'
+    >>> config.stages["stage3"]["steps"]["klip"]["truncate"]
+    5
     """
     for name, value in table.items():
         if name not in SECTIONS:
@@ -317,6 +325,12 @@ def load_config(
     Returns
     -------
     Config
+
+    Examples
+    --------
+    >>> config = load_config(settings=["stage3.klip.truncate=5"], stages="3")
+    >>> config.run.stages
+    '3'
     """
     table = read_toml(path) if path is not None else {}
     table = apply_settings(table, settings)
@@ -365,7 +379,7 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
     said = {name: getattr(kept, name) for name in FLUX_SOURCES if getattr(kept, name) is not None}
     told = " and ".join(f"{name} = {value}" for name, value in said.items())
     distance = kept.distance if config.star.distance is None else config.star.distance
-    return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}"
+    return replace(config, star=replace(kept, distance=distance)), f"using the stellar flux of the earlier run: {told}."
 
 
 def with_kept_report(config: Config, out: str | Path) -> Config:

@@ -210,6 +210,12 @@ def fill_bad(image: NDArray[np.floating[Any]], good: BoolArray | None = None) ->
     -------
     (ny, nx) float64 ndarray
         A copy without NaN; 0 if no pixel is good.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fill_bad(np.array([[1.0, 1.0, 1.0], [1.0, np.nan, 1.0]]))[1, 1].item()
+    1.0
     """
     return Filling(np.isfinite(image) if good is None else good)(image)
 

@@ -39,7 +39,7 @@ def possible_truncations(params: ReductionParams, library_size: int) -> tuple[in
     kept = tuple(k for k in wanted if k <= library_size)
     if len(kept) == len(wanted):
         return kept
-    message = f"{library_size} reference frames allow at most this number of modes; larger truncations are omitted"
+    message = f"{library_size} reference frames allow no more than {library_size} modes; larger truncations are omitted"
     if params.truncations == ReductionParams().truncations:  # which nobody asked for
         log.info("%s", message)
     else:

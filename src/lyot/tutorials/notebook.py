@@ -321,8 +321,9 @@ def log_lines(path: str | Path, *words: str) -> str:
 def exposure_table(files: Sequence[str | Path]) -> DataFrame:
     """Exposures with their roles as determined from their headers: one row each.
 
-    The columns are the keywords TARGPROP, FILTER, NINTS, NGROUPS, OBSERVTN, IS_PSF and BKGDTARG; ``roll`` numbers the
-    rolls of the science target, and ``angle`` is ROLL_REF, the position angle of the telescope.
+    The columns are the keywords TARGPROP, FILTER, NINTS and NGROUPS; ``roll`` numbers the rolls of the science target,
+    ``angle`` is ROLL_REF, the position angle of the telescope, and ``header flags`` lists IS_PSF and BKGDTARG where
+    they are true. The observation number is part of the name.
 
     Parameters
     ----------
@@ -345,8 +346,8 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
             {
                 "exposure": e.root, "role": str(assigned.role), "target": e.target, "filter": e.filter,
                 "integrations": e.n_integrations, "groups": e.n_groups, "roll": assigned.roll_number or "",
-                "angle [deg]": e.roll, "observation": e.observation, "PSF reference": e.is_psf,
-                "background": e.is_background,
+                "angle [deg]": e.roll,
+                "header flags": " ".join(n for n, on in (("IS_PSF", e.is_psf), ("BKGDTARG", e.is_background)) if on),
             }
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("exposure").round({"angle [deg]": 2})
