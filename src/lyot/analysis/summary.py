@@ -115,7 +115,7 @@ def read_fitted(folder: Path) -> tuple[Fitted, ...]:
 
 
 def unchecked_sources(folder: Path) -> list[str]:
-    """A sentence about each source of a folder of measurements that was not compared between rolls, or one about all."""
+    """A sentence about each source of a folder of measurements that was not compared between rolls, or one for all."""
     table = _detections(folder / DETECTIONS)
     if UNCOMPARED in table.meta:
         return [
