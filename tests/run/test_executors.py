@@ -20,6 +20,7 @@ from astropy.table import Table
 from lyot.errors import ConfigError, InputError, MissingInputError
 from lyot.instrument import resolution
 from lyot.records.manifest import Checksums, Manifest, Product, Record, content_key
+from lyot.reference_files import environment
 from lyot.run import executors
 from lyot.run import worker as tasks
 from lyot.run.executors import Workers, inline_pool, local_pool, share_cores
@@ -377,3 +378,17 @@ def test_the_memory_of_ended_workers_is_free(tmp_path):
         assert not psutil.wait_procs(processes, timeout=180)[1]
         with pytest.raises(MissingInputError, match="no manifest"):
             pool.submit(missing[0], str(tmp_path)).result(timeout=400)
+
+
+def test_what_crds_remembers_is_forgotten_where_tasks_have_other_references(monkeypatch):
+    """Two runs in one process, with the calibration cache of each: the second had the answers of the first."""
+    import crds  # noqa: F401  (it remembers once it is imported)
+
+    forgotten = []
+    monkeypatch.setattr(environment, "_forget", lambda: forgotten.append(os.environ.get("CRDS_CONTEXT")))
+    monkeypatch.delenv("CRDS_CONTEXT", raising=False)
+    with inline_pool({"CRDS_CONTEXT": "jwst_1535.pmap"}):
+        assert forgotten == ["jwst_1535.pmap"]
+    assert forgotten == ["jwst_1535.pmap", None]
+    with inline_pool({"CRDS_CONTEXT": None}):
+        assert len(forgotten) == 2  # nothing has changed

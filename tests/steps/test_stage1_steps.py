@@ -17,6 +17,7 @@ from stpipe.utilities import import_class, resolve_step_class_alias
 
 from lyot import dq
 from lyot.errors import InputError, MissingInputError, ReferenceFileError
+from lyot.steps import stage1_reference_files
 from lyot.steps.detector1 import Detector1Pipeline
 from lyot.steps.integration import get_steps
 from lyot.steps.mixin import LyotMixin
@@ -171,6 +172,14 @@ def test_output_name_and_version(tmp_path: Path) -> None:
     with datamodels.open(tmp_path / "jw01386008001_04101_00001_mirimage_dqinitstep.fits") as saved:
         assert saved.meta.cal_step.dq_init == "COMPLETE"
         assert any(card[0] == "LYOT_VER" for card in saved.extra_fits.PRIMARY.header)
+
+
+@pytest.mark.parametrize("kind", ["gain", "readnoise"])
+def test_a_context_without_a_necessary_reference_is_said(kind):
+    """What CRDS answers where its rules have no file is no name of one."""
+    sentence = f"the calibration context has no {kind} reference file"
+    with pytest.raises(ReferenceFileError, match=sentence), stage1_reference_files.opened(kind, "N/A", object):
+        pass
 
 
 def test_wrong_references_are_refused_in_one_sentence(tmp_path: Path) -> None:

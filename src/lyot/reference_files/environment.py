@@ -79,7 +79,7 @@ class CrdsEnvironment:
 
         When crds is in memory already, what it remembers of the previous choice is forgotten.
         """
-        _set(self.variables)
+        set_variables(self.variables)
         log.info("Calibration references: %s", self)
 
     @contextlib.contextmanager
@@ -95,7 +95,7 @@ class CrdsEnvironment:
         try:
             yield
         finally:
-            _set(before)
+            set_variables(before)
 
     def __str__(self) -> str:
         where = {
@@ -260,7 +260,8 @@ def _server_config(file: Path) -> Mapping[str, Any]:
     return config
 
 
-def _set(variables: Mapping[str, str | None]) -> None:
+def set_variables(variables: Mapping[str, str | None]) -> None:
+    """Set or unset (None) variables of this process; a crds in memory forgets what it knows of the former ones."""
     changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     for name, value in changed.items():
         if value is None:

@@ -24,8 +24,9 @@ from typing import Any, Protocol, cast
 
 from lyot.errors import ConfigError, ReductionError
 from lyot.processes import leave_signals_to_parent, provide_streams
+from lyot.reference_files.environment import set_variables
 from lyot.run.task import Task, TaskResult
-from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task, set_environment
+from lyot.run.worker import THREAD_VARIABLES, prepare_worker, run_task
 
 MEMORY_PER_JOB = 2.5e9
 """Memory reckoned for one worker process, bytes."""
@@ -214,11 +215,11 @@ def _no_script() -> Iterator[None]:
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
-    set_environment(values)
+    set_variables(values)
     try:
         yield
     finally:
-        set_environment(before)
+        set_variables(before)
 
 
 def start_importing(here: contextlib.AbstractContextManager[object] | None = None) -> bool:

@@ -24,6 +24,7 @@ from typing import Any
 from lyot.errors import LyotError, ReductionError, ReferenceFileError, logged_warnings, output_error
 from lyot.processes import release_memory, serve_parent
 from lyot.records.manifest import Product, product_of
+from lyot.reference_files.environment import set_variables
 from lyot.run.task import Task, TaskResult
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ def prepare_worker(threads: int, environment: Mapping[str, str | None], events: 
     if events is not None:
         serve_parent()
     if events is not None:  # in a process of ours, which may be forked from one that is older than these variables
-        set_environment(dict.fromkeys(set(os.environ).difference(environment)))
-    set_environment(environment)
+        set_variables(dict.fromkeys(set(os.environ).difference(environment)))
+    set_variables(environment)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("MPLBACKEND", "Agg")
     if events is not None:
@@ -82,15 +83,6 @@ def _limit_loaded(threads: int) -> None:
         import numba
 
         numba.config.reload_config()  # from the environment
-
-
-def set_environment(values: Mapping[str, str | None]) -> None:
-    """Set environment variables of this process, or remove those whose value is None."""
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 class _StepEvents(logging.Handler):

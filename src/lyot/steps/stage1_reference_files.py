@@ -31,6 +31,11 @@ def opened(kind: str, file: str | Path | DataModel, model_class: type) -> Iterat
     if isinstance(file, datamodels.JwstDataModel):
         yield cast("DataModel", file) if isinstance(file, model_class) else model_class(file)
         return
+    if str(file) == "N/A":  # what CRDS answers where its rules have none
+        raise ReferenceFileError(
+            f"the calibration context has no {kind} reference file for this exposure; use the context of the instrument "
+            f"(--crds, CRDS_PATH, CRDS_CONTEXT), or give the file with override_{kind}."
+        )
     try:
         model = model_class(file)
     except FileNotFoundError as error:
