@@ -59,10 +59,10 @@ def test_a_source_that_was_not_compared_between_rolls_is_said(tmp_path, capsys):
     assert f"Warning: STAR: {sentence}" in capsys.readouterr().err
     (flag,) = _unchecked(tmp_path)
     assert flag.text == f"T{sentence[1:]}"
-    sources.meta[UNCOMPARED] = 2
+    sources.meta[UNCOMPARED] = "the reason"
     sources.write(folder / "detections.ecsv", overwrite=True)
     (sentence,) = unchecked_sources(folder)
-    assert sentence.startswith("no source was compared between the 2 rolls, because")
+    assert sentence.startswith("no source was compared between rolls, because the reason; look at")
 
 
 def test_companions_carry_the_significance_of_their_detection(tmp_path):

@@ -105,7 +105,7 @@ CAP = "max_sources"
 
 
 UNCOMPARED = "rolls_not_compared"
-"""Metadata of a table of detections: the number of rolls, where no source was compared between them."""
+"""Metadata of a table of detections: why no source was compared between rolls, where there are several."""
 
 
 def detection_table(detections: Sequence[Detection], image: CombinedImage) -> Table:

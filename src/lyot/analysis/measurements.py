@@ -486,7 +486,8 @@ def search_sources(
         table.meta[CAP] = limit
     table.meta["shape_model"] = shape_model(run.reduction is not None)
     if len(run.finished.rolls) > 1 and any(d.accepted for d in detections) and not any(d.rolls for d in detections):
-        table.meta[UNCOMPARED] = len(run.finished.rolls)
+        why = "all truncations were searched" if several else "the image of a source is not known in this reduction"
+        table.meta[UNCOMPARED] = why
     table.meta.update(provenance(run))
     return FoundSources(detections, table, whole)
 

@@ -119,8 +119,8 @@ def unchecked_sources(folder: Path) -> list[str]:
     table = _detections(folder / DETECTIONS)
     if UNCOMPARED in table.meta:
         return [
-            f"no source was compared between the {table.meta[UNCOMPARED]} rolls, because the image of a source is not "
-            "known in this reduction; look at the images of the single rolls."
+            f"no source was compared between rolls, because {table.meta[UNCOMPARED]}; look at the images of the single "
+            "rolls."
         ]
     if "reason" not in table.colnames:
         return []

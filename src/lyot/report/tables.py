@@ -25,9 +25,9 @@ from lyot.report.references import REFERENCE_COLUMNS, budget_rows, reference_row
 
 
 def values_of(table: QTable, name: str, unit: str = "") -> list[float]:
-    """A column as numbers, in a unit."""
+    """A column as numbers: in a unit, by default that of the column."""
     column = table[name]
-    return [float(v) for v in (column.to_value(unit) if unit else column)]
+    return [float(v) for v in (column.to_value(unit) if unit else getattr(column, "value", column))]
 
 
 def sources_table(table: QTable | None) -> Table | None:
