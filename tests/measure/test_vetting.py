@@ -145,9 +145,9 @@ def test_faint_disk_is_found_as_extended():
         assert found and all(d.status == "extended" for d in found)
 
 
-@pytest.mark.parametrize("peak", [2.5, 4.0])
+@pytest.mark.parametrize("peak", [3.0, 4.0])
 def test_a_disk_below_the_level_of_structures_is_found_as_a_line(peak):
-    """Its clumps have S/N 5 to 8 and would be sources; a source beside it stays one."""
+    """Its clumps have S/N 6 to 8 and would be sources; a source beside it stays one."""
     x, y = at(3.0, 200.0)
     for seed in range(4):
         image = noise(30 + seed) + edge_on_disk(peak) + 8 * source(x, y)

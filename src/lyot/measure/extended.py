@@ -43,7 +43,7 @@ AXIS_LABEL = -1
 LINE_LENGTH = 11
 """Length of a line through the star that may be an edge-on disk below the level of structures, resolution elements."""
 
-LINE_LEVEL = 2.0
+LINE_LEVEL = 2.5
 """Median of the apertures on such a line, robust standard deviations. The highest of all lines through an image of
 white noise with a radius of 6.6 arcsec was below 1.7 in 60 images."""
 
