@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -10,6 +12,7 @@ from stdatamodels.jwst import datamodels
 
 from lyot.errors import ConfigError, InputError, ReductionError
 from lyot.geometry import separation_and_pa
+from lyot.steps import stage3_refs
 from lyot.steps.coron3 import Coron3Pipeline
 from lyot.steps.sequence_io import geometry_of
 from lyot.steps.stage3_klip import KlipStep
@@ -178,6 +181,37 @@ def test_exposures_of_one_roll_are_one_image(tmp_path):
     middle = np.isfinite(combined) & np.isfinite(rolls[0]) & np.isfinite(rolls[1])
     mean = np.mean(rolls, axis=0)  # equal exposures: half of the weight each, but for their noise
     assert np.std((combined - mean)[middle]) < 0.2 * np.std(combined[middle])
+
+
+def test_a_frame_that_a_companion_led_astray_is_placed_by_the_other_references(tmp_path, monkeypatch, caplog):
+    """A companion brighter than what the mask leaves of the star attracts the fit of some frames, by many pixels."""
+    true = stage3_refs.register
+
+    def misled(references, image, **keywords):
+        found = true(references, image, **keywords)
+        if len(found.shift) == 12:  # of all frames to the science; the other is among the references
+            found.shift[4:6] = (8.0, -3.0)
+        return found
+
+    science, references = sequence(np.random.default_rng(4))
+    association = write_association(tmp_path, science, references)
+    run(tmp_path, association)
+    right = fits.getdata(tmp_path / "jw01001001001_a3001_psfalign.fits", "REFS")
+    monkeypatch.setattr(stage3_refs, "register", misled)
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, association)
+    assert "2 reference frames were found up to 8.5 px from the science" in caplog.text
+    planes = fits.getdata(tmp_path / "jw01001001001_a3001_psfalign.fits", "REFS")
+    assert len(planes) == len(right) == 12
+    # speckles of references at other places differ by more than their noise: 0.02 pixels between the two ways
+    assert np.abs(planes["DX"] - right["DX"]).max() < 0.1 and np.abs(planes["DY"] - right["DY"]).max() < 0.1
+    # a frame that is elsewhere among the references as well is rejected
+    shifted = references[2]
+    shifted.data = np.roll(shifted.data, 9, axis=2)
+    shifted.save(tmp_path / str(shifted.meta.filename))
+    monkeypatch.setattr(stage3_refs, "register", true)
+    run(tmp_path, association)
+    assert len(fits.getdata(tmp_path / "jw01001001001_a3001_psfalign.fits", "REFS")) == 10
 
 
 def test_one_roll_one_reference_one_integration(tmp_path):

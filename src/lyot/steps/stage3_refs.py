@@ -152,6 +152,7 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         shifting = self._shifting(stack)
         frames = frames_of(stack, dtype=np.float64 if shifting else np.float32)
         fits = [self._register(t, stack, frames.data) for t in targets]
+        fits = self._not_astray(fits, stack, frames.data)
         shift = np.mean([f.shift for f in fits], axis=0)
         usable = np.isfinite(shift).all(axis=1)
         for plane in np.flatnonzero(~np.all([f.converged for f in fits], axis=0)):
@@ -181,6 +182,50 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
             "shifted to the science position" if shifting else "not shifted",
         )
         return result
+
+    def _not_astray(
+        self, fits: Sequence[Registration], stack: DataModel, references: NDArray[np.floating[Any]]
+    ) -> list[Registration]:
+        """Registrations in which frames that look like the others of the stack are where those are.
+
+        A companion brighter than what the mask leaves of the star attracts the fit of some frames, over many pixels.
+        Among each other the references hold no companion: a frame that is near the frames that were found near the
+        science is placed relative to them.
+        """
+        shift = np.mean([f.shift for f in fits], axis=0)
+        with np.errstate(invalid="ignore"):
+            near = np.hypot(*shift.T) <= (self.largest_shift or np.inf)
+        lost = np.isfinite(shift).all(axis=1) & ~near
+        if not near.any() or not lost.any():
+            return list(fits)
+        star = geometry_of(stack).star
+        params = from_step(RegistrationParams, self)
+        scale = geometry_of(stack).pixel_scale
+        window = _near(
+            (slice(0, references.shape[1]), slice(0, references.shape[2])), star,
+            self.fit_radius / float(np.min(scale)) + params.max_shift + MARGIN,
+        )  # fmt: skip
+        image = nanmean(np.asarray(references[near][:, *window], dtype=np.float64))
+        center = (star[0] - window[1].start, star[1] - window[0].start)
+        radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(scale))
+        weight = (radius <= self.fit_radius).astype(float)
+        among = register(references[lost][:, *window], image, weight=weight, params=params).shift
+        back = lost.copy()
+        with np.errstate(invalid="ignore"):
+            back[lost] = np.hypot(*among.T) <= self.largest_shift
+        if not back.any():
+            return list(fits)
+        log.info(
+            "%d reference frames were found up to %.1f px from the science, but are within %.2f px of the other "
+            "references: they are placed relative to these (a bright companion can mislead the fit)",
+            back.sum(), np.hypot(*shift[back].T).max(), np.hypot(*among[back[lost]].T).max(),
+        )  # fmt: skip
+        placed = []
+        for fit in fits:
+            moved = fit.shift.copy()
+            moved[back] = fit.shift[near].mean(axis=0) + among[back[lost]]
+            placed.append(replace(fit, shift=moved))
+        return placed
 
     def _near_enough(
         self, planes: NDArray[Any] | None, fits: Sequence[Registration], shift: NDArray[np.float64]
