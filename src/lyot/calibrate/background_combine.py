@@ -268,12 +268,12 @@ def reject_sources(
     return cleaned, int(bad.sum())
 
 
-def place(data: Float, shape: tuple[int, int], offset: tuple[int, int]) -> Float:
+def place(data: NDArray[np.floating], shape: tuple[int, int], offset: tuple[int, int]) -> Float:
     """Cut and pad images, so that their first pixel comes to lie at `offset` of frames of `shape`.
 
     Parameters
     ----------
-    data : (n, ny, nx) float64 ndarray
+    data : (n, ny, nx) float ndarray
     shape : (ny, nx)
         Of the frames that are made.
     offset : (x, y)

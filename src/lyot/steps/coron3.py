@@ -154,6 +154,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         rows, findings = assess(targets, "science")
         self._quality = (rows, findings)
         self._assess_references(references)
+        if models is not user_input:
+            _forget_parts(references)
         targets, aligned = self._prepare(targets, references)
         self._quality[1].extend(self.align_refs.findings)
         subtracted = self.klip.run(targets, aligned)
@@ -235,14 +237,15 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         self,
         targets: Sequence[DataModel],
         aligned: DataModel | None,
-        subtracted: Sequence[DataModel],
+        subtracted: list[DataModel],
         models: ModelContainer,
         user_input: Any,
     ) -> None:
-        """Combine the rolls, blend the metadata and save the north-up products."""
+        """Combine the rolls, blend the metadata and save the north-up products; of `subtracted` one is kept."""
         reduction = self.klip.result
         result = self.combine.run(list(subtracted), reduction)
         products = [(self.suffix, result), *self.combine.extra_products(subtracted, reduction)]
+        del subtracted[1:]  # the second pass takes the parameters from one of them: the memory of the others
         if not self.refine.skip:
             refined = self.refine.run(list(targets), aligned, list(subtracted))
             products += [] if refined is None else [("refined", refined)]
@@ -265,6 +268,14 @@ def _forget(models: ModelContainer, unwanted: Sequence[DataModel]) -> None:
     for index in reversed(range(len(models))):
         if id(models[index]) in gone:
             models.pop(index)
+
+
+def _forget_parts(exposures: Sequence[DataModel]) -> None:
+    """Free the variances of exposures apart, which add up to half of an exposure; ERR, their sum, is what is used."""
+    for exposure in exposures:
+        for name in ("var_poisson", "var_rnoise", "var_flat"):
+            if exposure.hasattr(name):
+                delattr(exposure, name)
 
 
 def check_association(path: Path) -> None:

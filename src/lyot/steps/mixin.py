@@ -123,6 +123,17 @@ class LyotMixin:
             log.info("Results used lyot version: %s", __version__)
         return result
 
+    def prepare_output(self, init: Any, *args: Any, **kwargs: Any) -> Any:
+        """Open the input of the step, or copy it; a FITS file that is read is closed again.
+
+        A model keeps all that it read of an open file, even what a step has replaced: up to half of an exposure.
+        """
+        result = super().prepare_output(init, *args, **kwargs)  # type: ignore[misc]
+        if result is not init and isinstance(init, (str, Path)):
+            for model in [result] if isinstance(result, JwstDataModel) else result:
+                close_file(model)
+        return result
+
     def prefetch(self, *args: Any) -> None:
         """Look up all reference files before the first step runs.
 
@@ -152,6 +163,12 @@ class LyotMixin:
                 return found.group(1), found.group(2)
         stripped: tuple[str, str] = super().remove_suffix(name)  # type: ignore[misc]
         return stripped
+
+
+def close_file(model: DataModel) -> None:
+    """Close the FITS file that a model was read from; its arrays were all read when it was opened."""
+    if str(model.meta.filename or "").endswith(".fits"):  # those of ASDF files are read when they are used
+        model.close()
 
 
 def stamp_version(model: DataModel) -> None:
