@@ -24,7 +24,7 @@ from lyot.steps.models import DataModel
 from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
 from lyot.steps.quality import Finding, as_json, assess, is_empty, without_empty, without_one_group
 from lyot.steps.segments import join_segments
-from lyot.steps.sequence_io import geometry_of, model_name
+from lyot.steps.sequence_io import forget_variances, geometry_of, model_name
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_outliers import FlagOutliersStep
@@ -155,7 +155,7 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         self._quality = (rows, findings)
         self._assess_references(references)
         if models is not user_input:
-            _forget_parts(references)
+            forget_variances(references)
         targets, aligned = self._prepare(targets, references)
         self._quality[1].extend(self.align_refs.findings)
         subtracted = self.klip.run(targets, aligned)
@@ -268,14 +268,6 @@ def _forget(models: ModelContainer, unwanted: Sequence[DataModel]) -> None:
     for index in reversed(range(len(models))):
         if id(models[index]) in gone:
             models.pop(index)
-
-
-def _forget_parts(exposures: Sequence[DataModel]) -> None:
-    """Free the variances of exposures apart, which add up to half of an exposure; ERR, their sum, is what is used."""
-    for exposure in exposures:
-        for name in ("var_poisson", "var_rnoise", "var_flat"):
-            if exposure.hasattr(name):
-                delattr(exposure, name)
 
 
 def check_association(path: Path) -> None:

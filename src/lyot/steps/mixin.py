@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError, logged_warnings
-from lyot.steps.models import DataModel
+from lyot.steps.models import DataModel, close_file
 from lyot.steps.rebuild import with_metadata
 from lyot.version import __version__
 
@@ -163,12 +163,6 @@ class LyotMixin:
                 return found.group(1), found.group(2)
         stripped: tuple[str, str] = super().remove_suffix(name)  # type: ignore[misc]
         return stripped
-
-
-def close_file(model: DataModel) -> None:
-    """Close the FITS file that a model was read from; its arrays were all read when it was opened."""
-    if str(model.meta.filename or "").endswith(".fits"):  # those of ASDF files are read when they are used
-        model.close()
 
 
 def stamp_version(model: DataModel) -> None:
