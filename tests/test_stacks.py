@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lyot.stacks import nanmean, nanmedian
+from lyot import stacks
+from lyot.stacks import joint_nanmean, nanmean, nanmedian
 
 VALUES = st.floats(width=32, allow_subnormal=False, min_value=-(2.0**99), max_value=2.0**99) | st.just(float("nan"))
 
@@ -57,3 +58,18 @@ def test_no_image_at_all_is_nan():
 
 def test_mean_leaves_nan_out():
     assert np.array_equal(nanmean(np.array([[1.0, np.nan], [4.0, np.nan]])), [2.5, np.nan], equal_nan=True)
+
+
+def test_median_of_some_rows_at_a_time_is_that_of_all(monkeypatch):
+    stack = np.random.default_rng(0).normal(size=(6, 11, 5))
+    stack[stack > 1] = np.nan
+    whole = nanmedian(stack)
+    monkeypatch.setattr(stacks, "_VALUES", 70)  # two rows
+    assert np.array_equal(nanmedian(stack), whole, equal_nan=True)
+
+
+def test_joint_mean_is_that_of_all_images():
+    rng = np.random.default_rng(1)
+    several = [rng.normal(size=(n, 4, 5)).astype(kind) for n, kind in ((3, np.float32), (2, np.float32))]
+    several[0][:, 0, 0] = several[1][:, 0, 0] = several[0][1, 2, 3] = np.nan
+    assert np.array_equal(joint_nanmean(several), nanmean(np.concatenate(several)), equal_nan=True)

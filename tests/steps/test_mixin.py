@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import psutil
 import pytest
+from stdatamodels.jwst import datamodels
 from stpipe import crds_client
 
 from lyot.reference_files.environment import resolve_crds
@@ -38,3 +43,22 @@ def test_crds_is_not_asked_for_parameters_of_steps_it_cannot_know(cls, tmp_path,
         assert {"pars-coron3pipeline", "pars-klipstep"} <= set(asked)
     else:
         assert not asked
+
+
+@pytest.mark.parametrize("extension", ["fits", "asdf"])
+def test_file_is_closed_once_it_is_read(extension, tmp_path) -> None:
+    path = tmp_path / f"jw01001001001_calints.{extension}"
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    datamodels.CubeModel(data=data).save(path)
+    model = BadPixelStep().prepare_output(str(path))
+    opened = [Path(file.path).name for file in psutil.Process().open_files()]
+    assert (path.name in opened) == (extension == "asdf")  # the arrays of which are read when they are used
+    assert np.array_equal(model.data, data)
+
+
+def test_models_that_are_given_are_not_closed(tmp_path) -> None:
+    path = tmp_path / "jw01001001001_calints.fits"
+    datamodels.CubeModel((2, 3, 4)).save(path)
+    with datamodels.open(path) as model:
+        BadPixelStep().prepare_output(model)
+        assert path.name in [Path(file.path).name for file in psutil.Process().open_files()]

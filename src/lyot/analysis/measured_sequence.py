@@ -19,7 +19,7 @@ from lyot.steps.coronagraphs import measured_coronagraph
 from lyot.steps.extra_fits import add_table, read_table
 from lyot.steps.models import DataModel
 from lyot.steps.segments import open_exposures
-from lyot.steps.sequence_io import STAR_TABLE, known_input, open_exposure
+from lyot.steps.sequence_io import STAR_TABLE, forget_variances, known_input, open_exposure
 from lyot.steps.stage3_plan import choice_params, plan_exposures, reduction_params
 
 
@@ -119,6 +119,7 @@ def open_reduction(
         raise InputError(OFFICIAL)
     targets = open_exposures([str(s) for s in science])
     known = measured_coronagraph(targets[0])
+    forget_variances(targets)
     stack = None if references is None else open_exposure(str(references))
     if stack is None:
         _take_star(targets, subtracted)

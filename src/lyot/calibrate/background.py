@@ -151,7 +151,7 @@ def subtract_background(
     (3.0, 42.0, 3)
     """
     p = params or BackgroundParams()
-    cube = np.asarray(science, dtype=np.float64)
+    cube = np.asarray(science)  # of single precision, as in the files, it becomes double where it is used
     backs, n_rejected = _prepare(cube, exposures, p)
     difference, error = first_integration_difference(backs)
     matched = _match_first(p, backs, difference, error, n_integrations or cube.shape[0])
@@ -169,7 +169,7 @@ def subtract_background(
     region = np.ones(cube.shape[1:], bool) if fit_region is None else fit_region
     scale, offset, glow = np.ones(cube.shape[0]), np.zeros(cube.shape[0]), np.zeros(cube.shape[0])
     if p.method in ("scaled", "scaled_glow"):
-        scale, offset = fit_scale(cube, model, variance, region, p)
+        scale, offset = fit_scale(cube.astype(np.float64), model, variance, region, p)
         model = scale[:, None, None] * model + offset[:, None, None]
         variance = variance * scale[:, None, None] ** 2
         if p.method == "scaled_glow":
@@ -196,7 +196,7 @@ def subtract_background(
 
 
 def _prepare(
-    cube: Float, exposures: Sequence[BackgroundExposure], p: BackgroundParams
+    cube: NDArray[np.floating], exposures: Sequence[BackgroundExposure], p: BackgroundParams
 ) -> tuple[list[BackgroundExposure], int]:
     if cube.ndim != 3:
         raise InputError(f"science integrations must be (nints, ny, nx), got shape {cube.shape}.")

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter, median_filter, zoom
 
 from lyot.params import param
-from lyot.stacks import nanmean, nanmedian
+from lyot.stacks import joint_nanmean, nanmean, nanmedian
 
 Float = NDArray[np.float64]
+
+_ROWS = 32
+"""Rows of pixels that are clipped at a time."""
 
 METHODS = ("clipped_mean", "mean", "median", "scaled", "scaled_glow", "pca", "integration_matched")
 
@@ -125,11 +128,16 @@ def clipped_mean(
     count : (ny, nx) int ndarray
         Values kept.
     """
-    finite = np.where(np.isfinite(data), data, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy warns of NaN in the input and of empty slices: both are meant
-        kept = sigma_clip(finite, sigma=sigma, maxiters=maxiters, axis=0, masked=False)
-    return nanmean(kept), np.isfinite(kept).sum(axis=0)
+    mean, count = np.empty(data.shape[1:]), np.empty(data.shape[1:], np.int64)
+    for start in range(0, data.shape[1], _ROWS):  # pixels do not depend on each other: copies of a part are smaller
+        rows = slice(start, start + _ROWS)
+        values = np.asarray(data[:, rows], np.float64)
+        finite = np.where(np.isfinite(values), values, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # astropy warns of NaN in the input and of empty slices: both are meant
+            kept = sigma_clip(finite, sigma=sigma, maxiters=maxiters, axis=0, masked=False)
+        mean[rows], count[rows] = nanmean(kept), np.isfinite(kept).sum(axis=0)
+    return mean, count
 
 
 def scatter_variance(exposures: Sequence[BackgroundExposure]) -> Float:
@@ -147,7 +155,7 @@ def single_variance(exposures: Sequence[BackgroundExposure], scatter: Float | No
     """Variance of a single integration: from the exposures' own variances, or the scatter."""
     given = [e.variance for e in exposures if e.variance is not None]
     if len(given) == len(exposures):
-        return nanmean(np.concatenate(given))
+        return joint_nanmean(given)
     single = scatter_variance(exposures) if scatter is None else scatter
     return np.where(np.isfinite(single), single, 0.0)
 
@@ -175,7 +183,7 @@ def combine(
     if params.method in ("mean", "median"):
         stack = np.concatenate([e.data for e in exposures])
         count = np.isfinite(stack).sum(axis=0)
-        image = nanmean(stack) if params.method == "mean" else np.asarray(nanmedian(stack), np.float64)
+        image = nanmean(stack) if params.method == "mean" else nanmedian(stack.astype(np.float64))
         # the median of a normal sample is pi/2 less efficient than its mean; of one or two values it is the mean
         loss = np.where(count > 2, np.pi / 2, 1.0) if params.method == "median" else 1.0
         return image, divide(single * loss, count)
@@ -266,12 +274,12 @@ def reject_sources(
     return cleaned, int(bad.sum())
 
 
-def place(data: Float, shape: tuple[int, int], offset: tuple[int, int]) -> Float:
+def place(data: NDArray[np.floating], shape: tuple[int, int], offset: tuple[int, int]) -> Float:
     """Cut and pad images, so that their first pixel comes to lie at `offset` of frames of `shape`.
 
     Parameters
     ----------
-    data : (n, ny, nx) float64 ndarray
+    data : (n, ny, nx) float ndarray
     shape : (ny, nx)
         Of the frames that are made.
     offset : (x, y)

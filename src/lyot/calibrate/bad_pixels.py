@@ -21,7 +21,7 @@ from scipy.ndimage import median_filter
 
 from lyot.errors import InputError
 from lyot.params import param
-from lyot.stacks import nanmedian
+from lyot.stacks import nanmean, nanmedian
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -145,7 +145,7 @@ def find_bad_pixels(
     if p.space_threshold > 0:
         clean = np.where(in_time, np.nan, cube)
         count = np.maximum(np.isfinite(clean).sum(axis=0), 1)
-        noise = np.sqrt(_quiet(np.nanmean, var) / count)
+        noise = np.sqrt(nanmean(var) / count)
         in_space = isolated_pixels(nanmedian(clean), noise, p)
     return BadPixels(in_time, in_space)
 
@@ -165,14 +165,18 @@ def _quiet(function: object, array: Float) -> Float:
 
 def _outliers_in_time(cube: Float, var: Float, threshold: float) -> Bool:
     """Pixels further from their median in time than noise, own scatter and scatter of the neighbors allow."""
-    deviation = np.abs(cube - nanmedian(cube))
+    deviation = cube - nanmedian(cube)
+    np.abs(deviation, out=deviation)
     scatter = 1.4826 * nanmedian(deviation)
     filled = np.where(np.isfinite(scatter), scatter, 0.0)
     around = median_filter(filled, size=3, mode="nearest")
-    floor = np.sqrt(np.where(np.isfinite(var), var, 0.0))
-    sigma = np.maximum(floor, np.maximum(filled, around))
-    with np.errstate(invalid="ignore"):
-        return np.asarray((deviation > threshold * sigma) & (sigma > 0))
+    own = np.maximum(filled, around)
+    found = np.empty(cube.shape, bool)
+    for k, frame in enumerate(deviation):  # each by itself, for the memory
+        sigma = np.maximum(np.sqrt(np.where(np.isfinite(var[k]), var[k], 0.0)), own)
+        with np.errstate(invalid="ignore"):
+            found[k] = (frame > threshold * sigma) & (sigma > 0)
+    return found
 
 
 def _neighbors(image: Float) -> Float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyot.params import from_mapping
+from lyot.processes import release_memory
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
@@ -59,7 +60,9 @@ def _reduction(out: Path, i2d: Path, _key: str, modes: int | None) -> MeasuredRu
     """The reduction that the tasks of one worker measure, opened once; the key names its state."""
     from lyot.analysis.finished_run import open_run
 
-    return open_run(out, modes=modes, i2d=i2d)
+    run = open_run(out, modes=modes, i2d=i2d)
+    release_memory()  # the exposures that it was made from: a third of what is left
+    return run
 
 
 def _opened(task: Task, folder: Path, out: Path, modes: int | None) -> tuple[MeasuredRun, list[Path]]:

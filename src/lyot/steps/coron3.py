@@ -24,7 +24,7 @@ from lyot.steps.models import DataModel
 from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
 from lyot.steps.quality import Finding, as_json, assess, is_empty, without_empty, without_one_group
 from lyot.steps.segments import join_segments
-from lyot.steps.sequence_io import geometry_of, model_name
+from lyot.steps.sequence_io import forget_variances, geometry_of, model_name
 from lyot.steps.stage3_combine import CombineStep
 from lyot.steps.stage3_klip import KlipStep
 from lyot.steps.stage3_outliers import FlagOutliersStep
@@ -154,6 +154,8 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         rows, findings = assess(targets, "science")
         self._quality = (rows, findings)
         self._assess_references(references)
+        if models is not user_input:
+            forget_variances(references)
         targets, aligned = self._prepare(targets, references)
         self._quality[1].extend(self.align_refs.findings)
         subtracted = self.klip.run(targets, aligned)
@@ -235,14 +237,15 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
         self,
         targets: Sequence[DataModel],
         aligned: DataModel | None,
-        subtracted: Sequence[DataModel],
+        subtracted: list[DataModel],
         models: ModelContainer,
         user_input: Any,
     ) -> None:
-        """Combine the rolls, blend the metadata and save the north-up products."""
+        """Combine the rolls, blend the metadata and save the north-up products; of `subtracted` one is kept."""
         reduction = self.klip.result
         result = self.combine.run(list(subtracted), reduction)
         products = [(self.suffix, result), *self.combine.extra_products(subtracted, reduction)]
+        del subtracted[1:]  # the second pass takes the parameters from one of them: the memory of the others
         if not self.refine.skip:
             refined = self.refine.run(list(targets), aligned, list(subtracted))
             products += [] if refined is None else [("refined", refined)]

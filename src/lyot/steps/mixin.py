@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError, logged_warnings
-from lyot.steps.models import DataModel
+from lyot.steps.models import DataModel, close_file
 from lyot.steps.rebuild import with_metadata
 from lyot.version import __version__
 
@@ -121,6 +121,17 @@ class LyotMixin:
             raise _no_crds(type(self).__name__, error) from error
         if self.parent is None:  # type: ignore[attr-defined]
             log.info("Results used lyot version: %s", __version__)
+        return result
+
+    def prepare_output(self, init: Any, *args: Any, **kwargs: Any) -> Any:
+        """Open the input of the step, or copy it; a FITS file that is read is closed again.
+
+        A model keeps all that it read of an open file, even what a step has replaced: up to half of an exposure.
+        """
+        result = super().prepare_output(init, *args, **kwargs)  # type: ignore[misc]
+        if result is not init and isinstance(init, (str, Path)):
+            for model in [result] if isinstance(result, JwstDataModel) else result:
+                close_file(model)
         return result
 
     def prefetch(self, *args: Any) -> None:

@@ -85,3 +85,9 @@ ModelInput = str | Path | DataModel
 
 ModelsInput = ModelInput | Sequence[ModelInput]
 """What a step of stage 3 takes: one or several."""
+
+
+def close_file(model: DataModel) -> None:
+    """Close the FITS file that a model was read from; its arrays were all read when it was opened."""
+    if str(model.meta.filename or "").endswith(".fits"):  # those of ASDF files are read when they are used
+        model.close()

@@ -8,6 +8,7 @@ still belong to the uncropped frame are used with ``ERR`` alone, and the positio
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -25,7 +26,7 @@ from lyot import dq, geometry
 from lyot.errors import InputError, LyotError, logged_warnings
 from lyot.steps.coronagraphs import boundary_tilt, coronagraph_of
 from lyot.steps.extra_fits import read_table
-from lyot.steps.models import DataModel, ModelInput, ModelsInput
+from lyot.steps.models import DataModel, ModelInput, ModelsInput, close_file
 from lyot.steps.stage3_templates import background_template, background_variance, template_variance
 from lyot.subtract.sequence import CoronagraphicSequence, common_windows
 
@@ -437,7 +438,7 @@ def _variance(frames: Sequence[Frames], windows: Sequence[tuple[slice, slice]]) 
 
 
 def open_exposure(source: ModelInput) -> DataModel:
-    """Open a file as a data model, with one clear sentence where that fails.
+    """Open a file as a data model and close the file, with one clear sentence where that fails.
 
     Raises
     ------
@@ -447,12 +448,29 @@ def open_exposure(source: ModelInput) -> DataModel:
     if isinstance(source, JwstDataModel):
         return source
     try:
-        return datamodels.open(source)
+        model: DataModel = datamodels.open(source)
+        close_file(model)
+        return model
     except (LyotError, MemoryError):
         raise
     except Exception as error:  # whatever the readers of FITS, YAML and ASDF, and the schemas, raise for a broken file
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{source}: not a readable JWST exposure ({reason}).") from error
+
+
+def forget_variances(models: Sequence[DataModel]) -> None:
+    """Free the variances apart of exposures, half of their memory; ERR, their sum, is what stage 3 uses.
+
+    Parameters
+    ----------
+    models : sequence of CubeModel
+        Opened for the caller alone; without ``VAR_*`` afterwards.
+    """
+    for model in models:
+        for name in ("var_poisson", "var_rnoise", "var_flat"):
+            if model.hasattr(name):
+                delattr(model, name)
+    gc.collect()  # what astropy read of a file is in cycles of references
 
 
 def several(value: ModelsInput) -> Sequence[ModelInput] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lyot.steps.coronagraphs import coronagraph_of
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
-from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join_segments
+from lyot.steps.segments import group_segments, integration_numbers, integrations_of_exposure, join
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array, pixel_scale_of
 from lyot.steps.stage1_common import first_integration_of
 from lyot.steps.stage3_templates import ERROR_EXTENSION, NOISE_EXTENSION, attach_background, background_of
@@ -83,24 +83,18 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
             log.warning("no background exposure given; the step is skipped")
             model.meta.cal_step.bkg_subtract = "SKIPPED"
             return model
-        opened = [open_exposure(n) for n in names]
-        check_same_setting([model, *opened])
-        backgrounds = join_segments(opened)
+        backgrounds = _read_backgrounds(names, model)
         science = masked_cube(model)
-        numbers = [tuple(n for m in group for n in integration_numbers(m)) for group in group_segments(opened)]
-        exposures = [
-            replace(background_exposure(b, model), numbers=n) for b, n in zip(backgrounds, numbers, strict=True)
-        ]
         params = from_step(BackgroundParams, self)
         region = fit_region(model, science.shape[1:], params.exclusion_radius)
         strips = strips_of(model, science.shape[1:], params.exclusion_radius)
         result = subtract_background(
-            science, exposures, params, fit_region=region, strips=strips,
+            science, backgrounds.exposures, params, fit_region=region, strips=strips,
             first_integration=first_integration_of(model), n_integrations=integrations_of_exposure(model),
         )  # fmt: skip
         self._write_back(model, result)
         if self.propagate_dq:
-            _or_flags(model, backgrounds)
+            _or_flags(model, backgrounds.flags)
         if self.keep_background:
             error = np.sqrt(result.image_variance) if self.propagate_error else None
             attach_background(model, result.image, error)
@@ -108,12 +102,9 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         if self.save_combined_background:
             self.save_model(combined_background(model, result), suffix=self.bkg_suffix, force=True)
         model.meta.cal_step.bkg_subtract = "COMPLETE"
-        facts = background_facts(model, result, [model_name(b) for b in backgrounds])
+        facts = background_facts(model, result, backgrounds.names)
         facts["glow_sticks"] = glow_facts(science, result, strips)
         self._report(model, facts)
-        for name, background in zip(names, opened, strict=True):
-            if background is not name:
-                background.close()
         return model
 
     def _write_back(self, model: DataModel, result: BackgroundResult) -> None:
@@ -166,9 +157,47 @@ def _background_list(given: Any) -> list[Any]:
     return [g for g in given if not (isinstance(g, str) and not g.strip())]
 
 
-def masked_cube(model: DataModel) -> NDArray[np.float64]:
-    """Integrations of a slope model as (nints, ny, nx) float64 with DO_NOT_USE as NaN."""
-    data = np.array(model.data, dtype=np.float64)
+@dataclass(frozen=True)
+class _Backgrounds:
+    """What is used of the background exposures: names, arrays, and flags of each pixel in any integration."""
+
+    names: list[str]
+    exposures: list[BackgroundExposure]
+    flags: list[NDArray[np.uint32]]
+
+
+def _read_backgrounds(sources: Sequence[ModelInput], science: DataModel) -> _Backgrounds:
+    """Read background exposures; each file is closed, and its arrays freed, as soon as it is read.
+
+    Raises
+    ------
+    InputError
+        For exposures of another filter or mask, or segments that overlap.
+    """
+    opened = [open_exposure(source) for source in sources]
+    own = {id(model) for model, source in zip(opened, sources, strict=True) if model is not source}
+    check_same_setting([science, *opened])
+    groups = group_segments(opened)
+    del opened  # of the models only those in `groups` are left
+    found = _Backgrounds([], [], [])
+    while groups:
+        segments = groups.pop(0)
+        joined = join(segments)
+        numbers = tuple(n for segment in segments for n in integration_numbers(segment))
+        found.names.append(model_name(joined))
+        found.exposures.append(replace(background_exposure(joined, science), numbers=numbers))
+        flags = np.asarray(joined.dq)
+        found.flags.append(np.bitwise_or.reduce(flags, axis=0) if flags.ndim == 3 else flags.copy())
+        for segment in segments:
+            if id(segment) in own:
+                segment.close()
+        del joined, segment, segments, flags
+    return found
+
+
+def masked_cube(model: DataModel) -> NDArray[np.float32]:
+    """Integrations of a slope model as (nints, ny, nx) float32, as in the file, with DO_NOT_USE as NaN."""
+    data = np.array(model.data, dtype=np.float32)
     if data.ndim not in (2, 3):
         raise InputError(f"{model_name(model)}: expected slopes with 2 or 3 axes, got shape {data.shape}.")
     if np.shape(model.dq) == data.shape:
@@ -263,10 +292,8 @@ def largest_read_variance(model: DataModel) -> NDArray[np.float32] | None:
     return np.asarray(np.nan_to_num(stack).max(axis=0), dtype=np.float32)
 
 
-def _or_flags(model: DataModel, backgrounds: Sequence[DataModel]) -> None:
-    for background in backgrounds:
-        flags = np.asarray(background.dq)
-        flags = np.bitwise_or.reduce(flags, axis=0) if flags.ndim == 3 else flags
+def _or_flags(model: DataModel, backgrounds: Sequence[NDArray[np.uint32]]) -> None:
+    for flags in backgrounds:
         if flags.shape == model.dq.shape[-2:]:
             model.dq |= flags
 
@@ -290,7 +317,7 @@ def strips_of(model: DataModel, shape: tuple[int, ...], exclusion_radius: float)
 
 
 def glow_facts(
-    before: NDArray[np.float64], result: BackgroundResult, strips: Sequence[GlowStrip]
+    before: NDArray[np.floating], result: BackgroundResult, strips: Sequence[GlowStrip]
 ) -> list[dict[str, Any]]:
     """Excess of each glow stick before and after, with errors, from the means over the integrations."""
     if not strips:

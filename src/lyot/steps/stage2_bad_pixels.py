@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jwst.stpipe import Step
+from numpy.typing import NDArray
 
 from lyot import dq
 from lyot.calibrate.bad_pixels import BadPixelParams, BadPixels, Repaired, find_bad_pixels, repair, surrounded
@@ -16,6 +19,11 @@ from lyot.steps.models import DataModel, ModelsInput
 from lyot.steps.sequence_io import as_list, frames_of, model_name, open_exposure, several
 
 log = logging.getLogger(__name__)
+
+
+def _joined(stacks: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Images of all files, in a copy where there are several."""
+    return stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
 
 
 class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
@@ -43,16 +51,17 @@ class BadPixelStep(LyotMixin, Step):  # type: ignore[misc]
         """
         models = [open_exposure(self.prepare_output(m)) for m in as_list(step_input)]
         frames = [frames_of(m) for m in models]
-        data, variance = (np.concatenate([getattr(f, name) for f in frames]) for name in ("data", "variance"))
-        flags = np.concatenate([f.dq for f in frames])
+        lengths = [len(f.data) for f in frames]
+        data, variance, flags = (_joined([getattr(f, name) for f in frames]) for name in ("data", "variance", "dq"))
+        del frames  # of several there are copies now
         found = find_bad_pixels(data, variance, from_step(BadPixelParams, self))
         fixed = None
         if self.action == "repair":
             bad = found.mask | ((flags & dq.DO_NOT_USE) > 0)
             fixed = repair(data, variance, bad & surrounded(data))
         start = 0
-        for model, frame in zip(models, frames, strict=True):
-            mine = slice(start, start + len(frame.data))
+        for model, length in zip(models, lengths, strict=True):
+            mine = slice(start, start + length)
             start = mine.stop
             self._write_back(model, found, fixed, mine)
         return models if several(step_input) is not None else models[0]

@@ -44,7 +44,7 @@ def detector_cube(
     bad = np.where(np.isfinite(data), np.uint32(0), np.uint32(dq.DO_NOT_USE))
     if flags is not None:
         bad |= flags
-    model = datamodels.CubeModel(data=data.astype(np.float32), err=err.astype(np.float32), dq=bad)
+    model = datamodels.CubeModel(data=data.astype(np.float32), err=err.astype(np.float32, copy=False), dq=bad)
     model.update(like)
     _keep_int_times(model, like)
     return model

@@ -72,14 +72,16 @@ class StackRefsStep(LyotMixin, OfficialStackRefsStep):  # type: ignore[misc]
         models = join_segments(models)
         frames = [_without_unusable(usable_frames(m)) for m in models]
         windows = common_windows([f.data.shape[1:] for f in frames], [geometry_of(m).star for m in models])
-        cut = [(slice(None), *w) for w in windows]
-        data = np.concatenate([f.data[w] for f, w in zip(frames, cut, strict=True)])
-        variance = np.concatenate([f.variance[w] for f, w in zip(frames, cut, strict=True)])
-        flags = np.concatenate([f.dq[w] for f, w in zip(frames, cut, strict=True)])
+        rows = [(i, model_name(models[i])) for i, f in enumerate(frames) for _ in f.data]
+        parts = {
+            name: [getattr(f, name)[:, *w] for f, w in zip(frames, windows, strict=True)]
+            for name in ("data", "variance", "dq")
+        }
+        del frames  # so that each part is freed when it is stacked
+        data, variance, flags = (np.concatenate(parts.pop(name)) for name in ("data", "variance", "dq"))
         result = detector_cube(models[0], data, variance, flags=flags)
         result.meta.wcsinfo.crpix1 -= windows[0][1].start
         result.meta.wcsinfo.crpix2 -= windows[0][0].start
-        rows = [(i, model_name(models[i])) for i, f in enumerate(frames) for _ in f.data]
         table = reference_table([(plane, exposure, name) for plane, (exposure, name) in enumerate(rows)])
         add_table(result, REFERENCES_TABLE, table)
         result.meta.cal_step.stack_psfs = "COMPLETE"

@@ -41,8 +41,11 @@ def mean_variance(
     if common is None:
         return mean_by_group(variance, exposure, n_exposures, variance=True)
     shared = np.nan_to_num(common)
-    own = np.maximum(variance - shared[exposure], 0.0)
-    return mean_by_group(own, exposure, n_exposures, variance=True) + shared
+    mean = np.empty((n_exposures, *variance.shape[1:]))
+    for e in range(n_exposures):  # one after the other, for the memory
+        own = np.maximum(variance[exposure == e] - shared[e], 0.0)
+        mean[e] = mean_by_group(own, np.zeros(len(own), np.intp), 1, variance=True)[0]
+    return mean + shared
 
 
 def roll_variance(
