@@ -125,7 +125,7 @@ def unchecked_sources(folder: Path) -> list[str]:
     if "reason" not in table.colnames:
         return []
     return [
-        f'the source at {float(row["separation"]):.3f}", PA {float(row["position_angle"]):.2f} deg was not compared '
+        f"the source at {position_text(row['separation'], row['position_angle'])} was not compared "
         "between rolls, because it is behind a mask boundary or outside of the data in all rolls but one; a defect in "
         "this roll would look the same."
         for row in table
@@ -311,6 +311,16 @@ def flux_text(flux: float, error: float = float("nan")) -> str:
 def contrast_text(contrast: float) -> str:
     """A contrast limit to two digits, such as ``2.5e-02``."""
     return f"{contrast:.1e}"
+
+
+def position_text(separation: float, position_angle: float) -> str:
+    """A position without errors, arcsec from the star and degrees east of north: ``0.805", PA 148.34 deg``."""
+    return f'{separation:.3f}", PA {position_angle:.2f} deg'
+
+
+def probability_text(probability: float) -> str:
+    """A false-alarm probability to two digits, such as ``3.5e-11`` or ``0.043``."""
+    return f"{probability:.2g}"
 
 
 def in_ascii(text: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from lyot.analysis.summary import with_error
 from lyot.exposures.names import COMPANIONS, ERROR_BUDGET, exposure_root
 from lyot.measure.systematics import STAR_TERM
 from lyot.report.marks import finite, read_table
@@ -40,13 +41,12 @@ def first_table(folder: Path, suffix: str, extension: str) -> Columns | None:
     return next((t for t in tables if t is not None), None)
 
 
-def _spread(values: NDArray[Any], digits: int = 3) -> str:
+def _spread(values: NDArray[Any]) -> str:
     """Mean of the frames, and their scatter where there are several."""
     good = values[np.isfinite(values)]
     if not good.size:
         return ""
-    scatter = f" ± {good.std(ddof=1):.{digits}f}" if good.size > 1 else ""
-    return f"{good.mean():.{digits}f}{scatter}"
+    return with_error(float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else np.nan)
 
 
 def reference_rows(out: Path) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import plural, read_fitted, with_error
+from lyot.analysis.summary import plural, probability_text, read_fitted, with_error
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
@@ -45,7 +45,7 @@ def sources_table(table: QTable | None) -> Table | None:
     if "false_alarm" in table.colnames:
         columns += ["significance [sigma]", "false-alarm probability"]
         more = zip(values_of(table, "significance"), values_of(table, "false_alarm"), strict=True)
-        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
+        rows = [(*row, cell(s, 1), Cell(probability_text(p), True)) for row, (s, p) in zip(rows, more, strict=True)]
         text += (
             " The noise of the S/N is measured on the ring of the source; the significance also uses neighboring "
             "rings and the residuals of the references. False-alarm probability: probability of such a peak anywhere "
