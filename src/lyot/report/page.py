@@ -227,7 +227,7 @@ def write_report(out: str | Path, early: Mapping[str, Section | None] | None = N
             write_text(path.parent / below / path.name, render_page(report))
             entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
     if len(targets) > 1 or targets[0][1] != Path():
-        write_text(path, _list_of_pages(entries))
+        write_text(path, _list_of_pages(sorted(entries, key=lambda entry: entry[0])))
     return path
 
 

@@ -112,9 +112,9 @@ def references_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = (
-        "Position and brightness of the reference star relative to the science star, mean and scatter over the "
-        "integrations; similarity is the correlation with the science images near the star; the last column is the "
-        "increase of the residual if the exposure is omitted."
+        "Position and brightness of the reference star relative to the science star: mean and scatter over the "
+        "integrations, or the error of the fit if there is one integration; similarity is the correlation with the "
+        "science images near the star; the last column is the increase of the residual if the exposure is omitted."
     )
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 
