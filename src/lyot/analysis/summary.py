@@ -273,15 +273,18 @@ def with_error(value: float, error: float) -> str:
     '0.802 ± 0.020'
     >>> with_error(295.1, 22.6)
     '295 ± 23'
+    >>> with_error(6.1e-4, 4.0e-5)
+    '(6.10 ± 0.40)e-04'
     >>> with_error(3.0e-5, float("nan"))
     '3e-05'
     """
     if not (np.isfinite(error) and error > 0):
         return f"{value:.3g}"
     digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
-    if digits > 4 or digits < -3:  # with the power of ten of the value before both
-        power = int(np.floor(np.log10(abs(value)))) if value else int(np.floor(np.log10(error)))
-        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power:+03d}"
+    if digits < -3 or (digits > 4 and abs(value) < 0.01):  # with a power of ten before both
+        power = int(np.floor(np.log10(max(abs(value), error))))
+        digits = max(digits + power, 0)
+        return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power:+03d}"
     if digits < 0:
         return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"
