@@ -33,8 +33,8 @@ def opened(kind: str, file: str | Path | DataModel, model_class: type) -> Iterat
         return
     if str(file) == "N/A":  # what CRDS answers where its rules have none
         raise ReferenceFileError(
-            f"the calibration context has no {kind} reference file for this exposure; use that of the instrument "
-            f"(--crds, CRDS_PATH, CRDS_CONTEXT), or give the file with override_{kind}."
+            f"the calibration context has no {kind} reference file for this exposure; use the context of the "
+            f"instrument (--crds, CRDS_PATH, CRDS_CONTEXT), or give the file with override_{kind}."
         )
     try:
         model = model_class(file)
