@@ -4,8 +4,8 @@
     Arguments and options of a command, from the typer application.
 ``{lyot-parameters} MODULE:CLASS``
     The parameters of a dataclass that were declared with `lyot.params.param`; ``:only:`` takes some of them.
-``{lyot-columns} FILE``
-    The columns of a table of the measurements, as the table itself describes them.
+``{lyot-columns} FILE`` or ``EXTENSION``
+    The columns of a table of the measurements, or of a binary table in a product, as the table itself describes them.
 ``{lyot-stage} STAGE``
     The parameters of every step of a pipeline, from its stpipe specification.
 ``{lyot-modules}``
@@ -130,15 +130,16 @@ class Parameters(SphinxDirective):
 
 
 class Columns(SphinxDirective):
-    """Table of the columns of a table that the measurements write."""
+    """Table of the columns of a table of the measurements, or of a binary table in a product."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         from lyot.analysis.columns import COLUMNS
+        from lyot.exposures.columns import COLUMNS as EXTENSIONS
 
-        columns = COLUMNS[self.arguments[0]].items()
+        columns = {**COLUMNS, **EXTENSIONS}[self.arguments[0]].items()
         return [
             table(
                 ("column", "unit", "meaning"),

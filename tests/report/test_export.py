@@ -76,7 +76,7 @@ def no_browser(monkeypatch):
 def test_without_a_browser_and_weasyprint_one_sentence_names_both(run_folder, monkeypatch):  # noqa: F811
     monkeypatch.setitem(sys.modules, "weasyprint", None)  # importing it raises ImportError
     with pytest.raises(
-        ReductionError, match=r'neither Chromium .* nor WeasyPrint .* pip install "lyot\[pdf\]", or print '
+        ReductionError, match=r'neither Chromium .* nor WeasyPrint .* pip install "lyot\[report\]", or print '
     ):
         export.write_pdf(run_folder)
 

@@ -11,7 +11,7 @@ from bokeh.plotting import figure as bokeh_figure
 from matplotlib.figure import Figure
 
 from lyot.analysis.measurements import range_to_measure
-from lyot.records.manifest import Manifest, Record
+from lyot.records.manifest import Manifest, Record, product_of
 from lyot.report.flags import collect_flags
 from lyot.report.marks import marked_sources, read_sources
 from lyot.report.page import answer
@@ -68,7 +68,7 @@ def test_peaks_that_are_no_point_sources_are_said(out):
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
     assert texts(out) == [
-        '1 peak above the threshold was not classified as a point source: 1.60", PA 30.0 deg, S/N 9.0.'
+        '1 peak above the threshold was not classified as a point source: 1.600", PA 30.00 deg, S/N 9.0.'
     ]
 
 
@@ -78,7 +78,7 @@ def test_candidates_are_flagged(out):
                     "significance": [7.0, 4.6]})  # fmt: skip
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
-    assert texts(out) == ['Detection 2 (2.00", PA 60.0 deg, S/N 7.0) is a candidate: false-alarm probability 0.04.']
+    assert texts(out) == ['Detection 2 (2.000", PA 60.00 deg, S/N 7.0) is a candidate: false-alarm probability 0.04.']
     headline, _ = answer(out, read_sources(out))
     assert headline.startswith("Brightest source: separation 1.600")
     shown = sources_table(read_sources(out))
@@ -201,3 +201,20 @@ def test_regions_name_what_was_found():
     # written with eight decimals of a degree; the offsets are along great circles, the difference is flat
     assert (ra - 150) * np.cos(np.radians(60)) * 3600 == pytest.approx(-1.0, abs=1e-3)
     assert (dec + 60) * 3600 == pytest.approx(0.5, abs=1e-3)
+
+
+def test_products_that_are_gone_or_cut_are_named(out):
+    (out / "stage3").mkdir()
+    products = []
+    for name in ("a_i2d.fits", "a_klcube.fits", "a_psfsub.json"):
+        path = out / "stage3" / name
+        path.write_bytes(b"0" * 100)
+        products.append(product_of(path, out))
+    Manifest(out).add(Record("stage3/a", "stage3", "a", "key", [], products, {}, {}, "", "2026-01-01", 1.0, 1.0))
+    assert not texts(out)
+    (out / "stage3" / "a_klcube.fits").unlink()
+    (out / "stage3" / "a_i2d.fits").write_bytes(b"0" * 99)
+    assert texts(out) == [
+        "1 product is missing: stage3/a_klcube.fits.",
+        "1 product is truncated or was changed after the run: stage3/a_i2d.fits.",
+    ]

@@ -197,8 +197,9 @@ def test_report_is_overwritten_not_half_written(run_folder):
 def test_reference_star_and_error_budget(run_folder):
     planes = np.zeros(
         4, [("PLANE", "i4"), ("EXPOSURE", "i4"), ("FILENAME", "S30"), ("DX", "f8"), ("DY", "f8"), ("SCALE", "f8"),
-            ("APPLIED", "?")],
+            ("E_DX", "f8"), ("E_DY", "f8"), ("E_SCALE", "f8"), ("APPLIED", "?")],
     )  # fmt: skip
+    planes["E_DX"] = 0.0123  # used where there is no scatter
     planes["EXPOSURE"] = [0, 0, 1, 1]
     planes["FILENAME"] = [b"jw7_1_calints.fits"] * 2 + [b"jw7_2_calints.fits"] * 2
     planes["DX"], planes["SCALE"] = [0.1, 0.3, -0.5, np.nan], 4.0
@@ -211,8 +212,8 @@ def test_reference_star_and_error_budget(run_folder):
     with fits.open(run_folder / "stage3" / "jw1_a3001_psfsub.fits", mode="append") as hdus:
         hdus.append(fits.BinTableHDU(ranks, name="REFRANK"))
     assert reference_rows(run_folder) == [
-        ("jw7_1", "2 of 2", "0.200 ± 0.141", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.141", "2.00"),
-        ("jw7_2", "1 of 2", "-0.500", "0.000 ± 0.000", "4.000 ± 0.000", "no", "0.700 ± 0.000", "-1.00"),
+        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4", "no", "0.70 ± 0.14", "2.00"),
+        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4", "no", "0.7", "-1.00"),
     ]
     budget = QTable({"companion": [1, 1, 1], "term": ["statistical", "star flux", "total"], "flux": [0.035, 0.0, 0.055],
                      "contrast": [0.035, 0.01, np.nan], "separation": [0.01, 0.0, 0.0131] * u.arcsec,

@@ -125,7 +125,7 @@ def unchecked_sources(folder: Path) -> list[str]:
     if "reason" not in table.colnames:
         return []
     return [
-        f'the source at {float(row["separation"]):.3f}", PA {float(row["position_angle"]):.2f} deg was not compared '
+        f"the source at {position_text(row['separation'], row['position_angle'])} was not compared "
         "between rolls, because it is behind a mask boundary or outside of the data in all rolls but one; a defect in "
         "this roll would look the same."
         for row in table
@@ -273,15 +273,18 @@ def with_error(value: float, error: float) -> str:
     '0.802 ± 0.020'
     >>> with_error(295.1, 22.6)
     '295 ± 23'
+    >>> with_error(6.1e-4, 4.0e-5)
+    '(6.10 ± 0.40)e-04'
     >>> with_error(3.0e-5, float("nan"))
     '3e-05'
     """
     if not (np.isfinite(error) and error > 0):
         return f"{value:.3g}"
     digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
-    if digits > 4 or digits < -3:  # with the power of ten of the value before both
-        power = int(np.floor(np.log10(abs(value)))) if value else int(np.floor(np.log10(error)))
-        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power:+03d}"
+    if digits < -3 or (digits > 4 and abs(value) < 0.01):  # with a power of ten before both
+        power = int(np.floor(np.log10(max(abs(value), error))))
+        digits = max(digits + power, 0)
+        return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power:+03d}"
     if digits < 0:
         return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"
@@ -311,6 +314,16 @@ def flux_text(flux: float, error: float = float("nan")) -> str:
 def contrast_text(contrast: float) -> str:
     """A contrast limit to two digits, such as ``2.5e-02``."""
     return f"{contrast:.1e}"
+
+
+def position_text(separation: float, position_angle: float) -> str:
+    """A position without errors, arcsec from the star and degrees east of north: ``0.805", PA 148.34 deg``."""
+    return f'{separation:.3f}", PA {position_angle:.2f} deg'
+
+
+def probability_text(probability: float) -> str:
+    """A false-alarm probability to two digits, such as ``3.5e-11`` or ``0.043``."""
+    return f"{probability:.2g}"
 
 
 def in_ascii(text: str) -> str:

@@ -54,12 +54,12 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
     """The planet as it was put in and as it was found, and the differences in sigmas."""
     from math import isfinite
 
-    from lyot.analysis.summary import flux_text, in_ascii
+    from lyot.analysis.summary import flux_text, in_ascii, position_text
     from lyot.cli.results import companion_line
 
     flux = truth["flux_jy"]
     expected = (
-        f'separation {truth["separation_arcsec"]:.3f}", PA {truth["position_angle_deg"]:.2f} deg, '
+        f"separation {position_text(truth['separation_arcsec'], truth['position_angle_deg'])}, "
         f"flux {in_ascii(flux_text(flux))}"
     )
     found = nearest_companion(folder, truth)

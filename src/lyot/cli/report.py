@@ -23,7 +23,7 @@ def report(
     """Rewrite the report of a finished run, also as PDF and files.
 
     The page is always regenerated from the products of the run. --pdf needs Chromium (or Chrome) or
-    WeasyPrint (pip install "lyot[pdf]").
+    WeasyPrint (pip install "lyot[report]").
     Figures are written as PNG and PDF, with their data as ECSV or FITS, a ds9 region file, and the methods paragraph.
     """
     from lyot.report import write_report

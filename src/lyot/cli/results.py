@@ -84,7 +84,7 @@ def show_tables(tables: Sequence[Path]) -> None:
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
     from lyot.analysis.combined_image import CAP, is_candidate, is_source, read_detections
-    from lyot.analysis.summary import plural, unchecked_sources
+    from lyot.analysis.summary import plural, position_text, probability_text, unchecked_sources
     from lyot.exposures.names import DETECTIONS
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
@@ -95,14 +95,15 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
     for row, unsure in zip(shown, is_candidate(shown), strict=True):
         kind = "candidate that may be noise" if unsure else "source"
         typer.echo(
-            f'{star}{kind} at separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
+            f"{star}{kind} at separation {position_text(row['separation'], row['position_angle'])}, "
             f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
-            f"false-alarm probability {row['false_alarm']:.1e} ({plural(row['kl_modes'], 'KL mode')})"
+            f"false-alarm probability {probability_text(row['false_alarm'])} ({plural(row['kl_modes'], 'KL mode')})"
         )
     for row in table[~sources]:
         typer.echo(
-            f'{star}not a point source: separation {row["separation"]:.3f}", PA {row["position_angle"]:.2f} deg, '
-            f"S/N {row['snr']:.1f}: {row['reason']} ({row['status']})"
+            f"{star}not a point source: separation "
+            f"{position_text(row['separation'], row['position_angle'])}, S/N {row['snr']:.1f}: "
+            f"{row['reason']} ({row['status']})"
         )
     for sentence in unchecked_sources(folder):
         typer.echo(f"Warning: {star}{sentence}", err=True)
@@ -113,7 +114,7 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
 
 def companion_line(companion: Fitted) -> str:
     """A companion in one line: position, flux and contrast with errors, and how sure it is."""
-    from lyot.analysis.summary import flux_text, in_ascii, with_error
+    from lyot.analysis.summary import flux_text, in_ascii, probability_text, with_error
 
     c = companion
     parts = [
@@ -129,7 +130,7 @@ def companion_line(companion: Fitted) -> str:
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
     parts.append(f"S/N {c.snr:.1f}")
     if isfinite(c.significance):
-        parts.append(f"{c.significance:.1f} sigma, false-alarm probability {c.false_alarm:.1e}")
+        parts.append(f"{c.significance:.1f} sigma, false-alarm probability {probability_text(c.false_alarm)}")
     return in_ascii(", ".join([*parts, *candidate]))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from lyot.exposures.names import exposure_root, find_products, product_beside, roll_images
@@ -245,6 +245,9 @@ def noise_picture(out: Path) -> Picture | None:
                 f"{label}: median of ERR in the ring",
             )
     ax.set_yscale("log")
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")  # 0.2, not 2 x 10^-1
     ax.set_xlabel("separation [arcsec]", fontsize=8)
     ax.set_ylabel("noise of a pixel [MJy/sr]", fontsize=8)
     ax.tick_params(labelsize=7, which="both")

@@ -204,7 +204,7 @@ def _weasyprint(page: Path) -> Any:
     except ImportError as error:
         raise ReductionError(
             "no PDF: neither Chromium (or Chrome) nor WeasyPrint is installed; install Chromium, or "
-            f'pip install "lyot[pdf]", {otherwise}'
+            f'pip install "lyot[report]", {otherwise}'
         ) from error
     except OSError as error:  # it is there, and a library of the system that it draws with is not
         said = " ".join(str(error).split())[:120]

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT, merged, plural, unchecked_sources, with_error
+from lyot.analysis.summary import LIMITS_AT, merged, plural, probability_text, unchecked_sources, with_error
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import (
@@ -31,6 +31,7 @@ from lyot.exposures.names import (
 )
 from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
+from lyot.records.manifest import Product as ManifestProduct
 from lyot.records.tables import read_ecsv
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
@@ -165,7 +166,7 @@ def collect_flags(out: Path, sources: QTable | None) -> list[Flag]:
     """
     science = list(products(out, "stage3", "psfsub"))
     found = [
-        *_not_measured(out), *_damaged(out), *_outdated(out), *_candidates(out, sources),
+        *_not_measured(out), *_missing(out), *_damaged(out), *_outdated(out), *_candidates(out, sources),
         *_unchecked(out), *_on_boundaries(out, sources, science), *_rejected(out, sources), *_limits(out),
         *_star_position(science), *_companions(out), *_input_notes(out), *_quality(out), *_references(out),
         *_glow(out),
@@ -185,6 +186,31 @@ def _not_measured(out: Path) -> Iterable[Flag]:
                 "The image is complete without it; details are in the log of the task in the folder logs.",
                 anchor,
             )
+
+
+def _missing(out: Path) -> Iterable[Flag]:
+    """Products that are gone or were cut since the run wrote them; those of measurements may have been made again."""
+    for one, many, lost in (
+        ("is missing", "are missing", _gone),
+        ("is truncated or was changed after the run", "are truncated or were changed after the run", _cut),
+    ):
+        names = [p.path for record in Manifest(out).records for p in record.products if lost(out, p)]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        if names:
+            yield Flag(
+                f"{plural(len(names), 'product')} {one if len(names) == 1 else many}: {shown}.",
+                "The parts of the report that need them are omitted or wrong; rerun lyot run, which redoes them.",
+                "timings",
+            )
+
+
+def _gone(out: Path, product: ManifestProduct) -> bool:
+    return product.path.startswith(("stage3/", "measure/")) and not (out / product.path).is_file()
+
+
+def _cut(out: Path, product: ManifestProduct) -> bool:
+    path = out / product.path
+    return product.path.startswith("stage3/") and path.is_file() and path.stat().st_size != product.size
 
 
 def _made_since(out: Path, record: Record) -> bool:
@@ -234,7 +260,7 @@ def _candidates(out: Path, sources: QTable | None) -> Iterable[Flag]:
         if unsure:
             yield Flag(
                 f"Detection {marked.name} ({marked.note}) is a candidate: false-alarm probability "
-                f"{float(row['false_alarm']):.2g}.",
+                f"{probability_text(float(row['false_alarm']))}.",
                 "Noise alone may produce such a peak somewhere in the image; check that it is present in each roll.",
                 "detections",
             )

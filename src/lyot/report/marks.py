@@ -11,7 +11,7 @@ from astropy.table import QTable, Table
 from numpy.typing import NDArray
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import read_fitted
+from lyot.analysis.summary import position_text, read_fitted
 from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, DETECTIONS
 from lyot.geometry import sky_offset
@@ -80,7 +80,7 @@ def _marked(
         angle = float(getattr(angle, "value", angle))
         east, north = (float(v) for v in sky_offset(separation, angle))
         sure = f", S/N {float(row['snr']):.1f}" if "snr" in table.colnames else ""
-        found.append(Marked(name, kind, east, north, f'{separation:.2f}", PA {angle:.1f} deg{sure}', bool(doubtful)))
+        found.append(Marked(name, kind, east, north, f"{position_text(separation, angle)}{sure}", bool(doubtful)))
     return found
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lyot.analysis.published import PublishedCurve, read_published
-from lyot.analysis.summary import Fitted, Limit, contrast_text, flux_text, plural, with_error
+from lyot.analysis.summary import Fitted, Limit, contrast_text, flux_text, plural, probability_text, with_error
 from lyot.errors import LyotError
 from lyot.exposures.names import (
     COMPANIONS,
@@ -58,7 +58,8 @@ def fitted_text(companion: Fitted) -> str:
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
     sure = f"{c.significance:.1f} sigma" if np.isfinite(c.significance) else f"S/N {c.snr:.1f}"
     if c.candidate:
-        return f"Candidate: {', '.join(parts)}; {sure}; it may be noise (false-alarm probability {c.false_alarm:.2g})"
+        chance = f"false-alarm probability {probability_text(c.false_alarm)}"
+        return f"Candidate: {', '.join(parts)}; {sure}; it may be noise ({chance})"
     return f"Companion: {', '.join(parts)}; {sure}"
 
 

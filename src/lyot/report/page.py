@@ -22,7 +22,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import plural, read_fitted, read_limits
+from lyot.analysis.summary import plural, position_text, read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, exposure_root
@@ -172,7 +172,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{plural(len(table) - 1, 'further source')} below."] if len(table) > 1 else []), *more]
     what = "Brightest source" if not unsure[brightest_row] else "Candidate, which may be noise"
-    return f'{what}: separation {sep:.3f}", position angle {pa:.1f} deg, S/N {snr:.1f}', more
+    return f"{what}: separation {position_text(sep, pa)}, S/N {snr:.1f}", more
 
 
 def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
@@ -227,7 +227,7 @@ def write_report(out: str | Path, early: Mapping[str, Section | None] | None = N
             write_text(path.parent / below / path.name, render_page(report))
             entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
     if len(targets) > 1 or targets[0][1] != Path():
-        write_text(path, _list_of_pages(entries))
+        write_text(path, _list_of_pages(sorted(entries, key=lambda entry: entry[0])))
     return path
 
 

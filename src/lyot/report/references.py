@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from lyot.analysis.summary import with_error
 from lyot.exposures.names import COMPANIONS, ERROR_BUDGET, exposure_root
 from lyot.measure.systematics import STAR_TERM
 from lyot.report.marks import finite, read_table
@@ -40,20 +41,22 @@ def first_table(folder: Path, suffix: str, extension: str) -> Columns | None:
     return next((t for t in tables if t is not None), None)
 
 
-def _spread(values: NDArray[Any], digits: int = 3) -> str:
-    """Mean of the frames, and their scatter where there are several."""
+def _spread(values: NDArray[Any], errors: NDArray[Any] | None = None) -> str:
+    """Mean of the frames, and their scatter where there are several, otherwise the error of the one."""
     good = values[np.isfinite(values)]
     if not good.size:
         return ""
-    scatter = f" ± {good.std(ddof=1):.{digits}f}" if good.size > 1 else ""
-    return f"{good.mean():.{digits}f}{scatter}"
+    if good.size > 1:
+        return with_error(float(good.mean()), float(good.std(ddof=1)))
+    return with_error(float(good[0]), np.nan if errors is None else float(errors[np.isfinite(values)][0]))
 
 
 def reference_rows(out: Path) -> list[tuple[str, ...]]:
     """One row of text per reference exposure, in the columns `REFERENCE_COLUMNS`; empty if there is none.
 
     Positions are those of the star relative to the science, brightness is relative to it: mean and scatter over the
-    integrations, from the table ``REFS`` of ``psfalign``. Similarity and worth are from ``REFRANK`` of ``psfsub``.
+    integrations (of one, the error of the fit), from the table ``REFS`` of ``psfalign``. Similarity and worth are from
+    ``REFRANK`` of ``psfsub``.
     """
     planes = first_table(out / "stage3", "psfalign", "REFS")
     if planes is None:
@@ -70,7 +73,7 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
         row = [
             exposure_root(name),
             f"{kept} of {mine.sum()}",
-            *(_spread(planes[key][mine]) for key in ("DX", "DY", "SCALE")),
+            *(_spread(planes[key][mine], planes[f"E_{key}"][mine]) for key in ("DX", "DY", "SCALE")),
             "yes" if planes["APPLIED"][mine].any() else "no",
         ]
         if ranks is None:

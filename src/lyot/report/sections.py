@@ -265,7 +265,7 @@ def detection_map(out: Path, sources: QTable | None) -> Section | None:
         caption += " Dashed circle with question mark: candidate, which may be noise."
     if boundaries:
         caption += " Dashed lines: mask boundaries in each roll."
-    if refined:
+    if refined.is_file():
         caption += " Image of the second pass: detections masked in the fit of the star, wavefront drifts fitted."
     alt = "Combined star-subtracted image and S/N map with the detections circled"
     picture = Picture("detections", figure, caption, alt, [layer_of(item, title) for item, title in shown])

@@ -10,7 +10,7 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import plural, read_fitted, with_error
+from lyot.analysis.summary import plural, probability_text, read_fitted, with_error
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
@@ -45,7 +45,7 @@ def sources_table(table: QTable | None) -> Table | None:
     if "false_alarm" in table.colnames:
         columns += ["significance [sigma]", "false-alarm probability"]
         more = zip(values_of(table, "significance"), values_of(table, "false_alarm"), strict=True)
-        rows = [(*row, cell(s, 1), Cell(f"{p:.1e}", True)) for row, (s, p) in zip(rows, more, strict=True)]
+        rows = [(*row, cell(s, 1), Cell(probability_text(p), True)) for row, (s, p) in zip(rows, more, strict=True)]
         text += (
             " The noise of the S/N is measured on the ring of the source; the significance also uses neighboring "
             "rings and the residuals of the references. False-alarm probability: probability of such a peak anywhere "
@@ -112,9 +112,9 @@ def references_table(out: Path) -> Table | None:
     if not rows:
         return None
     text = (
-        "Position and brightness of the reference star relative to the science star, mean and scatter over the "
-        "integrations; similarity is the correlation with the science images near the star; the last column is the "
-        "increase of the residual if the exposure is omitted."
+        "Position and brightness of the reference star relative to the science star: mean and scatter over the "
+        "integrations, or the error of the fit if there is one integration; similarity is the correlation with the "
+        "science images near the star; the last column is the increase of the residual if the exposure is omitted."
     )
     return Table("Reference star", "references", REFERENCE_COLUMNS, _rows_of_text(rows, (0, 5)), text)
 

@@ -216,8 +216,9 @@ def _injected_text(out: Path) -> str:
         return ""
     flux, sigma, separation, angle = (float(found[1][key]) for key in ("INJFLUX", "INJSIGMA", "INJSEP", "INJPA"))
     return (
-        f"Injected planet: {flux_text(flux)}, the {sigma:g}-sigma limit, at separation {separation:.2f}\u2033, PA "
-        f"{angle:.0f}\u00b0; added to the calibrated exposures before the subtraction."
+        f"The image with an injected planet has a source of {flux_text(flux)}, the {sigma:g}-sigma limit, at "
+        f"separation {separation:.2f}\u2033, PA {angle:.0f}\u00b0, added to the calibrated exposures before the "
+        "subtraction."
     )
 
 

@@ -147,6 +147,26 @@ def _instrument(c: Coronagraph, detector: DetectorModel) -> dict[str, Any]:
     }
 
 
+_HIT_COLUMNS = {
+    "hit": ("", "number of the track within the integration"),
+    "integration": ("", "0-based"),
+    "group": ("", "first group with the charge, 0-based"),
+    "y": ("pixel", "row, 0-based"),
+    "x": ("pixel", "column, 0-based"),
+    "electrons": ("electron", "charge deposited in the pixel"),
+}
+
+
+def _hits_table(hits: NDArray[Any], name: str) -> fits.BinTableHDU:
+    """Charge of the cosmic rays, with the unit and the meaning (TCOMMn) of each column."""
+    columns = fits.BinTableHDU(hits).columns
+    for column in columns:
+        column.unit = _HIT_COLUMNS[column.name][0] or None
+    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table.header.extend([(f"TCOMM{n}", _HIT_COLUMNS[c.name][1], "") for n, c in enumerate(columns, 1)])
+    return table
+
+
 def _hdu_list(hdus: Sequence[Any], comment: str) -> fits.HDUList:
     primary = fits.PrimaryHDU()
     primary.header["COMMENT"] = comment
@@ -163,7 +183,7 @@ def write_truth(
         image = fits.ImageHDU(t.slope, name=name)
         image.header["BUNIT"] = ("DN/s", "unit of the image")
         slopes.append(image)
-        tables.append(fits.BinTableHDU(t.hits, name=name))
+        tables.append(_hits_table(t.hits, name))
     text = "Signal of the light alone after linearity and dark correction, before flat fielding"
     _hdu_list(slopes, text).writeto(folder / SLOPES, overwrite=True)
     text = "Charge of cosmic rays by pixel; integration, group, y, x from 0"

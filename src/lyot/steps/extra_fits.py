@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from lyot.exposures.columns import plain, with_units
 from lyot.exposures.headers import Card
 from lyot.steps.models import DataModel
 
@@ -27,11 +27,18 @@ def read_card(model: DataModel, keyword: str, default: Any = None, *, extension:
 
 
 def add_table(model: DataModel, extension: str, table: NDArray[Any]) -> None:
-    """Add a binary table extension (structured array) that no schema knows."""
-    model.instance.setdefault("extra_fits", {})[extension] = {"data": table}
+    """Add a binary table extension (structured array) that no schema knows, with the units and comments of its columns.
+
+    Raises
+    ------
+    InputError
+        If a column is not in `lyot.exposures.columns.COLUMNS`.
+    """
+    rows, cards = with_units(extension, table)
+    model.instance.setdefault("extra_fits", {})[extension] = {"header": [list(card) for card in cards], "data": rows}
 
 
 def read_table(model: DataModel, extension: str) -> NDArray[Any] | None:
     """Read back a table written with `add_table`; None if there is none."""
     found = model.instance.get("extra_fits", {}).get(extension, {}).get("data")
-    return None if found is None else np.asarray(found)
+    return None if found is None else plain(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from lyot.exposures.columns import with_units
 from lyot.exposures.names import SAMPLES, product_beside
 from lyot.ramps.slopes import SlopeImage
 from lyot.ramps.watch import Watched, spread_pixels
@@ -63,16 +64,21 @@ def samples_table(
     integration = watched.integration - before
     at = (integration, y, x)
     ngroups = watched.ramps.shape[1]
-    table = fits.BinTableHDU.from_columns(
-        [
-            fits.Column("X", "J", array=x), fits.Column("Y", "J", array=y),
-            fits.Column("RAMP", f"{ngroups}E", unit="DN", array=watched.ramps),
-            fits.Column("FLAGS", f"{ngroups}B", array=watched.flags),
-            fits.Column("SLOPE", "E", unit="DN/s", array=slopes.slope[at]),
-            fits.Column("ERR", "E", unit="DN/s", array=slopes.err[at]),
-        ],
-        name="SAMPLES",
-    )  # fmt: skip
+    types = [
+        ("X", "i4"),
+        ("Y", "i4"),
+        ("RAMP", "f4", ngroups),
+        ("FLAGS", "u1", ngroups),
+        ("SLOPE", "f4"),
+        ("ERR", "f4"),
+    ]
+    rows = np.zeros(len(x), dtype=types)
+    values = (x, y, watched.ramps, watched.flags, slopes.slope[at], slopes.err[at])
+    for (name, *_), value in zip(types, values, strict=True):
+        rows[name] = value
+    data, cards = with_units(SAMPLES.upper(), rows)
+    table = fits.BinTableHDU(data, name=SAMPLES.upper())
+    table.header.extend(cards)
     table.header["TGROUP"] = (model.meta.exposure.group_time, "[s] time between groups")
     table.header["INTEGR"] = (first_integration_of(model) + integration, "number of the integration, from 1")
     return table
