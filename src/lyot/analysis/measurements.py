@@ -48,7 +48,7 @@ from lyot.exposures.names import (
     INJECTED,
     SNR_MAP,
 )
-from lyot.geometry import ARCSEC_PER_RADIAN, offset_grid, radius_map, separation_and_pa, sky_offset
+from lyot.geometry import ARCSEC_PER_RADIAN, radius_map, separation_and_pa, sky_offset
 from lyot.instrument import nircam_coronagraph
 from lyot.measure.companion import Companion, CompanionParams, fit_companions
 from lyot.measure.contrast import OUTER_RADIUS, ContrastCurve, ContrastParams, contrast_curve, limit_map
@@ -60,6 +60,7 @@ from lyot.measure.mass import AgedModels
 from lyot.measure.noise import SignalToNoise, aperture_signal, snr_map
 from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
+from lyot.measure.vetting import gaussian_core
 from lyot.records.freshness import is_current
 
 log = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ def _known_model(
     if not sources:
         return None, None
     injector, fwhm = run.sequence.injector, run.sequence.fwhm
-    model = np.sum([f * np.nan_to_num(injector.forward(e, n, flux=f or 1.0)) for e, n, f in sources], axis=0)
+    model = np.sum([f * np.nan_to_num(injector.forward(e, n, flux=-f or 1.0)) for e, n, f in sources], axis=0)
     noise = snr_map(injector.image - model, injector.center, fwhm).noise
     return model, model_mask(model, noise, fwhm, uncertainty=0.1)
 
@@ -506,12 +507,8 @@ def _rolls_without_model(run: MeasuredRun) -> RollImages | None:
     if rolls.shape[1:] != image.data.shape:
         return None
 
-    def template(x: float, y: float) -> NDArray[np.float64]:
-        dx, dy = offset_grid((image.data.shape[0], image.data.shape[1]), (x, y))
-        core = np.exp(-4 * np.log(2) * (dx**2 + dy**2) / image.fwhm**2)
-        return np.broadcast_to(core, rolls.shape)
-
-    return RollImages(rolls, template)
+    shape = (image.data.shape[0], image.data.shape[1])
+    return RollImages(rolls, lambda x, y: np.broadcast_to(gaussian_core(shape, (x, y), image.fwhm), rolls.shape))
 
 
 def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:

@@ -222,8 +222,7 @@ def with_role(assigned: Sequence[Assigned], *roles: Role) -> list[Assigned]:
 
     Examples
     --------
-    >>> from lyot.exposures import find_exposures, sort_roles
-    >>> from lyot.exposures import Role, with_role
+    >>> from lyot.exposures import Role, find_exposures, sort_roles, with_role
     >>> with_role(sort_roles(find_exposures([])), Role.SCIENCE)
     []
     """

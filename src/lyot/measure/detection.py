@@ -23,7 +23,7 @@ from lyot.measure.detected import (
     false_alarm_probability,
 )
 from lyot.measure.extended import ExtendedLight, extended_light
-from lyot.measure.forward import rough_flux, source_image
+from lyot.measure.forward import model_flux, source_image
 from lyot.measure.injection import Injector
 from lyot.measure.masking import model_mask
 from lyot.measure.noise import FloatArray, SignalToNoise, aperture_sums, gaussian_significance, snr_map
@@ -306,8 +306,7 @@ def detect_in_reduction(
     rolls = injector.rolls
 
     def in_rolls(x: float, y: float) -> FloatArray:
-        flux = 1.0 if injector.reduce_many is not None else -rough_flux(injector, fwhm, (x, y))
-        return injector.forward_rolls(*injector.sky(x, y), flux=flux)
+        return injector.forward_rolls(*injector.sky(x, y), flux=model_flux(injector, fwhm, (x, y)))
 
     return detect_sources(
         injector.image if image is None else image,

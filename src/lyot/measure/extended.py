@@ -185,16 +185,16 @@ def _faint_line(
     reach = float(min(center[0], center[1], shape[1] - 1 - center[0], shape[0] - 1 - center[1]))
     one_side = np.arange(LINE_START, reach / fwhm) * fwhm
     along = np.concatenate([-one_side[::-1], one_side])
+    windows = [slice(first, first + LINE_LENGTH) for first in range(len(along) - LINE_LENGTH + 1)]
+    # a disk of the star does not begin far out
+    windows = [part for part in windows if np.abs(along[part]).min() <= LINE_GAP * fwhm]
     best = (LINE_LEVEL, 0.0, 0.0, 0.0)
     for angle in np.arange(0.0, np.pi, 0.5 * fwhm / max(reach, fwhm)):
         x, y = center[0] + along * np.cos(angle), center[1] + along * np.sin(angle)
         values = ndimage.map_coordinates(sigmas, [y, x], order=0, cval=np.nan)
-        for first in range(len(along) - LINE_LENGTH + 1):
-            if np.abs(along[first : first + LINE_LENGTH]).min() > LINE_GAP * fwhm:
-                continue  # a disk of the star does not begin that far out
-            part = values[first : first + LINE_LENGTH]
-            if np.isfinite(part).all() and (typical := _without_highest(part)) > best[0]:
-                best = (typical, angle, along[first], along[first + LINE_LENGTH - 1])
+        for part in windows:
+            if np.isfinite(values[part]).all() and (typical := _without_highest(values[part])) > best[0]:
+                best = (typical, angle, along[part][0], along[part][-1])
     dx, dy = offset_grid(shape, center)
     if best[0] <= LINE_LEVEL:
         return np.zeros(shape, bool), np.zeros(shape, bool)

@@ -61,8 +61,8 @@ def rough_flux(injector: Injector, fwhm: float, at: tuple[float, float], *, imag
     return max(value if np.isfinite(value) else 0.0, noise) / unit
 
 
-def source_image(injector: Injector, fwhm: float, at: tuple[float, float]) -> FloatArray:
-    """Forward model of unit flux at a position of the combined image, made by taking what is there out.
+def model_flux(injector: Injector, fwhm: float, at: tuple[float, float]) -> float:
+    """Flux at which the forward model of what is at a position is made: that of its removal.
 
     A source in the library of a reduction (ADI) changes the library by more the brighter it is; at the flux of the
     source that is there, what its removal changes is its own image.
@@ -74,11 +74,26 @@ def source_image(injector: Injector, fwhm: float, at: tuple[float, float]) -> Fl
 
     Returns
     -------
+    float
+        Unit of the injector's `psf`: minus the rough flux, or 1 where the reduction is linear and it does not matter.
+    """
+    return 1.0 if injector.reduce_many is not None else -rough_flux(injector, fwhm, at)
+
+
+def source_image(injector: Injector, fwhm: float, at: tuple[float, float]) -> FloatArray:
+    """Forward model of unit flux at a position of the combined image, made by taking what is there out.
+
+    Parameters
+    ----------
+    injector, fwhm, at
+        As for `rough_flux`.
+
+    Returns
+    -------
     (Ny, Nx) float64 ndarray
         NaN where the combined image is.
     """
-    flux = 1.0 if injector.reduce_many is not None else -rough_flux(injector, fwhm, at)
-    return injector.forward(*injector.sky(*at), flux=flux)
+    return injector.forward(*injector.sky(*at), flux=model_flux(injector, fwhm, at))
 
 
 @dataclass(frozen=True)

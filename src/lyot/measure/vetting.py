@@ -180,6 +180,26 @@ def _elsewhere(
     return np.asarray(squares[squares > 0])
 
 
+def gaussian_core(shape: tuple[int, int], at: tuple[float, float], fwhm: float) -> FloatArray:
+    """Gaussian that stands for a point source where there is no model of its image.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    at : (x, y)
+        Its position, 0-based pixels.
+    fwhm : float
+        Full width at half maximum, pixels.
+
+    Returns
+    -------
+    (ny, nx) float64 ndarray
+        Unit peak.
+    """
+    dx, dy = offset_grid(shape, at)
+    return np.asarray(np.exp(-4 * np.log(2) * (dx**2 + dy**2) / fwhm**2))
+
+
 def shape_without_model(
     image: FloatArray,
     at: tuple[float, float],
@@ -202,9 +222,7 @@ def shape_without_model(
     (ny, nx) float64 ndarray
         That Gaussian, unit peak.
     """
-    dx, dy = offset_grid((image.shape[0], image.shape[1]), at)
-    squared = (dx**2 + dy**2) / fwhm**2
-    cores = [np.exp(-4 * np.log(2) * squared / width**2) for width in CORE_WIDTHS]
+    cores = [gaussian_core((image.shape[0], image.shape[1]), at, width * fwhm) for width in CORE_WIDTHS]
     shapes = [shape_of(image, core, at, center, fwhm, exclude=exclude) for core in cores]
     best = min(range(len(cores)), key=lambda k: np.nan_to_num(shapes[k].misfit, nan=np.inf))
     return shapes[best], cores[best]

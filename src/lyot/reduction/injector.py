@@ -185,7 +185,7 @@ def injector_of(
         reference_residuals=(lambda: reference_residuals(plan, wanted))
         if linear and plan.sequence.n_references
         else None,
-        reduce_rolls=lambda science: small.by_roll(small.reduce(science, with_variance=False).rolls),
+        reduce_rolls=lambda science: small.reduce(science, with_variance=False).by_roll(small.sequence.roll)[0],
     )
 
 

@@ -89,10 +89,11 @@ class CombineStep(LyotMixin, Step):  # type: ignore[misc]
             products.append(("klcube", truncation_cube(models, result, where)))
         numbers = number_rolls(geometry_of(model).pa_y for model in models)
         if self.save_rolls and max(numbers) > 0:
-            for roll in range(max(numbers) + 1):
-                of_roll = [e for e, number in enumerate(numbers) if number == roll]
-                mine = [models[e] for e in of_roll]
-                image = sky_image(mine[0], sky_grid(result, where), *result.roll_image(of_roll))
+            k, (images, variance) = result.index(), result.by_roll(numbers)
+            for roll, pixels in enumerate(images[k]):
+                mine = [model for model, number in zip(models, numbers, strict=True) if number == roll]
+                errors = None if variance is None else variance[k, roll]
+                image = sky_image(mine[0], sky_grid(result, where), pixels, errors)
                 finish(image, mine, result)
                 products.append((roll_suffix(roll), image))
         return products

@@ -26,6 +26,7 @@ from lyot.steps.sequence_io import (
     REFERENCES_TABLE,
     STAR_TABLE,
     Frames,
+    Geometry,
     as_list,
     check_same_setting,
     frames_of,
@@ -200,18 +201,8 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
         lost = np.isfinite(shift).all(axis=1) & ~near
         if not near.any() or not lost.any():
             return list(fits)
-        star = geometry_of(stack).star
-        params = from_step(RegistrationParams, self)
-        scale = geometry_of(stack).pixel_scale
-        window = _near(
-            (slice(0, references.shape[1]), slice(0, references.shape[2])), star,
-            self.fit_radius / float(np.min(scale)) + params.max_shift + MARGIN,
-        )  # fmt: skip
-        image = nanmean(np.asarray(references[near][:, *window], dtype=np.float64))
-        center = (star[0] - window[1].start, star[1] - window[0].start)
-        radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(scale))
-        weight = (radius <= self.fit_radius).astype(float)
-        among = register(references[lost][:, *window], image, weight=weight, params=params).shift
+        where = geometry_of(stack)
+        among = self._register_to(references[near], where, references[lost], where).shift
         back = lost.copy()
         with np.errstate(invalid="ignore"):
             back[lost] = np.hypot(*among.T) <= self.largest_shift
@@ -262,12 +253,17 @@ class AlignRefsStep(LyotMixin, OfficialAlignRefsStep):  # type: ignore[misc]
 
     def _register(self, target: DataModel, stack: DataModel, references: NDArray[np.floating[Any]]) -> Registration:
         science = usable_frames(target, dtype=np.float64).frames
-        where, other = geometry_of(target), geometry_of(stack)
-        a, b = common_windows([science.data.shape[1:], references.shape[1:]], [where.star, other.star])
+        return self._register_to(science.data, geometry_of(target), references, geometry_of(stack))
+
+    def _register_to(
+        self, images: NDArray[np.floating[Any]], where: Geometry, references: NDArray[np.floating[Any]], other: Geometry
+    ) -> Registration:
+        """Register references to the mean of some images, by the pixels near the star."""
+        a, b = common_windows([images.shape[1:], references.shape[1:]], [where.star, other.star])
         params = from_step(RegistrationParams, self)
         reach = self.fit_radius / float(np.min(where.pixel_scale)) + params.max_shift + MARGIN
         a, b = _near(a, where.star, reach), _near(b, other.star, reach)
-        image = nanmean(science.data[:, a[0], a[1]])
+        image = nanmean(images[:, a[0], a[1]])
         center = (where.star[0] - a[1].start, where.star[1] - a[0].start)
         radius = geometry.radius_map((image.shape[0], image.shape[1]), center) * float(np.mean(where.pixel_scale))
         weight = (radius <= self.fit_radius).astype(float)

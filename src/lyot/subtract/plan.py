@@ -294,25 +294,6 @@ class ReductionPlan:
         combined = self.combine(self._traces(signals, window), window=window)[1]
         return combined.reshape(len(signals), len(self.truncations), *combined.shape[1:])
 
-    def by_roll(self, exposures: FloatArray) -> FloatArray:
-        """Mean of the exposures of each roll.
-
-        Parameters
-        ----------
-        exposures : (n, nexposures, Ny, Nx) float64 ndarray
-            Image of each exposure, north up, in any unit; NaN where it has no data.
-
-        Returns
-        -------
-        (n, nrolls, Ny, Nx) float64 ndarray
-            NaN where the roll has no data.
-        """
-        numbers = self.sequence.roll
-        n_rolls = int(numbers.max()) + 1
-        if n_rolls == len(numbers):
-            return exposures
-        return np.stack([mean_by_group(images, numbers, n_rolls) for images in exposures])
-
     def _traces(self, signals: NDArray[np.floating[Any]], window: tuple[slice, slice] | None = None) -> FloatArray:
         """Signals through the subtraction: (nsignals * nK, nframes, ny, nx); NaN where `window` needs no pixels."""
         if self.models is None or self.params.method == "nmf":

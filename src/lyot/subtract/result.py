@@ -91,36 +91,41 @@ class ReductionResult:
             raise ReductionError(f"no truncation at {wanted} modes; there are {', '.join(map(str, self.truncations))}.")
         return self.truncations.index(wanted)
 
-    def roll_image(self, exposures: Sequence[int]) -> tuple[FloatArray, FloatArray | None]:
-        """Weighted mean of some exposures, such as those of one roll, at the recommended truncation.
+    def by_roll(self, numbers: Sequence[int] | IntArray) -> tuple[FloatArray, FloatArray | None]:
+        """Weighted mean of the exposures of each roll; that of a single exposure is its image.
 
         Parameters
         ----------
-        exposures : sequence of int
-            Their numbers, from 0.
+        numbers : (nexposures,) sequence of int
+            Number of the roll of each exposure, from 0.
 
         Returns
         -------
-        image : (Ny, Nx) float64 ndarray
-            Unit of the science; NaN where none of the exposures has data.
-        variance : (Ny, Nx) float64 ndarray or None
-            Its variance; None where `roll_variance` is.
+        images : (nK, nrolls, Ny, Nx) float64 ndarray
+            Unit of the science; NaN where no exposure of the roll has data.
+        variance : (nK, nrolls, Ny, Nx) float64 ndarray or None
+            Their variance; None where `roll_variance` is.
         """
-        k, chosen = self.index(), list(exposures)
-        if len(chosen) == 1:
-            variance = None if self.roll_variance is None else self.roll_variance[k, chosen[0]]
-            return self.rolls[k, chosen[0]], variance
-        weights = self.weights[chosen]
+        groups = [np.flatnonzero(np.asarray(numbers) == roll) for roll in range(max(numbers) + 1)]
+        if all(len(group) == 1 for group in groups):
+            order = np.concatenate(groups)
+            return self.rolls[:, order], None if self.roll_variance is None else self.roll_variance[:, order]
+        means = [self._mean_of(self.rolls, group, 1) for group in groups]
+        if self.roll_variance is None:
+            return np.stack(means, axis=1), None
+        variances = [self._mean_of(self.roll_variance, group, 2) for group in groups]
+        return np.stack(means, axis=1), np.stack(variances, axis=1)
+
+    def _mean_of(self, images: FloatArray, exposures: IntArray, power: int) -> FloatArray:
+        """Sum of some exposures with their weights to a power: (nK, Ny, Nx); as it is if it is one."""
+        if len(exposures) == 1:
+            return images[:, exposures[0]]
+        weights = self.weights[exposures]
         with np.errstate(invalid="ignore", divide="ignore"):
             weights = weights / weights.sum(axis=0)
         used = weights > 0
-        image = np.sum(np.where(used, weights * self.rolls[k, chosen], 0.0), axis=0)
-        image[~used.any(axis=0)] = np.nan
-        if self.roll_variance is None:
-            return image, None
-        variance = np.sum(np.where(used, weights**2 * self.roll_variance[k, chosen], 0.0), axis=0)
-        variance[~used.any(axis=0)] = np.nan
-        return image, variance
+        total = np.sum(np.where(used, weights**power * images[:, exposures], 0.0), axis=1)
+        return np.where(used.any(axis=0), total, np.nan)
 
     @property
     def image(self) -> FloatArray:
