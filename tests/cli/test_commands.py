@@ -85,6 +85,16 @@ def test_imports_of_workers_begin_with_a_new_run(there, overwrite, scheduler, st
     assert started.called == starts
 
 
+@pytest.mark.parametrize(("stage", "ramps"), [("uncal", True), ("rateints", False), ("calints", False)])
+def test_stage_1_is_imported_for_workers_where_there_may_be_ramps(stage, ramps, tmp_path, monkeypatch):
+    started = mock.Mock(side_effect=InputError("far enough"))
+    monkeypatch.setattr("lyot.run.executors.start_importing", started)
+    folder = write_sequence(tmp_path / stage, stage)
+    with pytest.raises(InputError, match="far enough"):
+        reduce_and_report([folder], tmp_path / "out", build_config({}))
+    assert started.call_args.kwargs["stage1"] == ramps
+
+
 def test_a_missing_file_is_reported_before_the_imports(tmp_path, monkeypatch):
     started = mock.Mock()
     monkeypatch.setattr("lyot.run.executors.start_importing", started)

@@ -32,11 +32,12 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     from lyot.records.manifest import FILE_NAME
 
     if config.run.scheduler is None and (overwrite or not (out / FILE_NAME).is_file()):
+        from lyot.exposures.names import may_be_ramps
         from lyot.exposures.read import expand_paths
         from lyot.run.executors import start_importing
 
-        expand_paths(inputs)  # a file that is missing is reported before the imports, which take seconds
-        start_importing(here=starting())
+        files = expand_paths(inputs)  # a file that is missing is reported before the imports, which take seconds
+        start_importing(here=starting(), stage1=any(may_be_ramps(path) for path in files))
     from lyot.interface.progress import progress_display
 
     early = _EarlyReport(out)

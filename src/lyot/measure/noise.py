@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from lyot.errors import InputError
 from lyot.geometry import radius_map
+from lyot.measure.distributions import normal_cdf, normal_isf, normal_ppf, normal_sf, t_cdf, t_isf, t_sf
 
 FloatArray = NDArray[np.float64]
 
@@ -288,18 +289,18 @@ def gaussian_significance(snr: FloatArray, elements: NDArray[np.integer]) -> Flo
 
 def upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
     """Upper limit of the flux with probability `level`, with a prior that excludes negative fluxes (unit of `flux`)."""
-    below_zero = stats.norm.cdf(-flux / error)
-    return float(flux + error * stats.norm.ppf(below_zero + level * (1 - below_zero)))
+    below_zero = normal_cdf(-flux / error)
+    return float(flux + error * normal_ppf(below_zero + level * (1 - below_zero)))
 
 
 def t_to_gaussian(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
     """Number of Gaussian sigmas with the same false-alarm probability as a Student t value."""
-    return np.asarray(-stats.norm.isf(stats.t.cdf(t, dof))) if np.isscalar(t) else _t_to_gaussian_array(t, dof)
+    return np.asarray(-normal_isf(t_cdf(t, dof))) if np.isscalar(t) else _t_to_gaussian_array(t, dof)
 
 
 def _t_to_gaussian_array(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
     # the upper tail keeps its precision where the distribution function rounds to one
-    magnitude = stats.norm.isf(stats.t.sf(np.abs(t), dof))
+    magnitude = normal_isf(t_sf(np.abs(t), dof))
     return np.asarray(np.sign(t) * magnitude)
 
 
@@ -445,5 +446,5 @@ def threshold_for(sigma: float, elements: NDArray[np.integer] | int) -> FloatArr
         Number of other resolution elements; fewer than `MIN_ELEMENTS` give NaN.
     """
     n = np.asarray(elements)
-    t = stats.t.isf(stats.norm.sf(sigma), np.maximum(n - 1, 1))
+    t = t_isf(normal_sf(sigma), np.maximum(n - 1, 1))
     return np.asarray(np.where(n >= MIN_ELEMENTS, t, np.nan))
