@@ -15,6 +15,7 @@ import typer
 
 from lyot.cli.options import ROLE, STAR, Group, Sections, options
 from lyot.cli.results import show_results, show_warnings
+from lyot.processes import without_collections
 
 if TYPE_CHECKING:
     from lyot.report.content import Section
@@ -134,8 +135,9 @@ class _EarlyReport:
         self._drawing.shutdown(cancel_futures=True)
 
     def _import(self) -> None:
-        for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
-            importlib.import_module(module)
+        with without_collections():
+            for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
+                importlib.import_module(module)
 
     def _draw(self, *, searched: bool) -> None:
         from lyot.report.page import early_sections
