@@ -17,6 +17,7 @@ from lyot import dq
 from lyot.analysis.summary import read_fitted
 from lyot.cli.results import companion_line
 from lyot.errors import MissingInputError
+from lyot.exposures.names import DETECTIONS, SNR_MAP
 from lyot.records.manifest import Manifest, Record
 from lyot.report import figures, sections, write_report
 from lyot.report import page as page_module
@@ -154,18 +155,26 @@ def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
     assert "HIP-65426 <b>" not in page
 
 
-def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_folder, monkeypatch):
+@pytest.mark.parametrize("searched", [False, True])
+def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_folder, monkeypatch, searched):
     monkeypatch.setattr(page_module, "make_viewer", lambda *_: None)
-    measured = run_folder / "measure"
-    away = measured.rename(run_folder / "away")
-    early = page_module.early_sections(run_folder)
-    away.rename(measured)
-    assert {"Stage 1", "Stage 2", "Usable data"} <= set(early) and "Stage 3" not in early
+    measured, away = run_folder / "measure", run_folder / "away"
+    away.mkdir()
+    late = [path for path in measured.iterdir() if not searched or path.name not in (DETECTIONS, SNR_MAP)]
+    assert late
+    for path in late:
+        path.rename(away / path.name)
+    early = page_module.early_sections(run_folder, searched=searched)
+    for path in away.iterdir():
+        path.rename(measured / path.name)
+    steps, marked = {"Stage 1", "Stage 2", "Usable data"}, {"Stage 3", "KL modes", "Images of the detections"}
+    assert set(early) == marked if searched else steps <= set(early) and not marked & set(early)
     drawn = [picture for section in early.values() if section is not None for picture in section.pictures]
     assert drawn and all("png" in picture.__dict__ for picture in drawn)
     report, other = page_module.make_report(run_folder, early), page_module.make_report(run_folder)
-    assert [(s.title, s.text, s.tables) for s in report.steps] == [(s.title, s.text, s.tables) for s in other.steps]
-    shown = [{p.name: (p.caption, p.png) for s in r.steps for p in s.pictures} for r in (report, other)]
+    said = [[(s.title, s.text, s.tables) for s in (*r.results, *r.steps)] for r in (report, other)]
+    assert said[0] == said[1]
+    shown = [{p.name: (p.caption, p.png) for p in r.pictures} for r in (report, other)]
     assert shown[0] == shown[1] and all(picture.name in shown[0] for picture in drawn)
 
 

@@ -24,7 +24,7 @@ import typer
 
 from lyot.cli.options import with_options
 from lyot.errors import LyotError, handled_warnings
-from lyot.processes import ENDING, provide_streams
+from lyot.processes import ENDING, provide_streams, without_collections
 from lyot.version import __version__
 
 __all__ = ["build_app", "main"]
@@ -135,7 +135,9 @@ def main() -> None:
     try:
         command = _asked_for(sys.argv[1:])
         with handled_warnings(_once(lambda message: _say(f"Warning: {message}"))):
-            build_app(all_options=command is not None, only=command)()
+            with without_collections():
+                app = build_app(all_options=command is not None, only=command)
+            app()
     except LyotError as error:
         _say(f"Error: {error}")
         raise SystemExit(EXIT_USER_ERROR) from None

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, radius_map, sky_offset
@@ -31,6 +30,7 @@ from lyot.measure.covariance import (
     stamp_covariance,
     template_scale,
 )
+from lyot.measure.distributions import normal_isf, t_sf
 from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice, rough_flux
 from lyot.measure.injection import FloatArray, Injector
 from lyot.measure.local_noise import local_noise, speckle_shape
@@ -299,7 +299,7 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
         covariance=covariance,
         snr=snr,
         significance=float(
-            stats.norm.isf(stats.t.sf(height / fit.noise.scale, fit.noise.elements + PRIOR_ELEMENTS))
+            normal_isf(t_sf(height / fit.noise.scale, fit.noise.elements + PRIOR_ELEMENTS))
         ),
         elements=fit.noise.elements,
         noise_scale=fit.noise.scale,

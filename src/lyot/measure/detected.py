@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from lyot.measure.distributions import normal_sf
 
 SOURCE, CANDIDATE, REJECTED, EXTENDED = "source", "candidate", "rejected", "extended"
 """What a peak can be: `Detection.status`."""
@@ -95,5 +96,5 @@ def false_alarm_probability(significance: float, elements: float) -> float:
     elements : float
         Searched area over the area of an aperture.
     """
-    peaks = elements * max(0.48 * significance**2, 1.0) * stats.norm.sf(significance)
+    peaks = elements * max(0.48 * significance**2, 1.0) * normal_sf(significance)
     return float(-np.expm1(-peaks))

@@ -82,6 +82,9 @@ _INSTEAD = {
 _WITH_SOURCES = ("Stage 3", "KL modes")
 """Parts of the step-by-step account that mark the detections."""
 
+_OF_SEARCH = ("Images of the detections",)
+"""Results that depend on the search for sources alone."""
+
 _TITLES: dict[Any, Any] = {"axes.titley": 1.0}
 """Titles of axes where they are anyway: looking for room for each takes a fifth of the drawing."""
 
@@ -308,7 +311,7 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
     calibrated = guard("Calibration", calibration_table, assigned, otherwise=None)
     changed = guard("Changed parameters", changed_table, out, records, otherwise=None)
     viewer = guard("The interactive image", _viewer, out, sources, otherwise=None)
-    results = guard.all_of(_results(out, sources))
+    results = guard.all_of(_results(out, sources), early or {})
     steps = guard.all_of(_steps(out, assigned, sources), early or {})
     methods = guard("The methods paragraph", methods_of, out, assigned, otherwise=None)
     none: list[Flag] = []
@@ -324,15 +327,20 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
 
 
 @rc_context(_TITLES)
-def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict[str, Section | None]:
-    """Sections that do not depend on what is measured, with their figures drawn, once the products are complete.
+def early_sections(
+    out: Path, wanted: Callable[[], bool] = lambda: True, *, searched: bool = False
+) -> dict[str, Section | None]:
+    """Sections that can be made before all is measured, with their figures drawn.
 
     Parameters
     ----------
     out : Path
-        Folder of the run.
+        Folder of the run, whose products are complete.
     wanted : callable, optional
         Asked before each figure whether to go on.
+    searched : bool, optional
+        Make those that depend on the search for sources, which has been made, and on no other measurement; by default
+        those that depend on none.
 
     Returns
     -------
@@ -344,10 +352,10 @@ def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict
     with _each_target(out) as targets:
         if [alone for alone, _ in targets] != [out]:
             return found
-        for title, make in _steps(out, _assigned(out, Manifest(out).records), None):
+        for title, make in _early_parts(out, searched=searched):
             guard = _Guard()
-            section = None if title in _WITH_SOURCES else guard(title, make, otherwise=None)
-            if title in _WITH_SOURCES or guard.flags:
+            section = guard(title, make, otherwise=None)
+            if guard.flags:
                 continue
             for picture in () if section is None else section.pictures:
                 if not wanted():
@@ -355,6 +363,16 @@ def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict
                 _ = picture.png  # drawn now, and kept
             found[title] = section
     return found
+
+
+def _early_parts(out: Path, *, searched: bool) -> Parts:
+    """The sections of `early_sections`."""
+    if not searched:
+        steps = _steps(out, _assigned(out, Manifest(out).records), None)
+        return [(title, make) for title, make in steps if title not in _WITH_SOURCES]
+    sources = _Guard()("Detections", read_sources, out, otherwise=None)
+    parts = [*_results(out, sources), *_steps(out, [], sources)]
+    return [(title, make) for title, make in parts if title in (*_OF_SEARCH, *_WITH_SOURCES)]
 
 
 def _viewer(out: Path, sources: QTable | None) -> Viewer | None:
