@@ -88,6 +88,10 @@ class LyotWarning(UserWarning):
     """Warning about a result: excluded data, or a fit that was not possible."""
 
 
+class RenamedWarning(LyotWarning, DeprecationWarning):
+    """Warning about a deprecated name; names the one that replaces it."""
+
+
 def warn(message: str, *, stacklevel: int = 2) -> None:
     """Issue a `LyotWarning`; steps turn it into a line of their log.
 
@@ -99,6 +103,19 @@ def warn(message: str, *, stacklevel: int = 2) -> None:
         Frames above the caller that the warning points to, as in `warnings.warn`.
     """
     warnings.warn(message, LyotWarning, stacklevel=stacklevel + 1)
+
+
+def warn_deprecated(message: str, *, stacklevel: int = 2) -> None:
+    """Issue a `RenamedWarning`, which is a `DeprecationWarning`; the command line prints it as one line.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    stacklevel : int, optional
+        Frames above the caller that the warning points to, as in `warnings.warn`.
+    """
+    warnings.warn(message, RenamedWarning, stacklevel=stacklevel + 1)
 
 
 def logged_warnings(log: logging.Logger, level: int = logging.WARNING) -> contextlib.AbstractContextManager[None]:

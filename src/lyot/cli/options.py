@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lyot.errors import ConfigError, warn_deprecated
 from lyot.params import ParameterInfo, describe
+from lyot.renamed import Renamed, former_names
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
@@ -86,12 +88,31 @@ class Group:
             annotation: Any = Annotated[kind | None, typer.Option(*self.flags(info), help=help_text(info))]
             name = f"{self.section}__{info.name}"
             found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+            for former in former_names(self.section, info.name):
+                hidden: Any = Annotated[kind | None, typer.Option(*self.former_flags(info, former), hidden=True)]
+                name = f"{self.section}__{former.former}"
+                found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hidden))
         return found
 
     def given(self, values: dict[str, Any]) -> dict[str, Any]:
         """Take the values of this group out of those of a call; what was not given is left out."""
-        found = {info.name: values.pop(f"{self.section}__{info.name}", None) for info in self.infos()}
+        found = {}
+        for info in self.infos():
+            found[info.name] = values.pop(f"{self.section}__{info.name}", None)
+            for former in former_names(self.section, info.name):
+                value = values.pop(f"{self.section}__{former.former}", None)
+                if value is not None:
+                    old, new = self.former_flags(info, former)[0].split("/")[0], self.flags(info)[0].split("/")[0]
+                    if found[info.name] is not None:
+                        raise ConfigError(f"{old} and {new} are the same option; give {new} only.")
+                    warn_deprecated(f"{old} is now called {new}; the former name works until version {former.until}.")
+                    found[info.name] = value
         return {name: value for name, value in found.items() if value is not None}
+
+    def former_flags(self, info: ParameterInfo, former: Renamed) -> list[str]:
+        """Spellings of the option of a parameter under its former name."""
+        flag = f"{self.prefix}{former.former.replace('_', '-')}"
+        return [f"--{flag}/--no-{flag}" if info.kind == "boolean" else f"--{flag}"]
 
 
 def help_text(info: ParameterInfo) -> str:
