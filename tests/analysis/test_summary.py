@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyot.analysis.combined_image import UNCOMPARED
-from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources, with_error
+from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources
 from lyot.cli.results import companion_line, show_detections
 from lyot.measure.detected import NOT_COMPARED
 from lyot.report.flags import _unchecked
 from lyot.report.measured import fitted_text
+from lyot.written import with_error
 
 
 @pytest.mark.parametrize(

@@ -212,26 +212,26 @@ def test_reference_star_and_error_budget(run_folder):
     with fits.open(run_folder / "stage3" / "jw1_a3001_psfsub.fits", mode="append") as hdus:
         hdus.append(fits.BinTableHDU(ranks, name="REFRANK"))
     assert reference_rows(run_folder) == [
-        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4", "no", "0.70 ± 0.14", "2.00"),
-        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4", "no", "0.7", "-1.00"),
+        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4", "no", "0.70 ± 0.14", "2.0"),
+        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4", "no", "0.7", "-1.0"),
     ]
     budget = QTable({"companion": [1, 1, 1], "term": ["statistical", "star flux", "total"], "flux": [0.035, 0.0, 0.055],
                      "contrast": [0.035, 0.01, np.nan], "separation": [0.01, 0.0, 0.0131] * u.arcsec,
                      "position_angle": [0.7, 0.0, 0.9] * u.deg})  # fmt: skip
     budget.write(run_folder / "measure" / "error_budget.ecsv", format="ascii.ecsv")
     columns, rows = budget_rows(run_folder)
-    assert columns[2:4] == ("flux [%]", "contrast [%]") and rows[2] == ("1", "total", "5.50", "", "0.0131", "0.900")
+    assert columns[2:4] == ("flux [%]", "contrast [%]") and rows[2] == ("1", "total", "5.5", "", "0.013", "0.90")
     path = run_folder / "measure" / "companions.ecsv"
     companions = QTable.read(path)
     companions["contrast"] = np.nan  # the flux of the star is unknown
     companions.write(path, overwrite=True)
     columns, rows = budget_rows(run_folder)
     assert "contrast [%]" not in columns and rows == [
-        ("1", "statistical", "3.50", "0.0100", "0.700"), ("1", "total", "5.50", "0.0131", "0.900")
+        ("1", "statistical", "3.5", "0.010", "0.70"), ("1", "total", "5.5", "0.013", "0.90")
     ]  # fmt: skip
     page = write_report(run_folder).read_text()
     assert "contrast [%]" not in page
-    for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.0131"):
+    for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.013"):
         assert text in page
 
 

@@ -23,6 +23,7 @@ from scipy.interpolate import LinearNDInterpolator
 
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.measure.mass import AgedModels, EvolutionModels
+from lyot.written import in_ascii, with_error
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ def read_aged(
     young, old = models.age_range(found.age, found.error)
     if (young, old) != (found.age - found.error, found.age + found.error):
         log.warning(
-            "%s: the age range %g +- %g Myr extends beyond the models; the age error is computed from %g to %g Myr",
-            path, found.age, found.error, young, old,
+            "%s: the age range %s Myr extends beyond the models; the age error is computed from %g to %g Myr",
+            path, in_ascii(with_error(found.age, found.error)), young, old,
         )  # fmt: skip
     return found
 

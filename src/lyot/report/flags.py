@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT, merged, plural, probability_text, unchecked_sources, with_error
+from lyot.analysis.summary import LIMITS_AT, merged, unchecked_sources
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import (
@@ -39,6 +39,7 @@ from lyot.report.products import Product, products
 from lyot.report.quality import read_notes, read_quality
 from lyot.report.references import first_table
 from lyot.report.sky import distance_to_lines, mask_boundaries
+from lyot.written import chi2_text, error_text, plural, probability_text, with_error
 
 FLAGGED = 0.10
 """Fraction of flagged pixels of an exposure above which it is named."""
@@ -347,7 +348,7 @@ def _star_position(science: Sequence[Product]) -> Iterable[Flag]:
                 f"The star position in {roll} was not determined with the configured method: {note}.", _STAR, "stage3"
             )
         elif max(errors) > UNCERTAIN:
-            yield Flag(f"The star position in {roll} has an error of {max(errors):.0f} mas.", _STAR, "stage3")
+            yield Flag(f"The star position in {roll} has an error of {error_text(max(errors))} mas.", _STAR, "stage3")
 
 
 _STAR = "Separations, position angles, and the throughput near the star depend on it; see stage3.locate_star."
@@ -359,7 +360,7 @@ def _companions(out: Path) -> Iterable[Flag]:
         chi2 = finite(table, row, "reduced_chi2")
         if chi2 is not None and chi2 > 2.0:
             yield Flag(
-                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).",
+                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2_text(chi2)}).",
                 "The source may be extended, blended, or a residual of the star; its errors are increased accordingly.",
                 "companions",
             )

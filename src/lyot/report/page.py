@@ -22,7 +22,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import plural, position_text, read_fitted, read_limits
+from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, exposure_root
@@ -64,6 +64,7 @@ from lyot.report.tables import (
 from lyot.report.viewer import Viewer, make_viewer, viewer_alt
 from lyot.report.views import targets_of, view
 from lyot.version import __version__
+from lyot.written import plural, position_text, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{plural(len(table) - 1, 'further source')} below."] if len(table) > 1 else []), *more]
     what = "Brightest source" if not unsure[brightest_row] else "Candidate, which may be noise"
-    return f"{what}: separation {position_text(sep, pa)}, S/N {snr:.1f}", more
+    return f"{what}: separation {position_text(sep, pa)}, S/N {snr_text(snr)}", more
 
 
 def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from astropy.table import QTable
 from matplotlib.axes import Axes
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import plural
 from lyot.exposures.names import SNR_MAP, find_products, product_beside, segment_number
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid
@@ -30,6 +29,7 @@ from lyot.report.products import (
     view_of,
 )
 from lyot.report.sky import mask_boundaries
+from lyot.written import plural, snr_text
 
 SIGMA_LIMITS = (-6.0, 6.0)
 
@@ -278,7 +278,8 @@ def _refined_text(path: Path) -> str:
     with fits.open(path) as hdus:
         table = hdus["PROTECTED"].data if "PROTECTED" in hdus else ()
         parts = [
-            f'{row["SNR"]:.1f} sigma at {row["SEPARATION"]:.2f}", relative to {row["PLACES"]} control positions'
+            f'{snr_text(row["SNR"])} sigma at separation {row["SEPARATION"]:.3f}", relative to {row["PLACES"]} control '
+            "positions"
             for row in table
             if np.isfinite(row["SNR"])
         ]
