@@ -309,6 +309,15 @@ def test_one_of_several_targets_is_measured(two_targets, options, measured):
     after = {name: (two_targets / "measure" / name / "detections.ecsv").read_text() for name in before}
     assert [name for name in before if after[name] != before[name]] == [measured]
     assert "No source detected above the threshold" in (two_targets / "report" / measured / "index.html").read_text()
+    page = (two_targets / "report" / "index.html").read_text()
+    assert " style=" not in page and len(page) < 2 * 40_000
+    alts = re.findall(r'<a href="(\w+)/index.html"[^>]*><img alt="([^"]+)" src="data:image/png;base64,', page)
+    assert [name for name, _ in alts] == ["other", "star"]
+    numbers = {
+        name: int(re.search(r": Combined image, \d+\.\d arcsec wide, north up, (\d+) det", alt)[1])
+        for name, alt in alts
+    }
+    assert numbers[measured] == 0 and sum(numbers.values()) > 0
 
 
 @pytest.mark.parametrize("command", ["companion", "contrast", "detect", "disk"])

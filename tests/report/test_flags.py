@@ -216,5 +216,5 @@ def test_products_that_are_gone_or_cut_are_named(out):
     (out / "stage3" / "a_i2d.fits").write_bytes(b"0" * 99)
     assert texts(out) == [
         "1 product is missing: stage3/a_klcube.fits.",
-        "1 product is truncated or was changed after the run: stage3/a_i2d.fits.",
+        "1 product is damaged: stage3/a_i2d.fits is truncated (99 bytes, expected 100 bytes).",
     ]

@@ -33,6 +33,7 @@ from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
 from lyot.records.manifest import Product as ManifestProduct
 from lyot.records.tables import read_ecsv
+from lyot.report.damage import changed_size
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
 from lyot.report.products import Product, products
@@ -191,16 +192,16 @@ def _not_measured(out: Path) -> Iterable[Flag]:
 
 def _missing(out: Path) -> Iterable[Flag]:
     """Products that are gone or were cut since the run wrote them; those of measurements may have been made again."""
-    for one, many, lost in (
-        ("is missing", "are missing", _gone),
-        ("is truncated or was changed after the run", "are truncated or were changed after the run", _cut),
-    ):
-        names = [p.path for record in Manifest(out).records for p in record.products if lost(out, p)]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if names:
+    products = [p for record in Manifest(out).records for p in record.products]
+    gone = [p.path for p in products if _gone(out, p)]
+    cut = [changed_size(out, p) for p in products if _cut(out, p)]
+    for what, named in (("missing", gone), ("damaged", cut)):
+        shown = "; ".join(named[:3]) + (f"; and {len(named) - 3} more" if len(named) > 3 else "")
+        if named:
             yield Flag(
-                f"{plural(len(names), 'product')} {one if len(names) == 1 else many}: {shown}.",
-                "The parts of the report that need them are omitted or wrong; rerun lyot run, which redoes them.",
+                f"{plural(len(named), 'product')} {'is' if len(named) == 1 else 'are'} {what}: {shown}.",
+                "The parts of the report that need them are omitted or wrong. Run lyot run again with the same output "
+                "folder; it redoes them.",
                 "timings",
             )
 
@@ -211,7 +212,7 @@ def _gone(out: Path, product: ManifestProduct) -> bool:
 
 def _cut(out: Path, product: ManifestProduct) -> bool:
     path = out / product.path
-    return product.path.startswith("stage3/") and path.is_file() and path.stat().st_size != product.size
+    return product.path.startswith("stage3/") and path.is_file() and bool(changed_size(out, product))
 
 
 def _made_since(out: Path, record: Record) -> bool:

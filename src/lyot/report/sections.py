@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lyot.analysis.combined_image import is_candidate
 from lyot.exposures.names import SNR_MAP, find_products, product_beside, segment_number
@@ -230,6 +231,29 @@ def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
             radius=radius,
             unsure=bool(unsure),
         )
+
+
+THUMBNAIL = 1.5
+"""Side of a thumbnail, inches; drawn at 200 dpi."""
+
+
+def thumbnail(out: Path, sources: QTable | None) -> Picture | None:
+    """The combined image with its detections, small and without axes, for the list of targets."""
+    combined = find_products(out / "stage3", "i2d")
+    if not combined:
+        return None
+    item = read_product(combined[0])
+    radius = radius_of(item, sources)
+    figure = Figure(figsize=(THUMBNAIL, THUMBNAIL))
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    view = figures.View(item.view.center, item.view.pixel_scale, 0.0, radius)
+    limits = figures.symmetric_limits(figures.within(item.image, view, radius), 99.7)
+    figures.draw_image(ax, item.image, view=view, cmap="RdBu_r", limits=limits, colorbar=False)
+    ax.set_axis_off()
+    mark_sources(ax, sources, 0.12 * radius)
+    number = plural(0 if sources is None else len(sources), "detection")
+    alt = f"Combined image, {2 * radius:.1f} arcsec wide, north up, {number}"
+    return Picture("thumbnail", figure, "", alt)
 
 
 def detection_map(out: Path, sources: QTable | None) -> Section | None:
