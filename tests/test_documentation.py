@@ -190,6 +190,19 @@ def test_every_column_is_described() -> None:
         assert all(text for _, text in described.values()), file
 
 
+def test_tables_of_the_data_models_are_described() -> None:
+    from stdatamodels.jwst import datamodels
+
+    from lyot.exposures.columns import COLUMNS, OFFICIAL
+
+    page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^### ([A-Z_]+)$", page, re.M))
+    assert headings == {*COLUMNS, *OFFICIAL, "HDRTAB", "ASDF"}
+    with datamodels.CubeModel() as model:
+        assert tuple(OFFICIAL["INT_TIMES"]) == model.get_dtype("int_times").names
+    assert all(text for columns in OFFICIAL.values() for _, text in columns.values())
+
+
 def test_every_image_of_the_measurements_is_described() -> None:
     from lyot.exposures import names
 

@@ -138,8 +138,9 @@ class Columns(SphinxDirective):
         """Make the table."""
         from lyot.analysis.columns import COLUMNS
         from lyot.exposures.columns import COLUMNS as EXTENSIONS
+        from lyot.exposures.columns import OFFICIAL
 
-        columns = {**COLUMNS, **EXTENSIONS}[self.arguments[0]].items()
+        columns = {**COLUMNS, **EXTENSIONS, **OFFICIAL}[self.arguments[0]].items()
         return [
             table(
                 ("column", "unit", "meaning"),
