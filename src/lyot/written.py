@@ -30,19 +30,24 @@ def with_error(value: float, error: float) -> str:
     '295 ± 23'
     >>> with_error(6.1e-4, 4.0e-5)
     '(6.10 ± 0.40)e-04'
-    >>> with_error(3.0e-5, float("nan"))
-    '3e-05'
+    >>> with_error(58.0, float("nan")), with_error(3.0e-5, 0.0)
+    ('58.0', '3.00e-05')
     """
     if not (np.isfinite(error) and error > 0):
-        return f"{value:.3g}"
+        return _significant(value, 3)
     digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
-    if digits < -3 or (digits > 4 and abs(value) < 0.01):  # with a power of ten before both
+    if digits < -3 or max(abs(value), error) < 0.01:  # with a power of ten behind both
         power = int(np.floor(np.log10(max(abs(value), error))))
         digits = max(digits + power, 0)
         return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power:+03d}"
     if digits < 0:
         return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _significant(value: float, digits: int) -> str:
+    """A number with this many significant digits, zeros included; 0 as it is."""
+    return "0" if value == 0 else f"{value:#.{digits}g}".removesuffix(".")
 
 
 def flux_text(flux: float, error: float = float("nan")) -> str:
@@ -137,7 +142,7 @@ def probability_text(probability: float) -> str:
     >>> probability_text(3.53e-11), probability_text(0.0431)
     ('3.5e-11', '0.043')
     """
-    return f"{probability:.2g}"
+    return _significant(probability, 2)
 
 
 def in_ascii(text: str) -> str:

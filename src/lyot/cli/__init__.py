@@ -58,6 +58,12 @@ def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typ
     Returns
     -------
     typer.Typer
+
+    Examples
+    --------
+    >>> from lyot.cli import build_app
+    >>> sorted(command.name for command in build_app(all_options=False).registered_commands)[:3]
+    ['companion', 'config', 'contrast']
     """
     app = typer.Typer(
         name="lyot",

@@ -66,6 +66,8 @@ def _readable(path: Path) -> bool:
                 with fits.open(path) as hdus:
                     for hdu in hdus:
                         _ = hdu.header, hdu.data
+                    last = hdus[-1].fileinfo()
+                return bool(last["datLoc"] + last["datSpan"] == path.stat().st_size)  # no headers were lost
     except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError):
         return False
     return True

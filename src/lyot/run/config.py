@@ -53,7 +53,14 @@ SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 
 @dataclass(frozen=True)
 class RunParams:
-    """Section ``[run]``: what to reduce, and the number of processes and threads."""
+    """Section ``[run]``: what to reduce, and the number of processes and threads.
+
+    Examples
+    --------
+    >>> from lyot.run import RunParams
+    >>> RunParams(filter="F1550C", stages="3").jobs
+    0
+    """
 
     filter: str | None = param(None, help="filter to reduce; required if the input has several")
     target: tuple[str, ...] = param(
@@ -102,6 +109,13 @@ class Config:
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
         What was set, section by section, as it came (for the record).
+
+    Examples
+    --------
+    >>> from lyot.run import build_config
+    >>> config = build_config({"contrast": {"angles": 16}, "star": {"magnitude": 6.67}})
+    >>> config.contrast.angles, config.star.magnitude, config.run.stages
+    (16, 6.67, '1-3')
     """
 
     run: RunParams = field(default_factory=RunParams)
@@ -471,7 +485,7 @@ def keep_section(out: str | Path, name: str, section: StarSection | ReportSectio
 
 
 def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
-    """Configuration that a finished run was made with, with changes for a measurement.
+    r"""Configuration that a finished run was made with, with changes for a measurement.
 
     Parameters
     ----------
@@ -483,6 +497,17 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
     Returns
     -------
     Config
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lyot.run import config_of_run
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     _ = Path(out, "lyot.toml").write_text("[contrast]\nangles = 16\n")
+    ...     config = config_of_run(out, {"contrast": {"sigma": 3.0}})
+    >>> config.contrast.angles, config.contrast.sigma
+    (16, 3.0)
     """
     path = Path(out) / CONFIGURATION
     table = _kept(path)

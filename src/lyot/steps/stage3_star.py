@@ -42,6 +42,12 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
     """Find the star behind the mask, and write its position into the table ``STARPOS`` of the reference stack.
 
     Without a stack the table goes into the science exposures.
+
+    Examples
+    --------
+    >>> from lyot.steps import LocateStarStep
+    >>> LocateStarStep(position="model").position
+    'model'
     """
 
     class_alias = "locate_star"
