@@ -175,7 +175,7 @@ def show_disks(folder: Path, star: str = "") -> None:
     if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
         return
     for row in read_ecsv(folder / DISK_RING):
-        if row["status"] != "fixed":
+        if row["status"] != "fixed" and row["parameter"] != "flux":  # which is in the line above
             limit = "" if row["status"] == "fitted" else f" ({row['status']})"
             unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"
             value = in_ascii(with_error(float(row["value"]), row["error"]))
