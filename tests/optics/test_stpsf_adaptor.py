@@ -128,7 +128,7 @@ def test_far_from_the_mask_the_image_is_that_without_it(imager: StpsfImager) -> 
 def test_which_masks_have_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stpsf", None)
     assert why_no_images("MIRI", "F1550C", "4QPM_1550") == ""
-    assert "pip install stpsf" in why_no_images("NIRCAM", "F444W", "MASKA335R")
+    assert 'pip install "lyot[stpsf]"' in why_no_images("NIRCAM", "F444W", "MASKA335R")
     install(monkeypatch)
     assert why_no_images("NIRCAM", "F444W", "MASKA335R") == ""
     assert "round masks of NIRCam only (CORONMSK is MASKALWB)" in why_no_images("NIRCAM", "F444W", "MASKALWB")

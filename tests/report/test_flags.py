@@ -78,7 +78,7 @@ def test_candidates_are_flagged(out):
                     "significance": [7.0, 4.6]})  # fmt: skip
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
-    assert texts(out) == ['Detection 2 (2.000", PA 60.00 deg, S/N 7.0) is a candidate: false-alarm probability 0.04.']
+    assert texts(out) == ['Detection 2 (2.000", PA 60.00 deg, S/N 7.0) is a candidate: false-alarm probability 0.040.']
     headline, _ = answer(out, read_sources(out))
     assert headline.startswith("Brightest source: separation 1.600")
     shown = sources_table(read_sources(out))

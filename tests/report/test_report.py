@@ -213,8 +213,8 @@ def test_reference_star_and_error_budget(run_folder):
     with fits.open(run_folder / "stage3" / "jw1_a3001_psfsub.fits", mode="append") as hdus:
         hdus.append(fits.BinTableHDU(ranks, name="REFRANK"))
     assert reference_rows(run_folder) == [
-        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4.00", "no", "0.70 ± 0.14", "2.0"),
-        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4.00", "no", "0.700", "-1.0"),
+        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4.00", "no", "0.70 ± 0.14", "2.00"),
+        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4.00", "no", "0.700", "-1.00"),
     ]
     budget = QTable({"companion": [1, 1, 1], "term": ["statistical", "star flux", "total"], "flux": [0.035, 0.0, 0.055],
                      "contrast": [0.035, 0.01, np.nan], "separation": [0.01, 0.0, 0.0131] * u.arcsec,

@@ -30,8 +30,8 @@ def _import_stpsf() -> Any:
         import stpsf
     except ImportError as error:
         raise ConfigError(
-            "STPSF is not installed; install it (pip install stpsf) with its data and set STPSF_PATH, or use Lyot's "
-            "own optics."
+            'STPSF is not installed; install it (pip install "lyot[stpsf]") with its data and set STPSF_PATH, or use '
+            "Lyot's own optics."
         ) from error
     return stpsf
 
@@ -136,7 +136,7 @@ def why_no_images(instrument: str, filter_name: str, mask: str) -> str:
     if nircam_coronagraph(filter_name, mask, (1.0, 1.0)) is None:
         return required + f"STPSF provides for the round masks of NIRCam only (CORONMSK is {mask.strip() or 'missing'})"
     if not is_available():
-        return required + "STPSF provides for NIRCam (pip install stpsf)"
+        return required + 'STPSF provides for NIRCam (pip install "lyot[stpsf]")'
     return ""
 
 

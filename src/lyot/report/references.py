@@ -80,9 +80,7 @@ def reference_rows(out: Path) -> list[tuple[str, ...]]:
             rows.append((*row, "", ""))
         else:
             worth = ranks["WORTH"][mine][0]
-            rows.append(
-                (*row, _spread(ranks["SIMILAR"][mine]), error_text(100 * float(worth)) if np.isfinite(worth) else "")
-            )
+            rows.append((*row, _spread(ranks["SIMILAR"][mine]), f"{100 * worth:.2f}" if np.isfinite(worth) else ""))
     return rows
 
 
