@@ -362,7 +362,7 @@ def test_maps_are_shown_where_they_are(run_folder):
               for n in ("SCI", "LIMIT", "COMPLETE")]  # fmt: skip
     fits.HDUList([fits.PrimaryHDU(), *layers]).writeto(path)
     section = maps_section(run_folder)
-    assert "20 µJy" in section.text
+    assert "20.0 µJy" in section.text
     assert "completeness" in section.pictures[0].alt and "STIM" not in section.pictures[0].alt
     assert 'id="maps"' in write_report(run_folder).read_text()
 
@@ -480,7 +480,7 @@ def test_separations_without_a_limit_are_said():
     from lyot.report.measured import limits_text
 
     limits = (Limit(0.5, np.nan, np.nan), Limit(1.0, 2e-5, np.nan))
-    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; not measurable at 0.5".'
+    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20.0 µJy at 1"; not measurable at 0.5".'
     assert limits_text(limits[:1], 5.0) == ""
 
 
