@@ -119,8 +119,10 @@ def test_detect_with_maps_and_completeness(finished):
         complete = hdus["COMPLETE"].data
         assert 0 <= np.nanmin(complete) < np.nanmax(complete) <= 1
     section = maps_section(finished)
-    assert "50 µJy" in section.text and "STIM" in section.pictures[0].alt and "completeness" in section.pictures[0].alt
-    assert "50 µJy" in page_of(finished) and "Maps" in headings(page_of(finished))
+    assert (
+        "50.0 µJy" in section.text and "STIM" in section.pictures[0].alt and "completeness" in section.pictures[0].alt
+    )
+    assert "50.0 µJy" in page_of(finished) and "Maps" in headings(page_of(finished))
 
 
 @pytest.mark.usefixtures("quick_report")

@@ -28,15 +28,18 @@ _IMAGE_MASKS = {"F1065C": "FQPM1065", "F1140C": "FQPM1140", "F1550C": "FQPM1550"
 def _import_stpsf() -> Any:
     try:
         import stpsf
+
+        if hasattr(stpsf, "utils"):  # not the stand-in of the tests
+            stpsf.utils.get_stpsf_data_path(data_version_min=stpsf.stpsf_core.DATA_VERSION_MIN)
     except ImportError as error:
         raise ConfigError(
             'STPSF is not installed; install it (pip install "lyot[stpsf]") with its data and set STPSF_PATH, or use '
             "Lyot's own optics."
         ) from error
-    except OSError as error:  # it looks for its data when it is imported, and tries to download them
+    except OSError as error:  # it searches for its data when it is imported, and tries to download them
         raise ConfigError(
-            "STPSF is installed, but its data are not found; download them as its documentation describes and set "
-            "STPSF_PATH to their folder, or use Lyot's own optics."
+            "STPSF is installed, but its data are not found or too old; download them as its documentation describes and "
+            "set STPSF_PATH to their folder, or use Lyot's own optics."
         ) from error
     return stpsf
 
