@@ -141,6 +141,6 @@ def test_stpsf_without_its_data_is_one_sentence(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "stpsf.py").write_text("raise OSError('Name or service not known')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "stpsf", raising=False)
-    with pytest.raises(ConfigError, match=r"its data are not found or too old; .* set STPSF_PATH"):
+    with pytest.raises(ConfigError, match=r"its data are missing or too old; .* set STPSF_PATH"):
         stpsf_instrument("F1550C")
     assert "with its data in STPSF_PATH" in why_no_images("NIRCAM", "F444W", "MASKA335R")

@@ -38,7 +38,7 @@ def _import_stpsf() -> Any:
         ) from error
     except OSError as error:  # it searches for its data when it is imported, and tries to download them
         raise ConfigError(
-            "STPSF is installed, but its data are not found or too old; download them as its documentation describes and "
+            "STPSF is installed, but its data are missing or too old; download them as its documentation says and "
             "set STPSF_PATH to their folder, or use Lyot's own optics."
         ) from error
     return stpsf
