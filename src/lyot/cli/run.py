@@ -53,7 +53,7 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
         early.finish()
     if result.done or result.failed:
-        from lyot.analysis.summary import plural
+        from lyot.written import plural
 
         typer.echo(f"{plural(result.done, 'task')} done, {result.current} up to date; products in {result.out}")
     else:

@@ -37,6 +37,7 @@ from lyot.measure.local_noise import local_noise, speckle_shape
 from lyot.measure.noise import aperture_sums, upper_limit
 from lyot.measure.posterior import Mode, Sampling, find_modes, sample_posterior
 from lyot.params import param
+from lyot.written import position_text
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ def _peak_near(
     dx, dy = offset_grid((image.shape[0], image.shape[1]), middle)
     near = np.hypot(dx, dy) <= radius
     if not np.isfinite(image[near]).any():
-        raise InputError(f"guess {guess[0]:.3f} arcsec, {guess[1]:.1f} deg: no data at this position.")
+        raise InputError(f"guess at separation {position_text(guess[0], guess[1])}: no data at this position.")
     sums = np.where(near, aperture_sums(image, fwhm), -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(np.nan_to_num(sums, nan=-np.inf))), sums.shape)
     return float(ix), float(iy)

@@ -28,10 +28,18 @@ _IMAGE_MASKS = {"F1065C": "FQPM1065", "F1140C": "FQPM1140", "F1550C": "FQPM1550"
 def _import_stpsf() -> Any:
     try:
         import stpsf
+
+        if hasattr(stpsf, "utils"):  # not the stand-in of the tests
+            stpsf.utils.get_stpsf_data_path(data_version_min=stpsf.stpsf_core.DATA_VERSION_MIN)
     except ImportError as error:
         raise ConfigError(
-            "STPSF is not installed; install it (pip install stpsf) with its data and set STPSF_PATH, or use Lyot's "
-            "own optics."
+            'STPSF is not installed; install it (pip install "lyot[stpsf]") with its data and set STPSF_PATH, or use '
+            "Lyot's own optics."
+        ) from error
+    except OSError as error:  # it searches for its data when it is imported, and tries to download them
+        raise ConfigError(
+            "STPSF is installed, but its data are missing or too old; download them as its documentation says and "
+            "set STPSF_PATH to their folder, or use Lyot's own optics."
         ) from error
     return stpsf
 
@@ -112,7 +120,7 @@ WAVELENGTHS = 5
 
 
 def is_available() -> bool:
-    """Whether STPSF can be imported."""
+    """Whether STPSF can be imported, which needs its data."""
     try:
         _import_stpsf()
     except ConfigError:
@@ -136,7 +144,7 @@ def why_no_images(instrument: str, filter_name: str, mask: str) -> str:
     if nircam_coronagraph(filter_name, mask, (1.0, 1.0)) is None:
         return required + f"STPSF provides for the round masks of NIRCam only (CORONMSK is {mask.strip() or 'missing'})"
     if not is_available():
-        return required + "STPSF provides for NIRCam (pip install stpsf)"
+        return required + 'STPSF provides for NIRCam (pip install "lyot[stpsf]", with its data in STPSF_PATH)'
     return ""
 
 

@@ -56,6 +56,12 @@ class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc, v
     Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
     products, and beside them the combined image of every truncation (``klcube``), of each roll, and of a second pass
     that leaves the sources found out of the fit (``refined``).
+
+    Examples
+    --------
+    >>> from lyot.steps import Coron3Pipeline
+    >>> sorted(Coron3Pipeline.step_defs)[:3]
+    ['align_refs', 'combine', 'flag_outliers']
     """
 
     class_alias = "calwebb_coron3"

@@ -42,6 +42,13 @@ class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[m
 
     When nothing asks for ramps in between, an exposure of MIRI is streamed from its file through all steps in one pass,
     in little memory; otherwise the steps run one after the other. The products are the same.
+
+    Examples
+    --------
+    >>> from lyot.steps import Detector1Pipeline
+    >>> pipeline = Detector1Pipeline(steps={"jump": {"rejection_threshold": 5.0}})
+    >>> pipeline.jump.rejection_threshold
+    5.0
     """
 
     spec = spec_from(Detector1Params) + spec_from(RoleOptions)

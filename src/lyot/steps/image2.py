@@ -29,7 +29,14 @@ CALIBRATED = "MJy/sr"
 
 
 class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc, valid-type]
-    """Slopes (``rateints``) to calibrated integrations (``calints``): background, WCS, flat field, flux scale."""
+    """Slopes (``rateints``) to calibrated integrations (``calints``): background, WCS, flat field, flux scale.
+
+    Examples
+    --------
+    >>> from lyot.steps import Image2Pipeline
+    >>> sorted(Image2Pipeline.step_defs)[:3]
+    ['assign_wcs', 'bad_pixels', 'bkg_subtract']
+    """
 
     class_alias = "calwebb_image2"
 
