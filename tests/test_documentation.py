@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from lyot.cli import build_app
 from lyot.run.config import SECTIONS, apply_settings, build_config
+from tests.browser import browser, program
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -189,9 +190,45 @@ def test_every_column_is_described() -> None:
         assert all(text for _, text in described.values()), file
 
 
+def test_tables_of_the_data_models_are_described() -> None:
+    from stdatamodels.jwst import datamodels
+
+    from lyot.exposures.columns import COLUMNS, OFFICIAL
+
+    page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^### ([A-Z_]+)$", page, re.M))
+    assert headings == {*COLUMNS, *OFFICIAL, "HDRTAB", "ASDF"}
+    with datamodels.CubeModel() as model:
+        assert tuple(OFFICIAL["INT_TIMES"]) == model.get_dtype("int_times").names
+    assert all(text for columns in OFFICIAL.values() for _, text in columns.values())
+
+
 def test_every_image_of_the_measurements_is_described() -> None:
     from lyot.exposures import names
 
     page = (DOCS / "reference" / "products.md").read_text(encoding="utf-8").split("## Images of the measurements")[1]
     files = {value for value in vars(names).values() if isinstance(value, str) and value.endswith(".fits")}
     assert set(re.findall(r"^\| `(\w+\.fits)`", page, re.M)) == files
+
+
+def test_search_results_have_excerpts_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    search = importlib.import_module("offline_search")
+    pages = {"howto/mast": "the planet <b>& its star</b>", "index": "first page"}
+    env = SimpleNamespace(
+        found_docs=set(pages), get_doctree=lambda name: SimpleNamespace(astext=lambda: f"\n {pages[name]}\n\n")
+    )
+    app = SimpleNamespace(env=env, outdir=tmp_path, builder=SimpleNamespace(format="html"))
+    (tmp_path / "_static").mkdir()
+    search.write_texts(app, None)
+    assert search.FILE in (DOCS / "_templates" / "search.html").read_text(encoding="utf-8")
+    if program("chromium") is None:
+        pytest.skip("no Chromium")
+    html = f"<script src='{search.FILE}'></script><p id=said>waiting</p>"
+    (tmp_path / "search.html").write_text(html, encoding="utf-8")
+    with browser(tmp_path / "settings") as page:
+        page.open(tmp_path / "search.html")
+        page.js("fetch('./howto/mast.html').then(r => r.text()).then(t => { said.textContent = t; })")
+        page.wait("document.getElementById('said').textContent !== 'waiting'", 10)
+        said = page.js("document.getElementById('said').textContent")
+    assert said == '<div role="main">the planet &lt;b&gt;&amp; its star&lt;/b&gt;</div>'

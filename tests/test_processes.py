@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from lyot.processes import without_collections
 
 CLOSED = """
 import os, sys
@@ -30,6 +33,15 @@ def test_closed_streams_are_opened_before_a_file_takes_their_number(tmp_path):
 def test_open_streams_are_left_alone():
     script = "import sys; from lyot.processes import provide_streams as f; a = sys.stdout; f(); print(a is sys.stdout)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_no_garbage_is_collected_within_a_context():
+    with without_collections():
+        within = gc.isenabled()
+        with without_collections():
+            pass
+        nested = gc.isenabled()
+    assert (within, nested, gc.isenabled()) == (False, False, True)
 
 
 FORKED = """

@@ -138,8 +138,9 @@ class Columns(SphinxDirective):
         """Make the table."""
         from lyot.analysis.columns import COLUMNS
         from lyot.exposures.columns import COLUMNS as EXTENSIONS
+        from lyot.exposures.columns import OFFICIAL
 
-        columns = {**COLUMNS, **EXTENSIONS}[self.arguments[0]].items()
+        columns = {**COLUMNS, **EXTENSIONS, **OFFICIAL}[self.arguments[0]].items()
         return [
             table(
                 ("column", "unit", "meaning"),
@@ -208,6 +209,8 @@ class Command(SphinxDirective):
         hints = typing.get_type_hints(callback, include_extras=True)
         for parameter in inspect.signature(callback).parameters.values():
             kind, info = typing.get_args(hints[parameter.name])[:2]
+            if getattr(info, "hidden", False):
+                continue
             required = parameter.default is inspect.Parameter.empty
             word, several = value_of(kind)
             if type(info).__name__ == "ArgumentInfo":
@@ -221,7 +224,8 @@ class Command(SphinxDirective):
                 names.sort(key=lambda each: len(each) == 2)  # -o after --out
                 if required:
                     usage.append(f"{names[0]} {(info.metavar or parameter.name).upper()}")
-                word = "" if word == "switch" else info.metavar or word
+                special = info.metavar if (info.metavar or "").lower() != word else ""
+                word = "" if word == "switch" else special or word
             cell = nodes.inline()
             for number, each in enumerate(names):
                 cell += [nodes.Text(", ")] if number else []

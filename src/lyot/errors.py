@@ -46,7 +46,18 @@ class LyotError(Exception):
 
 
 class InputError(LyotError, ValueError):
-    """Invalid input file or array: wrong shape, dtype, units or keywords, or truncated data."""
+    """Invalid input file or array: wrong shape, dtype, units or keywords, or truncated data.
+
+    Examples
+    --------
+    >>> from lyot.errors import InputError
+    >>> from lyot.measure import Star
+    >>> try:
+    ...     Star(flux=-1.0)
+    ... except InputError as error:
+    ...     print(error)
+    star: expected a positive flux in Jy and an error, got -1.0 and 0.0.
+    """
 
 
 class NotCoronagraphicError(InputError):
@@ -54,15 +65,48 @@ class NotCoronagraphicError(InputError):
 
 
 class MissingInputError(InputError, FileNotFoundError):
-    """A file that was given, or that the reduction requires, does not exist."""
+    """A file that was given, or that the reduction requires, does not exist.
+
+    Examples
+    --------
+    >>> from lyot.errors import MissingInputError
+    >>> from lyot.exposures import read_exposure
+    >>> try:
+    ...     read_exposure("not_there_uncal.fits")
+    ... except FileNotFoundError as error:
+    ...     print(isinstance(error, MissingInputError))
+    True
+    """
 
 
 class ConfigError(LyotError, ValueError):
-    """Invalid value in a configuration file or option."""
+    """Invalid value in a configuration file or option.
+
+    Examples
+    --------
+    >>> from lyot.errors import ConfigError
+    >>> from lyot.run import build_config
+    >>> try:
+    ...     build_config({"measure": {"threshold": "high"}})
+    ... except ConfigError as error:
+    ...     print(error)
+    [measure] threshold: expected a number, got 'high'.
+    """
 
 
 class UnknownNameError(ConfigError, KeyError):
-    """Unknown name of a parameter, step, filter, ...; the message suggests similar names."""
+    """Unknown name of a parameter, step, filter, ...; the message suggests similar names.
+
+    Examples
+    --------
+    >>> from lyot.errors import UnknownNameError
+    >>> from lyot.run import build_config
+    >>> try:
+    ...     build_config({"measure": {"treshold": 5}})
+    ... except UnknownNameError as error:
+    ...     print(error)
+    [measure]: unknown parameter 'treshold'; did you mean 'threshold' or 'roll_threshold' or 'shape_threshold'?
+    """
 
     def __str__(self) -> str:  # KeyError would show the repr
         return str(self.args[0]) if self.args else ""
@@ -85,7 +129,23 @@ class ArchiveError(LyotError, ConnectionError):
 
 
 class LyotWarning(UserWarning):
-    """Warning about a result: excluded data, or a fit that was not possible."""
+    """Warning about a result: excluded data, or a fit that was not possible.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import lyot
+    >>> from lyot.errors import warn
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", lyot.LyotWarning)
+    ...     warn("one integration is excluded")
+    >>> str(caught[0].message)
+    'one integration is excluded'
+    """
+
+
+class RenamedWarning(LyotWarning, DeprecationWarning):
+    """Warning about a deprecated name; names the one that replaces it."""
 
 
 def warn(message: str, *, stacklevel: int = 2) -> None:
@@ -99,6 +159,19 @@ def warn(message: str, *, stacklevel: int = 2) -> None:
         Frames above the caller that the warning points to, as in `warnings.warn`.
     """
     warnings.warn(message, LyotWarning, stacklevel=stacklevel + 1)
+
+
+def warn_deprecated(message: str, *, stacklevel: int = 2) -> None:
+    """Issue a `RenamedWarning`, which is a `DeprecationWarning`; the command line prints it as one line.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    stacklevel : int, optional
+        Frames above the caller that the warning points to, as in `warnings.warn`.
+    """
+    warnings.warn(message, RenamedWarning, stacklevel=stacklevel + 1)
 
 
 def logged_warnings(log: logging.Logger, level: int = logging.WARNING) -> contextlib.AbstractContextManager[None]:

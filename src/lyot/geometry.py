@@ -308,6 +308,15 @@ def quadrant_map(
         1 to 4, counter-clockwise, 1 where both rotated coordinates are positive.
     boundary_distance : (ny, nx) float64 ndarray
         Distance to the nearest boundary, pixels.
+
+    Examples
+    --------
+    >>> from lyot.geometry import quadrant_map
+    >>> quadrant, distance = quadrant_map((4, 4), center=(1.5, 1.5), tilt=0.0)
+    >>> quadrant.tolist()
+    [[3, 3, 4, 4], [3, 3, 4, 4], [2, 2, 1, 1], [2, 2, 1, 1]]
+    >>> distance[0].tolist()
+    [1.5, 0.5, 0.5, 1.5]
     """
     dx, dy = offset_grid(shape, center)
     t = np.radians(tilt)

@@ -236,6 +236,14 @@ def modeled_coronagraph(instrument: str, filter_name: str) -> Coronagraph | None
     -------
     Coronagraph or None
         None for NIRCam and for unknown filters.
+
+    Examples
+    --------
+    >>> from lyot.instrument import modeled_coronagraph
+    >>> modeled_coronagraph("MIRI", "F1550C").mask
+    '4QPM_1550'
+    >>> modeled_coronagraph("NIRCAM", "F444W") is None
+    True
     """
     return CORONAGRAPHS.get(filter_name.strip()) if instrument.strip().upper() == "MIRI" else None
 
@@ -292,6 +300,14 @@ def wavelength_of(instrument: str, filter_name: str) -> float | None:
     -------
     float or None
         um; for MIRI from the table, for NIRCam from the name of the filter, otherwise None.
+
+    Examples
+    --------
+    >>> from lyot.instrument import wavelength_of
+    >>> round(wavelength_of("MIRI", "F1140C"), 1)
+    11.3
+    >>> round(wavelength_of("NIRCAM", "F444W"), 1)
+    4.4
     """
     known = modeled_coronagraph(instrument, filter_name)
     if known is not None:
@@ -319,6 +335,12 @@ def resolution(instrument: str, filter_name: str) -> float:
     ------
     InputError
         For a filter whose wavelength is not known.
+
+    Examples
+    --------
+    >>> from lyot.instrument import resolution
+    >>> round(resolution("MIRI", "F1550C"), 2), round(resolution("NIRCAM", "F444W"), 3)
+    (0.49, 0.176)
     """
     known = modeled_coronagraph(instrument, filter_name)
     if known is not None:

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyot.analysis.combined_image import UNCOMPARED
-from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources, with_error
+from lyot.analysis.summary import merged, read_fitted, read_limits, unchecked_sources
 from lyot.cli.results import companion_line, show_detections
 from lyot.measure.detected import NOT_COMPARED
 from lyot.report.flags import _unchecked
 from lyot.report.measured import fitted_text
+from lyot.written import with_error
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,11 @@ from lyot.report.measured import fitted_text
         (8.65e-3, 6.6e-4, "(8.65 ± 0.66)e-03"),
         (6.1e-5, 4.3e-6, "(6.10 ± 0.43)e-05"),
         (0.0996, 0.0996, "0.10 ± 0.10"),
-        (3.0, np.nan, "3"),
+        (3.0, np.nan, "3.00"),
+        (43.97, 0.0, "44.0"),
+        (100.2, np.nan, "100"),
+        (0.0, np.nan, "0"),
+        (0.0091, 0.00102, "(9.1 ± 1.0)e-03"),
     ],
 )
 def test_digits_follow_the_error(value, error, text):

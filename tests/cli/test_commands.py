@@ -26,6 +26,7 @@ from lyot.processes import ENDING
 from lyot.run.config import build_config
 from lyot.run.execute import Event
 from lyot.run.plan import NOTE
+from lyot.run.task import Task
 from lyot.simulator.plan import size_of
 from lyot.simulator.scene import load_scene, write_scene
 from lyot.simulator.truth import SCHEMA
@@ -85,6 +86,16 @@ def test_imports_of_workers_begin_with_a_new_run(there, overwrite, scheduler, st
     assert started.called == starts
 
 
+@pytest.mark.parametrize(("stage", "ramps"), [("uncal", True), ("rateints", False), ("calints", False)])
+def test_stage_1_is_imported_for_workers_where_there_may_be_ramps(stage, ramps, tmp_path, monkeypatch):
+    started = mock.Mock(side_effect=InputError("far enough"))
+    monkeypatch.setattr("lyot.run.executors.start_importing", started)
+    folder = write_sequence(tmp_path / stage, stage)
+    with pytest.raises(InputError, match="far enough"):
+        reduce_and_report([folder], tmp_path / "out", build_config({}))
+    assert started.call_args.kwargs["stage1"] == ramps
+
+
 def test_a_missing_file_is_reported_before_the_imports(tmp_path, monkeypatch):
     started = mock.Mock()
     monkeypatch.setattr("lyot.run.executors.start_importing", started)
@@ -95,23 +106,40 @@ def test_a_missing_file_is_reported_before_the_imports(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_steps_are_drawn_while_the_first_measurement_runs(tmp_path, monkeypatch, fails):
-    drawn = mock.Mock(side_effect=RuntimeError("broken") if fails else None, return_value={"Stage 1": None})
+    made = RuntimeError("broken") if fails else lambda *_, searched: {f"searched {searched}": None}
+    drawn = mock.Mock(side_effect=made)
     monkeypatch.setattr("lyot.report.page.early_sections", drawn)
-    tasks = {kind: mock.Mock(kind=kind, id=kind) for kind in ("stage1", "stage3", "measure")}
+    tasks = {kind: Task(kind, kind, "hip65426", (), {}) for kind in ("stage1", "stage3", "measure")}
+    tasks["contrast"] = Task("measure/contrast", "measure", "contrast", (), {})
     early = _EarlyReport(tmp_path)
     early.listen(Event("planned", plan=mock.Mock(tasks=tuple(tasks.values()))))
     early.listen(Event("current", tasks["stage1"]))
     early.listen(Event("started", tasks["stage3"]))
     early.listen(Event("finished", tasks["stage3"]))
-    early.finish()
-    assert early.sections == {} and not drawn.called  # nothing new was measured
+    assert not early._begun  # nothing new was measured
     early.listen(Event("started", tasks["measure"]))
+    assert early._begun == {False}
     early.listen(Event("finished", tasks["measure"]))
-    early.listen(Event("started", tasks["measure"]))
+    early.listen(Event("started", tasks["contrast"]))
+    early.finish()
     early.close()
-    assert early.sections == ({} if fails else {"Stage 1": None})
-    drawn.assert_called_once_with(tmp_path, mock.ANY)
+    assert early.sections == ({} if fails else {"searched False": None, "searched True": None})
+    assert [call.kwargs["searched"] for call in drawn.call_args_list] == [False, True]
     assert not drawn.call_args.args[1]()  # no further figure
+
+
+def test_figures_with_sources_are_drawn_early_where_the_search_is_up_to_date(tmp_path, monkeypatch):
+    drawn = mock.Mock(return_value={})
+    monkeypatch.setattr("lyot.report.page.early_sections", drawn)
+    search = Task("measure/hip65426", "measure", "hip65426", (), {})
+    contrast = Task("measure/contrast", "measure", "contrast", (), {})
+    early = _EarlyReport(tmp_path)
+    early.listen(Event("planned", plan=mock.Mock(tasks=(search, contrast))))
+    early.listen(Event("current", search))
+    assert not early._begun  # with nothing to measure the report is made at once
+    early.listen(Event("started", contrast))
+    early.finish()
+    assert [call.kwargs["searched"] for call in drawn.call_args_list] == [False, True]
 
 
 def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:

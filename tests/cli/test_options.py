@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,11 @@ def test_the_functions_that_simulate_have_the_defaults_of_the_command(function):
 def test_the_sizes_of_the_command_are_those_that_there_are():
     (size,) = (i for i in describe(SequenceParams) if i.name == "size")
     assert set(size.choices) == set(SIZES)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_names_what_an_option_takes_not_a_python_type(name):
+    text = CliRunner().invoke(build_app(only=name), [name, "--help"], env={"COLUMNS": "200"}).stdout
+    options_text = text.partition("Options:")[2]
+    assert options_text and "<" not in options_text and " in lyot run" not in options_text
+    assert not re.search(r"\bpixel\. ", options_text)

@@ -74,7 +74,7 @@ class Recorder:
         self._patch(mass_tables, "read_aged", read_aged)
         self._patch(disks, "basis_for_disks", rolls)
         self._patch("lyot.report.write_report", lambda out, *_: out / "report" / "index.html")
-        self._patch("lyot.report.page.early_sections", lambda *_: {})
+        self._patch("lyot.report.page.early_sections", lambda *_, **__: {})
         self._patch("lyot.cli.disk.show_disks", lambda *_: None)
         self._patch("lyot.cli.results.show_tables", lambda *_: None)
         self._replace_measurements()

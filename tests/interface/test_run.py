@@ -20,7 +20,8 @@ def run(finished):
 
 def test_facts(run):
     assert (run.target, run.filter, run.rolls) == ("STAR", "F1550C", 2)
-    assert "target STAR" in repr(run) and "detected sources 1; the first at 1.5" in repr(run)  # 0.01 arcsec inside 1.6
+    assert "target STAR" in repr(run)
+    assert "detected sources 1; the first at separation 1.5" in repr(run)  # 0.01 arcsec inside 1.6
     assert "<td" in run._repr_html_() and "F1550C" in run._repr_html_()
 
 

@@ -8,7 +8,7 @@ from lyot.errors import InputError, LyotWarning
 from lyot.geometry import detector_offset, offset_grid
 from lyot.measure import DetectionParams, detect_sources, noise, snr_map
 from lyot.measure.detection import away_from_edges
-from lyot.measure.noise import aperture_kernel, t_to_gaussian
+from lyot.measure.noise import aperture_kernel, ring_means, ring_statistics, t_to_gaussian
 from lyot.measure.source_snr import source_snr
 
 FWHM = 4.5
@@ -25,6 +25,18 @@ def add_source(image, sep, pa, peak):
     dx, dy = detector_offset(sep / SCALE, pa, 0.0)
     gx, gy = offset_grid(image.shape, (CENTER[0] + dx, CENTER[1] + dy))
     return image + peak * np.exp(-4 * np.log(2) * (gx**2 + gy**2) / FWHM**2)
+
+
+def test_means_of_rings_of_many_images_are_those_of_each():
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=(3, 61, 70))
+    values[:, :5] = np.nan
+    values[1, 20:30, 40:44] = np.nan
+    values[2, 3:-3] = np.nan  # almost nothing is left
+    found = ring_means(values, (33.3, 29.8), 4.4)
+    one_by_one = [ring_statistics(v, np.zeros(v.shape, bool), (33.3, 29.8), 4.4)[0] for v in values]
+    np.testing.assert_array_equal(found, np.stack(one_by_one))  # to the last bit
+    assert np.isfinite(found[0]).mean() > 0.5
 
 
 def test_aperture_area():

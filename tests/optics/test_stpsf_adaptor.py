@@ -127,7 +127,7 @@ def test_far_from_the_mask_the_image_is_that_without_it(imager: StpsfImager) -> 
 def test_which_masks_have_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "stpsf", None)
     assert why_no_images("MIRI", "F1550C", "4QPM_1550") == ""
-    assert "pip install stpsf" in why_no_images("NIRCAM", "F444W", "MASKA335R")
+    assert 'pip install "lyot[stpsf]", with its data' in why_no_images("NIRCAM", "F444W", "MASKA335R")
     install(monkeypatch, tmp_path / "nowhere")
     assert f"not in {tmp_path / 'nowhere'} (no version.txt); set STPSF_PATH" in why_no_images(
         "NIRCAM", "F444W", "MASKA335R"
@@ -165,3 +165,13 @@ def test_missing_data_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         StpsfImager(known, size=11)
     with pytest.raises(ConfigError, match="model of MIRI could not be built"):
         stpsf_instrument("F1550C")
+
+
+def test_stpsf_without_its_data_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It searches for them when it is imported, tries to download them, and fails without a network."""
+    (tmp_path / "stpsf.py").write_text("raise OSError('Name or service not known')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "stpsf", raising=False)
+    with pytest.raises(ConfigError, match=r"its data are missing or too old; .* set STPSF_PATH"):
+        stpsf_instrument("F1550C")
+    assert "with its data in STPSF_PATH" in why_no_images("NIRCAM", "F444W", "MASKA335R")

@@ -77,6 +77,10 @@ def test_residuals_of_the_references_have_the_pixels_of_the_image():
     found = reference_residuals(plan, 3)
     assert found is not None and found.shape == (6, *plan.exposure_weights.shape[1:])
     np.testing.assert_array_equal(np.isfinite(found[0]), np.isfinite(plan.reduce().combined[0]))
+    again = plan_reduction(plan.sequence.replace(science=science.copy()), plan.params)
+    assert reference_residuals(again, 3) is found  # not computed again for another plan of the same
+    other = plan_reduction(plan.sequence.replace(references=1.01 * references), plan.params)
+    assert not np.array_equal(reference_residuals(other, 3), found)
 
 
 @pytest.mark.parametrize("times", [0.25, 3.0])

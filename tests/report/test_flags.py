@@ -78,7 +78,7 @@ def test_candidates_are_flagged(out):
                     "significance": [7.0, 4.6]})  # fmt: skip
     (out / "measure").mkdir()
     table.write(out / "measure" / "detections.ecsv", format="ascii.ecsv")
-    assert texts(out) == ['Detection 2 (2.000", PA 60.00 deg, S/N 7.0) is a candidate: false-alarm probability 0.04.']
+    assert texts(out) == ['Detection 2 (2.000", PA 60.00 deg, S/N 7.0) is a candidate: false-alarm probability 0.040.']
     headline, _ = answer(out, read_sources(out))
     assert headline.startswith("Brightest source: separation 1.600")
     shown = sources_table(read_sources(out))
@@ -216,5 +216,5 @@ def test_products_that_are_gone_or_cut_are_named(out):
     (out / "stage3" / "a_i2d.fits").write_bytes(b"0" * 99)
     assert texts(out) == [
         "1 product is missing: stage3/a_klcube.fits.",
-        "1 product is truncated or was changed after the run: stage3/a_i2d.fits.",
+        "1 product is damaged: stage3/a_i2d.fits is truncated (99 bytes, expected 100 bytes).",
     ]

@@ -17,9 +17,11 @@ from lyot import dq
 from lyot.analysis.summary import read_fitted
 from lyot.cli.results import companion_line
 from lyot.errors import MissingInputError
-from lyot.records.manifest import Manifest, Record
+from lyot.exposures.names import DETECTIONS, SNR_MAP
+from lyot.records.manifest import Manifest, Record, product_of
 from lyot.report import figures, sections, write_report
 from lyot.report import page as page_module
+from lyot.report.damage import damaged_products, size_text
 from lyot.report.measured import MAPS, fitted_text
 from lyot.report.products import read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
@@ -154,18 +156,26 @@ def test_report_is_self_contained_and_escapes_what_files_say(run_folder):
     assert "HIP-65426 <b>" not in page
 
 
-def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_folder, monkeypatch):
+@pytest.mark.parametrize("searched", [False, True])
+def test_what_is_drawn_before_the_measurements_is_what_would_be_drawn_after(run_folder, monkeypatch, searched):
     monkeypatch.setattr(page_module, "make_viewer", lambda *_: None)
-    measured = run_folder / "measure"
-    away = measured.rename(run_folder / "away")
-    early = page_module.early_sections(run_folder)
-    away.rename(measured)
-    assert {"Stage 1", "Stage 2", "Usable data"} <= set(early) and "Stage 3" not in early
+    measured, away = run_folder / "measure", run_folder / "away"
+    away.mkdir()
+    late = [path for path in measured.iterdir() if not searched or path.name not in (DETECTIONS, SNR_MAP)]
+    assert late
+    for path in late:
+        path.rename(away / path.name)
+    early = page_module.early_sections(run_folder, searched=searched)
+    for path in away.iterdir():
+        path.rename(measured / path.name)
+    steps, marked = {"Stage 1", "Stage 2", "Usable data"}, {"Stage 3", "KL modes", "Images of the detections"}
+    assert set(early) == marked if searched else steps <= set(early) and not marked & set(early)
     drawn = [picture for section in early.values() if section is not None for picture in section.pictures]
     assert drawn and all("png" in picture.__dict__ for picture in drawn)
     report, other = page_module.make_report(run_folder, early), page_module.make_report(run_folder)
-    assert [(s.title, s.text, s.tables) for s in report.steps] == [(s.title, s.text, s.tables) for s in other.steps]
-    shown = [{p.name: (p.caption, p.png) for s in r.steps for p in s.pictures} for r in (report, other)]
+    said = [[(s.title, s.text, s.tables) for s in (*r.results, *r.steps)] for r in (report, other)]
+    assert said[0] == said[1]
+    shown = [{p.name: (p.caption, p.png) for p in r.pictures} for r in (report, other)]
     assert shown[0] == shown[1] and all(picture.name in shown[0] for picture in drawn)
 
 
@@ -212,26 +222,26 @@ def test_reference_star_and_error_budget(run_folder):
     with fits.open(run_folder / "stage3" / "jw1_a3001_psfsub.fits", mode="append") as hdus:
         hdus.append(fits.BinTableHDU(ranks, name="REFRANK"))
     assert reference_rows(run_folder) == [
-        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4", "no", "0.70 ± 0.14", "2.00"),
-        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4", "no", "0.7", "-1.00"),
+        ("jw7_1", "2 of 2", "0.20 ± 0.14", "0", "4.00", "no", "0.70 ± 0.14", "2.00"),
+        ("jw7_2", "1 of 2", "-0.500 ± 0.012", "0", "4.00", "no", "0.700", "-1.00"),
     ]
     budget = QTable({"companion": [1, 1, 1], "term": ["statistical", "star flux", "total"], "flux": [0.035, 0.0, 0.055],
                      "contrast": [0.035, 0.01, np.nan], "separation": [0.01, 0.0, 0.0131] * u.arcsec,
                      "position_angle": [0.7, 0.0, 0.9] * u.deg})  # fmt: skip
     budget.write(run_folder / "measure" / "error_budget.ecsv", format="ascii.ecsv")
     columns, rows = budget_rows(run_folder)
-    assert columns[2:4] == ("flux [%]", "contrast [%]") and rows[2] == ("1", "total", "5.50", "", "0.0131", "0.900")
+    assert columns[2:4] == ("flux [%]", "contrast [%]") and rows[2] == ("1", "total", "5.5", "", "0.013", "0.90")
     path = run_folder / "measure" / "companions.ecsv"
     companions = QTable.read(path)
     companions["contrast"] = np.nan  # the flux of the star is unknown
     companions.write(path, overwrite=True)
     columns, rows = budget_rows(run_folder)
     assert "contrast [%]" not in columns and rows == [
-        ("1", "statistical", "3.50", "0.0100", "0.700"), ("1", "total", "5.50", "0.0131", "0.900")
+        ("1", "statistical", "3.5", "0.010", "0.70"), ("1", "total", "5.5", "0.013", "0.90")
     ]  # fmt: skip
     page = write_report(run_folder).read_text()
     assert "contrast [%]" not in page
-    for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.0131"):
+    for text in ("Reference star", "jw7_2", "Error budget", "statistical", "0.013"):
         assert text in page
 
 
@@ -361,7 +371,7 @@ def test_maps_are_shown_where_they_are(run_folder):
               for n in ("SCI", "LIMIT", "COMPLETE")]  # fmt: skip
     fits.HDUList([fits.PrimaryHDU(), *layers]).writeto(path)
     section = maps_section(run_folder)
-    assert "20 µJy" in section.text
+    assert "20.0 µJy" in section.text
     assert "completeness" in section.pictures[0].alt and "STIM" not in section.pictures[0].alt
     assert 'id="maps"' in write_report(run_folder).read_text()
 
@@ -392,7 +402,7 @@ def test_the_second_pass_shown_is_that_of_the_image(run_folder):
     section = detection_map(run_folder, None)
     assert (
         section is not None
-        and '5.2 sigma at 0.80", relative to 11 control positions masked in the same way' in section.text
+        and '5.2 sigma at separation 0.800", relative to 11 control positions masked in the same way' in section.text
     )
 
 
@@ -408,13 +418,60 @@ def test_a_measurement_that_failed_is_a_warning_until_it_is_made(run_folder):
     assert "no detection limit could be measured." in write_report(run_folder).read_text()
 
 
+def record_product(out, path):
+    """Put a product into the manifest, as the run that wrote it did."""
+    products = [product_of(path, out)]
+    record = Record("stage3/y", "stage3", "y", "key", [], products, {}, {}, "", "2026-01-01T00:00:00", 1.0, 1.0)
+    Manifest(out).add(record)
+
+
 @pytest.mark.usefixtures("quick_report")
 def test_a_broken_product_costs_its_part_only(run_folder):
     path = run_folder / "stage3" / "x_i2d.fits"
+    record_product(run_folder, path)
     path.write_bytes(path.read_bytes()[:9000])
     page = write_report(run_folder).read_text()
-    assert "The interactive image could not be shown" in page
+    said = "The interactive image could not be shown, because a file is damaged: stage3/x_i2d.fits is truncated (9000 "
+    assert said in page and "Run lyot run again with the same output folder" in page
+    assert "buffer" not in page.partition("<main")[0]
     assert "Companions" in page and "Contrast as a function of separation" in page
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_damage_is_named_by_file_in_words(run_folder):
+    first, path = "stage3/x_klcube.fits", run_folder / "stage3" / "x_klcube.fits"
+    record_product(run_folder, path)
+    assert damaged_products(run_folder) == []
+    content = path.read_bytes()
+    path.write_bytes(content[:2880] + b"\0" * (len(content) - 2880))  # of the right size, with lost blocks
+    assert damaged_products(run_folder) == [f"{first} has damaged content"]
+    path.write_bytes(content + b"more")
+    assert damaged_products(run_folder)[0].startswith(f"{first} was changed after the run (")
+    path.unlink()
+    assert damaged_products(run_folder) == [f"{first} is missing"]
+
+
+def test_a_defect_of_ours_is_not_called_a_damaged_file(run_folder):
+    guard = page_module._Guard(run_folder)
+
+    def broken():
+        raise KeyError("SCI")
+
+    assert guard("Stage 1", broken, otherwise=3) == 3
+    (flag,) = guard.flags
+    assert flag.text == "Stage 1 could not be shown, although all products are complete (KeyError: 'SCI')."
+    assert "report it" in flag.meaning
+
+
+def test_sizes_are_written_in_the_unit_that_suits():
+    assert [size_text(n) for n in (9000, 12_345, 3_400_000)] == ["9000 bytes", "12 kB", "3.4 MB"]
+
+
+def test_the_readout_is_below_the_image_and_figures_of_one_row_are_low_in_print(run_folder):
+    page = write_report(run_folder).read_text()
+    left = page.partition('id="viewer-image"')[2].partition('id="viewer-controls"')[0]
+    assert 'id="viewer-canvas"' in left and 'id="viewer-readout"' in left
+    assert '<figure class="low">' in page and ".low img { max-height" in page.partition("@media print")[2]
 
 
 def test_a_run_that_ended_after_stage_1(tmp_path):
@@ -432,7 +489,7 @@ def test_separations_without_a_limit_are_said():
     from lyot.report.measured import limits_text
 
     limits = (Limit(0.5, np.nan, np.nan), Limit(1.0, 2e-5, np.nan))
-    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20 µJy at 1"; not measurable at 0.5".'
+    assert limits_text(limits, 5.0) == 'Limits at 5 sigma: 20.0 µJy at 1"; not measurable at 0.5".'
     assert limits_text(limits[:1], 5.0) == ""
 
 

@@ -25,7 +25,7 @@ from tests.run.fakes import fake_pipelines
 @pytest.fixture
 def fakes(monkeypatch):
     classes = fake_pipelines()
-    monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    monkeypatch.setattr(pipelines, "pipeline_class", classes.__getitem__)
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
 

@@ -29,7 +29,7 @@ from tests.run.fakes import fake_pipelines
 def measured(monkeypatch):
     """Runs whose pipelines copy bytes and whose measurements write their names."""
     classes = fake_pipelines()
-    monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    monkeypatch.setattr(pipelines, "pipeline_class", classes.__getitem__)
     pipelines.specification.cache_clear()
     monkeypatch.setattr(execute_module, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
     done = []

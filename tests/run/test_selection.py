@@ -158,7 +158,7 @@ def test_several_targets_of_raw_data_share_stages_1_and_2(tmp_path):
 def test_the_tables_of_several_targets_do_not_overwrite_each_other(tmp_path, monkeypatch):
     """Each target has its own folder and page, and a finished run finds them."""
     classes = fake_pipelines()
-    monkeypatch.setattr(pipelines, "pipeline_classes", lambda: classes)
+    monkeypatch.setattr(pipelines, "pipeline_class", classes.__getitem__)
     monkeypatch.setattr(execute, "choose_calibration", lambda *a, **k: Calibration(context="test.pmap"))
     monkeypatch.setattr(
         measure_task, "run_measurement", lambda task, folder, out: (folder / "detections.ecsv").write_text(task.name)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from lyot.run import warm
+from tests.run.exposures import write_sequence
 
 SCRIPT = """
 import gc
@@ -93,6 +96,66 @@ print(len(parsed), len(set(sys.modules) - loaded), threading.active_count(), asd
 def test_a_preloaded_process_has_all_that_a_model_needs_and_no_threads() -> None:
     done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True, timeout=200)
     assert done.stdout.split() == ["0", "0", "1", "False"]
+
+
+MANIFESTS = """
+import sys
+import yaml
+import asdf, asdf.extension._manifest as module
+from asdf.extension import ManifestExtension
+from lyot.run import warm
+
+if not {known}:
+    asdf.__version__ = "99.0"
+by_python = []
+parse = yaml.SafeLoader.get_single_data
+yaml.SafeLoader.get_single_data = lambda self: by_python.append(1) or parse(self)
+uri = "asdf://asdf-format.org/core/manifests/core-1.5.0"
+with warm._manifests_by_libyaml():
+    tags = ManifestExtension.from_uri(uri)._manifest
+used = len(by_python)
+print(used, module.yaml is yaml, tags == ManifestExtension.from_uri(uri)._manifest, len(by_python) - used)
+"""
+
+
+def test_lists_of_extensions_are_read_by_the_parser_in_c_where_that_is_known() -> None:
+    for known, by_python in ((True, "0"), (False, "1")):
+        script = MANIFESTS.format(known=known)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+        assert done.stdout.split() == [by_python, "True", "True", "1"]
+
+
+PRELOADED_STAGES = """
+import sys
+stage1 = ("lyot.steps.detector1", "lyot.ramps.engine", "jwst.jump")
+import lyot.run.preloaded
+print(*(name in sys.modules for name in ("lyot.steps.image2", "lyot.steps.coron3", *stage1)))
+import lyot.run.preloaded_stage1
+print(*(name in sys.modules for name in stage1))
+"""
+
+
+def test_stage_1_is_preloaded_apart() -> None:
+    command = [sys.executable, "-c", PRELOADED_STAGES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == ["True"] * 2 + ["False"] * 3 + ["True"] * 3
+
+
+PLANNED = """
+import sys
+from lyot.run.config import build_config
+from lyot.run.plan import make_plan
+kinds = {task.kind for task in make_plan([sys.argv[1]], sys.argv[1] + "_out", build_config({})).tasks}
+print("stage1" in kinds, "lyot.steps.detector1" in sys.modules, "lyot.steps.coron3" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("stage", ["uncal", "calints"])
+def test_a_plan_imports_stage_1_only_to_do_it(stage, tmp_path) -> None:
+    folder = write_sequence(tmp_path / stage, stage)
+    command = [sys.executable, "-c", PLANNED, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == [str(stage == "uncal")] * 2 + ["True"]
 
 
 def test_each_kind_of_work_is_left_out_of_collections_once(monkeypatch) -> None:

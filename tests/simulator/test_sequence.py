@@ -74,6 +74,20 @@ def test_fits_structure_is_sound(made: SimulatedSequence) -> None:
             assert np.median(hdus["SCI"].data) == pytest.approx(8000, abs=600)
 
 
+def test_tables_of_times_hold_the_times(made: SimulatedSequence) -> None:
+    for path in made.uncal[9:11]:
+        with fits.open(path) as hdus:
+            header, times, groups = hdus[0].header, hdus["INT_TIMES"].data, hdus["GROUP"].data
+            n, ngroups = header["NINTS"], header["NGROUPS"]
+            np.testing.assert_array_equal(times["integration_number"], np.arange(1, n + 1))
+            start, end = times["int_start_MJD_UTC"], times["int_end_MJD_UTC"]
+            assert start[0] == pytest.approx(header["EXPSTART"], abs=1e-6)
+            # to a tenth of a second, as MJD resolves microseconds
+            np.testing.assert_allclose((end - start) * 86400, ngroups * header["TGROUP"], atol=0.1)
+            np.testing.assert_array_equal(groups["integration_number"], np.repeat(np.arange(1, n + 1), ngroups))
+            np.testing.assert_array_equal(groups["group_number"], np.tile(np.arange(1, ngroups + 1), n))
+
+
 def test_same_seed_same_bytes_whatever_the_threads(made: SimulatedSequence, tmp_path: Path) -> None:
     again = simulate(tmp_path / "again", jobs=3, scene="bright_planet")
     assert digests(again.path) == digests(made.path)

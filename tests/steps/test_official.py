@@ -15,6 +15,20 @@ for own in (Coron3Pipeline, Detector1Pipeline, Image2Pipeline):
 assert jwst.pipeline.Image3Pipeline and jwst.pipeline.__file__
 """
 
+ONE_STAGE = """
+import sys
+heavy = ("scipy.stats", "jwst.jump", "jwst.refpix", "jwst.outlier_detection.coron", "jwst.resample.resample")
+from lyot.steps import Coron3Pipeline, Image2Pipeline
+loaded = [name for name in heavy if name in sys.modules]
+assert not loaded, loaded
+from jwst.outlier_detection import outlier_detection_step as step
+assert callable(step.coron.detect_outliers) and heavy[3] in sys.modules
+from jwst.resample import resample_step
+assert callable(resample_step.resample.ResampleImage) and heavy[4] in sys.modules
+from lyot.steps import Detector1Pipeline
+assert set(heavy[:3]) <= set(sys.modules)
+"""
+
 LOADED_WHEN_USED = """
 import inspect
 import sys
@@ -49,6 +63,10 @@ def _run(script: str) -> None:
 
 def test_only_the_pipelines_of_the_three_stages_are_imported():
     _run(ALONE)
+
+
+def test_stages_2_and_3_are_imported_without_stage_1_and_what_skipped_steps_use():
+    _run(ONE_STAGE)
 
 
 def test_what_the_flicker_noise_step_uses_is_loaded_when_it_is_used():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lyot import dq
-from lyot.errors import ConfigError
+from lyot.errors import ConfigError, ReductionError
 from lyot.run.execute import Event
 from lyot.tutorials import notebook
 
@@ -87,3 +88,18 @@ def test_demo_needs_its_folders(tmp_path: Path) -> None:
     (demo.folder("stage3/output") / "old.fits").write_text("x")
     (demo.folder("stage3/output") / ".gitkeep").write_text("")
     assert [p.name for p in demo.empty("stage3/output").iterdir()] == [".gitkeep"]
+
+
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [
+        ("pandas", lambda: notebook.flag_table(np.zeros((2, 2), dtype=np.uint32))),
+        ("pandas", notebook.use_style),
+        ("IPython", notebook.show_progress),
+    ],
+)
+def test_without_the_extra_one_sentence_says_how_to_install_it(monkeypatch, package, use):
+    for name in (package, f"{package}.display"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ReductionError, match=rf'require {package}, which is not installed; pip install "lyot\[note'):
+        use()

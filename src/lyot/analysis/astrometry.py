@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AstrometrySection:
-    """Section ``[astrometry]``: other positions of a companion, and the motion of the star."""
+    """Section ``[astrometry]``: other positions of a companion, and the motion of the star.
+
+    Examples
+    --------
+    >>> from lyot.analysis import AstrometrySection
+    >>> section = AstrometrySection(epochs=("2019.5,1.6,0.02,149.4,0.5",), pm_ra=300.0, pm_dec=-200.0, parallax=25.0)
+    >>> section.epochs
+    ('2019.5,1.6,0.02,149.4,0.5',)
+    """
 
     epochs: tuple[str, ...] = param(
         (),

@@ -190,6 +190,20 @@ def read_detections(path: Path, *, all_peaks: bool = False) -> Table:
     -------
     Table
         With units.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy.table import Table
+    >>> from lyot.analysis import read_detections
+    >>> table = Table({"separation": [0.8, 2.1], "position_angle": [150.0, 30.0], "snr": [15.0, 5.2]})
+    >>> table["status"] = ["source", "extended"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "detections.ecsv")
+    ...     table.write(path)
+    ...     len(read_detections(path)), len(read_detections(path, all_peaks=True))
+    (1, 2)
     """
     table = read_ecsv(path)
     return table if all_peaks else table[is_source(table)]

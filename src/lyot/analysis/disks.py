@@ -58,6 +58,21 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
         If there is no such file.
     InputError
         If it holds no image, its scale is not known, or its unit is no flux.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> from lyot.analysis import DiskOptions, read_disk
+    >>> path = Path(folder.name) / "model.fits"
+    >>> fits.PrimaryHDU(np.ones((21, 21))).writeto(path)
+    >>> model = read_disk(path, DiskOptions(pixel_scale=0.05, total_flux=0.01))
+    >>> model.pixel_scale, round(float(model.image.sum()), 3)
+    (0.05, 0.01)
+    >>> folder.cleanup()
     """
     o = options or DiskOptions()
     if not path.is_file():

@@ -200,6 +200,15 @@ def find_finished(out: str | Path, *, i2d: Path | None = None, target: str | Non
     ------
     MissingInputError
         If stage 3 has not been run there, or its inputs or its image are gone.
+
+    Examples
+    --------
+    >>> from lyot.analysis import find_finished
+    >>> try:
+    ...     find_finished("no such folder")
+    ... except FileNotFoundError as error:
+    ...     print(error)
+    no such folder: no manifest.jsonl in this folder; expected the output folder of lyot run.
     """
     out = Path(out)
     manifest = _manifest(out)

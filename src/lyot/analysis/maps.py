@@ -25,6 +25,7 @@ from lyot.measure.matched_filter import (
 from lyot.measure.stim import StimMap, stim_map
 from lyot.steps.sequence_io import frames_of, geometry_of, open_exposure
 from lyot.subtract.combine import NorthUpGrid, resampler
+from lyot.written import flux_text, in_ascii, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def measure_maps(
     maps, model, places = matched_filter_of_sources(injector.image, injector.center, sequence.fwhm, sources, p)
     for x, y in places:
         px, py, flux = maps.peak(x, y)
-        log.info("matched filter: source at x %.2f, y %.2f of %.4g Jy, S/N %.1f", px, py, flux, maps.snr[y, x])
+        log.info("matched filter: source at x %.2f, y %.2f, flux %s, S/N %s", px, py,
+                 in_ascii(flux_text(flux)), snr_text(maps.snr[y, x]))  # fmt: skip
     layers = {
         "SCI": maps.snr,
         "FLUX": maps.flux,

@@ -23,6 +23,7 @@ from scipy.interpolate import LinearNDInterpolator
 
 from lyot.errors import InputError, LyotError, MissingInputError
 from lyot.measure.mass import AgedModels, EvolutionModels
+from lyot.written import in_ascii, with_error
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def read_models(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> EvolutionModels:
-    """Read evolutionary models in one filter.
+    r"""Read evolutionary models in one filter.
 
     Parameters
     ----------
@@ -91,6 +92,18 @@ def read_models(
         If there is no such file.
     InputError
         If it cannot be read, or has no magnitudes in the filter.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lyot.analysis import read_models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "models.txt")
+    ...     _ = path.write_text("10 1 18\n10 5 14\n20 1 19\n20 5 15\n")  # age [Myr], mass [MJup], magnitude
+    ...     models = read_models(path, "F1550C")
+    >>> models.name, models.filter
+    ('models (models.txt)', 'F1550C')
     """
     path = Path(path)
     texts = [(file, _text(file)) for file in _files(path)]
@@ -120,7 +133,7 @@ def read_aged(
     photometry: str | Path | None = None,
     zero_point: float | None = None,
 ) -> AgedModels:
-    """Evolutionary models in one filter, with an age.
+    r"""Evolutionary models in one filter, with an age.
 
     Parameters
     ----------
@@ -146,6 +159,18 @@ def read_aged(
         If there is no such file.
     InputError
         If it cannot be read, has no magnitudes in the filter, or does not reach to the age.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lyot.analysis import read_aged
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "models.txt")
+    ...     _ = path.write_text("10 1 18\n10 5 14\n20 1 19\n20 5 15\n")  # age [Myr], mass [MJup], magnitude
+    ...     models = read_aged(path, "F1550C", age=15.0, error=2.0)
+    >>> models.age, models.error
+    (15.0, 2.0)
     """
     models = read_models(path, filter_name, photometry=photometry, zero_point=zero_point)
     found = AgedModels(models, age_of(models, age, path), 0.0 if models.name == ANY_AGE else error)
@@ -153,8 +178,8 @@ def read_aged(
     young, old = models.age_range(found.age, found.error)
     if (young, old) != (found.age - found.error, found.age + found.error):
         log.warning(
-            "%s: the age range %g +- %g Myr extends beyond the models; the age error is computed from %g to %g Myr",
-            path, found.age, found.error, young, old,
+            "%s: the age range %s Myr extends beyond the models; the age error is computed from %g to %g Myr",
+            path, in_ascii(with_error(found.age, found.error)), young, old,
         )  # fmt: skip
     return found
 

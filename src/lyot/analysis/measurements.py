@@ -62,6 +62,7 @@ from lyot.measure.photometry import Star, contrast_of
 from lyot.measure.systematics import ErrorTerm, SystematicParams, error_budget
 from lyot.measure.vetting import gaussian_core
 from lyot.records.freshness import is_current
+from lyot.written import position_text, probability_text, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -379,8 +380,9 @@ def _tell_ambiguous(companions: Sequence[Companion]) -> None:
         other = c.alternatives[0]
         separation, angle = separation_and_pa(other.east, other.north)
         log.warning(
-            "companion %d at %.3f arcsec, %.1f deg: %.3f arcsec, %.1f deg fits nearly as well (probability %.2f); "
-            "the errors cover both.", i + 1, c.separation, c.position_angle, separation, angle, other.probability,
+            "companion %d at separation %s: separation %s fits nearly as well (probability %s); the errors cover both.",
+            i + 1, position_text(c.separation, c.position_angle), position_text(float(separation), float(angle)),
+            probability_text(other.probability),
         )  # fmt: skip
 
 
@@ -515,8 +517,8 @@ def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:
     log.info("%d sources in %s", sum(d.accepted for d in detections), run.finished.i2d.name)
     for d in detections:
         if not d.accepted:
-            log.info("not a point source: %.3f arcsec, %.2f deg, S/N %.1f: %s (%s)",
-                     d.separation, d.position_angle, d.snr, d.status, d.reason)  # fmt: skip
+            log.info("not a point source: separation %s, S/N %s: %s (%s)",
+                     position_text(d.separation, d.position_angle), snr_text(d.snr), d.reason, d.status)  # fmt: skip
 
 
 def measure_detections(

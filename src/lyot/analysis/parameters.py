@@ -167,7 +167,14 @@ class MapsSection(MatchedFilterParams):
 
 @dataclass(frozen=True)
 class DiskOptions:
-    """Scale, orientation and flux of model images, if not given in the files."""
+    """Scale, orientation and flux of model images, if not given in the files.
+
+    Examples
+    --------
+    >>> from lyot.analysis import DiskOptions
+    >>> DiskOptions(center="100,99.5").place()
+    (100.0, 99.5)
+    """
 
     pixel_scale: float | None = param(
         None,
@@ -211,7 +218,14 @@ class DiskOptions:
 
 @dataclass(frozen=True)
 class DiskSection(DiskOptions, DiskParams, RingFitParams):
-    """Section ``[disk]``: images of disk models and a parametric ring, fitted through mask, PSF and reduction."""
+    """Section ``[disk]``: images of disk models and a parametric ring, fitted through mask, PSF and reduction.
+
+    Examples
+    --------
+    >>> from lyot.analysis import DiskSection
+    >>> DiskSection().wanted, DiskSection(ring=True).wanted
+    (False, True)
+    """
 
     models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit and compare in lyot run")
     ring: bool = param(False, help="fit a parametric ring")
@@ -249,7 +263,14 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
 
 @dataclass(frozen=True)
 class ReportSection:
-    """Section ``[report]``: additional content of the report."""
+    """Section ``[report]``: additional content of the report.
+
+    Examples
+    --------
+    >>> from lyot.analysis import ReportSection
+    >>> ReportSection().curves()
+    []
+    """
 
     compare_contrast: tuple[str, ...] = param(
         (),

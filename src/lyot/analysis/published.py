@@ -45,7 +45,7 @@ class PublishedCurve:
 
 
 def read_published(path: Path) -> PublishedCurve:
-    """Read a contrast curve.
+    r"""Read a contrast curve.
 
     Parameters
     ----------
@@ -63,6 +63,18 @@ def read_published(path: Path) -> PublishedCurve:
         If it is not there.
     InputError
         If it is no such table; one sentence says what is wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lyot.analysis import read_published
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "smith2023.csv")
+    ...     _ = path.write_text("separation,contrast\n0.5,1e-3\n1.0,2e-4\n")
+    ...     curve = read_published(path)
+    >>> curve.label, curve.contrast.tolist()
+    ('smith2023', [0.001, 0.0002])
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; correct report.compare_contrast, or set it to [] for none.")

@@ -148,6 +148,14 @@ def load_star(section: StarSection, coronagraph: Coronagraph) -> Star:
         If a file is not there.
     InputError
         If a file cannot be used.
+
+    Examples
+    --------
+    >>> from lyot.analysis import StarSection, load_star
+    >>> from lyot.instrument import coronagraph
+    >>> star = load_star(StarSection(magnitude=6.67), coronagraph("F1550C"))
+    >>> round(star.flux, 3), star.source
+    (0.034, 'magnitude 6.67')
     """
     section.check()
     if section.flux is not None:

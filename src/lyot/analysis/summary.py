@@ -18,6 +18,7 @@ from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS
 from lyot.geometry import sky_offset
 from lyot.measure.detected import NOT_COMPARED
 from lyot.records.tables import read_ecsv
+from lyot.written import plural, position_text
 
 log = logging.getLogger(__name__)
 
@@ -206,11 +207,6 @@ def _at(separation: Any, limit: Any, wanted: tuple[float, ...]) -> list[float]:
     return [float(v) for v in found]
 
 
-def plural(count: int, noun: str) -> str:
-    """A number with its noun: ``1 exposure``, ``2 exposures``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 _ABOUT = re.compile(r"(?:\S*/)?([\w.+-]+\.fits|jw[\w-]+): (.+)", re.DOTALL)
 """A sentence about a file or an exposure."""
 
@@ -257,75 +253,3 @@ def _merged(items: list[tuple[str, str]]) -> list[str]:
 def _range(values: Iterable[str]) -> str:
     low, *_, high = sorted([*values] * 2, key=float)
     return low if float(low) == float(high) else f"{low} to {high}"
-
-
-def with_error(value: float, error: float) -> str:
-    """A value with its error, both to two significant digits of the error; without one, to three of the value.
-
-    Parameters
-    ----------
-    value, error : float
-        An error that is not finite, or 0, is left out.
-
-    Examples
-    --------
-    >>> with_error(0.80164, 0.0198)
-    '0.802 ± 0.020'
-    >>> with_error(295.1, 22.6)
-    '295 ± 23'
-    >>> with_error(6.1e-4, 4.0e-5)
-    '(6.10 ± 0.40)e-04'
-    >>> with_error(3.0e-5, float("nan"))
-    '3e-05'
-    """
-    if not (np.isfinite(error) and error > 0):
-        return f"{value:.3g}"
-    digits = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
-    if digits < -3 or (digits > 4 and abs(value) < 0.01):  # with a power of ten before both
-        power = int(np.floor(np.log10(max(abs(value), error))))
-        digits = max(digits + power, 0)
-        return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power:+03d}"
-    if digits < 0:
-        return f"{round(value, digits):.0f} ± {round(error, digits):.0f}"
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def flux_text(flux: float, error: float = float("nan")) -> str:
-    """A flux in the unit that suits it, such as ``21.7 µJy`` or ``1.07 mJy``; digits as those of `with_error`.
-
-    Parameters
-    ----------
-    flux : float
-        Jy.
-    error : float, optional
-        Jy; an error that is not finite, or 0, is left out.
-
-    Examples
-    --------
-    >>> flux_text(2.17e-5), flux_text(0.0107)
-    ('21.7 µJy', '10.7 mJy')
-    >>> flux_text(9.69e-5, 8.5e-6)
-    '96.9 ± 8.5 µJy'
-    """
-    scale, unit = next(((s, u) for s, u in ((1.0, "Jy"), (1e3, "mJy")) if flux * s >= 0.9995), (1e6, "µJy"))
-    return f"{with_error(flux * scale, error * scale)} {unit}"
-
-
-def contrast_text(contrast: float) -> str:
-    """A contrast limit to two digits, such as ``2.5e-02``."""
-    return f"{contrast:.1e}"
-
-
-def position_text(separation: float, position_angle: float) -> str:
-    """A position without errors, arcsec from the star and degrees east of north: ``0.805", PA 148.34 deg``."""
-    return f'{separation:.3f}", PA {position_angle:.2f} deg'
-
-
-def probability_text(probability: float) -> str:
-    """A false-alarm probability to two digits, such as ``3.5e-11`` or ``0.043``."""
-    return f"{probability:.2g}"
-
-
-def in_ascii(text: str) -> str:
-    """A text for the terminal, which may have no other characters: ``96.9 +- 8.5 uJy``."""
-    return text.replace("µ", "u").replace("±", "+-")

@@ -32,7 +32,15 @@ MIN_INTEGRATIONS = 4
 
 @dataclass(frozen=True)
 class BadPixelParams:
-    """Parameters of `find_bad_pixels` and of the treatment of the pixels found."""
+    """Parameters of `find_bad_pixels` and of the treatment of the pixels found.
+
+    Examples
+    --------
+    >>> from lyot.calibrate import BadPixelParams
+    >>> from lyot.params import describe
+    >>> {info.name: info.default for info in describe(BadPixelParams)}
+    {'action': 'flag', 'time_threshold': 7.0, 'space_threshold': 10.0, 'sharpness': 4.0}
+    """
 
     action: str = param(
         "flag",

@@ -22,9 +22,9 @@ from typing import Annotated
 
 import typer
 
-from lyot.cli.options import with_options
+from lyot.cli.options import with_options, with_words
 from lyot.errors import LyotError, handled_warnings
-from lyot.processes import ENDING, provide_streams
+from lyot.processes import ENDING, provide_streams, without_collections
 from lyot.version import __version__
 
 __all__ = ["build_app", "main"]
@@ -58,6 +58,12 @@ def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typ
     Returns
     -------
     typer.Typer
+
+    Examples
+    --------
+    >>> from lyot.cli import build_app
+    >>> sorted(command.name for command in build_app(all_options=False).registered_commands)[:3]
+    ['companion', 'config', 'contrast']
     """
     app = typer.Typer(
         name="lyot",
@@ -80,7 +86,7 @@ def build_app(only: str | None = None, *, all_options: bool = True) -> typer.Typ
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         for name, command in getattr(importlib.import_module(f"{__name__}.{module}"), "COMMANDS", {}).items():
             if only is None or name == only:
-                app.command(name)(with_options(command, all_options=all_options))
+                app.command(name)(with_words(with_options(command, all_options=all_options)))
     return app
 
 
@@ -135,7 +141,9 @@ def main() -> None:
     try:
         command = _asked_for(sys.argv[1:])
         with handled_warnings(_once(lambda message: _say(f"Warning: {message}"))):
-            build_app(all_options=command is not None, only=command)()
+            with without_collections():
+                app = build_app(all_options=command is not None, only=command)
+            app()
     except LyotError as error:
         _say(f"Error: {error}")
         raise SystemExit(EXIT_USER_ERROR) from None

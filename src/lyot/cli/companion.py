@@ -42,10 +42,11 @@ def companion(
     from lyot.analysis.measurements import measure_companions
     from lyot.analysis.parameters import parse_position
     from lyot.analysis.proper_motion import measure_motion
-    from lyot.analysis.summary import in_ascii, read_fitted, with_error
+    from lyot.analysis.summary import read_fitted
     from lyot.exposures.names import COMPANIONS
     from lyot.measure.systematics import STAR_TERM
     from lyot.run.config import config_of_run
+    from lyot.written import chi2_text, error_text, in_ascii, with_error
 
     guesses = [parse_position(text, "--guess") for text in guess or ()]
     config = config_of_run(out, sections)
@@ -63,26 +64,25 @@ def companion(
             row = table[number - 1]
             value = "outside the models"
             if isfinite(row["mass"]):
-                value = (
-                    f"{in_ascii(with_error(row['mass'], row['mass_err']))} MJup (flux {row['mass_err_flux']:.2g}, age "
-                    f"{row['mass_err_age']:.2g})"
-                )
+                parts = f"flux {error_text(row['mass_err_flux'])}, age {error_text(row['mass_err_age'])}"
+                value = f"{in_ascii(with_error(row['mass'], row['mass_err']))} MJup ({parts})"
             typer.echo(f"  mass {value}; {table.meta['evolution_models']}")
         for term in terms:
             if term.name == STAR_TERM and not isfinite(star.flux):
                 continue
-            contrast = f"contrast {100 * term.contrast:5.2f} %  " if isfinite(star.flux) else ""
+            contrast = f"contrast {error_text(100 * term.contrast):>6s} %  " if isfinite(star.flux) else ""
             typer.echo(
-                f"  {term.name:17s} flux {100 * term.flux:5.2f} %  {contrast}"
-                f'separation {term.separation:.4f}"  PA {term.position_angle:.3f} deg'
+                f"  {term.name:17s} flux {error_text(100 * term.flux):>6s} %  {contrast}"
+                f'separation {error_text(term.separation):>7s}"  PA {error_text(term.position_angle)} deg'
             )
     if not isfinite(star.flux):
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
     if config.astrometry.epochs:
         motion, test = measure_motion(run, table, config.astrometry, distance=star_section.distance)
         typer.echo(
-            f"companion {motion['companion'][0]}: {test.verdict}, chi2 {test.chi2_background:.1f} for a background "
-            f"star, {test.chi2_common:.1f} for common proper motion ({test.freedom} degrees of freedom)"
+            f"companion {motion['companion'][0]}: {test.verdict}, chi2 {chi2_text(test.chi2_background)} for a "
+            f"background star, {chi2_text(test.chi2_common)} for common proper motion ({test.freedom} degrees of "
+            "freedom)"
         )
     typer.echo(f"{run.tables / COMPANIONS}")
     refresh_report(out)

@@ -32,9 +32,9 @@ def contrast(
     """
     from lyot.analysis.finished_run import open_run
     from lyot.analysis.measurements import measure_contrast
-    from lyot.analysis.summary import contrast_text, flux_text, in_ascii
     from lyot.exposures.names import CONTRAST
     from lyot.run.config import config_of_run
+    from lyot.written import contrast_text, flux_text, in_ascii
 
     config = config_of_run(out, sections)
     params = config.contrast

@@ -54,8 +54,8 @@ def _planet_line(folder: Path, truth: dict[str, Any]) -> str:
     """The planet as it was put in and as it was found, and the differences in sigmas."""
     from math import isfinite
 
-    from lyot.analysis.summary import flux_text, in_ascii, position_text
     from lyot.cli.results import companion_line
+    from lyot.written import flux_text, in_ascii, position_text
 
     flux = truth["flux_jy"]
     expected = (

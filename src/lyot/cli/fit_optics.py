@@ -50,6 +50,7 @@ def fit_optics(
     from lyot.optics.fitting import OpticsFitParams
     from lyot.params import from_mapping
     from lyot.report.optics import draw_fit
+    from lyot.written import chi2_text, flux_text, in_ascii
 
     params = from_mapping(OpticsFitParams, sections.get("optics", {}), where="optics")
     files = free_to_write(out, overwrite=overwrite)
@@ -74,9 +75,10 @@ def fit_optics(
     if found.left_out:
         lines.append(f"excluded exposures: {fit.left_out.inner:.3f} and {fit.left_out.all:.3f}")
     if fit.companion_pixels:
-        lines.append(f"companion: chi2 {fit.companion_chi2:.0f} of {fit.companion_pixels} pixels")
+        lines.append(f"companion: chi2 {chi2_text(fit.companion_chi2)} of {fit.companion_pixels} pixels")
     lines += [
-        f"star {1e3 * fit.flux:.0f} mJy, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas from the mask center",
+        f"star {in_ascii(flux_text(fit.flux))}, ({fit.pointing[0]:.1f}, {fit.pointing[1]:.1f}) mas from the mask "
+        "center",
         f"rejection 1/{fit.rejection:.0f}, wavefront {fit.wavefront_rms:.0f} nm rms, "
         f"open fraction {fit.open_fraction:.2f}",
         f"wrote {files.optics} and {files.picture}",

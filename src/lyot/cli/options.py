@@ -7,6 +7,7 @@ what is given arrives as sections of a configuration and is checked where every 
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lyot.errors import ConfigError, warn_deprecated
 from lyot.params import ParameterInfo, describe
+from lyot.renamed import Renamed, former_names
 
 if TYPE_CHECKING:
     from lyot.analysis.finished_run import MeasuredRun
@@ -86,18 +89,38 @@ class Group:
             annotation: Any = Annotated[kind | None, typer.Option(*self.flags(info), help=help_text(info))]
             name = f"{self.section}__{info.name}"
             found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+            for former in former_names(self.section, info.name):
+                hidden: Any = Annotated[kind | None, typer.Option(*self.former_flags(info, former), hidden=True)]
+                name = f"{self.section}__{former.former}"
+                found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hidden))
         return found
 
     def given(self, values: dict[str, Any]) -> dict[str, Any]:
         """Take the values of this group out of those of a call; what was not given is left out."""
-        found = {info.name: values.pop(f"{self.section}__{info.name}", None) for info in self.infos()}
+        found = {}
+        for info in self.infos():
+            found[info.name] = values.pop(f"{self.section}__{info.name}", None)
+            for former in former_names(self.section, info.name):
+                value = values.pop(f"{self.section}__{former.former}", None)
+                if value is not None:
+                    old, new = self.former_flags(info, former)[0].split("/")[0], self.flags(info)[0].split("/")[0]
+                    if found[info.name] is not None:
+                        raise ConfigError(f"{old} and {new} are the same option; give {new} only.")
+                    warn_deprecated(f"{old} is now called {new}; the former name works until version {former.until}.")
+                    found[info.name] = value
         return {name: value for name, value in found.items() if value is not None}
+
+    def former_flags(self, info: ParameterInfo, former: Renamed) -> list[str]:
+        """Spellings of the option of a parameter under its former name."""
+        flag = f"{self.prefix}{former.former.replace('_', '-')}"
+        return [f"--{flag}/--no-{flag}" if info.kind == "boolean" else f"--{flag}"]
 
 
 def help_text(info: ParameterInfo) -> str:
     """What the help of an option says: what it is, its unit, what it may be and its default."""
-    text = info.help[0].upper() + info.help[1:]
-    unit = f", {info.unit}" if info.unit and info.unit not in text else ""
+    text = (info.help[0].upper() + info.help[1:]).replace(" in lyot run", "")
+    plural = {"pixel": "pixels"}.get(info.unit, info.unit)
+    unit = f", {plural}" if info.unit and info.unit not in text else ""
     meaning, semicolon, rest = text.rstrip(".").partition(";")
     default = "on" if info.default is True else "off" if info.default is False else info.default
     if isinstance(default, tuple):
@@ -115,6 +138,44 @@ def options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., Non
         return command
 
     return mark
+
+
+WORDS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+"""What the help says that an option takes, in place of the name of a Python type."""
+
+
+def with_words(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a word for the value of each option that has none; its signature is replaced."""
+    signature = inspect.signature(command)
+    hints = typing.get_type_hints(command, include_extras=True)
+    parameters = []
+    for name, parameter in signature.parameters.items():
+        hint = hints[name]
+        if typing.get_origin(hint) is Annotated:
+            kind, info, *more = typing.get_args(hint)
+            if (word := _word(name, kind, info)) and info.metavar is None:
+                info = copy.copy(info)
+                info.metavar = word
+                hint = Annotated[(kind, info, *more)]
+        parameters.append(parameter.replace(annotation=hint))
+
+    @functools.wraps(command)
+    def called(*args: Any, **values: Any) -> None:
+        command(*args, **values)
+
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    del called.__wrapped__
+    return called
+
+
+def _word(name: str, kind: Any, info: Any) -> str:
+    """What an argument or option takes; empty for a switch."""
+    if isinstance(info, typer.models.ArgumentInfo):
+        return name.upper() + ("..." if typing.get_origin(kind) is list else "")
+    plain = [a for a in typing.get_args(kind) if a is not type(None)] or [kind]
+    (plain, *_) = typing.get_args(plain[0]) or plain
+    return WORDS.get(plain, "")
 
 
 def with_options(command: Callable[..., None], *, all_options: bool = True) -> Callable[..., None]:

@@ -84,8 +84,9 @@ def show_tables(tables: Sequence[Path]) -> None:
 def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> None:
     """Print the sources of a table of detections, those that were not fitted, and what was rejected."""
     from lyot.analysis.combined_image import CAP, is_candidate, is_source, read_detections
-    from lyot.analysis.summary import plural, position_text, probability_text, unchecked_sources
+    from lyot.analysis.summary import unchecked_sources
     from lyot.exposures.names import DETECTIONS
+    from lyot.written import plural, position_text, probability_text, snr_text
 
     table = read_detections(folder / DETECTIONS, all_peaks=True)
     sources = is_source(table)
@@ -96,13 +97,13 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
         kind = "candidate that may be noise" if unsure else "source"
         typer.echo(
             f"{star}{kind} at separation {position_text(row['separation'], row['position_angle'])}, "
-            f"S/N {row['snr']:.1f}, {row['significance']:.1f} sigma, "
+            f"S/N {snr_text(row['snr'])}, {snr_text(row['significance'])} sigma, "
             f"false-alarm probability {probability_text(row['false_alarm'])} ({plural(row['kl_modes'], 'KL mode')})"
         )
     for row in table[~sources]:
         typer.echo(
             f"{star}not a point source: separation "
-            f"{position_text(row['separation'], row['position_angle'])}, S/N {row['snr']:.1f}: "
+            f"{position_text(row['separation'], row['position_angle'])}, S/N {snr_text(row['snr'])}: "
             f"{row['reason']} ({row['status']})"
         )
     for sentence in unchecked_sources(folder):
@@ -114,7 +115,7 @@ def show_detections(folder: Path, star: str = "", *, fitted: bool = False) -> No
 
 def companion_line(companion: Fitted) -> str:
     """A companion in one line: position, flux and contrast with errors, and how sure it is."""
-    from lyot.analysis.summary import flux_text, in_ascii, probability_text, with_error
+    from lyot.written import flux_text, in_ascii, probability_text, snr_text, with_error
 
     c = companion
     parts = [
@@ -128,9 +129,9 @@ def companion_line(companion: Fitted) -> str:
     parts.append(f"flux {flux_text(c.flux, c.flux_error)}")
     if isfinite(c.contrast):
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
-    parts.append(f"S/N {c.snr:.1f}")
+    parts.append(f"S/N {snr_text(c.snr)}")
     if isfinite(c.significance):
-        parts.append(f"{c.significance:.1f} sigma, false-alarm probability {probability_text(c.false_alarm)}")
+        parts.append(f"{snr_text(c.significance)} sigma, false-alarm probability {probability_text(c.false_alarm)}")
     return in_ascii(", ".join([*parts, *candidate]))
 
 
@@ -144,7 +145,8 @@ def show_companions(folder: Path, star: str = "") -> None:
 
 def show_limits(folder: Path, star: str = "") -> None:
     """Print the limits at a few separations in one line."""
-    from lyot.analysis.summary import contrast_text, flux_text, in_ascii, read_limits
+    from lyot.analysis.summary import read_limits
+    from lyot.written import contrast_text, flux_text, in_ascii
 
     limits, sigma = read_limits(folder)
     parts = []
@@ -158,22 +160,22 @@ def show_limits(folder: Path, star: str = "") -> None:
 
 def show_disks(folder: Path, star: str = "") -> None:
     """Print the disk models that were fitted, which is best, and the parameters of the ring."""
-    from lyot.analysis.summary import flux_text, in_ascii, with_error
     from lyot.exposures.names import DISK, DISK_RING
     from lyot.records.tables import read_ecsv
+    from lyot.written import chi2_text, flux_text, in_ascii, snr_text, with_error
 
     table = read_ecsv(folder / DISK)
     for row in table:
         best = ", best" if len(table) > 1 and row["best"] else ""
         values = (
-            f"scale {with_error(row['scale'], row['scale_err'])}, S/N {row['snr']:.1f}, "
-            f"flux {flux_text(row['flux'], row['flux_err'])}, reduced chi2 {row['reduced_chi2']:.2f}"
+            f"scale {with_error(row['scale'], row['scale_err'])}, S/N {snr_text(row['snr'])}, "
+            f"flux {flux_text(row['flux'], row['flux_err'])}, reduced chi2 {chi2_text(row['reduced_chi2'])}"
         )
         typer.echo(f"{star}disk {row['model']}: {in_ascii(values)}{best}")
     if not (folder / DISK_RING).is_file() or "ring" not in list(table["model"]):
         return
     for row in read_ecsv(folder / DISK_RING):
-        if row["status"] != "fixed":
+        if row["status"] != "fixed" and row["parameter"] != "flux":  # which is in the line above
             limit = "" if row["status"] == "fitted" else f" ({row['status']})"
             unit = "" if str(row["unit"]) in ("", "--") else f" {row['unit']}"
             value = in_ascii(with_error(float(row["value"]), row["error"]))

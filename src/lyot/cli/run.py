@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import importlib
 import logging
@@ -14,6 +15,7 @@ import typer
 
 from lyot.cli.options import ROLE, STAR, Group, Sections, options
 from lyot.cli.results import show_results, show_warnings
+from lyot.processes import without_collections
 
 if TYPE_CHECKING:
     from lyot.report.content import Section
@@ -32,11 +34,12 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
     from lyot.records.manifest import FILE_NAME
 
     if config.run.scheduler is None and (overwrite or not (out / FILE_NAME).is_file()):
+        from lyot.exposures.names import may_be_ramps
         from lyot.exposures.read import expand_paths
         from lyot.run.executors import start_importing
 
-        expand_paths(inputs)  # a file that is missing is reported before the imports, which take seconds
-        start_importing(here=starting())
+        files = expand_paths(inputs)  # a file that is missing is reported before the imports, which take seconds
+        start_importing(here=starting(), stage1=any(may_be_ramps(path) for path in files))
     from lyot.interface.progress import progress_display
 
     early = _EarlyReport(out)
@@ -50,7 +53,7 @@ def reduce_and_report(inputs: list[Path], out: Path, config: Config, *, overwrit
         result = run_pipeline(inputs, out, config, overwrite=overwrite, on_event=listen)
         early.finish()
     if result.done or result.failed:
-        from lyot.analysis.summary import plural
+        from lyot.written import plural
 
         typer.echo(f"{plural(result.done, 'task')} done, {result.current} up to date; products in {result.out}")
     else:
@@ -88,7 +91,7 @@ class _EarlyReport:
     """What of the report can be done while the workers are busy and this process has nothing else to do.
 
     First the modules that it needs are imported; once the products are complete, the figures of the steps are drawn,
-    while a worker measures.
+    while a worker measures, and after the search for sources those that mark them.
 
     Attributes
     ----------
@@ -100,39 +103,47 @@ class _EarlyReport:
         self._out = out
         self._unfinished: set[str] = set()
         self.sections: dict[str, Section | None] = {}
-        self._thread: threading.Thread | None = None
+        self._drawing = concurrent.futures.ThreadPoolExecutor(1)  # figures are drawn by one thread at a time
+        self._begun: set[bool] = set()
+        self._measuring = self._searched = False
         self._wanted = True
 
     def listen(self, event: Event) -> None:
         """Take note of what happens in the run."""
+        from lyot.run.measure_task import is_search
+
         if event.kind == "planned" and event.plan is not None:
             self._unfinished = {task.id for task in event.plan.tasks if task.kind != "measure"}
             threading.Thread(target=self._import, daemon=True).start()
         elif event.task is not None and event.kind in ("finished", "current"):
             self._unfinished.discard(event.task.id)
-        elif event.kind == "started" and not self._unfinished and self._thread is None:  # the first measurement
-            self._thread = threading.Thread(target=self._draw, daemon=True)
-            self._thread.start()
+            self._searched |= event.task.kind == "measure" and is_search(event.task)
+        is_new = event.kind == "started" and event.task is not None and event.task.kind == "measure"
+        self._measuring |= is_new and not self._unfinished
+        for searched in (False, True)[: 1 + self._searched] if self._measuring else ():
+            if searched not in self._begun:
+                self._begun.add(searched)
+                self._drawing.submit(self._draw, searched=searched)
 
     def finish(self) -> None:
         """Wait for what is being drawn."""
-        if self._thread is not None:
-            self._thread.join()
+        self._drawing.shutdown()
 
     def close(self) -> None:
         """Draw nothing more: the interpreter must not end while a figure is drawn, in C++ that it would abort."""
         self._wanted = False
-        self.finish()
+        self._drawing.shutdown(cancel_futures=True)
 
     def _import(self) -> None:
-        for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
-            importlib.import_module(module)
+        with without_collections():
+            for module in ("lyot.report.page", "bokeh.embed", "bokeh.plotting"):
+                importlib.import_module(module)
 
-    def _draw(self) -> None:
+    def _draw(self, *, searched: bool) -> None:
         from lyot.report.page import early_sections
 
         try:
-            self.sections = early_sections(self._out, lambda: self._wanted)
+            self.sections |= early_sections(self._out, lambda: self._wanted, searched=searched)
         except Exception:  # they are made again with the rest, which says what is wrong
             log.info("the account of the steps could not be drawn early", exc_info=True)
 

@@ -73,6 +73,19 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Unit and description of the columns of each extension, in their order; some columns are in some products only."""
 
+OFFICIAL: dict[str, dict[str, tuple[str, str]]] = {
+    "INT_TIMES": {
+        "integration_number": ("", "number of the integration in the exposure, from 1"),
+        "int_start_MJD_UTC": ("d", "start of the integration, modified Julian date, UTC at the telescope"),
+        "int_mid_MJD_UTC": ("d", "middle of the integration, modified Julian date, UTC at the telescope"),
+        "int_end_MJD_UTC": ("d", "end of the integration, modified Julian date, UTC at the telescope"),
+        "int_start_BJD_TDB": ("d", "start, barycentric Julian date minus 2400000.5, TDB"),
+        "int_mid_BJD_TDB": ("d", "middle, barycentric Julian date minus 2400000.5, TDB"),
+        "int_end_BJD_TDB": ("d", "end, barycentric Julian date minus 2400000.5, TDB"),
+    },
+}
+"""The same for tables of the data models that the products contain as the ``jwst`` pipeline writes them."""
+
 
 def with_units(extension: str, table: NDArray[Any]) -> tuple[fits.FITS_rec, list[Card]]:
     """A table as FITS stores it, with the units of `COLUMNS`, and the cards with the meaning of its columns.

@@ -79,6 +79,11 @@ def exposure_root(path: str | Path) -> str:
     return _SUFFIX.sub("", _FITS.sub("", Path(path).name))
 
 
+def may_be_ramps(path: str | Path) -> bool:
+    """Whether a file is not called like slopes or calibrated integrations; what it is, its header tells."""
+    return not _FITS.sub("", Path(path).name).endswith(("_rateints", "_calints"))
+
+
 def is_product(path: str | Path, suffix: str) -> bool:
     """Whether a file is the product with a suffix; images of single rolls are none of the ``i2d``."""
     name = Path(path).name

@@ -545,6 +545,17 @@ def find_exposures(inputs: Iterable[str | Path], *, preference: Sequence[Stage] 
     ------
     InputError
         On the first file that cannot be used.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lyot.exposures import find_exposures
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         find_exposures([folder])
+    ...     except ValueError as error:
+    ...         print(str(error).partition(": ")[2])
+    no *_uncal.fits, *_rateints.fits or *_calints.fits in this folder.
     """
     exposures = [read_exposure(path) for path in expand_paths(inputs)]
     for line in second_files(exposures):

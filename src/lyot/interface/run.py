@@ -35,6 +35,7 @@ from lyot.records.freshness import is_current
 from lyot.records.tables import read_ecsv
 from lyot.run.config import OWN, Config, config_of_run, load_config
 from lyot.run.pipelines import STAGE_NAMES, StepParameter, step_parameters
+from lyot.written import position_text, snr_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -408,7 +409,7 @@ class Run:
         if len(found):
             row = found[0]
             r, t = row["separation"].to_value("arcsec"), row["position_angle"].to_value("deg")
-            first = f"; the first at {r:.3f} arcsec, {t:.2f} deg, S/N {float(row['snr']):.1f}"
+            first = f"; the first at separation {position_text(r, t)}, S/N {snr_text(float(row['snr']))}"
         return [
             ("target", self.target),
             ("filter", self.filter),

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from lyot.errors import InputError, ReductionError
 from lyot.geometry import offset_grid, radius_map, sky_offset
@@ -31,12 +30,14 @@ from lyot.measure.covariance import (
     stamp_covariance,
     template_scale,
 )
+from lyot.measure.distributions import normal_isf, t_sf
 from lyot.measure.forward import ForwardLattice, WhiteModels, forward_lattice, rough_flux
 from lyot.measure.injection import FloatArray, Injector
 from lyot.measure.local_noise import local_noise, speckle_shape
 from lyot.measure.noise import aperture_sums, upper_limit
 from lyot.measure.posterior import Mode, Sampling, find_modes, sample_posterior
 from lyot.params import param
+from lyot.written import position_text
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ def _peak_near(
     dx, dy = offset_grid((image.shape[0], image.shape[1]), middle)
     near = np.hypot(dx, dy) <= radius
     if not np.isfinite(image[near]).any():
-        raise InputError(f"guess {guess[0]:.3f} arcsec, {guess[1]:.1f} deg: no data at this position.")
+        raise InputError(f"guess at separation {position_text(guess[0], guess[1])}: no data at this position.")
     sums = np.where(near, aperture_sums(image, fwhm), -np.inf)
     iy, ix = np.unravel_index(int(np.argmax(np.nan_to_num(sums, nan=-np.inf))), sums.shape)
     return float(ix), float(iy)
@@ -299,7 +300,7 @@ def _described(injector: Injector, fit: _Fit, model: FloatArray, p: CompanionPar
         covariance=covariance,
         snr=snr,
         significance=float(
-            stats.norm.isf(stats.t.sf(height / fit.noise.scale, fit.noise.elements + PRIOR_ELEMENTS))
+            normal_isf(t_sf(height / fit.noise.scale, fit.noise.elements + PRIOR_ELEMENTS))
         ),
         elements=fit.noise.elements,
         noise_scale=fit.noise.scale,

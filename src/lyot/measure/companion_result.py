@@ -69,6 +69,21 @@ class Companion:
         The fitted source in the combined image.
     alternatives : tuple of Alternative
         Other maxima of the posterior, the most probable first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import CompanionParams, Injector, fit_companions
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
+    >>> from lyot.measure import CompanionParams, fit_companions
+    >>> frames = noise + psf(0, 1.1, 0.0)
+    >>> injector = Injector(frames, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
+    >>> (found,) = fit_companions(injector, 4.0, [(1.1, 90.0)], params=CompanionParams(posterior=False))
+    >>> round(found.separation, 1), round(found.position_angle), bool(abs(found.flux - 1) < 3 * found.flux_error)
+    (1.1, 90, True)
     """
 
     east: float

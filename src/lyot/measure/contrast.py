@@ -113,6 +113,20 @@ class ContrastCurve:
         arcsec.
     maps : SignalToNoise
         S/N without the known sources, and the noise that the limits are against, at every pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import Injector
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> def psf(exposure, east, north):
+    ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
+    >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
+    >>> from lyot.measure import ContrastParams, contrast_curve
+    >>> injector = Injector(noise, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
+    >>> curve = contrast_curve(injector, 4.0, ContrastParams(separations=3, angles=4, outer_radius=3.0))
+    >>> bool((curve.flux_low < curve.flux_high).all()), curve.throughput.round(1).tolist()
+    (True, [1.0, 1.0, 1.0])
     """
 
     separation: FloatArray

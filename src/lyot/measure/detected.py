@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from lyot.measure.distributions import normal_sf
 
 SOURCE, CANDIDATE, REJECTED, EXTENDED = "source", "candidate", "rejected", "extended"
 """What a peak can be: `Detection.status`."""
@@ -56,6 +57,16 @@ class Detection:
         Difference between rolls, Gaussian sigmas; NaN where it was not measured.
     rolls : int
         Number of rolls that were compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.measure import detect_sources
+    >>> y, x = np.indices((81, 81)) - 40.0
+    >>> image = np.random.default_rng(1).normal(size=x.shape) + 20 * np.exp(-((x - 20) ** 2 + y**2) / 4)
+    >>> (found,) = detect_sources(image, center=(40, 40), fwhm=4.0, pixel_scale=0.11)
+    >>> found.accepted, round(found.x), round(found.y), found.snr > 10
+    (True, 60, 40, True)
     """
 
     x: float
@@ -95,5 +106,5 @@ def false_alarm_probability(significance: float, elements: float) -> float:
     elements : float
         Searched area over the area of an aperture.
     """
-    peaks = elements * max(0.48 * significance**2, 1.0) * stats.norm.sf(significance)
+    peaks = elements * max(0.48 * significance**2, 1.0) * normal_sf(significance)
     return float(-np.expm1(-peaks))

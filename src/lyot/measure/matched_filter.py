@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import ndimage
 
 from lyot.errors import InputError
 from lyot.geometry import offset_grid
+from lyot.measure.distributions import t_sf
 from lyot.measure.injection import FloatArray, Injector, in_threads
 from lyot.measure.noise import MIN_ELEMENTS, check_image, gaussian_significance, ring_statistics, threshold_for
 from lyot.measure.varying import VaryingImage, from_nodes, node_grid
@@ -149,8 +150,7 @@ def exceeding(flux: float, limit: FloatArray, elements: NDArray[np.integer], thr
     """`completeness_of` with the S/N of the threshold given (`threshold_for`), for many fluxes."""
     with np.errstate(invalid="ignore", divide="ignore"):
         below = threshold * (1.0 - flux / np.asarray(limit))
-    # the function behind scipy.stats.t.sf, which spends ten times as long on its arguments
-    found = special.stdtr(np.maximum(np.asarray(elements) - 1, 1), -below)
+    found = t_sf(below, np.maximum(np.asarray(elements) - 1, 1))
     return np.asarray(np.where(np.isfinite(below), found, np.nan))
 
 

@@ -11,15 +11,17 @@ which for Gaussian noise follows Student's t with n - 1 degrees of freedom, n be
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from lyot.errors import InputError
 from lyot.geometry import radius_map
+from lyot.measure.distributions import normal_cdf, normal_isf, normal_ppf, normal_sf, t_cdf, t_isf, t_sf
 
 FloatArray = NDArray[np.float64]
 
@@ -174,6 +176,28 @@ def _ring_statistics(values, usable, begins, places, mean, scatter, count):  # t
             count[pixel] = n
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _ring_averages(first, values, begins, places, mean):  # type: ignore[no-untyped-def]
+    """The same means as of `_ring_statistics`, of many images at once: each image is a column of `values` and `mean`.
+
+    The running means of the images wait for a division each, but not for each other.
+    """
+    n_images = values.shape[1]
+    n, m = np.empty(n_images, np.int64), np.empty(n_images)
+    for pixel in range(len(begins) - 1):
+        n[:] = 0
+        m[:] = 0.0
+        for place in places[begins[pixel] : begins[pixel + 1]]:
+            for image in range(n_images):
+                v = values[place, image]
+                if np.isfinite(v):
+                    n[image] += 1
+                    m[image] += (v - m[image]) / n[image]
+        for image in range(n_images):
+            if n[image] >= 2 and np.isfinite(values[first + pixel, image]):
+                mean[first + pixel, image] = m[image]
+
+
 _RING_ROOM = 24_000_000
 """Places on rings that are kept in memory at a time, 4 bytes each."""
 
@@ -214,20 +238,51 @@ def ring_statistics(
         NaN where there are fewer than two.
     count : (ny, nx) int32 ndarray
     """
-    ny, nx = shape = values.shape[0], values.shape[1]
+    shape = values.shape[0], values.shape[1]
     mean, scatter, count = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int32)
     usable = np.where(excluded, np.nan, values).ravel()
+    for rows, begins, places in _parts_of_rings(shape, center, spacing, guard):
+        _ring_statistics(
+            values[rows].ravel(), usable, begins, places, mean[rows].ravel(), scatter[rows].ravel(), count[rows].ravel()
+        )
+    return mean, scatter, count
+
+
+def _parts_of_rings(
+    shape: tuple[int, int], center: tuple[float, float], spacing: float, guard: int
+) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int32]]]:
+    """`_rings` of so many rows at a time as there is room for."""
+    ny, nx = shape
     x0, y0 = float(center[0]), float(center[1])
     longest = 2 * np.pi * float(np.hypot(max(x0, nx - x0), max(y0, ny - y0))) / spacing
     step = max(1, int(_RING_ROOM / (longest * nx)))
     for first in range(0, ny, step):
         rows = slice(first, min(first + step, ny))
         # one and the same resolution element may come from two computations, with another last digit
-        begins, places = _rings((first, rows.stop), shape, x0, y0, round(float(spacing), 9), guard)
-        _ring_statistics(
-            values[rows].ravel(), usable, begins, places, mean[rows].ravel(), scatter[rows].ravel(), count[rows].ravel()
-        )
-    return mean, scatter, count
+        yield rows, *_rings((first, rows.stop), shape, x0, y0, round(float(spacing), 9), guard)
+
+
+def ring_means(values: FloatArray, center: tuple[float, float], spacing: float, guard: int = 1) -> FloatArray:
+    """The means of `ring_statistics` of many images, nothing excluded, in a third of the time of one by one.
+
+    Parameters
+    ----------
+    values : (n, ny, nx) float64 ndarray
+        As for `ring_statistics`, one for each image.
+    center, spacing, guard
+        As for `ring_statistics`.
+
+    Returns
+    -------
+    (n, ny, nx) float64 ndarray
+        Unit of `values`; NaN where there are fewer than two.
+    """
+    shape = values.shape[1], values.shape[2]
+    columns = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    mean = np.full(columns.shape, np.nan)
+    for rows, begins, places in _parts_of_rings(shape, center, spacing, guard):
+        _ring_averages(rows.start * shape[1], columns, begins, places, mean)
+    return np.ascontiguousarray(mean.T).reshape(values.shape)
 
 
 @dataclass(frozen=True)
@@ -288,18 +343,18 @@ def gaussian_significance(snr: FloatArray, elements: NDArray[np.integer]) -> Flo
 
 def upper_limit(flux: float, error: float, *, level: float = 0.95) -> float:
     """Upper limit of the flux with probability `level`, with a prior that excludes negative fluxes (unit of `flux`)."""
-    below_zero = stats.norm.cdf(-flux / error)
-    return float(flux + error * stats.norm.ppf(below_zero + level * (1 - below_zero)))
+    below_zero = normal_cdf(-flux / error)
+    return float(flux + error * normal_ppf(below_zero + level * (1 - below_zero)))
 
 
 def t_to_gaussian(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
     """Number of Gaussian sigmas with the same false-alarm probability as a Student t value."""
-    return np.asarray(-stats.norm.isf(stats.t.cdf(t, dof))) if np.isscalar(t) else _t_to_gaussian_array(t, dof)
+    return np.asarray(-normal_isf(t_cdf(t, dof))) if np.isscalar(t) else _t_to_gaussian_array(t, dof)
 
 
 def _t_to_gaussian_array(t: NDArray[np.floating] | float, dof: NDArray[np.integer] | int) -> FloatArray:
     # the upper tail keeps its precision where the distribution function rounds to one
-    magnitude = stats.norm.isf(stats.t.sf(np.abs(t), dof))
+    magnitude = normal_isf(t_sf(np.abs(t), dof))
     return np.asarray(np.sign(t) * magnitude)
 
 
@@ -445,5 +500,5 @@ def threshold_for(sigma: float, elements: NDArray[np.integer] | int) -> FloatArr
         Number of other resolution elements; fewer than `MIN_ELEMENTS` give NaN.
     """
     n = np.asarray(elements)
-    t = stats.t.isf(stats.norm.sf(sigma), np.maximum(n - 1, 1))
+    t = t_isf(normal_sf(sigma), np.maximum(n - 1, 1))
     return np.asarray(np.where(n >= MIN_ELEMENTS, t, np.nan))

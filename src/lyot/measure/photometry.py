@@ -116,7 +116,7 @@ class Star:
 
     def __post_init__(self) -> None:
         if self.flux <= 0 or self.error < 0:
-            raise InputError(f"star: expected a positive flux in Jy and an error, got {self.flux} +- {self.error}.")
+            raise InputError(f"star: expected a positive flux in Jy and an error, got {self.flux} and {self.error}.")
 
     @classmethod
     def from_magnitude(cls, magnitude: float, zero_point: float, error: float = 0.0) -> Star:

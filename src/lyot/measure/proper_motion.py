@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from lyot import geometry
 from lyot.errors import InputError
+from lyot.measure.distributions import chi2_sf
 
 FloatArray = NDArray[np.float64]
 
@@ -267,8 +267,8 @@ def compare_motion(positions: Positions, star: StarMotion) -> MotionTest:
     freedom = 2 * n - 2
     return MotionTest(
         chi2_background=chi2_still, chi2_common=chi2_moving, freedom=freedom,
-        probability_background=float(stats.chi2.sf(chi2_still, freedom)),
-        probability_common=float(stats.chi2.sf(chi2_moving, freedom)),
+        probability_background=float(chi2_sf(chi2_still, freedom)),
+        probability_common=float(chi2_sf(chi2_moving, freedom)),
         background=still + track, common=np.tile(moving, (n, 1)),
     )  # fmt: skip
 

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lyot.geometry import radius_map
-from lyot.measure.noise import FloatArray, annulus_mean, annulus_sums, aperture_sums, ring_statistics, t_to_gaussian
+from lyot.last_results import LastResults
+from lyot.measure.noise import (
+    FloatArray,
+    annulus_mean,
+    annulus_sums,
+    aperture_sums,
+    ring_means,
+    ring_statistics,
+    t_to_gaussian,
+)
 
 REACH = 1.5
 """Half-width of the annulus that sets the scale of the noise, resolution elements."""
@@ -82,12 +91,21 @@ def speckle_pattern(
     Returns
     -------
     (ny, nx) float64 ndarray or None
-        About 1, and 1 where nothing is known; None without references.
+        About 1, and 1 where nothing is known; None without references. Read-only.
     """
     if speckles is None or not len(speckles):
         return None
-    nowhere = np.zeros(speckles.shape[1:], bool)
-    offsets = np.stack([_offsets(np.asarray(s, dtype=float), center, fwhm, nowhere) for s in speckles])
+    return _last_patterns.of((speckles, center, fwhm), lambda: _pattern(speckles, center, fwhm))
+
+
+_last_patterns: LastResults[FloatArray] = LastResults(2)
+"""Of the second pass, whose pattern the contrast curve asks for again, and of the search for sources between them."""
+
+
+def _pattern(speckles: NDArray[np.floating], center: tuple[float, float], fwhm: float) -> FloatArray:
+    """`speckle_pattern`, computed."""
+    sums = np.stack([aperture_sums(np.asarray(s, dtype=float), fwhm) for s in speckles])
+    offsets = sums - ring_means(sums, center, fwhm)
     good = np.isfinite(offsets)
     power = np.where(good, offsets, 0.0) ** 2
     total, seen = (ndimage.gaussian_filter(a, SMOOTHING * fwhm) for a in (power.sum(axis=0), good.sum(axis=0) * 1.0))

@@ -32,9 +32,15 @@ class AcquisitionParams:
     radius: float = param(
         8.0, help="radius of the photometric aperture on the acquisition image", unit="pixel", min=1.0
     )
-    inner: float = param(12.0, help="inner radius of the background annulus", unit="pixel", min=1.0)
-    outer: float = param(18.0, help="outer radius of the background annulus", unit="pixel", min=2.0)
-    aperture_fraction: float = param(0.86, help="fraction of the stellar flux inside the aperture", min=0.01, max=1.0)
+    inner: float = param(
+        12.0, help="inner radius of the background annulus on the acquisition image", unit="pixel", min=1.0
+    )
+    outer: float = param(
+        18.0, help="outer radius of the background annulus on the acquisition image", unit="pixel", min=2.0
+    )
+    aperture_fraction: float = param(
+        0.86, help="fraction of the stellar flux inside the aperture on the acquisition image", min=0.01, max=1.0
+    )
     calibration_error: float = param(0.1, help="relative error of calibration, attenuation and color together", min=0.0)
     jy_per_unit: float | None = param(
         None, help="Jy per unit of the summed image; required for images not in MJy/sr", min=0.0

@@ -24,7 +24,14 @@ STAR_TERM = "star flux"
 
 @dataclass(frozen=True)
 class SystematicParams:
-    """Systematic errors, one sigma."""
+    """Systematic errors, one sigma.
+
+    Examples
+    --------
+    >>> from lyot.measure import SystematicParams
+    >>> SystematicParams(flux_calibration=0.05).flux_calibration
+    0.05
+    """
 
     flux_calibration: float = param(0.03, help="relative error of the absolute flux calibration", min=0.0)
     throughput: float = param(

@@ -38,8 +38,13 @@ def _import_stpsf() -> Any:
         import stpsf
     except ImportError as error:
         raise ConfigError(
-            "STPSF is not installed; install it (pip install stpsf) with its data and set STPSF_PATH, or use Lyot's "
-            "own optics."
+            'STPSF is not installed; install it (pip install "lyot[stpsf]") with its data and set STPSF_PATH, or use '
+            "Lyot's own optics."
+        ) from error
+    except OSError as error:  # some versions search for their data when they are imported
+        raise ConfigError(
+            "STPSF is installed, but its data are missing or too old; download them as its documentation says and "
+            "set STPSF_PATH to their folder, or use Lyot's own optics."
         ) from error
     return stpsf
 
@@ -182,7 +187,7 @@ def why_no_images(instrument: str, filter_name: str, mask: str) -> str:
     try:
         missing = _missing_data(_import_stpsf())
     except ConfigError:
-        return required + "STPSF provides for NIRCam (pip install stpsf)"
+        return required + 'STPSF provides for NIRCam (pip install "lyot[stpsf]", with its data in STPSF_PATH)'
     return f"{required}STPSF provides for NIRCam: {missing}" if missing else ""
 
 

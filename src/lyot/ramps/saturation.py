@@ -27,7 +27,15 @@ CONVERTER_LIMIT = 65535.0
 
 @dataclass(frozen=True)
 class SaturationParams:
-    """Parameters of the saturation flags; names and defaults are the official ones."""
+    """Parameters of the saturation flags; names and defaults are the official ones.
+
+    Examples
+    --------
+    >>> from lyot.ramps import SaturationParams
+    >>> from lyot.params import describe
+    >>> {info.name: info.default for info in describe(SaturationParams)}
+    {'n_pix_grow_sat': 1, 'use_readpatt': True}
+    """
 
     n_pix_grow_sat: int = param(1, help="number of layers adjacent pixels to flag")
     use_readpatt: bool = param(True, help="Use grouped read pattern information to assist with flagging")

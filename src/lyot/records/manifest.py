@@ -87,6 +87,13 @@ class Record:
         Path of the association file, relative to the output folder; empty for none.
     failure : str
         Why a measurement could not be made, as a sentence; it has no products then. Empty for what was done.
+
+    Examples
+    --------
+    >>> from lyot.records import Record
+    >>> record = Record("stage3/x", "stage3", "x", "key", [], [], {}, {}, "", "2026-01-01T00:00:00", 12.5, 900.0)
+    >>> record.task, record.wall_time
+    ('stage3/x', 12.5)
     """
 
     task: str

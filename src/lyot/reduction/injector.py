@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lyot import geometry
 from lyot.errors import InputError, ReductionError
 from lyot.instrument import Coronagraph, coronagraph
+from lyot.last_results import LastResults
 from lyot.measure.injection import Injector
 from lyot.optics import CoronagraphModel, OpticsParams
 from lyot.optics.off_axis import SourceImager
@@ -210,8 +211,31 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     -------
     (n, Ny, Nx) float64 ndarray or None
         On the grid of the combined image, at the brightness of the references, NaN where there are no data; None with
-        fewer than `LEAST_REFERENCES` exposures.
+        fewer than `LEAST_REFERENCES` exposures. Read-only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> frames = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(6, 41, 41))
+    >>> sequence = CoronagraphicSequence(frames[:1], [0], [0.0], [[20, 20]], (0.11, 0.11), frames[1:])
+    >>> from lyot.reduction import reference_residuals
+    >>> plan = plan_reduction(sequence, ReductionParams(truncations=(3,), recommended=3))
+    >>> reference_residuals(plan, 3).shape
+    (5, 61, 61)
     """
+    sequence = [getattr(plan.sequence, field.name) for field in dataclasses.fields(plan.sequence)]
+    content = modes, plan.params, plan.changes, plan.library, plan.exposure_weights.shape, sequence
+    return _last_residuals.of(content, lambda: _reference_residuals(plan, modes))
+
+
+_last_residuals: LastResults[NDArray[np.float64] | None] = LastResults()
+"""Of the second pass of a run, which the search for sources asks for again."""
+
+
+def _reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] | None:
+    """`reference_residuals`, computed."""
     s = plan.sequence
     frames = plan.library.reshape(-1, *s.shape)
     exposure = np.arange(len(frames))

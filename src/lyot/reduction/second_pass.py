@@ -28,6 +28,7 @@ from lyot.subtract.plan import plan_prepared
 from lyot.subtract.prepared import prepare_reduction
 from lyot.subtract.sequence import mean_by_group
 from lyot.subtract.zones import radius_arcsec, subtracted_pixels, zone_edges
+from lyot.written import position_text, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -182,9 +183,8 @@ def refine(
     own = [_against_alike(second, coronagraph, places, k, radius, changes) for k in range(len(places))]
     for s in own:
         log.info(
-            "masked in the fit: %.3f arcsec, %.2f deg; %.1f times the scatter of %d control positions masked in "
-            "the same way",
-                 s.separation, s.position_angle, s.signal / s.noise, s.places)  # fmt: skip
+            "masked in the fit: separation %s; %s times the scatter of %d control positions masked in the same way",
+            position_text(s.separation, s.position_angle), snr_text(s.signal / s.noise), s.places)  # fmt: skip
     return Refined(second, result, tuple(own))
 
 
@@ -216,7 +216,7 @@ def on_data(plan: ReductionPlan, places: Sequence[Place], radius: float) -> tupl
     kept = tuple(p for p in places if (around(plan.sequence, [p], radius) & seen).any())
     for place in places:
         if place not in kept:
-            warn("{:.3f} arcsec, {:.2f} deg is outside the data: nothing to mask in the fit".format(*place))
+            warn(f"separation {position_text(*place)} is outside the data: nothing to mask in the fit")
     return kept
 
 

@@ -134,6 +134,17 @@ def resolve_crds(
         If there is no cache and no server, or the cache cannot be read, or lacks the context.
     ConfigError
         If the inputs come with different caches.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lyot.reference_files import resolve_crds
+    >>> from lyot.simulator import write_empty_cache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = write_empty_cache(folder)
+    ...     found = resolve_crds(folder)
+    >>> found.context
+    'jwst_lyotdcda26e1.pmap'
     """
     server = os.environ.get("CRDS_SERVER_URL") or None
     wanted = context or os.environ.get("CRDS_CONTEXT") or None

@@ -129,20 +129,33 @@ class Picture:
     def png(self) -> str:
         """The figure as PNG of at most `WIDEST` pixels, base64; with 256 colors if it is `LARGE`, as noise is."""
         whole = self.rendered("png", min(DPI, WIDEST / float(self.figure.get_size_inches()[0])))
-        if len(whole) < LARGE:
-            return base64.b64encode(whole).decode("ascii")
+        return base64.b64encode(whole).decode("ascii") if len(whole) < LARGE else self._few_colors(whole)
+
+    @cached_property
+    def thumbnail(self) -> str:
+        """The figure as PNG of 200 pixels per inch with 64 colors, base64."""
+        return self._few_colors(self.rendered("png", 200.0, tight=False), 64)
+
+    @staticmethod
+    def _few_colors(whole: bytes, colors: int = 256) -> str:
         with Image.open(io.BytesIO(whole)) as image:
-            small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            small = image.convert("RGB").quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         buffer = io.BytesIO()
-        small.save(buffer, format="png")
+        small.save(buffer, format="png", optimize=True)
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
-    def rendered(self, kind: str, dpi: float) -> bytes:
-        """The figure as a file of a kind, ``png`` or ``pdf``."""
+    @property
+    def rows(self) -> int:
+        """Number of rows of panels."""
+        specs = [ax.get_subplotspec() for ax in self.figure.axes if ax.axison]
+        return max((spec.rowspan.stop for spec in specs if spec is not None), default=1)
+
+    def rendered(self, kind: str, dpi: float, *, tight: bool = True) -> bytes:
+        """The figure as a file of a kind, ``png`` or ``pdf``; `tight`: without the margins around what is drawn."""
         FigureCanvasAgg(self.figure)
         buffer = io.BytesIO()
         about = {"Software": "lyot"} if kind == "png" else {"Creator": "lyot"}
-        self.figure.savefig(buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=about)
+        self.figure.savefig(buffer, format=kind, dpi=dpi, bbox_inches="tight" if tight else None, metadata=about)
         return buffer.getvalue()
 
 

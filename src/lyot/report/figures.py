@@ -310,6 +310,15 @@ def mark_star(ax: Axes, *, color: str = INK) -> None:
         Where to draw.
     color : str
         Of the outline.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> from lyot.report.figures import mark_star
+    >>> mark_star(ax)
+    >>> len(ax.lines)
+    1
     """
     ax.plot(0, 0, marker="*", ms=7, mfc="none", mec=color, mew=1.0)
 
@@ -345,6 +354,15 @@ def mark_source(
         Of the circle, arcsec.
     unsure : bool
         A candidate, which may be noise: the circle is dashed, and a question mark follows the label.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> from lyot.report.figures import mark_source
+    >>> mark_source(ax, separation=0.82, position_angle=149.0, label="b")
+    >>> ax.texts[0].get_text()
+    'b'
     """
     dx, dy = (float(v) for v in detector_offset(separation, position_angle, pa_y))
     t = np.linspace(0, 2 * np.pi, 60)
@@ -371,6 +389,16 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
     Returns
     -------
     AxesImage
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> from lyot.report.figures import draw_dq
+    >>> image = draw_dq(ax, np.array([[0, 1], [4, 0]], dtype=np.uint32), ["DO_NOT_USE", "JUMP_DET"])
+    >>> image.get_array().shape
+    (2, 2)
     """
     shown = np.zeros(np.shape(dq), int)
     for k, name in enumerate(flags, start=1):

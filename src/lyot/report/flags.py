@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import LIMITS_AT, merged, plural, probability_text, unchecked_sources, with_error
+from lyot.analysis.summary import LIMITS_AT, merged, unchecked_sources
 from lyot.errors import InputError
 from lyot.exposures.headers import STAR_ERRORS
 from lyot.exposures.names import (
@@ -33,12 +33,14 @@ from lyot.records.freshness import is_current, outdated
 from lyot.records.manifest import Manifest, Record
 from lyot.records.manifest import Product as ManifestProduct
 from lyot.records.tables import read_ecsv
+from lyot.report.damage import changed_size
 from lyot.report.glow import glow_sticks
 from lyot.report.marks import finite, marked_sources, on_which_roll, read_table
 from lyot.report.products import Product, products
 from lyot.report.quality import read_notes, read_quality
 from lyot.report.references import first_table
 from lyot.report.sky import distance_to_lines, mask_boundaries
+from lyot.written import chi2_text, error_text, plural, probability_text, with_error
 
 FLAGGED = 0.10
 """Fraction of flagged pixels of an exposure above which it is named."""
@@ -190,16 +192,16 @@ def _not_measured(out: Path) -> Iterable[Flag]:
 
 def _missing(out: Path) -> Iterable[Flag]:
     """Products that are gone or were cut since the run wrote them; those of measurements may have been made again."""
-    for one, many, lost in (
-        ("is missing", "are missing", _gone),
-        ("is truncated or was changed after the run", "are truncated or were changed after the run", _cut),
-    ):
-        names = [p.path for record in Manifest(out).records for p in record.products if lost(out, p)]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if names:
+    products = [p for record in Manifest(out).records for p in record.products]
+    gone = [p.path for p in products if _gone(out, p)]
+    cut = [changed_size(out, p) for p in products if _cut(out, p)]
+    for what, named in (("missing", gone), ("damaged", cut)):
+        shown = "; ".join(named[:3]) + (f"; and {len(named) - 3} more" if len(named) > 3 else "")
+        if named:
             yield Flag(
-                f"{plural(len(names), 'product')} {one if len(names) == 1 else many}: {shown}.",
-                "The parts of the report that need them are omitted or wrong; rerun lyot run, which redoes them.",
+                f"{plural(len(named), 'product')} {'is' if len(named) == 1 else 'are'} {what}: {shown}.",
+                "The parts of the report that need them are omitted or wrong. Run lyot run again with the same output "
+                "folder; it redoes them.",
                 "timings",
             )
 
@@ -210,7 +212,7 @@ def _gone(out: Path, product: ManifestProduct) -> bool:
 
 def _cut(out: Path, product: ManifestProduct) -> bool:
     path = out / product.path
-    return product.path.startswith("stage3/") and path.is_file() and path.stat().st_size != product.size
+    return product.path.startswith("stage3/") and path.is_file() and bool(changed_size(out, product))
 
 
 def _made_since(out: Path, record: Record) -> bool:
@@ -347,7 +349,7 @@ def _star_position(science: Sequence[Product]) -> Iterable[Flag]:
                 f"The star position in {roll} was not determined with the configured method: {note}.", _STAR, "stage3"
             )
         elif max(errors) > UNCERTAIN:
-            yield Flag(f"The star position in {roll} has an error of {max(errors):.0f} mas.", _STAR, "stage3")
+            yield Flag(f"The star position in {roll} has an error of {error_text(max(errors))} mas.", _STAR, "stage3")
 
 
 _STAR = "Separations, position angles, and the throughput near the star depend on it; see stage3.locate_star."
@@ -359,7 +361,7 @@ def _companions(out: Path) -> Iterable[Flag]:
         chi2 = finite(table, row, "reduced_chi2")
         if chi2 is not None and chi2 > 2.0:
             yield Flag(
-                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2:.1f}).",
+                f"Companion C{row + 1}: the model fits poorly (reduced chi2 {chi2_text(chi2)}).",
                 "The source may be extended, blended, or a residual of the star; its errors are increased accordingly.",
                 "companions",
             )

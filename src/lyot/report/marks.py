@@ -11,7 +11,7 @@ from astropy.table import QTable, Table
 from numpy.typing import NDArray
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import position_text, read_fitted
+from lyot.analysis.summary import read_fitted
 from lyot.errors import InputError
 from lyot.exposures.names import COMPANIONS, DETECTIONS
 from lyot.geometry import sky_offset
@@ -19,6 +19,7 @@ from lyot.records.freshness import is_current
 from lyot.records.tables import read_ecsv
 from lyot.report.products import Product
 from lyot.report.sky import Marked
+from lyot.written import position_text, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _marked(
         separation, angle = float(getattr(row["separation"], "value", row["separation"])), row["position_angle"]
         angle = float(getattr(angle, "value", angle))
         east, north = (float(v) for v in sky_offset(separation, angle))
-        sure = f", S/N {float(row['snr']):.1f}" if "snr" in table.colnames else ""
+        sure = f", S/N {snr_text(float(row['snr']))}" if "snr" in table.colnames else ""
         found.append(Marked(name, kind, east, north, f"{position_text(separation, angle)}{sure}", bool(doubtful)))
     return found
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lyot.analysis.published import PublishedCurve, read_published
-from lyot.analysis.summary import Fitted, Limit, contrast_text, flux_text, plural, probability_text, with_error
+from lyot.analysis.summary import Fitted, Limit
 from lyot.errors import LyotError
 from lyot.exposures.names import (
     COMPANIONS,
@@ -36,6 +36,7 @@ from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid
 from lyot.report.marks import finite, read_sources, read_table
 from lyot.report.products import view_of
+from lyot.written import chi2_text, contrast_text, flux_text, plural, probability_text, snr_text, with_error
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def fitted_text(companion: Fitted) -> str:
     ]
     if np.isfinite(c.contrast):
         parts.append(f"contrast {with_error(c.contrast, c.contrast_error)}")
-    sure = f"{c.significance:.1f} sigma" if np.isfinite(c.significance) else f"S/N {c.snr:.1f}"
+    sure = f"{snr_text(c.significance)} sigma" if np.isfinite(c.significance) else f"S/N {snr_text(c.snr)}"
     if c.candidate:
         chance = f"false-alarm probability {probability_text(c.false_alarm)}"
         return f"Candidate: {', '.join(parts)}; {sure}; it may be noise ({chance})"
@@ -86,7 +87,7 @@ def companion_rows(table: AstroTable) -> list[tuple[str, ...]]:
             _quantity(table, row, "contrast"),
             _quantity(table, row, "flux", flux_text),
             _quantity(table, row, "magnitude"),
-            _quantity(table, row, "snr", lambda value, _: f"{value:.1f}"),
+            _quantity(table, row, "snr", lambda value, _: snr_text(value)),
             *((_quantity(table, row, "mass"),) if "mass" in table.colnames else ()),
         )
         for row in range(len(table))
@@ -256,9 +257,9 @@ def _mass_picture(table: AstroTable, companions: AstroTable | None) -> Picture:
     ax.set_xlabel("separation [arcsec]")
     ax.set_ylabel("mass [Jupiter masses]")
     meta = table.meta
-    age = f"{meta['age_myr']:g}" if "age_myr" in meta else "the given"
-    error = f" ± {meta['age_error_myr']:g}" if meta.get("age_error_myr") else ""
-    caption = f"The limits converted to masses: {meta.get('evolution_models', 'evolution models')} at {age}{error} Myr."
+    error = float(meta.get("age_error_myr") or 0.0)
+    age = f"{with_error(float(meta['age_myr']), error)}" if "age_myr" in meta else "the given"
+    caption = f"The limits converted to masses: {meta.get('evolution_models', 'evolution models')} at {age} Myr."
     caption += " The band shows the error of the age." if error else ""
     return Picture("mass_limits", figure, caption, "Mass as a function of separation", table=table)
 
@@ -292,8 +293,9 @@ def motion_section(out: Path) -> Section | None:
     ax.set_ylabel("offset north [arcsec]")
     ax.legend(fontsize=8)
     text = (
-        f"Companion {table['companion'][0]}: {meta['verdict']}. Chi2 {meta['chi2_background']:.1f} for a background "
-        f"star and {meta['chi2_common']:.1f} for common proper motion, {meta['degrees_of_freedom']} degrees of freedom."
+        f"Companion {table['companion'][0]}: {meta['verdict']}. Chi2 {chi2_text(meta['chi2_background'])} for a "
+        f"background star and {chi2_text(meta['chi2_common'])} for common proper motion, {meta['degrees_of_freedom']} "
+        "degrees of freedom."
     )
     caption = "Offsets from the star. Line and crosses: track of a stationary background star, at the same dates."
     picture = Picture("proper_motion", figure, caption, "Positions at several epochs", table=table)
@@ -423,7 +425,7 @@ def disk_section(out: Path) -> Section | None:
         figures.draw_image(ax, images[name], view=shown, label="MJy/sr", cmap="RdBu_r", limits=limit)
         figures.mark_star(ax, color=figures.DARK_INK)
         chi2 = headers[name].get("DCHI2")
-        ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2:.2f}", fontsize=8)
+        ax.set_title(title if chi2 is None else f"{title}\nreduced chi2 {chi2_text(float(str(chi2)))}", fontsize=8)
     caption = (
         "North is up, east to the left. The model is propagated through mask, PSF and reduction, including "
         "over-subtraction."
@@ -454,7 +456,7 @@ def _disk_text(out: Path, header: dict[str, object]) -> str:
         times = "" if row["model"] == "ring" else f"scale factor {with_error(row['scale'], row['scale_err'])}, "
         lines.append(
             f"{start}{row['model']}: {times}{flux_text(row['flux'], row['flux_err'])}, "
-            f"reduced chi2 {row['reduced_chi2']:.2f}."
+            f"reduced chi2 {chi2_text(row['reduced_chi2'])}."
         )
     ring = read_table(out, DISK_RING)
     if ring is not None and "ring" in list(table["model"]):

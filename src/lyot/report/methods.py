@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from lyot.analysis.summary import flux_text, plural
 from lyot.exposures.headers import BACKGROUND_IMAGE, PARAMETERS_TABLE
 from lyot.exposures.names import COMPANIONS, CONTRAST, DISK, MATCHED_FILTER, STIM_MAP, find_products
 from lyot.exposures.roles import Assigned, Role, with_role
@@ -25,6 +24,7 @@ from lyot.report.products import combined_image
 from lyot.report.provenance import Calibration, given_calibrations
 from lyot.report.references import first_table
 from lyot.subtract.zones import MIRI_EDGES
+from lyot.written import flux_text, plural
 
 
 @dataclass(frozen=True)

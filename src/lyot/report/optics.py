@@ -14,6 +14,15 @@ from lyot.optics.stops import geometric_stop
 
 _SAMPLES = 192
 
+_COLUMNS = 5
+"""Exposures next to each other; further ones go below."""
+
+_PANEL = 2.3
+"""Side of the image of an exposure, inches."""
+
+_STOPS = 0.85
+"""Height of the stops above, inches for each column."""
+
 
 def draw_fit(found: FittedExposures, path: Path) -> None:
     """Draw and write the picture, PNG.
@@ -24,8 +33,10 @@ def draw_fit(found: FittedExposures, path: Path) -> None:
     path : Path
     """
     n = len(found.names)
-    figure = Figure(figsize=(1.6 * max(n, 5) + 1.2, 8.2), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=(1, 1.75), squeeze=False)
+    columns, blocks = (_COLUMNS, -(-n // _COLUMNS)) if n > 3 else (3, 1)
+    tall = blocks * (3 * _PANEL + 0.5) if n > 3 else n * _PANEL + 0.4
+    figure = Figure(figsize=(_PANEL * columns + 1.4, _STOPS * columns + tall), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=(_STOPS * columns, tall), squeeze=False)
     stops, images = parts[0, 0], parts[1, 0]
     axes = stops.subplots(1, 3)
     half = GRID_DIAMETER / 2
@@ -44,22 +55,34 @@ def draw_fit(found: FittedExposures, path: Path) -> None:
     axes[2].set_title("wavefront", fontsize=10)
     axes[2].set_xlabel("m")
     figure.colorbar(shown, ax=axes[2], label="nm", shrink=0.85)
-    rows = images.subplots(3, n, squeeze=False)
+    if n > 3:  # an exposure in a column, otherwise in a row
+        rows = images.subplots(3 * blocks, columns, squeeze=False)
+        panels = rows.reshape(blocks, 3, columns).transpose(0, 2, 1).reshape(-1, 3)
+    else:
+        panels = rows = images.subplots(n, 3, squeeze=False)
     data = found.frames - found.fit.background[:, None, None]
     top = float(np.nanpercentile(data, 99.9))
     norm = AsinhNorm(linear_width=0.05 * top, vmin=-0.1 * top, vmax=top)
     model = found.fit.models - found.fit.background[:, None, None]
-    for row, (label, cube) in zip(
-        rows, (("data", data), ("model", model), ("residual", found.fit.residuals)), strict=True
-    ):
-        for k, ax in enumerate(row):
+    for ax in rows.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    for ax in panels[n:].flat:
+        ax.set_axis_off()
+    for k, own in enumerate(panels[:n]):
+        for ax, cube in zip(own, (data, model, found.fit.residuals), strict=True):
             shown = ax.imshow(cube[k], origin="lower", norm=norm, cmap="inferno")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            if k == 0:
+        name = f"exposure {k + 1}" + (" (excluded)" if k in found.left_out else "")
+        if n > 3:
+            own[0].set_title(name, fontsize=10)
+        else:
+            own[0].set_ylabel(name)
+    for first in panels[: n if n > 3 else 1 : columns]:
+        for ax, label in zip(first, ("data", "model", "residual"), strict=True):
+            if n > 3:
                 ax.set_ylabel(label)
-    for k, ax in enumerate(rows[0]):
-        ax.set_title(f"{k + 1}" + (" (left out)" if k in found.left_out else ""), fontsize=9)
-    images.colorbar(shown, ax=rows, label="MJy/sr", shrink=0.8)
-    figure.suptitle(f"{found.coronagraph.filter}: fit of the optics", fontsize=11)
+            else:
+                ax.set_title(label, fontsize=10)
+    images.colorbar(shown, ax=rows, label="MJy/sr", shrink=0.8 / blocks)
+    figure.suptitle(f"{found.coronagraph.filter}: fit of the optics", fontsize=12)
     figure.savefig(path, dpi=130)

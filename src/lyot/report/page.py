@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import plural, position_text, read_fitted, read_limits
+from lyot.analysis.summary import read_fitted, read_limits
 from lyot.errors import LyotError, MissingInputError
 from lyot.exposures.given_roles import roles_of_members, with_given_roles
 from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, exposure_root
@@ -31,6 +32,7 @@ from lyot.exposures.roles import Assigned, sort_roles
 from lyot.records.manifest import CONFIGURATION, FILE_NAME, Manifest, Record, write_text
 from lyot.report import checks, sections
 from lyot.report.content import Picture, Section, Table
+from lyot.report.damage import damaged_products
 from lyot.report.flags import Flag, collect_flags
 from lyot.report.marks import read_sources, read_table
 from lyot.report.measured import (
@@ -64,6 +66,7 @@ from lyot.report.tables import (
 from lyot.report.viewer import Viewer, make_viewer, viewer_alt
 from lyot.report.views import targets_of, view
 from lyot.version import __version__
+from lyot.written import plural, position_text, snr_text
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,9 @@ _INSTEAD = {
 
 _WITH_SOURCES = ("Stage 3", "KL modes")
 """Parts of the step-by-step account that mark the detections."""
+
+_OF_SEARCH = ("Images of the detections",)
+"""Results that depend on the search for sources alone."""
 
 _TITLES: dict[Any, Any] = {"axes.titley": 1.0}
 """Titles of axes where they are anyway: looking for room for each takes a fifth of the drawing."""
@@ -172,7 +178,7 @@ def answer(out: Path, table: QTable | None) -> tuple[str, list[str]]:
     snr = values_of(table, "snr")[brightest_row]
     more = [*([f"{plural(len(table) - 1, 'further source')} below."] if len(table) > 1 else []), *more]
     what = "Brightest source" if not unsure[brightest_row] else "Candidate, which may be noise"
-    return f"{what}: separation {position_text(sep, pa)}, S/N {snr:.1f}", more
+    return f"{what}: separation {position_text(sep, pa)}, S/N {snr_text(snr)}", more
 
 
 def _title(assigned: Sequence[Assigned]) -> tuple[str, str]:
@@ -225,7 +231,8 @@ def write_report(out: str | Path, early: Mapping[str, Section | None] | None = N
         for alone, below in targets:
             report = make_report(alone, early if alone == out else None)
             write_text(path.parent / below / path.name, render_page(report))
-            entries.append((f"{below}/{path.name}", replace(report, viewer=None, results=[], steps=[])))
+            link = f"{below}/{path.name}"
+            entries.append((link, replace(report, viewer=None, results=[], steps=[]), _thumbnail(alone)))
     if len(targets) > 1 or targets[0][1] != Path():
         write_text(path, _list_of_pages(sorted(entries, key=lambda entry: entry[0])))
     return path
@@ -251,16 +258,28 @@ def checked_run(out: str | Path) -> Path:
     return Path(out)
 
 
-def _list_of_pages(entries: Sequence[tuple[str, Report]]) -> str:
-    """Page that leads to those of the targets: link, and the report behind it."""
+@rc_context(_TITLES)
+def _thumbnail(out: Path) -> Picture | None:
+    """The small image of a target; None if there is no image, or it cannot be read, as its own page says."""
+    guard = _Guard(out)
+    return guard("The image", lambda: sections.thumbnail(out, read_sources(out)), otherwise=None)
+
+
+def _list_of_pages(entries: Sequence[tuple[str, Report, Picture | None]]) -> str:
+    """Page that leads to those of the targets: link, the report behind it, and its image."""
     return _template("targets.html").render(entries=entries, version=__version__)
 
 
 class _Guard:
     """Makes the parts of a report, each by itself: one that a broken file prevents is named, the others are made."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
         self.flags: list[Flag] = []
+        self._out = out
+
+    @cached_property
+    def _damaged(self) -> list[str]:
+        return damaged_products(self._out)
 
     def __call__(self, what: str, make: Callable[..., T], *arguments: Any, otherwise: T) -> T:
         """What `make` returns; `otherwise` if it cannot read what it needs."""
@@ -270,11 +289,19 @@ class _Guard:
                 return make(*arguments)
         except (OSError, KeyError, ValueError, TypeError, IndexError, fits.VerifyError) as error:
             log.info("%s is omitted from the report", what, exc_info=True)
-            reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            text = f"{what} could not be shown: {reason}."
-            meaning = "A product is damaged or incomplete; rerun lyot run, which redoes damaged products."
-            self.flags.append(Flag(text, meaning, "timings"))
+            self.flags.append(self._flag(what, error))
             return otherwise
+
+    def _flag(self, what: str, error: Exception) -> Flag:
+        """What is not shown and why: the products that are damaged, or what was met in products that are not."""
+        if self._damaged:
+            more = f"; and {len(self._damaged) - 3} more" if len(self._damaged) > 3 else ""
+            text = f"{what} could not be shown, because a file is damaged: {'; '.join(self._damaged[:3])}{more}."
+            return Flag(text, "Run lyot run again with the same output folder; it redoes damaged products.", "timings")
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        text = f"{what} could not be shown, although all products are complete ({reason})."
+        return Flag(text, "This is probably a defect of Lyot; please report it with this sentence.", "timings")
 
     def all_of(
         self,
@@ -297,7 +324,7 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
     early : mapping of str to Section or None, optional
         Sections that were drawn before, see `early_sections`.
     """
-    guard = _Guard()
+    guard = _Guard(out)
     records = Manifest(out).records
     sources = guard("Detections", read_sources, out, otherwise=None)
     assigned = _assigned(out, records)
@@ -308,7 +335,7 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
     calibrated = guard("Calibration", calibration_table, assigned, otherwise=None)
     changed = guard("Changed parameters", changed_table, out, records, otherwise=None)
     viewer = guard("The interactive image", _viewer, out, sources, otherwise=None)
-    results = guard.all_of(_results(out, sources))
+    results = guard.all_of(_results(out, sources), early or {})
     steps = guard.all_of(_steps(out, assigned, sources), early or {})
     methods = guard("The methods paragraph", methods_of, out, assigned, otherwise=None)
     none: list[Flag] = []
@@ -324,15 +351,20 @@ def make_report(out: Path, early: Mapping[str, Section | None] | None = None) ->
 
 
 @rc_context(_TITLES)
-def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict[str, Section | None]:
-    """Sections that do not depend on what is measured, with their figures drawn, once the products are complete.
+def early_sections(
+    out: Path, wanted: Callable[[], bool] = lambda: True, *, searched: bool = False
+) -> dict[str, Section | None]:
+    """Sections that can be made before all is measured, with their figures drawn.
 
     Parameters
     ----------
     out : Path
-        Folder of the run.
+        Folder of the run, whose products are complete.
     wanted : callable, optional
         Asked before each figure whether to go on.
+    searched : bool, optional
+        Make those that depend on the search for sources, which has been made, and on no other measurement; by default
+        those that depend on none.
 
     Returns
     -------
@@ -344,10 +376,10 @@ def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict
     with _each_target(out) as targets:
         if [alone for alone, _ in targets] != [out]:
             return found
-        for title, make in _steps(out, _assigned(out, Manifest(out).records), None):
-            guard = _Guard()
-            section = None if title in _WITH_SOURCES else guard(title, make, otherwise=None)
-            if title in _WITH_SOURCES or guard.flags:
+        for title, make in _early_parts(out, searched=searched):
+            guard = _Guard(out)
+            section = guard(title, make, otherwise=None)
+            if guard.flags:
                 continue
             for picture in () if section is None else section.pictures:
                 if not wanted():
@@ -355,6 +387,16 @@ def early_sections(out: Path, wanted: Callable[[], bool] = lambda: True) -> dict
                 _ = picture.png  # drawn now, and kept
             found[title] = section
     return found
+
+
+def _early_parts(out: Path, *, searched: bool) -> Parts:
+    """The sections of `early_sections`."""
+    if not searched:
+        steps = _steps(out, _assigned(out, Manifest(out).records), None)
+        return [(title, make) for title, make in steps if title not in _WITH_SOURCES]
+    sources = _Guard(out)("Detections", read_sources, out, otherwise=None)
+    parts = [*_results(out, sources), *_steps(out, [], sources)]
+    return [(title, make) for title, make in parts if title in (*_OF_SEARCH, *_WITH_SOURCES)]
 
 
 def _viewer(out: Path, sources: QTable | None) -> Viewer | None:

@@ -68,6 +68,13 @@ def view_of(header: dict[str, Any], shape: tuple[int, ...], *, north_up: bool) -
     Returns
     -------
     View
+
+    Examples
+    --------
+    >>> from lyot.report import view_of
+    >>> view = view_of({"CRPIX1": 21.0, "CRPIX2": 21.0, "CDELT1": -3e-5, "CDELT2": 3e-5}, (41, 41), north_up=True)
+    >>> view.center
+    (20.0, 20.0)
     """
     ny, nx = shape[-2:]
     center = (float(header.get("CRPIX1", (nx + 1) / 2)) - 1, float(header.get("CRPIX2", (ny + 1) / 2)) - 1)
@@ -97,6 +104,22 @@ def read_cube(path: str | Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
         Unit of the product; NaN where DQ is DO_NOT_USE.
     header : dict
         Keywords of the primary header and of SCI.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> from lyot.report import read_cube
+    >>> path = Path(folder.name) / "x_calints.fits"
+    >>> image = np.ones((2, 4, 4), dtype=np.float32)
+    >>> fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]).writeto(path)
+    >>> cube, header = read_cube(path)
+    >>> cube.shape, header["EXTNAME"]
+    ((2, 4, 4), 'SCI')
+    >>> folder.cleanup()
     """
     with fits.open(path) as hdus:
         header = {**dict(hdus[0].header), **dict(hdus["SCI"].header)}
@@ -116,6 +139,21 @@ def read_product(path: str | Path) -> Product:
     -------
     Product
         Its image is read-only, as several parts of a report show it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> from lyot.report import read_product
+    >>> path = Path(folder.name) / "x_calints.fits"
+    >>> image = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
+    >>> fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]).writeto(path)
+    >>> float(read_product(path).image.mean())  # mean of the integrations
+    0.5
+    >>> folder.cleanup()
     """
     state = Path(path).stat()
     return _read_product(Path(path), (state.st_mtime_ns, state.st_size))

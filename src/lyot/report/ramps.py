@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyot import dq
-from lyot.analysis.summary import plural, with_error
 from lyot.exposures.names import SAMPLES, exposure_root, find_products, product_beside
 from lyot.report.content import Picture, data_table, grid
+from lyot.written import plural, with_error
 
 SHOWN = 3
 """Pixels of each exposure."""

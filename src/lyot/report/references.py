@@ -9,19 +9,19 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lyot.analysis.summary import with_error
 from lyot.exposures.names import COMPANIONS, ERROR_BUDGET, exposure_root
 from lyot.measure.systematics import STAR_TERM
 from lyot.report.marks import finite, read_table
+from lyot.written import error_text, with_error
 
 REFERENCE_COLUMNS = (
     "exposure", "frames kept", "x [pixel]", "y [pixel]", "brightness", "shifted", "similarity",
     "increase if omitted [%]",
 )  # fmt: skip
 
-_BUDGET = {"flux [%]": ("flux", 100, 2), "contrast [%]": ("contrast", 100, 2),
-           "separation [arcsec]": ("separation", 1, 4), "position angle [deg]": ("position_angle", 1, 3)}  # fmt: skip
-"""Columns of the error budget: column of the table, factor, digits."""
+_BUDGET = {"flux [%]": ("flux", 100), "contrast [%]": ("contrast", 100),
+           "separation [arcsec]": ("separation", 1), "position angle [deg]": ("position_angle", 1)}  # fmt: skip
+"""Columns of the error budget: column of the table, and factor."""
 
 
 Columns = dict[str, NDArray[Any]]
@@ -93,9 +93,9 @@ def budget_rows(out: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     if table is None:
         return (), []
 
-    def text(row: int, name: str, factor: float, digits: int) -> str:
+    def text(row: int, name: str, factor: float) -> str:
         value = finite(table, row, name)
-        return "" if value is None else f"{factor * value:.{digits}f}"
+        return "" if value is None else error_text(factor * value)
 
     companions = read_table(out, COMPANIONS)
     fitted = range(0 if companions is None else len(companions))

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lyot.analysis.combined_image import is_candidate
-from lyot.analysis.summary import plural
 from lyot.exposures.names import SNR_MAP, find_products, product_beside, segment_number
 from lyot.report import figures
 from lyot.report.content import Layer, Picture, Section, grid
@@ -30,6 +30,7 @@ from lyot.report.products import (
     view_of,
 )
 from lyot.report.sky import mask_boundaries
+from lyot.written import plural, snr_text
 
 SIGMA_LIMITS = (-6.0, 6.0)
 
@@ -232,6 +233,29 @@ def mark_sources(ax: Axes, sources: QTable | None, radius: float) -> None:
         )
 
 
+THUMBNAIL = 1.5
+"""Side of a thumbnail, inches; drawn at 200 dpi."""
+
+
+def thumbnail(out: Path, sources: QTable | None) -> Picture | None:
+    """The combined image with its detections, small and without axes, for the list of targets."""
+    combined = find_products(out / "stage3", "i2d")
+    if not combined:
+        return None
+    item = read_product(combined[0])
+    radius = radius_of(item, sources)
+    figure = Figure(figsize=(THUMBNAIL, THUMBNAIL))
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    view = figures.View(item.view.center, item.view.pixel_scale, 0.0, radius)
+    limits = figures.symmetric_limits(figures.within(item.image, view, radius), 99.7)
+    figures.draw_image(ax, item.image, view=view, cmap="RdBu_r", limits=limits, colorbar=False)
+    ax.set_axis_off()
+    mark_sources(ax, sources, 0.12 * radius)
+    number = plural(0 if sources is None else len(sources), "detection")
+    alt = f"Combined image, {2 * radius:.1f} arcsec wide, north up, {number}"
+    return Picture("thumbnail", figure, "", alt)
+
+
 def detection_map(out: Path, sources: QTable | None) -> Section | None:
     """The combined image and the S/N map with the detections and the mask boundaries of the rolls."""
     combined = find_products(out / "stage3", "i2d")
@@ -278,7 +302,8 @@ def _refined_text(path: Path) -> str:
     with fits.open(path) as hdus:
         table = hdus["PROTECTED"].data if "PROTECTED" in hdus else ()
         parts = [
-            f'{row["SNR"]:.1f} sigma at {row["SEPARATION"]:.2f}", relative to {row["PLACES"]} control positions'
+            f'{snr_text(row["SNR"])} sigma at separation {row["SEPARATION"]:.3f}", relative to {row["PLACES"]} control '
+            "positions"
             for row in table
             if np.isfinite(row["SNR"])
         ]

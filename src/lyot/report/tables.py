@@ -10,7 +10,7 @@ from typing import Any
 from astropy.table import QTable
 
 from lyot.analysis.combined_image import is_candidate, is_source
-from lyot.analysis.summary import plural, probability_text, read_fitted, with_error
+from lyot.analysis.summary import read_fitted
 from lyot.exposures.background_state import state_advice
 from lyot.exposures.names import COMPANIONS
 from lyot.exposures.roles import Assigned, advice
@@ -22,6 +22,7 @@ from lyot.report.measured import companion_rows
 from lyot.report.quality import COLUMNS as QUALITY_COLUMNS
 from lyot.report.quality import quality_rows
 from lyot.report.references import REFERENCE_COLUMNS, budget_rows, reference_rows
+from lyot.written import plural, probability_text, snr_text, with_error
 
 
 def values_of(table: QTable, name: str, unit: str = "") -> list[float]:
@@ -38,14 +39,17 @@ def sources_table(table: QTable | None) -> Table | None:
     angles = values_of(table, "position_angle", "deg")
     columns = ["#", "separation [arcsec]", "position angle [deg]", "S/N"]
     rows: list[tuple[Cell, ...]] = [
-        (cell(n), cell(s), cell(a, 2), cell(v, 1))
+        (cell(n), cell(s), cell(a, 2), Cell(snr_text(v), True))
         for n, (s, a, v) in enumerate(zip(separations, angles, values_of(table, "snr"), strict=True), start=1)
     ]
     text = "Position angles are east of north."
     if "false_alarm" in table.colnames:
         columns += ["significance [sigma]", "false-alarm probability"]
         more = zip(values_of(table, "significance"), values_of(table, "false_alarm"), strict=True)
-        rows = [(*row, cell(s, 1), Cell(probability_text(p), True)) for row, (s, p) in zip(rows, more, strict=True)]
+        rows = [
+            (*row, Cell(snr_text(s), True), Cell(probability_text(p), True))
+            for row, (s, p) in zip(rows, more, strict=True)
+        ]
         text += (
             " The noise of the S/N is measured on the ring of the source; the significance also uses neighboring "
             "rings and the residuals of the references. False-alarm probability: probability of such a peak anywhere "
@@ -68,7 +72,13 @@ def rejected_table(out: Path) -> Table | None:
         return None
     values = zip(values_of(table, "separation", "arcsec"), values_of(table, "position_angle", "deg"), strict=True)
     rows = tuple(
-        (cell(s), cell(a, 2), cell(float(row["snr"]), 1), cell(str(row["status"])), cell(str(row["reason"])))
+        (
+            cell(s),
+            cell(a, 2),
+            Cell(snr_text(float(row["snr"])), True),
+            cell(str(row["status"])),
+            cell(str(row["reason"])),
+        )
         for (s, a), row in zip(values, table, strict=True)
     )
     columns = ("separation [arcsec]", "position angle [deg]", "S/N", "status", "reason")

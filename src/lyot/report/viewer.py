@@ -22,7 +22,6 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from lyot.analysis.summary import flux_text, plural
 from lyot.exposures.names import CONTRAST_MAP, INJECTED, SNR_MAP, exposure_root, product_beside, roll_images
 from lyot.records.freshness import is_current
 from lyot.report import figures
@@ -38,6 +37,7 @@ from lyot.report.products import (
     truncations_of,
 )
 from lyot.report.sky import Line, Marked, mask_boundaries, mean_image, north_up, regions_text
+from lyot.written import flux_text, plural
 
 COLOR_MAPS = {
     "RdBu": "RdBu_r", "PuOr": "PuOr", "cividis": "cividis", "viridis": "viridis", "inferno": "inferno", "gray": "gray",

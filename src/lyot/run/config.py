@@ -35,6 +35,7 @@ from lyot.measure.detection import DetectionParams
 from lyot.measure.systematics import SystematicParams
 from lyot.params import describe, from_mapping, param
 from lyot.records.manifest import CONFIGURATION, write_text
+from lyot.renamed import current_names
 from lyot.run.pipelines import MANAGED, STAGE_NAMES, StepParameter, check_stage, step_parameters
 
 MEASURING: dict[str, type] = {
@@ -52,7 +53,14 @@ SECTIONS = ("run", *STAGE_NAMES, "measure", *MEASURING, ROLES)
 
 @dataclass(frozen=True)
 class RunParams:
-    """Section ``[run]``: what to reduce, and the number of processes and threads."""
+    """Section ``[run]``: what to reduce, and the number of processes and threads.
+
+    Examples
+    --------
+    >>> from lyot.run import RunParams
+    >>> RunParams(filter="F1550C", stages="3").jobs
+    0
+    """
 
     filter: str | None = param(None, help="filter to reduce; required if the input has several")
     target: tuple[str, ...] = param(
@@ -101,6 +109,13 @@ class Config:
         For each of stage1, stage2, stage3 the arguments of the pipeline's ``call``: ``{"steps": {...}, ...}``.
     given : mapping
         What was set, section by section, as it came (for the record).
+
+    Examples
+    --------
+    >>> from lyot.run import build_config
+    >>> config = build_config({"contrast": {"angles": 16}, "star": {"magnitude": 6.67}})
+    >>> config.contrast.angles, config.star.magnitude, config.run.stages
+    (16, 6.67, '1-3')
     """
 
     run: RunParams = field(default_factory=RunParams)
@@ -171,6 +186,7 @@ def apply_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[st
     result = copy.deepcopy(dict(table))
     for text in settings:
         keys, value = parse_setting(text)
+        keys = _current_keys(keys, value, text)
         place = result
         for key in keys[:-1]:
             place = place.setdefault(key, {})
@@ -178,6 +194,18 @@ def apply_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[st
                 raise ConfigError(f"--set {text}: {key} is a parameter, not a section.")
         place[keys[-1]] = value
     return result
+
+
+def _current_keys(keys: tuple[str, ...], value: Any, text: str) -> tuple[str, ...]:
+    """The keys of a setting, with today's name of the parameter."""
+    table: Any = value
+    for key in reversed(keys):
+        table = {key: table}
+    table = current_names(table, where=f"--set {text}")
+    for number in range(len(keys)):
+        (key,) = table
+        keys, table = (*keys[:number], key, *keys[number + 1 :]), table[key]
+    return keys
 
 
 def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
@@ -215,6 +243,7 @@ def build_config(table: Mapping[str, Any], *, where: str = "") -> Config:
             raise unknown_name("section", name, SECTIONS, where=where)
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where + ': ' if where else ''}{name} is a section; write [{name}].")
+    table = current_names(table, where=where)
     _check_places(table, where)
     prefix = f"{where} " if where else ""
     section = dict(table.get("run", {}))
@@ -332,13 +361,14 @@ def load_config(
     >>> config.run.stages
     '3'
     """
-    table = read_toml(path) if path is not None else {}
+    where = str(path) if path is not None else ""
+    table = current_names(read_toml(path), where=where) if path is not None else {}
     table = apply_settings(table, settings)
     given = {name: value for name, value in run.items() if value is not None}
-    merged = {**(sections or {})}
+    merged = current_names(sections or {})
     merged["run"] = {**merged.get("run", {}), **given}
     _merge(table, merged, path)
-    return build_config(table, where=str(path) if path is not None else "")
+    return build_config(table, where=where)
 
 
 def _merge(table: dict[str, Any], sections: Mapping[str, Mapping[str, Any]], path: str | Path | None) -> None:
@@ -353,6 +383,11 @@ def _merge(table: dict[str, Any], sections: Mapping[str, Mapping[str, Any]], pat
             for key in (*FLUX_SOURCES, *BESIDE_SOURCES):
                 section.pop(key, None)
         section.update(values)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Configuration of a finished run, with today's names of the parameters; empty if there is none."""
+    return current_names(read_toml(path), where=str(path)) if path.is_file() else {}
 
 
 def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
@@ -373,7 +408,7 @@ def with_kept_star(config: Config, out: str | Path) -> tuple[Config, str]:
     path = Path(out) / CONFIGURATION
     if config.star.is_given or not path.is_file():
         return config, ""
-    kept = from_mapping(StarSection, read_toml(path).get("star", {}), where=f"{path} [star] ")
+    kept = from_mapping(StarSection, _kept(path).get("star", {}), where=f"{path} [star] ")
     if not kept.is_given:
         return config, ""
     said = {name: getattr(kept, name) for name in FLUX_SOURCES if getattr(kept, name) is not None}
@@ -394,13 +429,13 @@ def with_kept_report(config: Config, out: str | Path) -> Config:
     path = Path(out) / CONFIGURATION
     if "report" in config.given or not path.is_file():
         return config
-    return replace(config, report=from_mapping(ReportSection, read_toml(path).get("report", {}), where=f"{path} "))
+    return replace(config, report=from_mapping(ReportSection, _kept(path).get("report", {}), where=f"{path} "))
 
 
 def report_changes(config: Config, out: str | Path) -> bool:
     """Whether section ``[report]`` differs from that of an earlier run in a folder."""
     path = Path(out) / CONFIGURATION
-    former = read_toml(path).get("report", {}) if path.is_file() else {}
+    former = _kept(path).get("report", {})
     wanted = with_paths({"report": values_of(config.report)})["report"]
     return wanted != {**values_of(ReportSection()), **former}
 
@@ -440,7 +475,7 @@ def keep_section(out: str | Path, name: str, section: StarSection | ReportSectio
     path = Path(out) / CONFIGURATION
     if not path.is_file():
         return
-    table = read_toml(path)
+    table = _kept(path)
     values = {key: value for key, value in with_paths({name: values_of(section)})[name].items() if value is not None}
     if values == table.get(name, {}):
         return
@@ -450,7 +485,7 @@ def keep_section(out: str | Path, name: str, section: StarSection | ReportSectio
 
 
 def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
-    """Configuration that a finished run was made with, with changes for a measurement.
+    r"""Configuration that a finished run was made with, with changes for a measurement.
 
     Parameters
     ----------
@@ -462,10 +497,21 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
     Returns
     -------
     Config
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lyot.run import config_of_run
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     _ = Path(out, "lyot.toml").write_text("[contrast]\nangles = 16\n")
+    ...     config = config_of_run(out, {"contrast": {"sigma": 3.0}})
+    >>> config.contrast.angles, config.contrast.sigma
+    (16, 3.0)
     """
     path = Path(out) / CONFIGURATION
-    table = read_toml(path) if path.is_file() else {}
-    _merge(table, sections or {}, path)
+    table = _kept(path)
+    _merge(table, current_names(sections or {}), path)
     where = str(path) if path.is_file() else ""
     if where and any((sections or {}).values()):
         where += " with the options given"

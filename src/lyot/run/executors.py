@@ -34,6 +34,9 @@ MEMORY_PER_JOB = 2.5e9
 _PRELOADED = "lyot.run.preloaded"
 """Module that imports what tasks import."""
 
+_PRELOADED_STAGE1 = "lyot.run.preloaded_stage1"
+"""Module that imports what tasks of stage 1 import besides; before the other, which freezes what is there."""
+
 _OTHER_FORK_SERVER = (3, 14)
 """Version of Python from which on its fork server is started in another way."""
 
@@ -222,7 +225,7 @@ def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
         set_variables(before)
 
 
-def start_importing(here: contextlib.AbstractContextManager[object] | None = None) -> bool:
+def start_importing(here: contextlib.AbstractContextManager[object] | None = None, *, stage1: bool = True) -> bool:
     """Start the process that workers are forked from, once it has imported what tasks import.
 
     It stays until this process ends, for the next run.
@@ -232,6 +235,8 @@ def start_importing(here: contextlib.AbstractContextManager[object] | None = Non
     here : context manager, optional
         Import in this process, which needs most of it too, inside this context, and fork it after that. Only done where
         no other thread is running, as threads do not survive a fork; otherwise the imports go on in a new process.
+    stage1 : bool, optional
+        Whether a task of stage 1 is to be expected; if not, the first that comes nevertheless imports what it needs.
 
     Returns
     -------
@@ -242,14 +247,16 @@ def start_importing(here: contextlib.AbstractContextManager[object] | None = Non
     if sys.platform != "linux":
         return False
     _start_tracker()
+    modules = [_PRELOADED_STAGE1, _PRELOADED] if stage1 else [_PRELOADED]
     if here is not None and threading.active_count() == 1 and sys.version_info < _OTHER_FORK_SERVER:
         with here:
-            importlib.import_module(_PRELOADED)
+            for module in modules:
+                importlib.import_module(module)
         _fork_server()
         return True
     single: dict[str, str | None] = dict.fromkeys(THREAD_VARIABLES, "1")  # no thread of a library at the fork
     with _environment({**single, "NUMBA_NUM_THREADS": None, "MPLBACKEND": os.environ.get("MPLBACKEND", "Agg")}):
-        multiprocessing.forkserver.set_forkserver_preload([_PRELOADED])
+        multiprocessing.forkserver.set_forkserver_preload(modules)
         multiprocessing.forkserver.ensure_running()
     return True
 

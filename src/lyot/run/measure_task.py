@@ -47,6 +47,11 @@ def run_measurement(task: Task, folder: Path, out: Path) -> None:
         _detections(task, folder, out)
 
 
+def is_search(task: Task) -> bool:
+    """Whether a measuring task is the search for sources."""
+    return task.name.partition("_")[0] not in (COMPANIONS_TASK, CONTRAST_TASK, MAPS_TASK, DISK_TASK)
+
+
 def _detections(task: Task, folder: Path, out: Path) -> None:
     from lyot.analysis.measurements import measure_detections
     from lyot.measure.detection import DetectionParams

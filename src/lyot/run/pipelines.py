@@ -7,7 +7,7 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from lyot.errors import ConfigError, unknown_name
 from lyot.params import ParameterInfo, declared, validate
@@ -60,15 +60,16 @@ class StepParameter:
 
 
 @functools.cache
-def pipeline_classes() -> dict[str, type]:
-    """Pipeline class of each stage (``stage1``, ``stage2``, ``stage3``); imports jwst."""
-    return {stage: getattr(importlib.import_module(module), name) for stage, (module, name) in _CLASSES.items()}
+def pipeline_class(stage: str) -> type:
+    """Pipeline class of a stage (``stage1``, ``stage2``, ``stage3``); imports what of jwst this stage needs."""
+    module, name = _CLASSES[stage]
+    return cast(type, getattr(importlib.import_module(module), name))
 
 
 @functools.cache
 def specification(stage: str) -> Any:
     """Stpipe specification (ConfigObj) of the pipeline of a stage, with all its steps."""
-    return pipeline_classes()[stage].load_spec_file()  # type: ignore[attr-defined]
+    return pipeline_class(stage).load_spec_file()  # type: ignore[attr-defined]
 
 
 def _parameters(section: Any) -> list[StepParameter]:

@@ -134,7 +134,7 @@ class _Builder:
         self._made: dict[Path, Task] = {}
         self.associations: dict[str, str] = {}
         self._versions = keyed_versions()
-        self._parameters = {s: effective_parameters(s, config.stages[s]) for s in ("stage1", "stage2", "stage3")}
+        self._parameters: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, name: str, sources: Sequence[tuple[str, Path]], **more: Any) -> Task:
         """Add a task that reads `sources`, pairs of (what the file is for, file), with the key of all that matters.
@@ -142,7 +142,7 @@ class _Builder:
         `makes` names products that other tasks read and that are not called after the task.
         """
         depends = [t for t in (self._maker(path) for _, path in sources) if t is not None]
-        parameters = more.pop("parameters", self._parameters.get(kind, {}))
+        parameters = more.pop("parameters") if "parameters" in more else self._parameters_of(kind)
         arguments = more.pop("arguments", self.config.stages.get(kind, {}))
         makes, folder = more.pop("makes", ()), more.get("folder", "")
         content = {
@@ -160,6 +160,12 @@ class _Builder:
         self.tasks[task.id] = task
         self._made.update(dict.fromkeys((self.out / kind / folder / file for file in makes), task))
         return task
+
+    def _parameters_of(self, stage: str) -> dict[str, Any]:
+        """All parameters of a stage, asked for once and only if a task needs them: its modules are imported for it."""
+        if stage not in self._parameters:
+            self._parameters[stage] = effective_parameters(stage, self.config.stages[stage])
+        return self._parameters[stage]
 
     def product(self, kind: str, root: str, suffix: str) -> Path:
         """Path of the product that a stage is going to make."""

@@ -1,11 +1,14 @@
 """What tasks import, imported once by the process that workers are forked from; see `lyot.run.executors`.
 
+What stage 1 needs besides is in `lyot.run.preloaded_stage1`, as runs of slopes or calibrated exposures do without it.
 Nothing here may start a thread: it would not survive the fork.
 """
 
 from __future__ import annotations
 
 import contextlib
+
+from lyot.processes import without_collections
 
 
 def import_all() -> None:
@@ -16,15 +19,16 @@ def import_all() -> None:
     import lyot.analysis.proper_motion
     import lyot.run.measure_task
     import lyot.run.worker  # noqa: F401
-    from lyot.run.pipelines import pipeline_classes, specification
+    from lyot.run.pipelines import specification
     from lyot.run.warm import keep_schemas, rehearse, warm_process
 
-    for stage in pipeline_classes():
+    for stage in ("stage2", "stage3"):
         specification(stage)
     keep_schemas()
     rehearse()
     warm_process()  # at the end: what is there now is left out of garbage collections
 
 
-with contextlib.suppress(Exception):  # whatever it is, the worker meets it again, and says so in the log of its task
+# whatever goes wrong, the worker meets it again, and says so in the log of its task
+with contextlib.suppress(Exception), without_collections():
     import_all()

@@ -162,10 +162,10 @@ def _peak_memory() -> float:
 
 
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
-    from lyot.run.pipelines import pipeline_classes
+    from lyot.run.pipelines import pipeline_class
     from lyot.run.warm import settle, warm_process
 
-    pipeline = pipeline_classes()[task.kind]
+    pipeline = pipeline_class(task.kind)
     if _events is not None:  # in a process of ours
         warm_process()
     source = str(out / task.association) if task.association else task.inputs[0]

@@ -100,6 +100,15 @@ def write_empty_cache(root: str | Path, instruments: Sequence[str] = ("miri", "n
     Returns
     -------
     CrdsCache
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lyot.simulator import write_empty_cache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = write_empty_cache(folder)
+    >>> cache.context
+    'jwst_lyotdcda26e1.pmap'
     """
     return _write(Path(root), [], tuple(instruments))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from types import TracebackType
@@ -142,9 +143,7 @@ class Level1bWriter:
         reference = f.tell()
         f.seek(reference + _padded(nints * ngroups * (ny // 4) * nx * 2))
         for table in (group_times(self.exposure), integration_times(self.exposure), asdf_extension()):
-            f.write(table.header.tostring().encode("ascii"))
-            data = table.data.tobytes()
-            f.write(data + b"\0" * (_padded(len(data)) - len(data)))
+            f.write(_extension_bytes(table))
         f.flush()
         self._offsets = (science, reference)
 
@@ -152,6 +151,13 @@ class Level1bWriter:
         """Write integration `number` (from 0), given as bytes (see `lyot.simulator.exposure.Integration`)."""
         for array, offset in zip((science, reference_output), self._offsets, strict=True):
             _write_all(self._file.fileno(), array.reshape(-1).view(np.uint8).data, offset + number * array.nbytes)
+
+
+def _extension_bytes(table: fits.BinTableHDU) -> bytes:
+    """A table as it is in a file: header and big-endian data, each in whole blocks."""
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    return buffer.getvalue()[_padded(1) :]  # without the primary header, which is one block
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:

@@ -68,7 +68,15 @@ class Companion:
 
 @dataclass(frozen=True)
 class Disk:
-    """An optically thin inclined ring; omitted if `contrast` is 0."""
+    """An optically thin inclined ring; omitted if `contrast` is 0.
+
+    Examples
+    --------
+    >>> from lyot.simulator import Disk
+    >>> from lyot.params import describe
+    >>> [info.name for info in describe(Disk)][:3]
+    ['contrast', 'radius', 'width']
+    """
 
     contrast: float = param(0.0, help="total flux relative to the star, before the mask", min=0.0, max=10.0)
     radius: float = param(1.5, help="radius of maximum surface brightness", unit="arcsec", min=0.05, max=12.0)

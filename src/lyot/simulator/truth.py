@@ -223,6 +223,16 @@ def read_truth(folder: str | Path) -> dict[str, Any]:
         If there is none.
     InputError
         If it is not JSON, or of another schema version.
+
+    Examples
+    --------
+    >>> from lyot.errors import MissingInputError
+    >>> from lyot.simulator import read_truth
+    >>> try:
+    ...     read_truth("not_there")
+    ... except MissingInputError as error:
+    ...     print(error)
+    not_there: no such file; expected the folder of a simulated sequence, which contains truth.json.
     """
     path = Path(folder)
     path = path / TRUTH if path.is_dir() else path

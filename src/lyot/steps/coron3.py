@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from jwst.datamodels import ModelContainer
 from jwst.model_blender import ModelBlender
-from jwst.outlier_detection.outlier_detection_step import OutlierDetectionStep as OfficialOutlierDetectionStep
 
 from lyot.errors import InputError, MissingInputError
 from lyot.params import from_step
@@ -21,7 +20,7 @@ from lyot.reduction.star import StarPositionParams
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel
-from lyot.steps.official import Coron3Pipeline as OfficialCoron3Pipeline
+from lyot.steps.official import official_pipeline
 from lyot.steps.quality import Finding, as_json, assess, is_empty, without_empty, without_one_group
 from lyot.steps.segments import join_segments
 from lyot.steps.sequence_io import forget_variances, geometry_of, model_name
@@ -35,8 +34,11 @@ from lyot.steps.stage3_star import LocateStarStep
 
 log = logging.getLogger(__name__)
 
+OfficialCoron3Pipeline = official_pipeline("calwebb_coron3", "Coron3Pipeline")
+OfficialOutlierDetectionStep = OfficialCoron3Pipeline.step_defs["outlier_detection"]
 
-class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc]
+
+class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ignore[misc, valid-type]
     """The official outlier detection, skipped by default; `FlagOutliersStep` replaces it.
 
     It compares each integration with the median of all, rotated or dithered alike, and flags speckles of a bright star
@@ -48,12 +50,18 @@ class OutlierDetectionStep(LyotMixin, OfficialOutlierDetectionStep):  # type: ig
     """
 
 
-class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc]
+class Coron3Pipeline(LyotMixin, OfficialCoron3Pipeline):  # type: ignore[misc, valid-type]
     """Stack and register the references, subtract the star, and combine the rolls with north up.
 
     Takes the official level-3 association (members of exptype ``science`` and ``psf``) and writes the official
     products, and beside them the combined image of every truncation (``klcube``), of each roll, and of a second pass
     that leaves the sources found out of the fit (``refined``).
+
+    Examples
+    --------
+    >>> from lyot.steps import Coron3Pipeline
+    >>> sorted(Coron3Pipeline.step_defs)[:3]
+    ['align_refs', 'combine', 'flag_outliers']
     """
 
     class_alias = "calwebb_coron3"

@@ -24,7 +24,9 @@ def measured_coronagraph(model: DataModel) -> Coronagraph:
     setting = model.meta.instrument
     missing = why_no_images(str(setting.name), str(setting.filter), str(setting.coronagraph))
     if missing:
-        raise InputError(f"{model.meta.filename}: contrast and companions are not measured, because {missing}.")
+        raise InputError(
+            f"{model.meta.filename}: companions, disks and contrast cannot be measured, because {missing}."
+        )
     known = coronagraph_of(model)
     if known is None:
         side = float(model.meta.photometry.pixelarea_arcsecsq) ** 0.5

@@ -11,13 +11,15 @@ from lyot.ramps.options import RoleOptions
 from lyot.steps import stage1_corrections as corrections
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
-from lyot.steps.official import Detector1Pipeline as OfficialDetector1Pipeline
+from lyot.steps.official import official_pipeline
 from lyot.steps.stage1_level1b import Level1bFile, inspect_level1b
 from lyot.steps.stage1_samples import write_samples
 from lyot.steps.stage1_slopes import JumpStep, RampFitStep
 from lyot.steps.stage1_stream import Streamed, stream, why_not
 
 log = logging.getLogger(__name__)
+
+OfficialDetector1Pipeline = official_pipeline("calwebb_detector1", "Detector1Pipeline")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,18 @@ class Detector1Params:
     )
 
 
-class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[misc]
+class Detector1Pipeline(LyotMixin, OfficialDetector1Pipeline):  # type: ignore[misc, valid-type]
     """Raw ramps (``uncal``) to slopes per integration (``rateints``) and per exposure (``rate``).
 
     When nothing asks for ramps in between, an exposure of MIRI is streamed from its file through all steps in one pass,
     in little memory; otherwise the steps run one after the other. The products are the same.
+
+    Examples
+    --------
+    >>> from lyot.steps import Detector1Pipeline
+    >>> pipeline = Detector1Pipeline(steps={"jump": {"rejection_threshold": 5.0}})
+    >>> pipeline.jump.rejection_threshold
+    5.0
     """
 
     spec = spec_from(Detector1Params) + spec_from(RoleOptions)

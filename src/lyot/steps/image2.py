@@ -14,7 +14,7 @@ from lyot.exposures.exposure import is_coronagraphic_type
 from lyot.exposures.names import segment_number
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
-from lyot.steps.official import Image2Pipeline as OfficialImage2Pipeline
+from lyot.steps.official import official_pipeline
 from lyot.steps.segments import group_segments
 from lyot.steps.sequence_io import model_name
 from lyot.steps.stage2_background import BackgroundStep, calibrate_background
@@ -22,12 +22,21 @@ from lyot.steps.stage2_bad_pixels import BadPixelStep
 
 log = logging.getLogger(__name__)
 
+OfficialImage2Pipeline = official_pipeline("calwebb_image2", "Image2Pipeline")
+
 CALIBRATED = "MJy/sr"
 """Unit of calibrated data."""
 
 
-class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc]
-    """Slopes (``rateints``) to calibrated integrations (``calints``): background, WCS, flat field, flux scale."""
+class Image2Pipeline(LyotMixin, OfficialImage2Pipeline):  # type: ignore[misc, valid-type]
+    """Slopes (``rateints``) to calibrated integrations (``calints``): background, WCS, flat field, flux scale.
+
+    Examples
+    --------
+    >>> from lyot.steps import Image2Pipeline
+    >>> sorted(Image2Pipeline.step_defs)[:3]
+    ['assign_wcs', 'bad_pixels', 'bkg_subtract']
+    """
 
     class_alias = "calwebb_image2"
 

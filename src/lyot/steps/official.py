@@ -1,9 +1,10 @@
-"""The official pipelines of the three stages, imported without what MIRI coronagraphy never uses.
+"""The official pipelines of the three stages, each imported alone and without what MIRI coronagraphy never uses.
 
 Importing ``jwst.pipeline`` imports the pipelines of all modes of all instruments, and with them what extracts spectra
 and finds sources (photutils, BayesicFitting, pyplot): a third of all imports of a run. Here only the modules of the
-three pipelines are imported, and what the 1/f noise step, skipped by default, does its work with is loaded when it is
-first used. Whoever imports ``jwst.pipeline`` afterwards gets all of it, with the same classes.
+three pipelines are imported, each when its stage is run; the modules that the steps for 1/f noise, outliers and
+resampling, skipped by default, do their work with are loaded when they are first used. Whoever imports
+``jwst.pipeline`` afterwards gets all of it, with the same classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from typing import Any
 
 _PACKAGE = "jwst.pipeline"
 
-_RARELY_USED = ("jwst.clean_flicker_noise.autoparam", "jwst.clean_flicker_noise.clean_flicker_noise")
+_RARELY_USED = (
+    "jwst.clean_flicker_noise.autoparam", "jwst.clean_flicker_noise.clean_flicker_noise",
+    *(f"jwst.outlier_detection.{kind}" for kind in ("coron", "ifu", "imaging", "spec", "tso")),
+    "jwst.resample.resample", "jwst.resample.resample_spec",
+)  # fmt: skip
 """Modules that their step imports as wholes, so that they can be loaded at the first use of one of their attributes."""
 
 
@@ -73,9 +78,15 @@ def bare_package(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-with bare_package(_PACKAGE), deferred(*_RARELY_USED):
-    from jwst.pipeline.calwebb_coron3 import Coron3Pipeline
-    from jwst.pipeline.calwebb_detector1 import Detector1Pipeline
-    from jwst.pipeline.calwebb_image2 import Image2Pipeline
+def official_pipeline(module: str, name: str) -> Any:
+    """The official pipeline of one stage, its module imported with the steps of this stage only.
 
-__all__ = ["Coron3Pipeline", "Detector1Pipeline", "Image2Pipeline"]
+    Parameters
+    ----------
+    module : str
+        Module of ``jwst.pipeline``, e.g. ``"calwebb_coron3"``.
+    name : str
+        Its class, e.g. ``"Coron3Pipeline"``.
+    """
+    with bare_package(_PACKAGE), deferred(*_RARELY_USED):
+        return getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)

@@ -83,7 +83,14 @@ class DQInitStep(LyotMixin, OfficialDQInitStep):  # type: ignore[misc]
 
 
 class SaturationStep(LyotMixin, OfficialSaturationStep):  # type: ignore[misc]
-    """Flag saturated groups, their neighbors, and groups at the A/D floor."""
+    """Flag saturated groups, their neighbors, and groups at the A/D floor.
+
+    Examples
+    --------
+    >>> from lyot.steps import SaturationStep
+    >>> SaturationStep(n_pix_grow_sat=2).n_pix_grow_sat
+    2
+    """
 
     spec = spec_from(SaturationParams)
 
@@ -244,7 +251,14 @@ class LinearityStep(LyotMixin, OfficialLinearityStep):  # type: ignore[misc]
 
 
 class RscdStep(LyotMixin, OfficialRscdStep):  # type: ignore[misc]
-    """Flag the first groups of an integration, which are affected by the reset, DO_NOT_USE."""
+    """Flag the first groups of an integration, which are affected by the reset, DO_NOT_USE.
+
+    Examples
+    --------
+    >>> from lyot.steps import RscdStep
+    >>> RscdStep().class_alias
+    'rscd'
+    """
 
     spec = spec_from(RscdOptions)
 

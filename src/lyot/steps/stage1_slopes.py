@@ -35,7 +35,14 @@ MIN_GROUPS_JUMP = 3
 
 
 class JumpStep(LyotMixin, OfficialJumpStep):  # type: ignore[misc]
-    """Flag the jumps of cosmic rays by two-point differences."""
+    """Flag the jumps of cosmic rays by two-point differences.
+
+    Examples
+    --------
+    >>> from lyot.steps import JumpStep
+    >>> JumpStep(rejection_threshold=5.0).rejection_threshold
+    5.0
+    """
 
     spec = spec_from(JumpParams)
 

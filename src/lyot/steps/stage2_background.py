@@ -35,6 +35,7 @@ from lyot.steps.segments import group_segments, integration_numbers, integration
 from lyot.steps.sequence_io import check_same_setting, model_name, open_exposure, own_array, pixel_scale_of
 from lyot.steps.stage1_common import first_integration_of
 from lyot.steps.stage3_templates import ERROR_EXTENSION, NOISE_EXTENSION, attach_background, background_of
+from lyot.written import in_ascii, with_error
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +132,8 @@ class BackgroundStep(LyotMixin, OfficialBackgroundStep):  # type: ignore[misc]
         log.info("background of %d integrations subtracted (%s)", facts["n_integrations"], self.method)
         for i, strip in enumerate(facts["glow_sticks"], start=1):
             log.info(
-                "glow stick %s: %.3f +- %.3f %s before, %.3f +- %.3f after",
-                strip["name"], *strip["before"], facts["unit"], *strip["after"],
+                "glow stick %s: %s %s before, %s after", strip["name"], in_ascii(with_error(*strip["before"])),
+                facts["unit"], in_ascii(with_error(*strip["after"])),
             )  # fmt: skip
             cards += [
                 (f"GLOWN{i}", strip["name"], "arm of the glow sticks"),

@@ -35,6 +35,12 @@ class KlipStep(LyotMixin, OfficialKlipStep):  # type: ignore[misc]
 
     ``result`` is the reduction after a run: all truncations, the rolls and the combined image, which the products at
     one truncation do not hold. The pipeline gives it to the combination, so that the star is subtracted once.
+
+    Examples
+    --------
+    >>> from lyot.steps import KlipStep
+    >>> KlipStep(truncate=5).truncate
+    [5]
     """
 
     class_alias = "klip"

@@ -31,7 +31,14 @@ PROTECTED_TABLE = "PROTECTED"
 
 
 class RefineStep(LyotMixin, Step):  # type: ignore[misc]
-    """Repeat the reduction with detected sources masked in the fit and wavefront drifts modeled (``refined``)."""
+    """Repeat the reduction with detected sources masked in the fit and wavefront drifts modeled (``refined``).
+
+    Examples
+    --------
+    >>> from lyot.steps import RefineStep
+    >>> RefineStep(protect="0.82,149.4").protect
+    '0.82,149.4'
+    """
 
     class_alias = "refine"
 

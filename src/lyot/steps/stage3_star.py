@@ -33,6 +33,7 @@ from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput, ModelsInput
 from lyot.steps.sequence_io import STAR_TABLE, geometry_of, model_name, open_exposure, star_rows
 from lyot.steps.stage3_inputs import exposures_of, sequence_with_references
+from lyot.written import in_ascii, with_error
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ class LocateStarStep(LyotMixin, Step):  # type: ignore[misc]
     """Find the star behind the mask, and write its position into the table ``STARPOS`` of the reference stack.
 
     Without a stack the table goes into the science exposures.
+
+    Examples
+    --------
+    >>> from lyot.steps import LocateStarStep
+    >>> LocateStarStep(position="model").position
+    'model'
     """
 
     class_alias = "locate_star"
@@ -110,8 +117,9 @@ def locate_star(targets: Sequence[DataModel], stack: DataModel | None, params: S
     else:
         found = _by(targets, stack, params)
     for model, offset, error in zip(targets, found.offset, found.error, strict=True):
-        log.info("%s: star from %s, (%.1f, %.1f) +- (%.1f, %.1f) mas from the reference point of the mask",
-                 model_name(model), found.source, *offset, *error)  # fmt: skip
+        place = (in_ascii(with_error(float(v), float(e))) for v, e in zip(offset, error, strict=True))
+        log.info("%s: star from %s, x %s mas, y %s mas from the reference point of the mask",
+                 model_name(model), found.source, *place)  # fmt: skip
     return found
 
 

@@ -9,7 +9,17 @@ from lyot.params import param
 
 @dataclass(frozen=True)
 class ReductionParams:
-    """How the star is subtracted and the rolls are combined."""
+    """How the star is subtracted and the rolls are combined.
+
+    Examples
+    --------
+    >>> from lyot.subtract import ReductionParams
+    >>> params = ReductionParams(truncations=(1, 3, 9), recommended=3)
+    >>> params.strategy, params.truncations
+    ('rdi', (1, 3, 9))
+    >>> ReductionParams(strategy="adi").strategy
+    'adi'
+    """
 
     strategy: str = param(
         "rdi",

@@ -43,6 +43,17 @@ class ReductionResult:
         arcsec per (square) pixel of `combined`.
     roll_variance : (nK, nexposures, Ny, Nx) float64 ndarray or None
         Variance of `rolls`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
+    >>> y, x = np.indices((41, 41)) - 20.0
+    >>> frames = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(6, 41, 41))
+    >>> sequence = CoronagraphicSequence(frames[:1], [0], [0.0], [[20, 20]], (0.11, 0.11), frames[1:])
+    >>> result = plan_reduction(sequence, ReductionParams(truncations=(1, 3), recommended=3)).reduce()
+    >>> result.combined.shape
+    (2, 61, 61)
     """
 
     truncations: tuple[int, ...]

@@ -79,6 +79,14 @@ def image_row(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.tutorials.figures import image_row
+    >>> figure = image_row({"before": np.ones((4, 4)), "after": np.zeros((4, 4))}, unit="MJy/sr")
+    >>> [ax.get_title() for ax in figure.axes][:2]
+    ['before', 'after']
     """
     pairs = list(images.items())
     count = len(pairs) + (difference is not None)
@@ -110,6 +118,14 @@ def flag_row(maps: Mapping[str, NDArray[np.integer]], flags: Sequence[str], *, w
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.tutorials.figures import flag_row
+    >>> figure = flag_row({"dq": np.array([[0, 1], [4, 0]], dtype=np.uint32)}, ["DO_NOT_USE", "JUMP_DET"])
+    >>> len(figure.axes) > 0
+    True
     """
     fig, axes = plt.subplots(1, len(maps), figsize=(width * len(maps), width), squeeze=False, layout="constrained")
     for ax, (title, flagged) in zip(axes[0], maps.items(), strict=True):
@@ -176,6 +192,15 @@ def draw_profile(ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, xlabel: str
         One line each; arrays (n,) of any unit.
     xlabel, ylabel : str
         Quantity and unit.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> from lyot.tutorials.figures import draw_profile
+    >>> draw_profile(ax, {"noise": ([1.0, 2.0], [0.5, 0.4])}, xlabel="separation [arcsec]", ylabel="MJy/sr")
+    >>> ax.get_xlabel()
+    'separation [arcsec]'
     """
     for (name, (x, y)), color in zip(curves.items(), (AFTER, OTHER, BEFORE, MARK, "#edae49"), strict=False):
         ax.plot(x, y, ".-", lw=1, ms=4, color=color, label=name)
@@ -228,6 +253,14 @@ def image_grid(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lyot.tutorials.figures import image_grid
+    >>> figure = image_grid([np.ones((4, 4))] * 3, ["a", "b", "c"], columns=3)
+    >>> [ax.get_title() for ax in figure.axes][:3]
+    ['a', 'b', 'c']
     """
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
@@ -284,6 +317,15 @@ def draw_position(
         arcsec and degrees.
     pixel : float, optional
         Size of a pixel, arcsec, drawn as a square for comparison.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> from lyot.tutorials.figures import draw_position
+    >>> draw_position(ax, [("fit", -0.40, -0.70, 0.02, 0.02)], truth=(-0.41, -0.71))
+    >>> ax.get_legend() is not None
+    True
     """
     zero = truth or measured[0][1:3]
     x0, y0 = (float(v) for v in detector_offset(*zero, 0.0))

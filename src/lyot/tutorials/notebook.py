@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyot import dq as dq_flags
-from lyot.errors import ConfigError
+from lyot.errors import ConfigError, ReductionError
 from lyot.reference_files.environment import DEFAULT_SERVER, CrdsEnvironment, resolve_crds
 from lyot.run.warm import keep_schemas, settle
 from lyot.steps.models import DataModel
@@ -41,6 +42,17 @@ HOMES: Final[dict[Level, str]] = {"uncal": "uncal", "rateints": "stage1/output",
 """Where the notebooks keep each level."""
 
 LOGGERS: Final = ("stpipe", "jwst", "stcal", "stdatamodels", "lyot", "CRDS", "py.warnings")
+
+
+def _needed(name: str) -> Any:
+    """A module of the extra ``notebooks``, or one sentence that says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ReductionError(
+            f'the notebooks require {package}, which is not installed; pip install "lyot[notebooks]".'
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,8 @@ def open_demo(root: str | Path = ".", *, size: str = "small", source: str = "aut
 def use_style() -> None:
     """Use the font sizes of `lyot.report` in all figures of a notebook, and show long texts in tables in full."""
     import matplotlib as mpl
-    import pandas as pd
+
+    pd = _needed("pandas")
 
     pd.set_option("display.max_colwidth", None)
 
@@ -271,7 +284,7 @@ def show_progress() -> Callable[[Event], None]:
     callable
         Takes an `lyot.run.Event`.
     """
-    from IPython.display import display
+    display = _needed("IPython.display").display
 
     class Line(str):
         __slots__ = ()
@@ -334,10 +347,10 @@ def exposure_table(files: Sequence[str | Path]) -> DataFrame:
     -------
     pandas.DataFrame
     """
-    import pandas as pd
-
     from lyot.exposures.read import find_exposures
     from lyot.exposures.roles import sort_roles
+
+    pd = _needed("pandas")
 
     rows = []
     for assigned in sort_roles(find_exposures(files)):
@@ -367,8 +380,9 @@ def parameter_table(step: Any, names: str = "") -> Styler:
     -------
     pandas Styler
     """
-    import pandas as pd
     from jwst.stpipe import Step
+
+    pd = _needed("pandas")
 
     spec, general = step.load_spec_file(), Step.load_spec_file().scalars
     rows = [
@@ -404,7 +418,7 @@ def flag_table(*flags: NDArray[np.integer], labels: Sequence[str] = ("count",)) 
     -------
     pandas.DataFrame
     """
-    import pandas as pd
+    pd = _needed("pandas")
 
     rows = {}
     for name, bit in sorted(dq_flags.FLAGS.items(), key=lambda item: item[1]):
@@ -432,7 +446,7 @@ def difference_table(ours: Mapping[str, Any], official: Mapping[str, Any]) -> Da
     -------
     pandas.DataFrame
     """
-    import pandas as pd
+    pd = _needed("pandas")
 
     rows = {}
     for name, array in ours.items():
@@ -459,7 +473,7 @@ def reference_table(model: DataModel) -> DataFrame:
     -------
     pandas.DataFrame
     """
-    import pandas as pd
+    pd = _needed("pandas")
 
     tree = model.meta.ref_file.instance if hasattr(model.meta.ref_file, "instance") else dict(model.meta.ref_file)
     rows = {k: v["name"] for k, v in tree.items() if isinstance(v, dict) and v.get("name") not in (None, "N/A")}

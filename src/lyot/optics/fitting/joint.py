@@ -47,7 +47,15 @@ _STOPS: dict[str, Callable[[int, int, StopShape], StopModel]] = {
 
 @dataclass(frozen=True)
 class OpticsFitParams:
-    """Parameters of the optics fit; see `fit_optics`."""
+    """Parameters of the optics fit; see `fit_optics`.
+
+    Examples
+    --------
+    >>> from lyot.optics.fitting import OpticsFitParams
+    >>> from lyot.params import describe
+    >>> [info.name for info in describe(OpticsFitParams)][:3]
+    ['stop', 'radius', 'pupil_pixels']
+    """
 
     stop: str = param(
         "free",
