@@ -49,6 +49,9 @@ PREFERENCE = 1.1
 """Minimum ratio of the sums of (S/N)^2 on the detector and on the sky: the images of a source in two rolls lie within
 0.2 pixels of each other, which changes the sum by less than 1 %; two images 2 pixels apart by 13 %."""
 
+TURNED = 0.4
+"""Minimum distance of two images that are fixed on the detector, resolution elements: closer ones are one image."""
+
 MIN_PIXELS = 10
 """Minimum number of pixels that are compared."""
 
@@ -339,7 +342,7 @@ def detector_preference(
     -------
     float
         Square root of the difference of the sums, sigma; 0 if the detector is not preferred by at least `PREFERENCE`,
-        or if only one roll can show the source.
+        if only one roll can show the source, or if the images would lie closer than `TURNED`.
     """
     offset = np.array(at) - np.array(center)
 
@@ -354,6 +357,8 @@ def detector_preference(
     angles = np.array(turns, dtype=float)[use]
     angles = (angles - angles[0] + 180.0) % 360.0 - 180.0
 
+    if np.radians(np.ptp(angles)) * np.hypot(*offset) < TURNED * fwhm:
+        return 0.0
     # one noise per roll: that of few apertures differs from place to place by more than the flux does
     measured = [
         _fluxes_near(image, np.nan_to_num(model), at, center, fwhm, exclude)
