@@ -43,6 +43,7 @@ from lyot.measure.source_snr import source_snr
 from lyot.optics import CoronagraphModel, OpticsParams, Wavefront, drifted
 from lyot.reduction.injector import injector_of, off_axis_source, placed, source_imager
 from lyot.reduction.second_pass import star_changes
+from lyot.simulator.background import thermal_background
 from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
 
 FILTER = "F1550C"
@@ -80,6 +81,10 @@ class World:
     seconds: float = TIME
     backgrounds: bool = False
     """Background exposures of the same length, two for each star, whose mean is subtracted from all its exposures."""
+    background_left: float = 0.0
+    """Standard deviation of the background that is left, with its glow sticks, relative to it: one for each star."""
+    latent: float = 0.0
+    """Flux (Jy) of a latent image of the star, at one place on the detector in both rolls; half of it in the second."""
 
 
 WORLDS = {
@@ -92,9 +97,12 @@ WORLDS = {
     "pointing": World(pointing=0.010, drift=10.0),
     "medium": World(seconds=144.0, backgrounds=True),
     "shallow": World(seconds=30.0, backgrounds=True),
+    "background": World(background_left=0.03),
+    "latent": World(latent=2e-5),
 }
-"""Worlds: ours; those in which the optics, or what is assumed of star and drift, are others than in the model; and
-exposures as short as those of the simulator's sizes medium and small, with the noise of the background."""
+"""Worlds: ours; those in which the optics, or what is assumed of star and drift, are others than in the model;
+exposures as short as those of the simulator's sizes medium and small, with the noise of the background; a background
+of which 3 % are left; and a latent image of the star from its acquisition."""
 
 WORLD = WORLDS["ours"]
 PARAMS = ReductionParams()  # that of the product
@@ -162,6 +170,25 @@ def exposed(images: NDArray[np.float64], seconds: float, rng: np.random.Generato
     return noisy - with_noise(np.zeros(images.shape[1:]), 2 * seconds, rng) if WORLD.backgrounds else noisy
 
 
+def light_left(seed: int, center: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What background subtraction and persistence leave in science (2 rolls) and reference exposures, MJy/sr."""
+    rng, c = np.random.default_rng([seed, 3]), coronagraph(FILTER)
+    science, references = np.zeros((len(PA_Y), SIZE, SIZE)), np.zeros((1, SIZE, SIZE))
+    if WORLD.background_left:
+        x, y = (round(v) - (SIZE - 1) // 2 for v in c.reference_point)
+        background = thermal_background(c, BACKGROUNDS[FILTER])[y : y + SIZE, x : x + SIZE]
+        science += WORLD.background_left * rng.normal() * background
+        references += WORLD.background_left * rng.normal() * background
+    if WORLD.latent:
+        r, angle = rng.uniform(1.0, 4.0), rng.uniform(0.0, 2.0 * np.pi)
+        x, y = center[0] + r * np.cos(angle) / c.pixel_scale[0], center[1] + r * np.sin(angle) / c.pixel_scale[1]
+        # the acquisition is seen without the mask
+        stamp = model().off_axis_psf((5.0, 5.0), size=101, phase=(x - round(x), y - round(y)))
+        image = placed(stamp, (SIZE, SIZE), (round(x), round(y))) * 1e-6 / c.pixel_area * WORLD.latent
+        science += image * np.array([1.0, 0.5])[:, None, None]
+    return science, references
+
+
 def sequence_of(science: NDArray[np.float64], references: NDArray[np.float64], center: tuple[float, float]) -> Any:
     """The arrays of stage 3."""
     c = coronagraph(FILTER)
@@ -207,8 +234,10 @@ def simulate(
     rng = np.random.default_rng([seed, 2, realization])
     science = truth.science if extra is None else truth.science + extra
     t = WORLD.seconds
+    left = light_left(seed, truth.center)
+    science, references = science + left[0], truth.references + left[1]
     sequence = sequence_of(*(exposed(images, seconds, rng) for images, seconds in (
-        (science, t), (truth.references, t / 9))), truth.center)  # fmt: skip
+        (science, t), (references, t / 9))), truth.center)  # fmt: skip
     c = coronagraph(FILTER)
     plan = plan_reduction(sequence, one_truncation(sequence), changes=star_changes(sequence, c, PRIOR))
     psf = _source(sequence)

@@ -101,6 +101,51 @@ def test_a_source_that_the_mask_hides_in_one_roll_is_not_compared_and_it_is_said
     assert (found.status, found.rolls, found.reason) == ("source", 1, NOT_COMPARED)
 
 
+TURNS = (113.0, 122.4)
+"""The rolls of HIP 65426."""
+
+
+def _in_rolls(separation, angles, flux):
+    images = np.stack([noise(20 + k) + flux * source(*at(separation, angle)) for k, angle in enumerate(angles)])
+    rolls = RollImages(images, lambda x, y: np.stack([source(x, y)] * 2), TURNS)
+    return detect_sources(images.mean(axis=0), CENTER, FWHM, SCALE, template=source, rolls=rolls)
+
+
+@pytest.mark.parametrize("flux", [4.0, 15.0, 100.0, 2000.0])
+@pytest.mark.parametrize("separation", [0.7, 1.6, 2.6, 4.0])
+def test_a_source_on_the_sky_is_not_taken_for_one_on_the_detector(separation, flux):
+    for angle in (40.0, 160.0, 285.0):
+        found = _in_rolls(separation, (angle, angle), flux)
+        x, y = at(separation, angle)
+        near = [d for d in found if np.hypot(d.x - x, d.y - y) < 2]
+        # at 0.7 arcsec and flux 4 the ring has 8 apertures, and S/N 5.5 is no detection
+        assert [d.status for d in near] in (["source"], ["candidate"]) or (separation, flux) == (0.7, 4.0)
+
+
+def test_what_stays_in_place_on_the_detector_is_rejected():
+    # 1.6 arcsec: 2.4 pixels apart, half of the width: one peak in the mean of the rolls
+    for separation in (1.6, 2.0):
+        found = _in_rolls(separation, (100.0, 100.0 + TURNS[1] - TURNS[0]), 40.0)
+        assert [(d.status, d.reason) for d in found[:1]] == [("rejected", "fixed on the detector")]
+    # without the angles of the rolls it would be a source
+    angles = (100.0, 100.0 + TURNS[1] - TURNS[0])
+    images = np.stack([noise(20 + k) + 40 * source(*at(1.6, angle)) for k, angle in enumerate(angles)])
+    rolls = RollImages(images, lambda x, y: np.stack([source(x, y)] * 2))
+    found = detect_sources(images.mean(axis=0), CENTER, FWHM, SCALE, template=source, rolls=rolls)
+    assert found[0].status == "source"
+
+
+def test_a_peak_from_the_roll_in_which_it_would_be_hidden_is_rejected():
+    light = source(*at(2.5, 200.0))
+    images = [noise(2), noise(3) + 24 * light]
+    hidden = RollImages(np.stack(images), lambda x, y: np.stack([source(x, y), 0.1 * source(x, y)]))
+    (found,) = detect_sources(np.mean(images, axis=0), CENTER, FWHM, SCALE, template=source, rolls=hidden)
+    assert (found.status, found.rolls, found.reason) == ("rejected", 1, "in one roll only")
+    only = (RollFlux(6.0, 1.0, 60),)
+    assert in_one_roll(only, 4.0, combined=15.0) and not in_one_roll(only, 4.0, combined=11.0)
+    assert not in_one_roll(only, 4.0)
+
+
 def test_rolls_that_differ_by_noise_are_alike():
     rng = np.random.default_rng(4)
     for _ in range(200):  # 4 sigma with 60 elements: once in 10 000

@@ -505,12 +505,21 @@ def _rolls_without_model(run: MeasuredRun) -> RollImages | None:
     is_round = nircam_coronagraph(name, mask, (image.pixel_scale, image.pixel_scale)) is not None
     if len(run.finished.rolls) < 2 or not is_round:
         return None
-    rolls = np.stack([np.asarray(fits.getdata(path, "SCI"), dtype=float) for path in run.finished.rolls])
+    images, turns = [], []
+    for path in run.finished.rolls:
+        with fits.open(path) as hdus:
+            images.append(np.asarray(hdus["SCI"].data, dtype=float))
+            turns.append(hdus["SCI"].header.get("PA_V3"))
+    rolls = np.stack(images)
     if rolls.shape[1:] != image.data.shape:
         return None
 
     shape = (image.data.shape[0], image.data.shape[1])
-    return RollImages(rolls, lambda x, y: np.broadcast_to(gaussian_core(shape, (x, y), image.fwhm), rolls.shape))
+    return RollImages(
+        rolls,
+        lambda x, y: np.broadcast_to(gaussian_core(shape, (x, y), image.fwhm), rolls.shape),
+        () if None in turns else tuple(float(turn) for turn in turns),  # only their differences matter
+    )
 
 
 def _log_detections(detections: Sequence[Detection], run: MeasuredRun) -> None:

@@ -32,6 +32,7 @@ from lyot.measure.source_snr import source_snr
 from lyot.measure.vetting import (
     MISFIT,
     Shape,
+    detector_preference,
     in_one_roll,
     prominence,
     roll_difference,
@@ -121,10 +122,14 @@ class RollImages:
         Star-subtracted image of each roll, on the pixels of the combined one; NaN where there are no data.
     template : callable
         ``template(x, y)``: image of a source of unit flux in each roll, (n, ny, nx).
+    turns : tuple of float
+        Position angle of the detector's +y axis in each roll, deg; if empty, sources are not compared with what stays
+        in place on the detector.
     """
 
     images: FloatArray
     template: Callable[[float, float], FloatArray]
+    turns: tuple[float, ...] = ()
 
 
 def _refined_peak(map_: FloatArray, ix: int, iy: int) -> tuple[float, float]:
@@ -333,7 +338,7 @@ def detect_in_reduction(
         maps=None if maps is None else (maps,),
         template=lambda x, y: source_image(injector, fwhm, (x, y)),
         coverage=coverage,
-        rolls=None if rolls is None else RollImages(rolls, in_rolls),
+        rolls=None if rolls is None else RollImages(rolls, in_rolls, injector.roll_angles),
         speckles=injector.speckles,
     )
 
@@ -548,13 +553,18 @@ def _judged(found: _Peak, shape: Shape, stands_out: bool, inside: bool, state: _
         return replace(found, status=EXTENDED if shape.wide else REJECTED, reason=shape.reason)
     if search.rolls is None or p.roll_threshold == 0:
         return found
-    at = (found.x, found.y)
-    fluxes = roll_fluxes(
-        search.rolls.images, search.rolls.template(*at), at, search.center, search.fwhm, exclude=state.not_noise
-    )
+    at, rolls = (found.x, found.y), search.rolls
+    models = rolls.template(*at)
+    fluxes = roll_fluxes(rolls.images, models, at, search.center, search.fwhm, exclude=state.not_noise)
     found = replace(found, roll_difference=roll_difference(fluxes), rolls=len(fluxes))
-    if in_one_roll(fluxes, p.roll_threshold):
+    if in_one_roll(fluxes, p.roll_threshold, combined=shape.amplitude):
         return replace(found, status=REJECTED, reason="in one roll only")
+    if rolls.turns and len(fluxes) > 1:
+        preference = detector_preference(
+            rolls.images, models, rolls.turns, at, search.center, search.fwhm, exclude=state.not_noise
+        )
+        if preference > p.roll_threshold:
+            return replace(found, status=REJECTED, reason="fixed on the detector")
     return replace(found, reason=NOT_COMPARED) if len(fluxes) < 2 else found
 
 

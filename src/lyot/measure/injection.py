@@ -77,6 +77,8 @@ class Injector:
         See `Residuals`; tells where behind the mask residual starlight is strong.
     reduce_rolls : callable or None
         See `ReduceRolls`; without it sources are not compared between rolls.
+    roll_angles : tuple of float
+        Position angle of the detector's +y axis in each roll, deg; empty where it is not known.
 
     Examples
     --------
@@ -110,6 +112,7 @@ class Injector:
     reduce_window: ReduceWindow | None = None
     reference_residuals: Residuals | None = None
     reduce_rolls: ReduceRolls | None = None
+    roll_angles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if np.ndim(self.science) != 3 or len(self.exposure) != len(self.science):

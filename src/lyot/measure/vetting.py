@@ -5,19 +5,21 @@ pixels within one resolution element. What they leave is compared with what the 
 that separation, and with the light that the model explains.
 
 *Rolls*: a source turns with the sky and is in all rolls whose field covers it. Its flux is measured in each roll with
-that roll's forward model and its own ring of apertures.
+that roll's forward model and its own ring of apertures. What stays in place on the detector is no source.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lyot.geometry import offset_grid, radius_map
-from lyot.measure.noise import FloatArray, gaussian_significance
+from lyot.measure.noise import FloatArray, aperture_sums, gaussian_significance
 from lyot.measure.source_snr import source_snr
 
 RADIUS = 1.0
@@ -42,6 +44,13 @@ BESIDE = 1.25
 MIN_LIGHT = 0.25
 """Minimum light that a source keeps in a roll, relative to the roll in which it is brightest; below, it is behind a
 boundary of the mask and the roll is not compared."""
+
+PREFERENCE = 1.1
+"""Minimum ratio of the sums of (S/N)^2 on the detector and on the sky: the images of a source in two rolls lie within
+0.2 pixels of each other, which changes the sum by less than 1 %; two images 2 pixels apart by 13 %."""
+
+TURNED = 0.4
+"""Minimum distance of two images that are fixed on the detector, resolution elements: closer ones are one image."""
 
 MIN_PIXELS = 10
 """Minimum number of pixels that are compared."""
@@ -290,15 +299,118 @@ def roll_fluxes(
     """
     x, y = round(at[0]), round(at[1])
     near = (slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3))
-    light = np.array([np.nansum(np.nan_to_num(m)[near]) for m in models])
     found = []
-    for image, model, enough in zip(rolls, models, light >= MIN_LIGHT * light.max(), strict=True):
+    for image, model, enough in zip(rolls, models, _enough_light(models, at), strict=True):
         if not enough or not np.isfinite(image[near]).all():
             continue
         own = source_snr(image, np.nan_to_num(model), at, center, fwhm, exclude=exclude)
         if np.isfinite(own.noise) and own.signal != 0 and own.scale != 0:
             found.append(RollFlux(own.scale, abs(own.noise * own.scale / own.signal), own.elements))
     return tuple(found)
+
+
+def detector_preference(
+    rolls: FloatArray,
+    models: FloatArray,
+    turns: Sequence[float],
+    at: tuple[float, float],
+    center: tuple[float, float],
+    fwhm: float,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+) -> float:
+    """By how much a peak fits better if it stays in place on the detector, not on the sky, when the telescope rolls.
+
+    A latent image of the star, or what is left of a glow stick, is in all rolls, at one place on the detector. If the
+    rolls differ by less than its width it peaks in their mean like a source. The sums of (S/N)^2 over the rolls are
+    compared: at the position on the sky, and at positions that are one place on the detector.
+
+    Parameters
+    ----------
+    rolls, models : (n, ny, nx) float64 ndarray
+        As for `roll_fluxes`.
+    turns : (n,) sequence of float
+        Position angle of the detector's +y axis in each roll, deg.
+    at, center : (x, y)
+        Positions of the source and of the star, 0-based pixels.
+    fwhm : float
+        Resolution element, pixels.
+    exclude : (ny, nx) bool ndarray, optional
+        Pixels that must not count as noise.
+
+    Returns
+    -------
+    float
+        Square root of the difference of the sums, sigma; 0 if the detector is not preferred by at least `PREFERENCE`,
+        if only one roll can show the source, or if the images would lie closer than `TURNED`.
+    """
+    offset = np.array(at) - np.array(center)
+
+    def place(angle: float) -> tuple[float, float]:
+        # north up, east left: position angles increase counter-clockwise
+        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        return float(center[0] + c * offset[0] - s * offset[1]), float(center[1] + s * offset[0] + c * offset[1])
+
+    use = _enough_light(models, at)
+    if use.sum() < 2:
+        return 0.0
+    angles = np.array(turns, dtype=float)[use]
+    angles = (angles - angles[0] + 180.0) % 360.0 - 180.0
+
+    if np.radians(np.ptp(angles)) * np.hypot(*offset) < TURNED * fwhm:
+        return 0.0
+    # one noise per roll: that of few apertures differs from place to place by more than the flux does
+    measured = [
+        _fluxes_near(image, np.nan_to_num(model), at, center, fwhm, exclude)
+        for image, model in zip(rolls[use], models[use], strict=True)
+    ]
+    if any(flux is None for flux in measured):
+        return 0.0
+
+    def total(places: list[tuple[float, float]]) -> float:
+        snrs = (flux(place) for flux, place in zip(measured, places, strict=True) if flux is not None)
+        return float(sum(max(snr, 0.0) ** 2 for snr in snrs))
+
+    on_sky = total([at] * len(angles))
+    middle = 0.5 * (angles.min() + angles.max())
+    on_detector = max(total([place(a - ref) for a in angles]) for ref in {*angles.tolist(), float(middle)})
+    if not on_detector > PREFERENCE * on_sky:
+        return 0.0
+    return float(np.sqrt(on_detector - on_sky))
+
+
+def _enough_light(models: FloatArray, at: tuple[float, float]) -> NDArray[np.bool_]:
+    """Rolls in which the mask lets enough light of a source through."""
+    x, y = round(at[0]), round(at[1])
+    near = (slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3))
+    light = np.array([np.nansum(np.nan_to_num(m)[near]) for m in models])
+    return np.asarray(light >= MIN_LIGHT * light.max())
+
+
+def _fluxes_near(
+    image: FloatArray,
+    model: FloatArray,
+    at: tuple[float, float],
+    center: tuple[float, float],
+    fwhm: float,
+    exclude: NDArray[np.bool_] | None,
+) -> Callable[[tuple[float, float]], float] | None:
+    """S/N at places around `at` by the noise there, 0 where there are no data; None if the noise is unknown."""
+    own = source_snr(image, model, at, center, fwhm, exclude=exclude)
+    sums = aperture_sums(image, fwhm)
+    background = sums[round(at[1]), round(at[0])] - own.signal
+    if not np.isfinite(own.noise) or not np.isfinite(background):
+        return None
+
+    def snr(place: tuple[float, float]) -> float:
+        x, y = round(place[0]), round(place[1])
+        patch = sums[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+        if patch.shape != (5, 5) or not np.isfinite(patch).all():
+            return 0.0
+        exact = ndimage.map_coordinates(patch, [[place[1] - y + 2], [place[0] - x + 2]], order=3)[0]
+        return float((exact - background) / own.noise)
+
+    return snr
 
 
 def roll_difference(fluxes: tuple[RollFlux, ...]) -> float:
@@ -311,9 +423,18 @@ def roll_difference(fluxes: tuple[RollFlux, ...]) -> float:
     return float(worst)
 
 
-def in_one_roll(fluxes: tuple[RollFlux, ...], threshold: float) -> bool:
-    """Whether a source is in some rolls and not in others: it differs, and by more than half of its flux."""
+def in_one_roll(fluxes: tuple[RollFlux, ...], threshold: float, *, combined: float = np.nan) -> bool:
+    """Whether a source is in some rolls and not in others: it differs, and by more than half of its flux.
+
+    If the mask lets its light through in one roll only, the flux there is compared with `combined`, that in the mean of
+    the rolls: a peak that comes from the roll in which the source would be hidden is no source.
+    """
     values = [f.flux for f in fluxes]
-    if threshold <= 0 or len(values) < 2:
+    if threshold <= 0 or not values:
         return False
+    if len(values) == 1:
+        (only,) = fluxes
+        ratio = np.array((combined - only.flux) / only.error)
+        sigma = float(gaussian_significance(ratio, np.array(only.elements)))
+        return bool(sigma > threshold and only.flux < 0.5 * combined)
     return bool(roll_difference(fluxes) > threshold and min(values) < 0.5 * max(values))

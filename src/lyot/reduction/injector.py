@@ -187,7 +187,14 @@ def injector_of(
         if linear and plan.sequence.n_references
         else None,
         reduce_rolls=lambda science: small.reduce(science, with_variance=False).by_roll(small.sequence.roll)[0],
+        roll_angles=_roll_angles(small.sequence),
     )
+
+
+def _roll_angles(sequence: CoronagraphicSequence) -> tuple[float, ...]:
+    """Position angle of +y in each roll, deg: that of its first exposure, as those of a roll are equal."""
+    roll = sequence.roll
+    return tuple(float(sequence.pa_y[int(np.argmax(roll == k))]) for k in range(roll.max() + 1))
 
 
 def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] | None:
