@@ -148,7 +148,7 @@ def test_places_that_are_given(make):
 def test_places_that_are_not_on_the_data(make):
     """The frames reach to 4.5 arcsec along their sides, and to 6.3 in the corners."""
     plan = plan_reduction(make(0.0)[0], ReductionParams(truncations=(9,)))
-    with pytest.warns(LyotWarning, match=r"30\.000", PA 20\.00 deg is outside the data"):
+    with pytest.warns(LyotWarning, match=r'30\.000", PA 20\.00 deg is outside the data'):
         assert refine(plan, F1550C, RefineParams(protect="30,20", wavefront_drift=0.0)) is None
     with pytest.warns(LyotWarning, match="outside the data"):
         second = refine(plan, F1550C, RefineParams(protect="30,20; 0.9,158", wavefront_drift=0.0))
