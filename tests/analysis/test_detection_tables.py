@@ -50,7 +50,7 @@ def test_all_sources_are_printed(table_file, capsys):
     show_detections(table_file.parent)
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("source at separation") for line in lines) == 5
-    assert "6.0 sigma, false-alarm probability 1e-06" in lines[0]
+    assert "6.0 sigma, false-alarm probability 1.0e-06" in lines[0]
     assert sum(line.startswith("not a point source:") for line in lines) == 2
     assert "in one roll only (rejected)" in lines[5]
 

@@ -504,7 +504,7 @@ def config_of_run(out: str | Path, sections: Mapping[str, Mapping[str, Any]] | N
     >>> from pathlib import Path
     >>> from lyot.run import config_of_run
     >>> with tempfile.TemporaryDirectory() as out:
-    ...     _ = Path(out, "lyot.toml").write_text("[contrast]\nangles = 16\n")
+    ...     _ = Path(out, "lyot.toml").write_text("[contrast]\nangles = 16\n", encoding="utf-8")
     ...     config = config_of_run(out, {"contrast": {"sigma": 3.0}})
     >>> config.contrast.angles, config.contrast.sigma
     (16, 3.0)
