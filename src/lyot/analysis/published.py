@@ -71,7 +71,7 @@ def read_published(path: Path) -> PublishedCurve:
     >>> from lyot.analysis import read_published
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "smith2023.csv")
-    ...     _ = path.write_text("separation,contrast\n0.5,1e-3\n1.0,2e-4\n")
+    ...     _ = path.write_text("separation,contrast\n0.5,1e-3\n1.0,2e-4\n", encoding="utf-8")
     ...     curve = read_published(path)
     >>> curve.label, curve.contrast.tolist()
     ('smith2023', [0.001, 0.0002])
