@@ -170,7 +170,23 @@ def test_a_disk_is_left_out_of_the_noise_and_is_not_a_source():
     empty = detect_sources(noise(5) + 7 * source(x, y), CENTER, FWHM, SCALE, template=source)
     assert sources[0].snr == pytest.approx(empty[0].snr, rel=0.2)
     others = [d for d in masked if not d.accepted]
-    assert 1 <= len(others) <= 2 and all(d.status == "extended" for d in others)
+    assert all(d.status == "extended" for d in others)
+    # one row for what is faint, and one for each end of the hole, where the disk is brightest
+    assert [d.reason == "part of extended light" for d in others].count(True) == 1 and len(others) == 3
+
+
+def test_what_stands_out_of_a_disk_and_is_no_point_source_is_listed():
+    """One row stands for the disk; a knot, or a source whose image is not that of the model, must not be lost in it."""
+    x, y = at(2.8, 122.0)
+    gx, gy = offset_grid(SHAPE, (x, y))
+    knot = np.exp(-4 * np.log(2) * (gx**2 + gy**2) / (3.0 * FWHM) ** 2)
+    found = detect_sources(noise(5) + edge_on_disk(30.0) + 30 * knot, CENTER, FWHM, SCALE, template=source)
+    assert not any(d.accepted for d in found)
+    near = [d for d in found if np.hypot(d.x - x, d.y - y) < 3]
+    assert [(d.status, d.reason) for d in near] == [
+        ("extended", "stands out of extended light, not the shape of a point source")
+    ]
+    assert any(d.reason == "part of extended light" for d in found)
 
 
 def test_prominence_tells_a_source_from_a_clump_of_a_ridge():

@@ -56,6 +56,9 @@ MAX_REFUSED = 20
 MAX_IN_STRUCTURE = 15
 """Peaks of one extended structure that are looked at."""
 
+PART_OF_EXTENDED = "part of extended light"
+"""Reason of a peak that does not stand out of the extended light that it lies on; one is listed for each structure."""
+
 MODEL_ERROR = 0.2
 """Part of a source that its scaled template may leave in the image, by the errors of its position and of the PSF."""
 
@@ -472,13 +475,15 @@ def _candidate(state: _Image, sums: FloatArray, search: _Search) -> tuple[int, i
 
 
 def _is_new(state: _Image, found: _Peak, peak: tuple[int, int], p: DetectionParams) -> bool:
-    """Whether a peak is to be listed: of an extended structure only the first one that is no source."""
+    """Whether a peak is to be listed: of an extended structure the first one, and those that stand out of it."""
     label = state.structure.holds(*peak)
     if not label or found.status == SOURCE:
         return True
     state.tries[label] = state.tries.get(label, 0) + 1
     if state.tries[label] >= MAX_IN_STRUCTURE and label > 0:
         state.excluded |= state.structure.labels == label
+    if found.reason != PART_OF_EXTENDED:
+        return True
     if label in state.named or found.snr < p.threshold or found.significance < p.min_significance:
         return False
     state.named.add(label)
@@ -547,8 +552,10 @@ def _shape(state: _Image, at: tuple[float, float], model: FloatArray | None, sea
 def _judged(found: _Peak, shape: Shape, stands_out: bool, inside: bool, state: _Image, search: _Search) -> _Peak:
     """A peak with what it is taken for."""
     p = search.params
-    if inside and not (stands_out and shape.misfit <= MISFIT):
-        return replace(found, status=EXTENDED, reason="part of extended light")
+    if inside and not stands_out:
+        return replace(found, status=EXTENDED, reason=PART_OF_EXTENDED)
+    if inside and not shape.misfit <= MISFIT:
+        return replace(found, status=EXTENDED, reason=f"stands out of extended light, {shape.reason}")
     if not inside and shape.fails(p.shape_threshold):
         return replace(found, status=EXTENDED if shape.wide else REJECTED, reason=shape.reason)
     if search.rolls is None or p.roll_threshold == 0:
