@@ -136,6 +136,20 @@ def test_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_not_forks_of_the_tests() -> Iterator[None]:
+    """A command that a test runs in this process must not fork the workers of all later tests from it.
+
+    They would have what the test has replaced, and warnings as errors. Forks of a command are tested in processes of
+    their own.
+    """
+    from lyot.run import executors
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "_OTHER_FORK_SERVER", (3, 0))
+        yield
+
+
 @pytest.fixture(scope="session")
 def hd106906(test_data: Path) -> Path:
     """Real MIRI observations of HD 106906 (F1140C, calints)."""
