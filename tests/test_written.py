@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lyot
-from lyot.written import chi2_text, error_text, flux_text, in_ascii, plural, position_text, snr_text, with_error
+from lyot.written import (
+    chi2_text,
+    error_text,
+    flux_text,
+    in_ascii,
+    plural,
+    position_text,
+    size_text,
+    snr_text,
+    with_error,
+)
 
 SOURCE = Path(lyot.__file__).parent
 DIGITS = r"(?:%\.\d+[efg]|\{[^{}]*:[ <>\d]*\.\d+[efg]\})"
@@ -84,3 +94,8 @@ def test_the_other_kinds():
     assert in_ascii(flux_text(9.69e-5, 8.5e-6)) == "96.9 +- 8.5 uJy"
     assert position_text(0.8049, 148.338) == '0.805", PA 148.34 deg'
     assert plural(1, "source") == "1 source" and plural(0, "source") == "0 sources"
+
+
+def test_sizes_are_written_in_the_unit_that_suits():
+    sizes = [size_text(n) for n in (9000, 12_345, 3_400_000, 13_200_000_000)]
+    assert sizes == ["9000 bytes", "12 kB", "3.4 MB", "13.2 GB"]

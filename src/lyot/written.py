@@ -145,6 +145,19 @@ def probability_text(probability: float) -> str:
     return _significant(probability, 2)
 
 
+def size_text(size: float) -> str:
+    """A number of bytes, exact below 10 kB.
+
+    Examples
+    --------
+    >>> size_text(2880), size_text(63_400), size_text(3.41e6), size_text(13.2e9)
+    ('2880 bytes', '63 kB', '3.4 MB', '13.2 GB')
+    """
+    if size < 10_000:
+        return f"{size:.0f} bytes"
+    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
 def in_ascii(text: str) -> str:
     """A text for the terminal and for logs, which may have no other characters.
 

@@ -21,7 +21,7 @@ from lyot.exposures.names import DETECTIONS, SNR_MAP
 from lyot.records.manifest import Manifest, Record, product_of
 from lyot.report import figures, sections, write_report
 from lyot.report import page as page_module
-from lyot.report.damage import damaged_products, size_text
+from lyot.report.damage import damaged_products
 from lyot.report.measured import MAPS, fitted_text
 from lyot.report.products import read_product, view_of
 from lyot.report.references import budget_rows, reference_rows
@@ -461,10 +461,6 @@ def test_a_defect_of_ours_is_not_called_a_damaged_file(run_folder):
     (flag,) = guard.flags
     assert flag.text == "Stage 1 could not be shown, although all products are complete (KeyError: 'SCI')."
     assert "report it" in flag.meaning
-
-
-def test_sizes_are_written_in_the_unit_that_suits():
-    assert [size_text(n) for n in (9000, 12_345, 3_400_000)] == ["9000 bytes", "12 kB", "3.4 MB"]
 
 
 def test_the_readout_is_below_the_image_and_figures_of_one_row_are_low_in_print(run_folder):

@@ -65,8 +65,8 @@ def read_disk(path: Path, options: DiskOptions | None = None) -> DiskModel:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from astropy.io import fits
-    >>> folder = tempfile.TemporaryDirectory()
     >>> from lyot.analysis import DiskOptions, read_disk
+    >>> folder = tempfile.TemporaryDirectory()
     >>> path = Path(folder.name) / "model.fits"
     >>> fits.PrimaryHDU(np.ones((21, 21))).writeto(path)
     >>> model = read_disk(path, DiskOptions(pixel_scale=0.05, total_flux=0.01))

@@ -32,7 +32,7 @@ class ContrastSection(ContrastParams):
     (16, True)
     """
 
-    measure: bool = param(True, help="measure the contrast curve and the map of limits in lyot run")
+    measure: bool = param(True, help="measure the contrast curve and the map of limits")
     modes: int | None = param(
         None, help="number of KL modes of the image to measure; default: that of the main product", min=1
     )
@@ -118,8 +118,8 @@ class CompanionSection(CompanionParams):
     [(0.82, 149.0)]
     """
 
-    measure: bool = param(True, help="fit the detected sources in lyot run")
-    positions: tuple[str, ...] = param((), help='fit companions near "SEPARATION,PA" (arcsec, degrees) in lyot run')
+    measure: bool = param(True, help="fit the detected sources")
+    positions: tuple[str, ...] = param((), help='fit companions near "SEPARATION,PA" (arcsec, degrees)')
     modes: int | None = param(
         None, help="number of KL modes of the image to measure; default: that of the main product", min=1
     )
@@ -155,7 +155,7 @@ class MapsSection(MatchedFilterParams):
     10
     """
 
-    measure: bool = param(False, help="compute the maps in lyot run")
+    measure: bool = param(False, help="compute the maps")
     modes: int | None = param(
         None, help="number of KL modes of the image to measure; default: that of the main product", min=1
     )
@@ -227,7 +227,7 @@ class DiskSection(DiskOptions, DiskParams, RingFitParams):
     (False, True)
     """
 
-    models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit and compare in lyot run")
+    models: tuple[str, ...] = param((), help="images of disk models (FITS) to fit and compare")
     ring: bool = param(False, help="fit a parametric ring")
     rolls: bool = param(
         False,

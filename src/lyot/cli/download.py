@@ -15,22 +15,12 @@ if TYPE_CHECKING:
     from lyot.exposures.roles import Assigned
 
 
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit in ("B", "kB") else f"{number:.1f} {unit}"
-        number /= 1000
-    return ""
-
-
-def _files(number: int) -> str:
-    return f"{number} file" if number == 1 else f"{number} files"
-
-
 def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skipped: set[str]) -> None:
     """Print the table of files and their sum."""
     from rich.console import Console
     from rich.table import Table
+
+    from lyot.written import plural, size_text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("role", "file", "target", "filter"):
@@ -44,7 +34,7 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
         state = "not selected" if file.name in skipped else "to download" if file.name in lacking else "present"
         table.add_row(
             assigned.label, file.name, e.target, e.filter, "" if e.roll is None else f"{e.roll:.2f}",
-            f"{e.n_integrations} x {e.n_groups}", _size(file.size) if file.size else "unknown",
+            f"{e.n_integrations} x {e.n_groups}", size_text(file.size) if file.size else "unknown",
             "public" if file.public else "exclusive", state,
         )  # fmt: skip
     console = Console(highlight=False)
@@ -52,7 +42,7 @@ def show(rows: Sequence[tuple[Assigned, ArchiveFile]], lacking: set[str], skippe
         console = Console(highlight=False, width=200)
     console.print(table)
     wanted = [file for _, file in rows if file.name in lacking]
-    typer.echo(f"{_files(len(wanted))} to download, {_size(sum(f.size for f in wanted))}")
+    typer.echo(f"{plural(len(wanted), 'file')} to download, {size_text(sum(f.size for f in wanted))}")
 
 
 def _show_proposals(found: Sequence[Proposal], query: Query) -> None:
@@ -71,6 +61,8 @@ def _bars(files: Sequence[ArchiveFile]) -> Iterator[Callable[[ArchiveFile, int],
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from lyot.written import size_text
+
     console = Console()
     if not console.is_terminal:
         finished: set[str] = set()
@@ -78,7 +70,7 @@ def _bars(files: Sequence[ArchiveFile]) -> Iterator[Callable[[ArchiveFile, int],
         def lines(file: ArchiveFile, done: int) -> None:
             if file.size and done == file.size and file.name not in finished:
                 finished.add(file.name)
-                typer.echo(f"{file.name}: {_size(done)}")
+                typer.echo(f"{file.name}: {size_text(done)}")
 
         yield lines
         return
@@ -126,6 +118,7 @@ def fetch(
     from lyot.archive.proposals import propose_missing
     from lyot.archive.roles import assign_roles, check_one_sequence
     from lyot.errors import LyotError
+    from lyot.written import plural
 
     client = MastClient()
     listing = find(query, client)
@@ -146,7 +139,7 @@ def fetch(
     with _bars(lacking) as bars:
         result = download(files, out, connection=client.connection, at_once=jobs or AT_ONCE, on_progress=bars)
     there = len(result.current)
-    typer.echo(f"{_files(len(result.fetched))} downloaded, {there} already present; all in {out}")
+    typer.echo(f"{plural(len(result.fetched), 'file')} downloaded, {there} already present; all in {out}")
     return result
 
 

@@ -118,7 +118,7 @@ class Group:
 
 def help_text(info: ParameterInfo) -> str:
     """What the help of an option says: what it is, its unit, what it may be and its default."""
-    text = (info.help[0].upper() + info.help[1:]).replace(" in lyot run", "")
+    text = info.help[0].upper() + info.help[1:]
     plural = {"pixel": "pixels"}.get(info.unit, info.unit)
     unit = f", {plural}" if info.unit and info.unit not in text else ""
     meaning, semicolon, rest = text.rstrip(".").partition(";")

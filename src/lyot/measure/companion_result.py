@@ -78,7 +78,6 @@ class Companion:
     >>> def psf(exposure, east, north):
     ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
     >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
-    >>> from lyot.measure import CompanionParams, fit_companions
     >>> frames = noise + psf(0, 1.1, 0.0)
     >>> injector = Injector(frames, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
     >>> (found,) = fit_companions(injector, 4.0, [(1.1, 90.0)], params=CompanionParams(posterior=False))

@@ -117,12 +117,11 @@ class ContrastCurve:
     Examples
     --------
     >>> import numpy as np
-    >>> from lyot.measure import Injector
+    >>> from lyot.measure import ContrastParams, Injector, contrast_curve
     >>> y, x = np.indices((81, 81)) - 40.0
     >>> def psf(exposure, east, north):
     ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
     >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
-    >>> from lyot.measure import ContrastParams, contrast_curve
     >>> injector = Injector(noise, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
     >>> curve = contrast_curve(injector, 4.0, ContrastParams(separations=3, angles=4, outer_radius=3.0))
     >>> bool((curve.flux_low < curve.flux_high).all()), curve.throughput.round(1).tolist()

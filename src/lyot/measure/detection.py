@@ -314,12 +314,11 @@ def detect_in_reduction(
     Examples
     --------
     >>> import numpy as np
-    >>> from lyot.measure import Injector
+    >>> from lyot.measure import Injector, detect_in_reduction
     >>> y, x = np.indices((81, 81)) - 40.0
     >>> def psf(exposure, east, north):
     ...     return np.exp(-((x + east / 0.11) ** 2 + (y - north / 0.11) ** 2) / 4)
     >>> noise = np.random.default_rng(1).normal(scale=0.1, size=(1, 81, 81))
-    >>> from lyot.measure import detect_in_reduction
     >>> frames = noise + psf(0, 1.1, 0.0)
     >>> injector = Injector(frames, np.zeros(1, int), psf, lambda frames: frames, center=(40, 40), pixel_scale=0.11)
     >>> found = detect_in_reduction(injector, 4.0)[0]

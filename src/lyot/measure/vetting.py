@@ -344,39 +344,33 @@ def detector_preference(
         Square root of the difference of the sums, sigma; 0 if the detector is not preferred by at least `PREFERENCE`,
         if only one roll can show the source, or if the images would lie closer than `TURNED`.
     """
-    offset = np.array(at) - np.array(center)
-
-    def place(angle: float) -> tuple[float, float]:
-        # north up, east left: position angles increase counter-clockwise
-        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-        return float(center[0] + c * offset[0] - s * offset[1]), float(center[1] + s * offset[0] + c * offset[1])
-
     use = _enough_light(models, at)
     if use.sum() < 2:
         return 0.0
     angles = np.array(turns, dtype=float)[use]
     angles = (angles - angles[0] + 180.0) % 360.0 - 180.0
-
-    if np.radians(np.ptp(angles)) * np.hypot(*offset) < TURNED * fwhm:
+    if np.radians(np.ptp(angles)) * np.hypot(at[0] - center[0], at[1] - center[1]) < TURNED * fwhm:
         return 0.0
-    # one noise per roll: that of few apertures differs from place to place by more than the flux does
-    measured = [
-        _fluxes_near(image, np.nan_to_num(model), at, center, fwhm, exclude)
+    around = [
+        _snr_around(image, np.nan_to_num(model), at, center, fwhm, exclude)
         for image, model in zip(rolls[use], models[use], strict=True)
     ]
-    if any(flux is None for flux in measured):
-        return 0.0
 
     def total(places: list[tuple[float, float]]) -> float:
-        snrs = (flux(place) for flux, place in zip(measured, places, strict=True) if flux is not None)
-        return float(sum(max(snr, 0.0) ** 2 for snr in snrs))
+        return sum(max(snr(place), 0.0) ** 2 for snr, place in zip(around, places, strict=True))
 
     on_sky = total([at] * len(angles))
-    middle = 0.5 * (angles.min() + angles.max())
-    on_detector = max(total([place(a - ref) for a in angles]) for ref in {*angles.tolist(), float(middle)})
-    if not on_detector > PREFERENCE * on_sky:
-        return 0.0
-    return float(np.sqrt(on_detector - on_sky))
+    # the peak is at the image of one of the rolls, or between them
+    references = {*angles.tolist(), 0.5 * float(angles.min() + angles.max())}
+    on_detector = max(total([_turned(at, center, a - ref) for a in angles]) for ref in references)
+    return float(np.sqrt(on_detector - on_sky)) if on_detector > PREFERENCE * on_sky else 0.0
+
+
+def _turned(at: tuple[float, float], center: tuple[float, float], angle: float) -> tuple[float, float]:
+    """A place (x, y) turned about the star counter-clockwise, as position angles increase where north is up; deg."""
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    dx, dy = at[0] - center[0], at[1] - center[1]
+    return float(center[0] + c * dx - s * dy), float(center[1] + s * dx + c * dy)
 
 
 def _enough_light(models: FloatArray, at: tuple[float, float]) -> NDArray[np.bool_]:
@@ -387,20 +381,21 @@ def _enough_light(models: FloatArray, at: tuple[float, float]) -> NDArray[np.boo
     return np.asarray(light >= MIN_LIGHT * light.max())
 
 
-def _fluxes_near(
+def _snr_around(
     image: FloatArray,
     model: FloatArray,
     at: tuple[float, float],
     center: tuple[float, float],
     fwhm: float,
     exclude: NDArray[np.bool_] | None,
-) -> Callable[[tuple[float, float]], float] | None:
-    """S/N at places around `at` by the noise there, 0 where there are no data; None if the noise is unknown."""
+) -> Callable[[tuple[float, float]], float]:
+    """S/N at places (x, y) around `at`, by the noise at `at`; 0 where there are no data, or where that is unknown.
+
+    One noise for all places: that of few apertures differs from place to place by more than the flux does.
+    """
     own = source_snr(image, model, at, center, fwhm, exclude=exclude)
     sums = aperture_sums(image, fwhm)
     background = sums[round(at[1]), round(at[0])] - own.signal
-    if not np.isfinite(own.noise) or not np.isfinite(background):
-        return None
 
     def snr(place: tuple[float, float]) -> float:
         x, y = round(place[0]), round(place[1])
@@ -408,7 +403,7 @@ def _fluxes_near(
         if patch.shape != (5, 5) or not np.isfinite(patch).all():
             return 0.0
         exact = ndimage.map_coordinates(patch, [[place[1] - y + 2], [place[0] - x + 2]], order=3)[0]
-        return float((exact - background) / own.noise)
+        return float(np.nan_to_num((exact - background) / own.noise))
 
     return snr
 

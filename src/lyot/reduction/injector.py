@@ -216,11 +216,11 @@ def reference_residuals(plan: ReductionPlan, modes: int) -> NDArray[np.float64] 
     Examples
     --------
     >>> import numpy as np
+    >>> from lyot.reduction import reference_residuals
     >>> from lyot.subtract import CoronagraphicSequence, ReductionParams, plan_reduction
     >>> y, x = np.indices((41, 41)) - 20.0
     >>> frames = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(6, 41, 41))
     >>> sequence = CoronagraphicSequence(frames[:1], [0], [0.0], [[20, 20]], (0.11, 0.11), frames[1:])
-    >>> from lyot.reduction import reference_residuals
     >>> plan = plan_reduction(sequence, ReductionParams(truncations=(3,), recommended=3))
     >>> reference_residuals(plan, 3).shape
     (5, 61, 61)

@@ -10,16 +10,10 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from lyot.records.manifest import Manifest, Product
+from lyot.written import size_text
 
 STAGES = ("stage1/", "stage2/", "stage3/")
 """Folders of products that only a run writes; those in ``measure`` are also written by its commands."""
-
-
-def size_text(size: int) -> str:
-    """A number of bytes as ``3.4 MB``; exact below 10 kB."""
-    if size < 10_000:
-        return f"{size} bytes"
-    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
 def changed_size(out: Path, product: Product) -> str:

@@ -314,8 +314,8 @@ def mark_star(ax: Axes, *, color: str = INK) -> None:
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> ax = Figure().subplots()
     >>> from lyot.report.figures import mark_star
+    >>> ax = Figure().subplots()
     >>> mark_star(ax)
     >>> len(ax.lines)
     1
@@ -358,8 +358,8 @@ def mark_source(
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> ax = Figure().subplots()
     >>> from lyot.report.figures import mark_source
+    >>> ax = Figure().subplots()
     >>> mark_source(ax, separation=0.82, position_angle=149.0, label="b")
     >>> ax.texts[0].get_text()
     'b'
@@ -394,8 +394,8 @@ def draw_dq(ax: Axes, dq: NDArray[np.integer], flags: Sequence[str]) -> AxesImag
     --------
     >>> import numpy as np
     >>> from matplotlib.figure import Figure
-    >>> ax = Figure().subplots()
     >>> from lyot.report.figures import draw_dq
+    >>> ax = Figure().subplots()
     >>> image = draw_dq(ax, np.array([[0, 1], [4, 0]], dtype=np.uint32), ["DO_NOT_USE", "JUMP_DET"])
     >>> image.get_array().shape
     (2, 2)

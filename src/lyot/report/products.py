@@ -111,8 +111,8 @@ def read_cube(path: str | Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from astropy.io import fits
-    >>> folder = tempfile.TemporaryDirectory()
     >>> from lyot.report import read_cube
+    >>> folder = tempfile.TemporaryDirectory()
     >>> path = Path(folder.name) / "x_calints.fits"
     >>> image = np.ones((2, 4, 4), dtype=np.float32)
     >>> fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]).writeto(path)
@@ -146,8 +146,8 @@ def read_product(path: str | Path) -> Product:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from astropy.io import fits
-    >>> folder = tempfile.TemporaryDirectory()
     >>> from lyot.report import read_product
+    >>> folder = tempfile.TemporaryDirectory()
     >>> path = Path(folder.name) / "x_calints.fits"
     >>> image = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
     >>> fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]).writeto(path)

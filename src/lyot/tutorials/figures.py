@@ -196,8 +196,8 @@ def draw_profile(ax: Axes, curves: Mapping[str, tuple[Any, Any]], *, xlabel: str
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> ax = Figure().subplots()
     >>> from lyot.tutorials.figures import draw_profile
+    >>> ax = Figure().subplots()
     >>> draw_profile(ax, {"noise": ([1.0, 2.0], [0.5, 0.4])}, xlabel="separation [arcsec]", ylabel="MJy/sr")
     >>> ax.get_xlabel()
     'separation [arcsec]'
@@ -321,8 +321,8 @@ def draw_position(
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> ax = Figure().subplots()
     >>> from lyot.tutorials.figures import draw_position
+    >>> ax = Figure().subplots()
     >>> draw_position(ax, [("fit", -0.40, -0.70, 0.02, 0.02)], truth=(-0.41, -0.71))
     >>> ax.get_legend() is not None
     True
