@@ -70,10 +70,10 @@ def companion(
         for term in terms:
             if term.name == STAR_TERM and not isfinite(star.flux):
                 continue
-            contrast = f"contrast {error_text(100 * term.contrast):>6s} %  " if isfinite(star.flux) else ""
+            contrast = f"contrast {error_text(100 * term.contrast):>8s} %  " if isfinite(star.flux) else ""
             typer.echo(
-                f"  {term.name:17s} flux {error_text(100 * term.flux):>6s} %  {contrast}"
-                f'separation {error_text(term.separation):>7s}"  PA {error_text(term.position_angle)} deg'
+                f"  {term.name:17s} flux {error_text(100 * term.flux):>8s} %  {contrast}"
+                f'separation {error_text(term.separation):>8s}"  PA {error_text(term.position_angle)} deg'
             )
     if not isfinite(star.flux):
         typer.echo(f"Note: {GIVE_STAR}.", err=True)
