@@ -98,6 +98,36 @@ def test_a_preloaded_process_has_all_that_a_model_needs_and_no_threads() -> None
     assert done.stdout.split() == ["0", "0", "1", "False"]
 
 
+FITS_OPTIONS = """
+from astropy.io import fits
+from lyot.run import warm
+warm.warm_process()
+print(fits.conf.enable_record_valued_keyword_cards, fits.conf.strip_header_whitespace, fits.conf.use_memmap)
+print(all(isinstance(vars(type(fits.conf))[name], bool) for name in warm._FITS_OPTIONS))
+header = fits.Header.fromstring("WORD    = 'a b  '" .ljust(80) + "DP1     = 'NAXIS: 2'".ljust(80) + "END".ljust(80))
+print(header["WORD"] == "a b", header["DP1.NAXIS"])
+"""
+
+WITHOUT_STATISTICS = """
+import sys
+import lyot.run.preloaded
+print("emcee" in sys.modules, "scipy.stats" in sys.modules)
+from scipy.stats import norm
+print(norm.cdf(0.0))
+"""
+
+
+def test_options_of_the_fits_reader_are_looked_up_once_and_stay_what_they_are() -> None:
+    done = subprocess.run([sys.executable, "-c", FITS_OPTIONS], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["True", "True", "True", "True", "True", "2.0"]
+
+
+def test_sampling_comes_without_the_statistics_of_scipy_which_can_be_imported_later() -> None:
+    command = [sys.executable, "-c", WITHOUT_STATISTICS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == ["True", "False", "0.5"]
+
+
 MANIFESTS = """
 import sys
 import yaml

@@ -129,7 +129,7 @@ def annulus_sums(values: FloatArray, center: tuple[float, float], width: float) 
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _ring_places(first, last, ny, nx, x0, y0, spacing, guard, places):  # type: ignore[no-untyped-def]
+def _ring_places(first, last, ny, nx, x0, y0, spacing, guard, turns, places):  # type: ignore[no-untyped-def]
     """Flat indices of the other elements on the ring through each pixel of some rows, and where each pixel's begin."""
     begins = np.zeros((last - first) * nx + 1, np.int64)
     n = 0
@@ -139,17 +139,24 @@ def _ring_places(first, last, ny, nx, x0, y0, spacing, guard, places):  # type: 
             r = np.sqrt(dx * dx + dy * dy)
             if r >= spacing:
                 n_ring = int(np.floor(2 * np.pi * r / spacing))
-                theta0 = np.arctan2(dy, dx)
+                row = n_ring * (n_ring - 1) // 2
                 # the elements beside the source share its light: `guard` of them on each side are left out
                 for k in range(1 + guard, n_ring - guard):
-                    theta = theta0 + 2 * np.pi * k / n_ring
-                    x, y = x0 + r * np.cos(theta), y0 + r * np.sin(theta)
-                    j, i = int(np.rint(x)), int(np.rint(y))
+                    cos, sin = turns[row + k, 0], turns[row + k, 1]
+                    j, i = int(np.rint(x0 + (dx * cos - dy * sin))), int(np.rint(y0 + (dx * sin + dy * cos)))
                     if 0 <= i < ny and 0 <= j < nx:
                         places[n] = i * nx + j
                         n += 1
             begins[(iy - first) * nx + ix + 1] = n
     return begins
+
+
+@functools.lru_cache(maxsize=2)
+def _turns(most: int) -> FloatArray:
+    """Cosine and sine of ``k`` of ``n`` equal parts of a circle, at ``n (n - 1) / 2 + k``, for n from 1 to `most`."""
+    n = np.repeat(np.arange(1, most + 1), np.arange(1, most + 1))
+    angle = 2 * np.pi * (np.arange(len(n)) - n * (n - 1) // 2) / n
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -177,25 +184,26 @@ def _ring_statistics(values, usable, begins, places, mean, scatter, count):  # t
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _ring_averages(first, values, begins, places, mean):  # type: ignore[no-untyped-def]
-    """The same means as of `_ring_statistics`, of many images at once: each image is a column of `values` and `mean`.
+def _ring_averages(first, values, good, begins, places, mean):  # type: ignore[no-untyped-def]
+    """The same means as of `_ring_statistics`, of many images at once: each image is a column of the arrays.
 
-    The running means of the images wait for a division each, but not for each other.
+    `values` are 0 and `good` is 0 where there is none: sums over the images that the processor does side by side.
     """
     n_images = values.shape[1]
-    n, m = np.empty(n_images, np.int64), np.empty(n_images)
+    total, n = np.empty(n_images), np.empty(n_images)
     for pixel in range(len(begins) - 1):
-        n[:] = 0
-        m[:] = 0.0
+        here = good[first + pixel]
+        if not here.any():
+            continue
+        total[:] = 0.0
+        n[:] = 0.0
         for place in places[begins[pixel] : begins[pixel + 1]]:
             for image in range(n_images):
-                v = values[place, image]
-                if np.isfinite(v):
-                    n[image] += 1
-                    m[image] += (v - m[image]) / n[image]
+                total[image] += values[place, image]
+                n[image] += good[place, image]
         for image in range(n_images):
-            if n[image] >= 2 and np.isfinite(values[first + pixel, image]):
-                mean[first + pixel, image] = m[image]
+            if n[image] >= 2 and here[image]:
+                mean[first + pixel, image] = total[image] / n[image]
 
 
 _RING_ROOM = 24_000_000
@@ -208,9 +216,9 @@ def _rings(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Where the other elements of each pixel are: the same for all images of a reduction, and slow to work out."""
     y, x = np.mgrid[rows[0] : rows[1], : shape[1]]
-    room = int((2 * np.pi * np.hypot(x - x0, y - y0) / spacing).sum()) + 1
-    places = np.empty(room, np.int32)
-    begins = _ring_places(*rows, *shape, x0, y0, spacing, guard, places)
+    elements = 2 * np.pi * np.hypot(x - x0, y - y0) / spacing
+    places = np.empty(int(elements.sum()) + 1, np.int32)
+    begins = _ring_places(*rows, *shape, x0, y0, spacing, guard, _turns(int(elements.max()) + 1), places)
     return begins, places[: begins[-1]].copy()
 
 
@@ -263,7 +271,7 @@ def _parts_of_rings(
 
 
 def ring_means(values: FloatArray, center: tuple[float, float], spacing: float, guard: int = 1) -> FloatArray:
-    """The means of `ring_statistics` of many images, nothing excluded, in a third of the time of one by one.
+    """The means of `ring_statistics` of many images, nothing excluded, up to rounding, in a tenth of the time.
 
     Parameters
     ----------
@@ -279,9 +287,11 @@ def ring_means(values: FloatArray, center: tuple[float, float], spacing: float, 
     """
     shape = values.shape[1], values.shape[2]
     columns = np.ascontiguousarray(values.reshape(len(values), -1).T)
-    mean = np.full(columns.shape, np.nan)
+    finite = np.isfinite(columns)
+    columns = np.where(finite, columns, 0.0)
+    good, mean = finite.astype(np.float64), np.full(columns.shape, np.nan)
     for rows, begins, places in _parts_of_rings(shape, center, spacing, guard):
-        _ring_averages(rows.start * shape[1], columns, begins, places, mean)
+        _ring_averages(rows.start * shape[1], columns, good, begins, places, mean)
     return np.ascontiguousarray(mean.T).reshape(values.shape)
 
 

@@ -70,6 +70,11 @@ class ReductionResult:
     pixel_scale: float
     roll_variance: FloatArray | None = None
 
+    def __repr__(self) -> str:
+        """In one line: stpipe logs what a step is given, and the arrays would fill hundreds."""
+        exposures, ny, nx = self.rolls.shape[1:]
+        return f"<ReductionResult: {exposures} exposures, modes {self.truncations}, {nx} x {ny} pixels>"
+
     def index(self, modes: int | None = None) -> int:
         """Index of a truncation along the first axis of the arrays.
 
