@@ -18,7 +18,6 @@ from jwst.firstframe.firstframe_step import FirstFrameStep as OfficialFirstFrame
 from jwst.gain_scale.gain_scale_step import GainScaleStep as OfficialGainScaleStep
 from jwst.lastframe.lastframe_step import LastFrameStep as OfficialLastFrameStep
 from jwst.linearity.linearity_step import LinearityStep as OfficialLinearityStep
-from jwst.refpix.refpix_step import RefPixStep as OfficialRefPixStep
 from jwst.reset.reset_step import ResetStep as OfficialResetStep
 from jwst.rscd.rscd_step import RscdStep as OfficialRscdStep
 from jwst.saturation.saturation_step import SaturationStep as OfficialSaturationStep
@@ -40,6 +39,7 @@ from lyot.steps import stage1_reference_files as references
 from lyot.steps.extra_fits import add_cards
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
+from lyot.steps.official import deferred
 from lyot.steps.stage1_common import (
     first_integration_of,
     group_flags_of,
@@ -48,6 +48,9 @@ from lyot.steps.stage1_common import (
     ramps_of,
     skip,
 )
+
+with deferred("jwst.refpix.reference_pixels", "jwst.refpix.irs2_subtract_reference"):  # half a second, with scipy.stats
+    from jwst.refpix.refpix_step import RefPixStep as OfficialRefPixStep
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,6 @@ import logging
 from typing import Any
 
 import numpy as np
-from jwst.jump.jump_step import JumpStep as OfficialJumpStep
-from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
 from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
@@ -26,7 +24,12 @@ from lyot.steps import stage1_reference_files as references
 from lyot.steps.extra_fits import add_cards, read_card
 from lyot.steps.mixin import LyotMixin
 from lyot.steps.models import DataModel, ModelInput
+from lyot.steps.official import deferred
 from lyot.steps.stage1_common import first_integration_of, group_flags_of, pixel_flags_of, ramps_of, skip
+
+with deferred("scipy.signal"):  # half a second, with scipy.stats; only the official search for jumps needs it
+    from jwst.jump.jump_step import JumpStep as OfficialJumpStep
+    from jwst.ramp_fitting.ramp_fit_step import RampFitStep as OfficialRampFitStep
 
 log = logging.getLogger(__name__)
 
