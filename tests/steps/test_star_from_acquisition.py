@@ -45,4 +45,14 @@ def test_why_the_reference_point_is_taken_instead(tmp_path, moved, visit, given,
     params = StarPositionParams(position="acquisition", acquisition=(str(path),) if given else ())
     found = locate_star([science_model({**science, "OBSERVTN": visit})], None, params)
     assert found.source == "reference" and re.search(words, found.note)
-    assert not found.offset.any() and (found.error == params.reference_error).all()
+    assert not found.offset.any() and (found.error == 7.0).all()
+
+
+@pytest.mark.parametrize(("instrument", "given", "error"), [
+    ("MIRI", None, 7.0), ("NIRCAM", None, 20.0), ("NIRCAM", 12.0, 12.0), ("NIRISS", None, 20.0),
+])  # fmt: skip
+def test_the_reference_point_has_the_error_of_the_acquisition_of_its_instrument(tmp_path, instrument, given, error):
+    model = science_model(acquired(tmp_path / "ta.fits")[1])
+    model.meta.instrument.name = instrument
+    found = locate_star([model], None, StarPositionParams(reference_error=given))
+    assert found.source == "reference" and (found.error == error).all()

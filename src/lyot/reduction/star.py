@@ -28,8 +28,10 @@ from lyot.subtract.star_position import StarFit, StarFitParams, fit_star
 
 FloatArray = NDArray[np.float64]
 
-REFERENCE_ERROR = 1e3 * STAR_CENTER
-"""Error of the reference point as the star's position, per axis, mas."""
+REFERENCE_ERRORS = {"MIRI": 1e3 * STAR_CENTER, "NIRCAM": 20.0}
+"""Error of the reference point as the star's position, per axis, mas, by instrument. NIRCam's target acquisition is 7
+to 14 arcsec from the masks, and the maneuver from there has uncertainties of up to 20 mas (JWST user documentation,
+"NIRCam Coronagraph Astrometric Confirmation Images")."""
 
 WAYS = ("reference", "acquisition", "model", "auto")
 FARTHEST_GIVEN = 2.0
@@ -56,8 +58,11 @@ class StarPositionParams:
         "reference), or x,y in 0-based pixels of the first exposure",
     )
     acquisition: tuple[str, ...] = param((), help="target-acquisition images (FITS), in any order")
-    reference_error: float = param(
-        REFERENCE_ERROR, help="error of the star position per axis if the reference point is used", unit="mas", min=0.0
+    reference_error: float | None = param(
+        None,
+        help="error of the star position per axis if the reference point is used; default: 7 for MIRI, 20 for NIRCam",
+        unit="mas",
+        min=0.0,
     )
     acquisition_error: float = param(
         10.0,
@@ -167,8 +172,26 @@ class StarPosition:
         return replace(self, offset=self.offset[[exposure]], error=self.error[[exposure]])
 
 
-def at_reference_point(n: int, *, error: float = REFERENCE_ERROR, note: str = "") -> StarPosition:
-    """The star at the mask's reference point in `n` exposures."""
+def at_reference_point(n: int, instrument: str, *, error: float | None = None, note: str = "") -> StarPosition:
+    """The star at the mask's reference point in `n` exposures.
+
+    Parameters
+    ----------
+    n : int
+        Number of exposures.
+    instrument : str
+        Name, for the default of `error`; the largest of all for an unknown instrument.
+    error : float, optional
+        Error per axis, mas; default: `REFERENCE_ERRORS`.
+    note : str, optional
+        Why the reference point is used.
+
+    Returns
+    -------
+    StarPosition
+    """
+    if error is None:
+        error = REFERENCE_ERRORS.get(instrument.upper(), max(REFERENCE_ERRORS.values()))
     return StarPosition(np.zeros((n, 2)), np.full((n, 2), error), "reference", note)
 
 

@@ -138,7 +138,11 @@ def _by(targets: Sequence[DataModel], stack: DataModel | None, params: StarPosit
     if note:
         level = logging.INFO if params.position == "auto" else logging.WARNING
         log.log(level, "the star is assumed to be at the reference point of the mask (%s)", note)
-    return at_reference_point(n, error=params.reference_error, note=note)
+    return at_reference_point(n, _instrument(targets), error=params.reference_error, note=note)
+
+
+def _instrument(models: Sequence[DataModel]) -> str:
+    return str(models[0].meta.instrument.name)
 
 
 def _coronagraph(model: DataModel) -> Coronagraph:
@@ -240,7 +244,7 @@ def star_position(targets: Sequence[DataModel], stack: DataModel | None) -> Star
     """
     rows = star_rows(targets, [] if stack is None else [stack])
     if rows is None:
-        return at_reference_point(len(targets))
+        return at_reference_point(len(targets), _instrument(targets))
 
     def text(name: str) -> str:
         value = rows[name][0] if name in (rows.dtype.names or ()) else ""
