@@ -64,11 +64,11 @@ OTHERS = (
 )  # fmt: skip
 POSITION = (
     "stage3.locate_star.position=model", "stage3.locate_star.position=model stage3.locate_star.optics=geometric",
-    "stage3.locate_star.position=119.5,112.5", "stage3.align_refs.apply=always", "stage3.flag_outliers.threshold=4",
+    "stage3.locate_star.position=107.0,105.24", "stage3.align_refs.apply=always", "stage3.flag_outliers.threshold=4",
     "stage3.flag_outliers.threshold=12", "stage3.flag_outliers.sharpness=0.15", "stage3.combine.save_rolls=false",
 )  # fmt: skip
 CHANGES = [
-    *(("demo", change) for change in ("", *STAGE_3, *POSITION, *OTHERS)),
+    *(("demo", change) for change in ("", *STAGE_3, *POSITION[:1], *OTHERS)),
     *(("hd106906", change) for change in ("", *STAGE_3, *POSITION)),
 ]
 """Data and change; stage 3 first, which is quick."""
