@@ -5,7 +5,9 @@
 The demo from its raw ramps, and HD 106906 (F1140C) from its calints where LYOT_TEST_DATA points to them. Of each run:
 S/N and significance of the planet, its fitted flux, the scatter of the combined image from 1 to 2 and from 3 to 5
 arcsec, the worst residual glow stick, and of stage 1 the scatter between the integrations relative to the stated errors
-and the flagged pixels. Stages that do not depend on the change are not repeated. 20 minutes on two cores.
+and the flagged pixels. Stages that do not depend on the change are not repeated. Then the measurements of the finished
+runs, and of a simulated disk, with changed parameters: limits (uJy), fits, maps (median limits, uJy) and rings. About
+half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -155,7 +157,7 @@ def measured(out: Path, command: str, place: tuple[float, float] | None) -> dict
         }
         if ring is not None:
             result |= {
-                n: [float(f"{v:.4g}"), float(f"{e:.2g}")]
+                n: [float(f"{v:.4g}"), float(f"{e:.2g}") if np.isfinite(e) else None]
                 for n, v, e in zip(ring.names, ring.values, ring.errors, strict=True)
             }
             result["evaluations"] = ring.evaluations
@@ -267,7 +269,7 @@ def main() -> None:
 
     def record(name: str, change: str, found: dict[str, Any], began: float) -> None:
         found["seconds"] = time.monotonic() - began
-        found = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()}
+        found = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items() if v == v}  # not NaN
         results.setdefault(name, {})[change or "defaults"] = found
         print(f"{name} {change or 'defaults'}: {found}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
