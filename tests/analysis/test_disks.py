@@ -131,7 +131,11 @@ def test_one_model_alone_is_fitted_as_before(run, models):
 
 def test_disks_are_fitted_in_a_reduction_of_the_references_alone(finished_once, caplog):
     finished = find_finished(finished_once)
-    assert basis_for_disks(finished) is None  # it is one already
+    assert basis_for_disks(finished) is None and not caplog.records  # it is one already
+    with caplog.at_level(logging.WARNING):
+        assert basis_for_disks(finished, rolls=True) is None
+    assert "rolls has no effect" in caplog.text
+    caplog.clear()
     klip = {**finished.parameters["klip"], "strategy": "adi+rdi"}
     rolls = dataclasses.replace(finished, parameters={**finished.parameters, "klip": klip})
     assert basis_for_disks(rolls) == "rdi" and basis_for_disks(rolls, rolls=True) is None

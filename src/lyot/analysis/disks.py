@@ -138,6 +138,11 @@ def basis_for_disks(finished: FinishedRun, *, rolls: bool = False) -> str | None
     str or None
     """
     strategy = str(finished.klip_parameters.get("strategy", REFERENCES_ALONE))
+    if rolls and strategy == REFERENCES_ALONE:
+        log.warning(
+            "rolls has no effect: the PSF library contains reference stars only (stage3.klip.strategy = %s)",
+            strategy,
+        )
     if rolls or strategy == REFERENCES_ALONE:
         return None
     if finished.psfalign is None:

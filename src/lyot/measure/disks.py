@@ -261,7 +261,8 @@ NO_LIGHT = "disk model: no flux falls on the detector; check pixel scale and cen
 
 NOT_LINEAR = (
     "disk: the PSF library contains the other rolls, or the reduction is nonlinear, so that the disk subtracts "
-    "itself by an amount that depends on its flux; use references only."
+    "itself by an amount that depends on its flux, and a ring cannot be fitted; fit it without rolls (in a reduction "
+    "with reference stars only), or fit the image of a model."
 )
 
 

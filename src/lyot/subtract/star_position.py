@@ -273,7 +273,7 @@ class _Fit:
         if not np.all(self.own[:, 2] > 0):
             return "no star is detected behind the mask"
         if worst > p.largest_residual:
-            return f"the residuals of the optics model are {100 * worst:.0f} % of the starlight (rms)"
+            return f"the optics model leaves {100 * worst:.0f} % of the starlight (rms)"
         if float(np.abs(self.own[:, :2]).max()) > p.largest_offset:
             return f"the star would be {float(np.abs(self.own[:, :2]).max()):.0f} mas from the mask center"
         return ""
