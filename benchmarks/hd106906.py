@@ -20,8 +20,9 @@ from astropy.table import Table
 from boundaries import excess
 
 from lyot.analysis.combined_image import read_detections
+from lyot.analysis.summary import read_limits
 from lyot.exposures.headers import star_pixel
-from lyot.exposures.names import COMPANIONS, CONTRAST, DETECTIONS, DISK, DISK_RING, MATCHED_FILTER, SNR_MAP
+from lyot.exposures.names import COMPANIONS, DETECTIONS, DISK, DISK_RING, MATCHED_FILTER, SNR_MAP
 from lyot.geometry import radius_map
 from lyot.run.config import build_config
 from lyot.run.execute import run
@@ -40,15 +41,14 @@ def table(out: Path, name: str) -> Table:
 def planet(out: Path) -> dict[str, Any]:
     """Detection and fit of the planet, and the limits at a few separations."""
     found = read_detections(out / "measure" / DETECTIONS)
-    row, curve = table(out, COMPANIONS)[0], table(out, CONTRAST)
+    row = table(out, COMPANIONS)[0]
     keys = ("separation", "position_angle", "flux", "contrast", "snr", "significance", "reduced_chi2", "flux_err_stat",
             "separation_err", "position_angle_err", "flux_err", "contrast_err")  # fmt: skip
-    known = np.isfinite(curve["flux_5sigma"])
-    limits = np.exp(np.interp(SEPARATIONS, curve["separation"][known], np.log(curve["flux_5sigma"][known])))
+    limits = read_limits(out / "measure", SEPARATIONS)[0]  # as `lyot run` prints them
     return {
         "sources": len(found), "detection S/N": float(found[0]["snr"]),
         "companion": {key: float(row[key]) for key in keys},
-        "limits, uJy": dict(zip(map(str, SEPARATIONS), (1e6 * limits).tolist(), strict=True)),
+        "limits, uJy": {str(limit.separation): 1e6 * limit.flux for limit in limits},
     }  # fmt: skip
 
 
