@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-KINDS = ("start-up", "reading", "arithmetic", "writing", "validation", "figures", "compiling", "waiting", "other")
+KINDS = ("start-up", "checksums", "reading", "arithmetic", "writing", "validation", "figures", "compiling", "waiting", "other")
 FOLDER = "LYOT_SAMPLES"
 _STEP = 0.01
 
@@ -33,6 +33,8 @@ _RULES = (
     ("stdatamodels/model_base", "save", "writing"),
     ("astropy/io/fits", "writeto", "writing"),
     ("lyot/analysis/tables", "write_table", "writing"),
+    ("lyot/records/manifest", "of", "checksums"),  # of the inputs, before the first task
+    ("lyot/records/manifest", "file_checksum", "checksums"),
     ("lyot/records/manifest", "", "writing"),
     ("stdatamodels/fits_support", "from_fits", "reading"),
     ("stdatamodels/model_base", "__init__", "reading"),

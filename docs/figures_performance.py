@@ -23,7 +23,7 @@ TASKS = {
 }  # fmt: skip
 COLORS = {
     "arithmetic": "#0b6e99", "reading": "#3d8361", "writing": "#8fbf9f", "validation": "#edae49", "start-up": "#d1495b",
-    "figures": "#7b4ea3", "compiling": "#444444", "other": "#b9b9b4",
+    "checksums": "#f2c6a0", "figures": "#7b4ea3", "compiling": "#444444", "other": "#b9b9b4",
 }  # fmt: skip
 
 
@@ -33,13 +33,15 @@ def say(text: object) -> None:
 
 
 def latest(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last record of each name."""
-    return {record["name"]: record for record in records}
+    """The last record of each name, short runs first."""
+    last = {record["name"]: record for record in records}
+    return dict(sorted(last.items(), key=lambda item: float(item[1]["wall_s"])))
 
 
 def draw(records: dict[str, dict[str, Any]], path: Path) -> None:
-    """Seconds of CPU of each part of a run, by what they go into; one panel for each sampled run."""
-    sampled = {name: r["sampled"]["where"] for name, r in records.items() if "sampled" in r}
+    """Seconds of CPU of each part of a run, by what they go into; one panel for each run sampled on the last day."""
+    last = max(r["date"] for r in records.values() if "sampled" in r)
+    sampled = {name: r["sampled"]["where"] for name, r in records.items() if "sampled" in r and r["date"] == last}
     figure, axes = plt.subplots(
         len(sampled), 1, figsize=(8.5, 0.6 + 1.9 * len(sampled)), layout="constrained", squeeze=False
     )
