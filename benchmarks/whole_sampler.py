@@ -15,7 +15,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-KINDS = ("start-up", "checksums", "reading", "arithmetic", "writing", "validation", "figures", "compiling", "waiting", "other")
+KINDS = (
+    "start-up", "checksums", "reading", "arithmetic", "writing", "validation", "figures", "compiling", "waiting",
+    "other",
+)  # fmt: skip
 FOLDER = "LYOT_SAMPLES"
 _STEP = 0.01
 
