@@ -83,7 +83,7 @@ NEAR = "disk disk.search=false disk.radius=0.4 disk.inclination=85 disk.major_ax
 SEARCH = ("detect", "detect measure.threshold=3.5 measure.min_significance=2.5")
 CONTRASTS = ("contrast", *(f"contrast contrast.angles={n}" for n in (4, 16, 32)), "contrast contrast.noise=ring")
 MAPS = (
-    "maps maps.completeness_flux=5e-5", "maps maps.fine_spacing=0.7", "maps maps.outer_radius=3",
+    "maps maps.completeness_flux=5e-5", "maps maps.fine_spacing=0.5", "maps maps.outer_radius=3",
     "maps maps.threshold=3.5", "maps maps.max_sources=0",
 )  # fmt: skip
 MEASURED = [

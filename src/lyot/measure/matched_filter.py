@@ -57,7 +57,7 @@ class MatchedFilterParams:
         1.8, help="grid spacing of the source images far from the mask boundaries", unit="lambda/D", min=0.3
     )
     fine_spacing: float = param(
-        0.5, help="grid spacing of the source images where the mask throughput varies rapidly", unit="lambda/D", min=0.2
+        0.7, help="grid spacing of the source images where the mask throughput varies rapidly", unit="lambda/D", min=0.2
     )
     stamp_radius: float = param(3.0, help="half width of the source images", unit="lambda/D", min=1.0)
     threshold: float = param(5.0, help="S/N above which sources are subtracted before the noise is measured", min=0.0)
