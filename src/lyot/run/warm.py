@@ -52,7 +52,10 @@ def warm_process() -> None:
 
 
 def _settle_fits_options() -> None:
-    """Read the options of `astropy.io.fits` once: it looks them up for every card, a fifth of the time of opening."""
+    """Read the options of `astropy.io.fits` once: it looks them up for every card, a fifth of the time of opening.
+
+    They can still be set in a worker (``fits.conf.NAME = value``), but not for a while (``fits.conf.set_temp``).
+    """
     from astropy.io import fits
 
     for name in _FITS_OPTIONS:
