@@ -140,8 +140,8 @@ def basis_for_disks(finished: FinishedRun, *, rolls: bool = False) -> str | None
     strategy = str(finished.klip_parameters.get("strategy", REFERENCES_ALONE))
     if rolls and strategy == REFERENCES_ALONE:
         log.warning(
-            "rolls has no effect: the PSF library contains reference stars only (stage3.klip.strategy = %s); reduce with "
-            "adi+rdi to include the other rolls",
+            "rolls has no effect: the PSF library contains reference stars only (stage3.klip.strategy = %s); "
+            "reduce with adi+rdi to include the other rolls",
             strategy,
         )
     if rolls or strategy == REFERENCES_ALONE:
