@@ -40,8 +40,18 @@ def simulated(work: Path, size: str) -> Path:
     return folder
 
 
-def run(data: Path, work: Path, jobs: int, environment: dict[str, str]) -> dict[str, Any]:
+def forget(data: Path) -> None:
+    """Take files out of the page cache, as they are on a machine that was just started."""
+    for path in data.rglob("*.fits"):
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())  # what was not yet written stays
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def run(data: Path, work: Path, jobs: int, environment: dict[str, str], *, cold: bool = False) -> dict[str, Any]:
     """Reduce, measure and report; time and memory."""
+    if cold:
+        forget(data)
     out = work / "reduced"
     shutil.rmtree(out, ignore_errors=True)
     start = ["-c", "from lyot.cli import main; main()", "run", str(data), "--out", str(out), "--jobs", str(jobs)]
@@ -57,6 +67,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="reduce this folder instead")
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--no-warm-up", action="store_true", help="the kernels are compiled already")
+    parser.add_argument("--cold", action="store_true", help="take the input out of the page cache before each run")
     parser.add_argument("--no-sampling", action="store_true", help="time and memory only")
     parser.add_argument("--name", help="what the record is called; by default the size or the folder")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -70,10 +81,11 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "cpus": os.cpu_count(),
         "jobs": options.jobs or "automatic",
+        "input_in_memory": not options.cold,
         "load_before": [round(v, 2) for v in os.getloadavg()],
         "gigabytes": round(sum(p.stat().st_size for p in data.rglob("*.fits")) / 1e9, 3),
     }
-    record |= run(data, options.work, options.jobs, {})
+    record |= run(data, options.work, options.jobs, {}, cold=options.cold)
     if not options.no_sampling:
         sampling = options.work / "sampling"
         shutil.rmtree(sampling, ignore_errors=True)

@@ -95,8 +95,8 @@ def run_folder(tmp_path):
     for kind in ("stage1", "stage2", "stage3", "measure"):
         manifest.add(
             Record(
-                f"{kind}/jw1", kind, "jw1", "key", [{"path": "/nowhere/jw1_uncal.fits", "sha256": "0"}], [], parameters,
-                {"lyot": "0.1.0", "jwst": "3.0.0"}, "jwst_0001.pmap", "2026-01-01T00:00:00", 1.5, 300.0,
+                f"{kind}/jw1", kind, "jw1", "key", [{"path": "/nowhere/jw1_uncal.fits", "checksum": "0"}], [],
+                parameters, {"lyot": "0.1.0", "jwst": "3.0.0"}, "jwst_0001.pmap", "2026-01-01T00:00:00", 1.5, 300.0,
             )
         )  # fmt: skip
     return tmp_path
@@ -254,7 +254,7 @@ def test_exposures_fetched_into_the_folder_of_the_run_are_shown(run_folder):
     spectrum = run_folder / "sed.fits"
     fits.PrimaryHDU().writeto(spectrum)
     inputs = [(raw, "0"), (spectrum, "1"), (product, "")]  # what the run made itself has no checksum there
-    manifest.add(replace(last, inputs=[{"path": str(path), "sha256": digest} for path, digest in inputs]))
+    manifest.add(replace(last, inputs=[{"path": str(path), "checksum": digest} for path, digest in inputs]))
     (table,) = re.findall(r'id="exposures">.*?</table>', write_report(run_folder).read_text(), flags=re.DOTALL)
     assert "jw01386008001" in table and "jw01386009001" not in table
 

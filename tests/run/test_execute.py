@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -83,11 +84,11 @@ def test_the_record_of_a_run(fakes, data, tmp_path):
     assert 0 < first["wall_time"] < 60  # of a copied file
     assert first["peak_memory"] > 1  # a Python process has more than 1 MB
     digest = manifest_module.file_checksum(data / first["inputs"][0]["path"].rsplit("/")[-1])
-    assert first["inputs"][0]["sha256"] == digest
+    assert first["inputs"][0]["checksum"] == digest
     for line in lines:
         for product in line["products"]:
             path = tmp_path / "out" / product["path"]
-            assert (path.stat().st_size, manifest_module.file_checksum(path)) == (product["size"], product["sha256"])
+            assert (path.stat().st_size, manifest_module.file_checksum(path)) == (product["size"], product["checksum"])
 
 
 def test_associations_have_one_science_member_and_its_own_backgrounds(fakes, data, tmp_path):
@@ -175,6 +176,20 @@ def test_an_input_that_changes_while_it_is_read_is_refused(fakes, data, tmp_path
     events = []
     run([data], tmp_path / "out", inline=True, on_event=events.append)
     assert "stage1/jw01386030001_02101_00001_mirimage" in {e.task.id for e in events if e.kind == "finished"}
+
+
+def test_inputs_are_read_for_their_checksums_by_the_tasks_that_use_them(fakes, data, tmp_path, monkeypatch):
+    """A run begins at once, and files on a slow disk are read once."""
+    by_parent, by_worker = [], []
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest_module, "file_checksum", lambda path: by_parent.append(path) or "0" * 32)
+        patch.setattr("lyot.run.worker.file_checksum", lambda path: by_worker.append(path) or "0" * 32)
+        result = run([data], tmp_path / "out", inline=True)
+    used = sorted(Path(path) for task in result.plan.tasks if task.kind == "stage1" for path in task.inputs)
+    assert sorted(by_worker) == used and len(used) == 6
+    assert not [path for path in by_parent if path.parent == data]
+    known = json.loads((tmp_path / "out" / ".checksums.json").read_text())
+    assert sorted(map(Path, known)) == used
 
 
 def test_a_touched_input_is_still_the_same(fakes, data, tmp_path):

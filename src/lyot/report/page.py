@@ -147,7 +147,7 @@ class Report:
 
 def _inputs(records: Iterable[Record]) -> list[Path]:
     """Input files that came from outside the run (they alone have a checksum) and are still there."""
-    given = (Path(item["path"]) for record in records for item in record.inputs if item["sha256"])
+    given = (Path(item["path"]) for record in records for item in record.inputs if item["checksum"])
     return sorted({path for path in given if path.is_absolute() and path.is_file()})
 
 

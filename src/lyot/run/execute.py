@@ -243,8 +243,8 @@ def _execute(
     """Do the tasks that are not up to date; returns how many, and the failures of those that may fail."""
     todo: dict[str, Task] = {}
     for task in plan.tasks:
-        stale = overwrite or any(d in todo for d in task.depends) or not manifest.is_current(task.id, task.key)
-        if stale:
+        stale = overwrite or any(d in todo for d in task.depends) or manifest.record(task.id) is None
+        if stale or not manifest.is_current(task.id, plan.keys.of(task.id)):  # the key may have to read the files
             todo[task.id] = task
         else:
             log.info("%s is up to date", task.id)
@@ -269,6 +269,7 @@ class _Scheduler:
         self._notify = notify
         self._by_id = {t.id: t for t in plan.tasks}
         self._running: dict[concurrent.futures.Future[TaskResult], Task] = {}
+        self._asked: set[str] = set()
         self._failure: Exception | None = None
         self.failed: list[LyotError] = []
 
@@ -301,11 +302,19 @@ class _Scheduler:
     def _submit(self, task: Task) -> None:
         self._notify(Event("started", task))
         try:
-            future = self._pool.submit(task, str(self._plan.out))
+            future = self._pool.submit(replace(task, unread=self._unread(task)), str(self._plan.out))
         except BrokenProcessPool as error:  # a worker was killed since the last look
             future = concurrent.futures.Future()
             future.set_exception(error)
         self._running[future] = task
+
+    def _unread(self, task: Task) -> tuple[str, ...]:
+        """Inputs whose checksums the task is to give; of segments that each task reads, each gives its own."""
+        found = tuple(path for path in self._plan.unread(task) if path not in self._asked)
+        if task.kind == "stage1":
+            found = found[:1]
+        self._asked.update(found)
+        return found
 
     def _report_steps(self) -> None:
         for task_id, step in self._pool.steps():
@@ -316,8 +325,11 @@ class _Scheduler:
         try:
             result = future.result()
             for path in task.inputs:
-                if self._plan.source_key(path) and self._plan.checksums.is_changed(Path(path)):
+                if self._plan.checksums.is_changed(Path(path)):
                     raise InputError(f"{path}: changed while the run was reading it; run the same command again.")
+            if result.checksums:
+                self._plan.checksums.add(result.checksums)
+                self._plan.checksums.save()
             self._manifest.add(self._record(task, result))
         except BrokenProcessPool:
             failure: LyotError = worker_lost(task)
@@ -337,8 +349,8 @@ class _Scheduler:
 
     def _record(self, task: Task, result: TaskResult, *, failure: str = "") -> Record:
         return Record(
-            task=task.id, kind=task.kind, name=task.name, key=task.key,
-            inputs=[{"path": path, "sha256": self._plan.source_key(path)} for path in task.inputs],
+            task=task.id, kind=task.kind, name=task.name, key=self._plan.keys.of(task.id),
+            inputs=[{"path": path, "checksum": self._plan.source_key(path)} for path in task.inputs],
             products=list(result.products), parameters=dict(task.parameters), versions=versions(),
             crds_context=self._plan.calibration.context, started=result.started,
             wall_time=round(result.wall_time, 3), peak_memory=round(result.peak_memory, 1),

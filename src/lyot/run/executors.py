@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import types
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -181,7 +182,7 @@ class _DaskPool:
 
     def submit(self, task: Task, out: str) -> concurrent.futures.Future[TaskResult]:
         future: concurrent.futures.Future[TaskResult] = concurrent.futures.Future()
-        remote = self._client.submit(run_task, task, out, key=f"{task.id}-{task.key[:12]}-{id(future)}", pure=False)
+        remote = self._client.submit(run_task, task, out, key=f"{task.id}-{uuid.uuid4()}", pure=False)
 
         def finished(done: Any) -> None:
             try:

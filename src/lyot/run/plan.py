@@ -22,13 +22,14 @@ from lyot.instrument import modeled_coronagraph, nircam_coronagraph
 from lyot.measure.detection import DetectionParams
 from lyot.optics.stpsf_adaptor import why_no_images
 from lyot.params import describe
-from lyot.records.manifest import Checksums, content_key, keyed_versions
+from lyot.records.manifest import Checksums, keyed_versions
 from lyot.reduction.second_pass import RefineParams
 from lyot.reduction.star import StarPositionParams
 from lyot.reference_files.calibration import Calibration
 from lyot.run.checks import BYTES_PER_PIXEL
 from lyot.run.code_digest import source_digest
 from lyot.run.config import Config, parse_stages
+from lyot.run.keys import Keys
 from lyot.run.measure_task import (
     COMPANIONS_TASK,
     CONTRAST_TASK,
@@ -69,10 +70,10 @@ class Plan:
     associations : mapping of str to str
         Association files to write: path relative to `out`, and text.
     calibration : Calibration
-    digests : mapping of str to str
-        Checksums of the input files.
     checksums : Checksums
-        The same as they can be remembered for the next time.
+        Of the input files; those that were never read are read by the tasks.
+    keys : Keys
+        Of the tasks.
     notes : tuple of str
         What is missing, or done to make exposures alike: one sentence each.
     """
@@ -83,8 +84,8 @@ class Plan:
     tasks: tuple[Task, ...]
     associations: Mapping[str, str]
     calibration: Calibration
-    digests: Mapping[str, str]
     checksums: Checksums
+    keys: Keys
     notes: tuple[str, ...] = ()
 
     def source_key(self, path: str) -> str:
@@ -93,14 +94,29 @@ class Plan:
         Parameters
         ----------
         path : str
-            As in `digests`.
+            As in the tasks.
 
         Returns
         -------
         str
-            SHA-256, hexadecimal; empty for a product of the run itself.
+            Hexadecimal (`lyot.records.manifest.file_checksum`); empty for a product of the run itself.
         """
-        return self.digests.get(path, "")
+        source = Path(path)
+        return self.checksums.of([source])[source] if self.checksums.is_input(source) else ""
+
+    def unread(self, task: Task) -> tuple[str, ...]:
+        """Input files of a task whose checksum is not known yet.
+
+        Parameters
+        ----------
+        task : Task
+
+        Returns
+        -------
+        tuple of str
+        """
+        sources = [path for path in map(Path, task.inputs) if self.checksums.is_input(path)]
+        return tuple(str(path) for path in self.checksums.unknown(sources))
 
 
 def products_size(tasks: Iterable[Task]) -> int:
@@ -125,11 +141,12 @@ def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
 class _Builder:
     """Collects the tasks of a run."""
 
-    def __init__(self, out: Path, config: Config, calibration: Calibration, digests: Mapping[Path, str]) -> None:
+    def __init__(self, out: Path, config: Config, calibration: Calibration, checksums: Checksums) -> None:
         self.out = out
         self.config = config
         self.calibration = calibration
-        self.digests = digests
+        self.keys = Keys(checksums)
+        self._checksums = checksums
         self.tasks: dict[str, Task] = {}
         self._made: dict[Path, Task] = {}
         self.associations: dict[str, str] = {}
@@ -141,23 +158,23 @@ class _Builder:
 
         `makes` names products that other tasks read and that are not called after the task.
         """
-        depends = [t for t in (self._maker(path) for _, path in sources) if t is not None]
+        makers = [self._maker(path) for _, path in sources]
+        depends = [t for t in makers if t is not None]
         parameters = more.pop("parameters") if "parameters" in more else self._parameters_of(kind)
         arguments = more.pop("arguments", self.config.stages.get(kind, {}))
         makes, folder = more.pop("makes", ()), more.get("folder", "")
         content = {
             "kind": kind, "name": name, "parameters": parameters, "versions": self._versions,
             "sources": source_digest(kind), "crds_context": self.calibration.context,
-            "files": [self.digests[path] for path in files_in(arguments) if path in self.digests],
-            "inputs": [(word, self.source_key(path)) for word, path in sources],
             **({"folder": folder} if folder else {}),
         }  # fmt: skip
         task = Task(
             id=f"{kind}/{name}", kind=kind, name=name, inputs=tuple(str(p) for _, p in sources), arguments=arguments,
-            depends=tuple(dict.fromkeys(t.id for t in depends)), key=content_key(content), parameters=parameters,
-            **more,
+            depends=tuple(dict.fromkeys(t.id for t in depends)), parameters=parameters, **more,
         )  # fmt: skip
         self.tasks[task.id] = task
+        read = [(word, t.id if t else path) for (word, path), t in zip(sources, makers, strict=True)]
+        self.keys.add(task.id, content, [p for p in files_in(arguments) if self._checksums.is_input(p)], read)
         self._made.update(dict.fromkeys((self.out / kind / folder / file for file in makes), task))
         return task
 
@@ -179,11 +196,6 @@ class _Builder:
             return None
         name = path.name.rpartition("_")[0]
         return self.tasks.get(f"{kind}/{name}") or self.tasks.get(f"{kind}/{path.name}")
-
-    def source_key(self, path: Path) -> str:
-        """Checksum of a file, or the key of the task that makes it."""
-        maker = self._maker(path)
-        return maker.key if maker is not None else self.digests[path]
 
 
 def _stage1(builder: _Builder, group: Sequence[Assigned], run_it: bool) -> dict[str, Path]:
@@ -552,8 +564,8 @@ def make_plan(
     if 3 in stages:
         _check_star_optics(config)
     checksums = Checksums(out / CHECKSUMS)
-    digests = checksums.of([*(a.exposure.path for a in group), *_other_files(config)])
-    builder = _Builder(out, config, calibration or Calibration(), digests)
+    checksums.look_at([*(a.exposure.path for a in group), *_other_files(config)])
+    builder = _Builder(out, config, calibration or Calibration(), checksums)
     notes = [*found.left_out, *_notes(assigned, group, stages)]
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
@@ -573,5 +585,5 @@ def make_plan(
     return Plan(
         out=out, config=config, exposures=tuple(assigned), tasks=tuple(builder.tasks.values()),
         associations=builder.associations, calibration=builder.calibration,
-        digests={str(path): digest for path, digest in digests.items()}, checksums=checksums, notes=tuple(notes),
+        checksums=checksums, keys=builder.keys, notes=tuple(notes),
     )  # fmt: skip

@@ -27,8 +27,6 @@ class Task:
         Arguments of the pipeline's ``call``, or the parameters of the measurement.
     depends : tuple of str
         Tasks whose products it reads.
-    key : str
-        See `lyot.records.manifest.Record`.
     parameters : mapping
         All parameters, defaults included, for the record.
     association : str
@@ -37,6 +35,8 @@ class Task:
         Folder of its products below that of its kind; empty for none.
     weight : float
         Rough cost relative to other tasks, for the progress bar.
+    unread : tuple of str
+        Inputs whose checksums the worker gives with its result, as it reads them anyway.
     """
 
     id: str
@@ -45,11 +45,11 @@ class Task:
     inputs: tuple[str, ...]
     arguments: Mapping[str, Any]
     depends: tuple[str, ...] = ()
-    key: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     association: str = ""
     folder: str = ""
     weight: float = 1.0
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class TaskResult:
         s.
     peak_memory : float
         MB.
+    checksums : mapping of str to str
+        Of the inputs in `Task.unread`.
     """
 
     task: str
@@ -73,3 +75,4 @@ class TaskResult:
     started: str
     wall_time: float
     peak_memory: float
+    checksums: Mapping[str, str] = field(default_factory=dict)

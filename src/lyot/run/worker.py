@@ -23,7 +23,7 @@ from typing import Any
 
 from lyot.errors import LyotError, ReductionError, ReferenceFileError, logged_warnings, output_error
 from lyot.processes import release_memory, serve_parent
-from lyot.records.manifest import Product, product_of
+from lyot.records.manifest import Product, file_checksum, product_of
 from lyot.reference_files.environment import set_variables
 from lyot.run.task import Task, TaskResult
 
@@ -249,6 +249,8 @@ def run_task(task: Task, out: str) -> TaskResult:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        # before the task, which reads in bands: from beginning to end a disk is fastest, and then they are in memory
+        checksums = {path: file_checksum(Path(path)) for path in task.unread}
         _reset_peak_memory()
         with logged_to(log_path(root, task), task.id), logged_warnings(log):
             try:
@@ -267,4 +269,4 @@ def run_task(task: Task, out: str) -> TaskResult:
         if _events is not None:  # in a process of ours, which may wait long for its next task
             release_memory()
     wall = time.perf_counter() - clock
-    return TaskResult(task.id, products, started.isoformat(timespec="seconds"), wall, _peak_memory())
+    return TaskResult(task.id, products, started.isoformat(timespec="seconds"), wall, _peak_memory(), checksums)
