@@ -6,10 +6,11 @@ import gc
 import signal
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-from lyot.processes import without_collections
+from lyot.processes import collections_of_new_objects, without_collections
 
 CLOSED = """
 import os, sys
@@ -42,6 +43,37 @@ def test_no_garbage_is_collected_within_a_context():
             pass
         nested = gc.isenabled()
     assert (within, nested, gc.isenabled()) == (False, False, True)
+
+
+class Ring:
+    """An object in a cycle."""
+
+    def __init__(self):
+        self.own = self
+
+
+def test_collections_within_a_context_look_at_new_objects_only():
+    gc.unfreeze()
+    before = [Ring()]
+    old = weakref.ref(before[0])
+    with collections_of_new_objects():
+        left_out = gc.get_freeze_count()
+        before.clear()
+        new = weakref.ref(Ring())
+        gc.collect()
+        assert old() is not None and new() is None
+        with collections_of_new_objects():
+            pass
+        assert gc.get_freeze_count() == left_out > 1000  # a Python process has tens of thousands of objects
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert old() is None
+
+
+def test_objects_that_are_left_out_for_good_stay_so():
+    script = "import gc; from lyot.processes import collections_of_new_objects as within; gc.freeze()\n"
+    script += "with within(): pass\nprint(gc.get_freeze_count() > 1000)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 FORKED = """

@@ -133,7 +133,7 @@ import sys
 import yaml
 import asdf, asdf.extension._manifest as module
 from asdf.extension import ManifestExtension
-from lyot.run import warm
+from lyot.steps import asdf_extensions as extensions
 
 if not {known}:
     asdf.__version__ = "99.0"
@@ -141,7 +141,7 @@ by_python = []
 parse = yaml.SafeLoader.get_single_data
 yaml.SafeLoader.get_single_data = lambda self: by_python.append(1) or parse(self)
 uri = "asdf://asdf-format.org/core/manifests/core-1.5.0"
-with warm._manifests_by_libyaml():
+with extensions._manifests_by_libyaml():
     tags = ManifestExtension.from_uri(uri)._manifest
 used = len(by_python)
 print(used, module.yaml is yaml, tags == ManifestExtension.from_uri(uri)._manifest, len(by_python) - used)

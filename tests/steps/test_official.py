@@ -49,6 +49,21 @@ real.do_correction = "patched"
 assert step.clean_flicker_noise.do_correction == "patched"
 """
 
+ONE_FUNCTION = """
+import sys
+from lyot.steps import Detector1Pipeline
+from jwst.picture_frame import picture_frame_step as step
+name = "jwst.picture_frame.picture_frame"
+assert name not in sys.modules and "jwst.assign_wcs" not in sys.modules and "scipy.optimize" not in sys.modules
+try:
+    step.correct_picture_frame()
+except TypeError as error:  # of the function itself
+    assert "correct_picture_frame() missing" in str(error), error
+assert sys.modules[name].correct_picture_frame.__module__ == name
+from jwst.emicorr import emicorr_step
+assert callable(emicorr_step.emicorr.apply_emicorr) and "scipy.optimize" in sys.modules
+"""
+
 AFTER_THE_WHOLE = """
 import jwst.pipeline
 from lyot.steps import Detector1Pipeline
@@ -71,6 +86,10 @@ def test_stages_2_and_3_are_imported_without_stage_1_and_what_skipped_steps_use(
 
 def test_what_the_flicker_noise_step_uses_is_loaded_when_it_is_used():
     _run(LOADED_WHEN_USED)
+
+
+def test_a_function_that_a_skipped_step_imports_is_loaded_when_it_is_called():
+    _run(ONE_FUNCTION)
 
 
 def test_the_module_itself_can_be_imported_and_patched():

@@ -8,17 +8,16 @@ asdf's extensions, and the first question to CRDS all schemas of data models: on
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
-import importlib
 import logging
 import tempfile
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from lyot.steps.asdf_extensions import load_extensions
 
 log = logging.getLogger(__name__)
 
@@ -73,35 +72,13 @@ def settle(_what: str) -> None:
     gc.freeze()
 
 
-@contextlib.contextmanager
-def _manifests_by_libyaml() -> Iterator[None]:
-    """Let asdf read the lists of its extensions by the parser in C, as it reads schemas, where its version is known.
-
-    There are fifty, and the parser in Python takes a tenth of all imports of a run for them.
-    """
-    import asdf
-    import yaml
-
-    module: Any = importlib.import_module("asdf.extension._manifest")
-    loader = getattr(yaml, "CSafeLoader", None)
-    load = functools.partial(yaml.load, Loader=loader)
-    if loader is None or getattr(module, "yaml", None) is not yaml or asdf.__version__.partition(".")[0] != _ASDF:
-        log.debug("asdf %s: the lists of its extensions are read in the standard way", asdf.__version__)
-        yield
-        return
-    module.yaml = types.SimpleNamespace(safe_load=load)
-    try:
-        yield
-    finally:
-        module.yaml = yaml
-
-
 def rehearse() -> None:
     """Write and read a small model and ask how CRDS names a keyword, so that what this loads is there."""
     import crds.jwst.locate
     from stdatamodels.jwst import datamodels
 
-    with tempfile.TemporaryDirectory(prefix="lyot-") as folder, warnings.catch_warnings(), _manifests_by_libyaml():
+    with tempfile.TemporaryDirectory(prefix="lyot-") as folder, warnings.catch_warnings():
+        load_extensions()
         warnings.simplefilter("ignore")  # the model has none of the keywords of an exposure
         path = Path(folder) / "rehearsal_calints.fits"
         with datamodels.CubeModel((1, 2, 2)) as model:

@@ -7,6 +7,7 @@ and ``class_alias``, so that keywords (``S_JUMP``), file suffixes and the tuned 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import tempfile
@@ -17,6 +18,8 @@ from typing import Any, ClassVar
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from lyot.errors import ReferenceFileError, logged_warnings
+from lyot.processes import collections_of_new_objects
+from lyot.steps.asdf_extensions import load_extensions
 from lyot.steps.models import DataModel, close_file
 from lyot.steps.rebuild import with_metadata
 from lyot.version import __version__
@@ -104,6 +107,7 @@ class LyotMixin:
         ReferenceFileError
             If CRDS has neither a network nor a cache (it would end the process otherwise).
         """
+        load_extensions()
         try:
             with tempfile.TemporaryDirectory(prefix="lyot-") as folder:
                 if args and str(args[0]).endswith(".json"):
@@ -114,12 +118,14 @@ class LyotMixin:
 
     def run(self, *args: Any) -> Any:
         """Run the step on its input; see `call`."""
+        load_extensions()
+        alone = self.parent is None  # type: ignore[attr-defined]
         try:
-            with logged_warnings(log):
+            with logged_warnings(log), collections_of_new_objects() if alone else contextlib.nullcontext():
                 result = super().run(*args)  # type: ignore[misc]
         except SystemExit as error:
             raise _no_crds(type(self).__name__, error) from error
-        if self.parent is None:  # type: ignore[attr-defined]
+        if alone:
             log.info("Results used lyot version: %s", __version__)
         return result
 

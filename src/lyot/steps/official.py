@@ -2,9 +2,9 @@
 
 Importing ``jwst.pipeline`` imports the pipelines of all modes of all instruments, and with them what extracts spectra
 and finds sources (photutils, BayesicFitting, pyplot): a third of all imports of a run. Here only the modules of the
-three pipelines are imported, each when its stage is run; the modules that the steps for 1/f noise, outliers and
-resampling, skipped by default, do their work with are loaded when they are first used. Whoever imports
-``jwst.pipeline`` afterwards gets all of it, with the same classes.
+three pipelines are imported, each when its stage is run; the modules that the steps for 1/f noise, electronic
+interference, outliers and resampling, skipped by default, do their work with are loaded when they are first used.
+Whoever imports ``jwst.pipeline`` afterwards gets all of it, with the same classes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,28 @@ _PACKAGE = "jwst.pipeline"
 _RARELY_USED = (
     "jwst.clean_flicker_noise.autoparam", "jwst.clean_flicker_noise.clean_flicker_noise",
     *(f"jwst.outlier_detection.{kind}" for kind in ("coron", "ifu", "imaging", "spec", "tso")),
-    "jwst.resample.resample", "jwst.resample.resample_spec",
+    "jwst.emicorr.emicorr", "jwst.picture_frame.picture_frame", "jwst.resample.resample",
+    "jwst.resample.resample_spec",
 )  # fmt: skip
-"""Modules that their step imports as wholes, so that they can be loaded at the first use of one of their attributes."""
+"""Modules of which their step imports the whole, or functions, so that they can be loaded at the first use."""
 
 
 class _Deferred(ModuleType):
-    """Stands for a module, which is imported when one of its attributes is asked for."""
+    """Stands for a module, which is imported when one of its attributes is asked for.
+
+    Where an attribute is imported itself, it must be a function: what is imported calls it.
+    """
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
+        if sys.modules.get(self.__name__) is not self:
+            return getattr(importlib.import_module(self.__name__), name)
+        if name.startswith("__"):  # the import system asks for it
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(importlib.import_module(self.__name__), name)(*args, **kwargs)
+
+        return call
 
 
 @contextmanager
