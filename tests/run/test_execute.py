@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 import lyot.run.execute as execute_module
-from lyot.errors import ConfigError, InputError, OutputError, ReductionError, ReferenceFileError
+from lyot.errors import ConfigError, InputError, MissingInputError, OutputError, ReductionError, ReferenceFileError
 from lyot.records import manifest as manifest_module
 from lyot.records.manifest import Manifest
 from lyot.reference_files.calibration import Calibration
@@ -190,6 +190,27 @@ def test_inputs_are_read_for_their_checksums_by_the_tasks_that_use_them(fakes, d
     assert not [path for path in by_parent if path.parent == data]
     known = json.loads((tmp_path / "out" / ".checksums.json").read_text())
     assert sorted(map(Path, known)) == used
+
+
+def test_an_input_that_is_gone_after_it_was_read_is_no_obstacle(fakes, data, tmp_path):
+    name = "jw01386030001_02101_00001_mirimage"
+
+    def remove(event):
+        if event.kind == "finished" and event.task.id == f"stage1/{name}":
+            (data / f"{name}_uncal.fits").unlink()
+
+    assert run([data], tmp_path / "out", inline=True, on_event=remove).done == 14
+
+
+def test_an_input_that_is_gone_before_it_is_read_is_named(fakes, data, tmp_path):
+    name = "jw01386030001_02101_00001_mirimage"
+
+    def remove(event):
+        if event.kind == "planned":
+            (data / f"{name}_uncal.fits").unlink()
+
+    with pytest.raises(MissingInputError, match=rf"{name}_uncal\.fits: no such file any more"):
+        run([data], tmp_path / "out", inline=True, on_event=remove)
 
 
 def test_a_touched_input_is_still_the_same(fakes, data, tmp_path):

@@ -179,7 +179,11 @@ def content_key(content: Mapping[str, Any]) -> str:
 
 
 def _state(path: Path) -> list[int]:
-    stat = path.stat()
+    """Size and modification time; empty for a file that is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
     return [stat.st_size, stat.st_mtime_ns]
 
 
@@ -214,8 +218,12 @@ class Checksums:
         return str(path) in self._seen
 
     def unknown(self, paths: Iterable[Path]) -> list[Path]:
-        """Files whose content is not known: never read, or changed since."""
-        return [path for path in paths if self._known.get(str(path), [])[:2] != _state(path)]
+        """Files whose content is not known: never read, or changed since; one that is gone stays known."""
+        return [path for path in paths if not self._is_known(path)]
+
+    def _is_known(self, path: Path) -> bool:
+        entry = self._known.get(str(path))
+        return entry is not None and _state(path) in (entry[:2], [])
 
     def of(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Checksums of files; those that did not change since the last time are not read."""
@@ -235,7 +243,7 @@ class Checksums:
         If only its modification time differs its content decides, where that was known.
         """
         name = str(path)
-        if name not in self._seen or not path.is_file() or _state(path) == self._seen[name]:
+        if name not in self._seen or _state(path) in (self._seen[name], []):
             return False
         return name not in self._known or file_checksum(path) != self._known[name][2]
 

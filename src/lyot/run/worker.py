@@ -16,12 +16,20 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lyot.errors import LyotError, ReductionError, ReferenceFileError, logged_warnings, output_error
+from lyot.errors import (
+    InputError,
+    LyotError,
+    MissingInputError,
+    ReductionError,
+    ReferenceFileError,
+    logged_warnings,
+    output_error,
+)
 from lyot.processes import release_memory, serve_parent
 from lyot.records.manifest import Product, file_checksum, product_of
 from lyot.reference_files.environment import set_variables
@@ -161,6 +169,24 @@ def _peak_memory() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _read_through(paths: Sequence[str]) -> dict[str, str]:
+    """Checksums of inputs, before the task reads them.
+
+    Stage 1 reads in bands of rows: from beginning to end a disk is fastest, and afterwards the file is in memory.
+    """
+    found = {}
+    for path in paths:
+        try:
+            found[path] = file_checksum(Path(path))
+        except FileNotFoundError:
+            raise MissingInputError(f"{path}: no such file any more; it was there when the run began.") from None
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); check the disk and the permissions."
+            ) from error
+    return found
+
+
 def _run_stage(task: Task, folder: Path, out: Path) -> None:
     from lyot.run.pipelines import pipeline_class
     from lyot.run.warm import settle, warm_process
@@ -249,11 +275,10 @@ def run_task(task: Task, out: str) -> TaskResult:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # before the task, which reads in bands: from beginning to end a disk is fastest, and then they are in memory
-        checksums = {path: file_checksum(Path(path)) for path in task.unread}
         _reset_peak_memory()
         with logged_to(log_path(root, task), task.id), logged_warnings(log):
             try:
+                checksums = _read_through(task.unread)
                 if task.kind == "measure":
                     _run_measure(task, folder, root)
                 else:
