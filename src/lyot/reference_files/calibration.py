@@ -54,7 +54,8 @@ class Calibration:
         from lyot.simulator.crds_cache import write_empty_cache
 
         cache = write_empty_cache(out / _EMPTY)
-        return replace(self, environment={**dict.fromkeys(_VARIABLES), **cache.environment()})
+        variables = {**dict.fromkeys(_VARIABLES), **cache.environment(), "STPIPE_DISABLE_CRDS_STEPPARS": "true"}
+        return replace(self, environment=variables)  # where there are no files, no parameters need be asked for
 
 
 def choose_calibration(

@@ -2,16 +2,19 @@
 
 The official base class of steps collects garbage six times per step, over some millions of objects that the imports
 left and that are never garbage; and asdf parses the YAML of a schema again for each model that is opened, validated or
-written. Both are a third of the time of a small pipeline, and change no result. The first model that is opened loads
-asdf's extensions, and the first question to CRDS all schemas of data models: once for all workers forked later.
+written, where stdatamodels copies and merges that of its kind. These are more than a third of the time of a small
+pipeline, and change no result. The first model that is opened loads asdf's extensions, and the first question to CRDS
+all schemas of data models: once for all workers forked later.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import logging
 import tempfile
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +47,7 @@ def warm_process() -> None:
     import asdf
 
     keep_schemas()
+    _share_schemas()
     _remember_valid()
     _settle_fits_options()
     asdf.get_config().validate_on_read = False  # what is read was validated when it was written, and will be again
@@ -107,6 +111,37 @@ def _remember_valid() -> None:
             valid.add(key)
 
     stdatamodels.validate._check_value = remembering
+
+
+def _share_schemas() -> None:
+    """Let all data models of a kind have one schema: it was copied and merged anew for each model that is opened.
+
+    A model whose schema is extended gets its own, as ever.
+    """
+    import stdatamodels
+    import stdatamodels.model_base as module
+
+    load = getattr(getattr(module, "asdf_schema", None), "load_schema", None)
+    merge = getattr(getattr(module, "mschema", None), "merge_property_trees", None)
+    if load is None or merge is None or stdatamodels.__version__.partition(".")[0] != _STDATAMODELS:
+        log.debug("stdatamodels %s: each model has a schema of its own", stdatamodels.__version__)
+        return
+    loaded: dict[tuple[str, bool], Any] = {}
+    merged: dict[int, Any] = {}
+
+    def load_once(url: str, *, resolve_references: bool = False) -> Any:
+        key = url, resolve_references
+        if key not in loaded:
+            loaded[key] = load(url, resolve_references=resolve_references)
+            merged[id(loaded[key])] = merge(loaded[key])
+        return loaded[key]
+
+    def merge_once(schema: Any) -> Any:
+        return merged[id(schema)] if id(schema) in merged else merge(copy.deepcopy(schema))
+
+    patched: Any = module
+    patched.asdf_schema = types.SimpleNamespace(**{**vars(module.asdf_schema), "load_schema": load_once})
+    patched.mschema = types.SimpleNamespace(**{**vars(module.mschema), "merge_property_trees": merge_once})
 
 
 def _validity_key(value: Any, schema: Any) -> tuple[Any, ...] | None:
