@@ -5,7 +5,8 @@
 The slopes (``rateints``: two science exposures of 60 integrations, nine references of 19, four backgrounds, all of
 224 x 288 pixels) are made here from the simulator's light and headers with normal noise, without ramps; DIR takes 3 GB
 and keeps them. Then ``lyot run`` takes them through stages 2 and 3. The memory is that of all processes together
-(shared pages counted once: PSS), sampled ten times a second; the largest single process is given too.
+(shared pages counted once: PSS), sampled ten times a second; the largest single process is given too. The record is
+appended to results/stage23.json.
 """
 
 from __future__ import annotations
@@ -160,6 +161,7 @@ def main() -> None:
     command = [sys.executable, *start, "--out", str(result), "--stages", "2-3", "--jobs", str(options.jobs)]
     record = {
         "what": f"stages 2 and 3 of the {options.size} sequence, {SIZES[options.size]}, as one command",
+        "date": time.strftime("%Y-%m-%d"),
         "load_before": os.getloadavg(),
         "jobs": options.jobs or "automatic",
         "cpus": os.cpu_count(),
@@ -168,7 +170,8 @@ def main() -> None:
     record |= watch(command, environment | {"PYTHONWARNINGS": "ignore"}, options.work / "run.log")
     record["wall_s_of_stages_2_and_3_with_start_up"] = stages_alone(result, begin)
     record["seconds_by_stage"] = step_times(result)
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    records = json.loads(options.out.read_text()) if options.out.is_file() else []
+    options.out.write_text(json.dumps([*records, record], indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
