@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -125,12 +127,16 @@ class Record:
 
 def versions() -> dict[str, str]:
     """Versions of lyot and of the packages it depends on."""
-    found = {"lyot": __version__}
+    return {"lyot": __version__, **_installed()}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Versions of `_PACKAGES`, looked up once: each task is recorded with them."""
+    found = {}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
