@@ -19,10 +19,13 @@ class Keys:
     ----------
     checksums : Checksums
         Of the files that do not come from the run itself.
+    named : mapping of Path to str
+        Checksums of the files that parameters name, when the plan was made: no task tells whether they change.
     """
 
-    def __init__(self, checksums: Checksums) -> None:
+    def __init__(self, checksums: Checksums, named: Mapping[Path, str]) -> None:
         self._checksums = checksums
+        self._named = named
         self._content: dict[str, tuple[Mapping[str, Any], Sequence[Path], Sequence[tuple[str, Path | str]]]] = {}
         self._known: dict[str, str] = {}
 
@@ -58,7 +61,8 @@ class Keys:
         """
         if task not in self._known:
             content, files, sources = self._content[task]
-            read = self._checksums.of([*files, *(source for _, source in sources if isinstance(source, Path))])
+            wanted = [*files, *(source for _, source in sources if isinstance(source, Path))]
+            read = {**self._checksums.of([path for path in wanted if path not in self._named]), **self._named}
             inputs = [(word, read[source] if isinstance(source, Path) else self.of(source)) for word, source in sources]
             self._known[task] = content_key({**content, "files": [read[path] for path in files], "inputs": inputs})
         return self._known[task]

@@ -141,11 +141,11 @@ def preference(stages: tuple[int, ...]) -> tuple[Stage, ...]:
 class _Builder:
     """Collects the tasks of a run."""
 
-    def __init__(self, out: Path, config: Config, calibration: Calibration, checksums: Checksums) -> None:
+    def __init__(self, out: Path, config: Config, calibration: Calibration, checksums: Checksums, keys: Keys) -> None:
         self.out = out
         self.config = config
         self.calibration = calibration
-        self.keys = Keys(checksums)
+        self.keys = keys
         self._checksums = checksums
         self.tasks: dict[str, Task] = {}
         self._made: dict[Path, Task] = {}
@@ -564,8 +564,9 @@ def make_plan(
     if 3 in stages:
         _check_star_optics(config)
     checksums = Checksums(out / CHECKSUMS)
-    checksums.look_at([*(a.exposure.path for a in group), *_other_files(config)])
-    builder = _Builder(out, config, calibration or Calibration(), checksums)
+    others = _other_files(config)
+    checksums.look_at([*(a.exposure.path for a in group), *others])
+    builder = _Builder(out, config, calibration or Calibration(), checksums, Keys(checksums, checksums.of(others)))
     notes = [*found.left_out, *_notes(assigned, group, stages)]
     slopes = _stage1(builder, group, 1 in stages)
     if stages != (1,):
