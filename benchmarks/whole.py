@@ -1,12 +1,12 @@
 """The whole: a simulated observing sequence from ramps to the report with contrast curve and companions.
 
-    python benchmarks/whole.py --work DIR [--size small|medium|full] [--data FOLDER]
+    python benchmarks/whole.py --work DIR [--size small|medium|full] [--data FOLDER] [--cold]
 
 Runs ``lyot run`` as a user does, twice: once undisturbed, for time and memory of all processes together, and once with
 a thread in each process that looks what its main thread is doing (`whole_sampler.py`), for where each second went.
 With ``--data`` it reduces that folder instead of simulating, e.g. the calints of HD 106906. A first run, not counted,
-compiles the kernels where they are not. ``full`` writes 13 GB of ramps into DIR. Appends to results/whole.json, which
-``docs/figures_performance.py`` draws.
+compiles the kernels where they are not. With ``--cold`` both begin with an input that is not in the page cache.
+``full`` writes 13 GB of ramps into DIR. Appends to results/whole.json, which ``docs/figures_performance.py`` draws.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
     if not options.no_sampling:
         sampling = options.work / "sampling"
         shutil.rmtree(sampling, ignore_errors=True)
-        sampled = run(data, options.work, options.jobs, whole_sampler.install(sampling))
+        sampled = run(data, options.work, options.jobs, whole_sampler.install(sampling), cold=options.cold)
         record["sampled"] = {name: sampled[name] for name in ("wall_s", "cpu_s")}
         record["sampled"]["where"] = whole_sampler.collect(sampling)
     records = json.loads(options.out.read_text()) if options.out.is_file() else []

@@ -36,7 +36,7 @@ _RULES = (
     ("stdatamodels/model_base", "save", "writing"),
     ("astropy/io/fits", "writeto", "writing"),
     ("lyot/analysis/tables", "write_table", "writing"),
-    ("lyot/records/manifest", "of", "checksums"),  # of the inputs, before the first task
+    ("lyot/records/manifest", "of", "checksums"),
     ("lyot/records/manifest", "file_checksum", "checksums"),
     ("lyot/records/manifest", "", "writing"),
     ("stdatamodels/fits_support", "from_fits", "reading"),

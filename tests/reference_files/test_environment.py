@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lyot.errors import ConfigError, ReferenceFileError
 from lyot.reference_files import environment as crds_environment
+from lyot.reference_files.calibration import Calibration
 from lyot.reference_files.environment import check_cache, resolve_crds, stop_system_exit
 from lyot.simulator import crds_cache
 from lyot.simulator.crds_cache import write_empty_cache
@@ -160,3 +162,11 @@ def test_import_is_light():
         "import sys, lyot.reference_files.environment; sys.exit(bool({'jwst', 'crds', 'astropy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_where_no_references_are_used_no_parameters_are_asked_for(tmp_path):
+    empty = Calibration(context="none").prepared(tmp_path)
+    assert empty.environment["STPIPE_DISABLE_CRDS_STEPPARS"] == "true"
+    assert Path(empty.environment["CRDS_PATH"]).is_relative_to(tmp_path)
+    used = Calibration(context="jwst_0001.pmap")
+    assert used.prepared(tmp_path) is used

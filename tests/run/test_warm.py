@@ -128,6 +128,31 @@ def test_sampling_comes_without_the_statistics_of_scipy_which_can_be_imported_la
     assert done.stdout.split() == ["True", "False", "0.5"]
 
 
+SCHEMAS = """
+import stdatamodels
+from stdatamodels.jwst import datamodels
+from lyot.run import warm
+
+if not {known}:
+    stdatamodels.__version__ = "99.0"
+alone = datamodels.CubeModel().schema
+warm.warm_process()
+first, second, third = (datamodels.CubeModel() for _ in range(3))
+print(first._schema is second._schema, first.schema == alone)
+first.add_schema_entry("meta.observer", {{"type": "string", "title": "who observed"}})
+title = first.schema["properties"]["meta"]["properties"]["observer"]["title"]
+print(title == "who observed", second.schema == alone, datamodels.CubeModel().schema == alone)
+print(datamodels.ImageModel()._schema is third._schema, datamodels.ImageModel().schema == alone)
+"""
+
+
+def test_models_of_a_kind_share_a_schema_until_one_extends_it() -> None:
+    for known in (True, False):
+        script = SCHEMAS.format(known=known)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+        assert done.stdout.split() == [str(known), "True", "True", "True", "True", "False", "False"]
+
+
 MANIFESTS = """
 import sys
 import yaml

@@ -20,15 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lyot.steps.asdf_extensions import load_extensions
+from lyot.steps.asdf_extensions import KNOWN_ASDF, load_extensions
 
 log = logging.getLogger(__name__)
 
-_ASDF = "5"
-"""Major version of asdf whose loader of schemas is known."""
-
 _STDATAMODELS = "6"
-"""Major version of stdatamodels whose check of single values is known."""
+"""Major version of stdatamodels whose private functions are known."""
 
 _DESCRIBING = frozenset({"title", "description", "fits_keyword", "fits_hdu", "blend_table", "blend_rule"})
 """Entries of a schema that say nothing of what a value may be."""
@@ -165,7 +162,7 @@ def keep_schemas() -> None:
     import asdf.schema
 
     make_loader: Callable[[], Callable[[str], Any]] | None = getattr(asdf.schema, "_make_schema_loader", None)
-    if make_loader is None or asdf.__version__.partition(".")[0] != _ASDF:
+    if make_loader is None or asdf.__version__.partition(".")[0] != KNOWN_ASDF:
         log.debug("asdf %s: its schemas are parsed in the standard way", asdf.__version__)
         return
     loader = functools.cache(make_loader())  # the schemas are those of the installed packages

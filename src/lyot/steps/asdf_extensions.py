@@ -12,8 +12,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-_ASDF = "5"
-"""Major version of asdf whose reader of the lists of its extensions is known."""
+KNOWN_ASDF = "5"
+"""Major version of asdf whose private functions are known."""
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def _manifests_by_libyaml() -> Iterator[None]:
     module: Any = importlib.import_module("asdf.extension._manifest")
     loader = getattr(yaml, "CSafeLoader", None)
     load = functools.partial(yaml.load, Loader=loader)
-    if loader is None or getattr(module, "yaml", None) is not yaml or asdf.__version__.partition(".")[0] != _ASDF:
+    if loader is None or getattr(module, "yaml", None) is not yaml or asdf.__version__.partition(".")[0] != KNOWN_ASDF:
         log.debug("asdf %s: the lists of its extensions are read in the standard way", asdf.__version__)
         yield
         return
